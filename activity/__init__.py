@@ -1,0 +1,1 @@
+"""Activity: the append-only stream of what users did, in MongoDB."""

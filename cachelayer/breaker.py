@@ -1,0 +1,88 @@
+"""What a failing Redis means: stop asking it, try it in the background, trust it again."""
+
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+import structlog
+
+log = structlog.get_logger("cachelayer")
+
+_CONSECUTIVE_FAILURES = 3  # a Redis that hangs answers nothing at all
+_WINDOW = 20  # calls over which the ratio is taken
+_RATIO = 0.5  # of failures in the window, for a Redis that answers now and then
+_OPEN_SECONDS_MIN = 1.0
+_OPEN_SECONDS_MAX = 30.0
+_SETTLED_SECONDS = 60.0  # closed for so long, the next opening starts at the minimum again
+
+
+class Breaker:
+    """
+    Closed: calls go to Redis. Open: they do not, and cost nothing.
+
+    No request ever probes. While open, a thread of this process runs recover() after 1 s,
+    2 s, ... 30 s (full jitter on the upper half), and closes the breaker when that succeeds.
+    recover must deliver what was left undelivered and raise where Redis does not answer.
+    """
+
+    def __init__(self, recover: Callable[[], None]) -> None:
+        self._recover = recover
+        self._lock = threading.Lock()
+        self._outcomes: deque[bool] = deque(maxlen=_WINDOW)
+        self._consecutive = 0
+        self._open_seconds = _OPEN_SECONDS_MIN
+        self._closed_at = 0.0
+        self._wake = threading.Event()
+        self.is_open = False
+        self.opened_count = 0
+
+    def succeeded(self) -> None:
+        """Count a call that Redis answered."""
+        self._consecutive = 0
+        self._outcomes.append(True)
+
+    def failed(self, reason: Exception, *, opens: bool) -> None:
+        """Count a call that Redis did not answer; opens: do not wait for further ones."""
+        with self._lock:
+            if self.is_open:
+                return
+            self._consecutive += 1
+            self._outcomes.append(False)
+            failures = self._outcomes.count(False)
+            full = len(self._outcomes) == _WINDOW
+            if not (
+                opens
+                or self._consecutive >= _CONSECUTIVE_FAILURES
+                or (full and failures >= _WINDOW * _RATIO)
+            ):
+                return
+            self._open(reason)
+
+    def _open(self, reason: Exception) -> None:
+        if time.monotonic() - self._closed_at > _SETTLED_SECONDS:
+            self._open_seconds = _OPEN_SECONDS_MIN
+        self.is_open = True
+        self.opened_count += 1
+        self._wake.clear()
+        log.warning("Cache unavailable", operation="breaker", state="open", reason=str(reason))
+        threading.Thread(target=self._probe, name="cache-breaker", daemon=True).start()
+
+    def _probe(self) -> None:
+        while True:
+            pause = self._open_seconds * random.uniform(0.5, 1.0)  # noqa: S311  # jitter
+            self._wake.wait(pause)
+            self._open_seconds = min(self._open_seconds * 2, _OPEN_SECONDS_MAX)
+            try:
+                self._recover()
+            except Exception as exc:  # noqa: BLE001  # a dead probe would leave the cache off for good
+                log.debug("Cache still unavailable", operation="breaker", reason=str(exc))
+                continue
+            with self._lock:
+                self._consecutive = 0
+                self._outcomes.clear()
+                self._closed_at = time.monotonic()
+                self.is_open = False
+            log.warning("Cache available again", operation="breaker", state="closed")
+            return

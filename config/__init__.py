@@ -1,0 +1,1 @@
+"""Wiring of the site: settings, routes, errors, health, and the local servers."""

@@ -1,0 +1,70 @@
+"""manage.py mongo_indexes: the indexes that the documents declare, and those that MongoDB has."""
+
+from typing import Any
+
+import mongoengine as me
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from pymongo.errors import PyMongoError
+
+from activity.documents import ActivityEvent
+from profiles.documents import UserProfile
+
+DOCUMENTS: tuple[type[me.Document], ...] = (UserProfile, ActivityEvent)
+
+
+class Command(BaseCommand):
+    help = "Make, compare or drop the indexes of the MongoDB collections."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        what = parser.add_mutually_exclusive_group(required=True)
+        what.add_argument("--ensure", action="store_true", help="make those that are missing")
+        what.add_argument("--diff", action="store_true", help="exit status 1 where they differ")
+        what.add_argument("--drop", action="store_true", help="drop all but _id")
+
+    def handle(self, *args: Any, ensure: bool, drop: bool, **options: Any) -> None:
+        try:
+            if ensure:
+                self._ensure()
+            elif drop:
+                self._drop()
+            else:
+                self._diff()
+        except PyMongoError as exc:
+            raise CommandError(f"MongoDB: {str(exc).splitlines()[0]}") from exc
+
+    def _ensure(self) -> None:
+        for document in DOCUMENTS:
+            document.ensure_indexes()
+            self.stdout.write(f"{_collection(document)}: {', '.join(sorted(_declared(document)))}")
+
+    def _drop(self) -> None:
+        for document in DOCUMENTS:
+            document._get_collection().drop_indexes()
+            self.stdout.write(f"{_collection(document)}: every index but _id_ dropped")
+
+    def _diff(self) -> None:
+        differences = 0
+        for document in DOCUMENTS:
+            declared, present = _declared(document), _present(document)
+            for name in sorted(declared - present):
+                self.stdout.write(f"{_collection(document)}: missing {name}")
+            for name in sorted(present - declared):
+                self.stdout.write(f"{_collection(document)}: not declared {name}")
+            differences += len(declared ^ present)
+        if differences:
+            raise CommandError(
+                f"{differences} indexes differ; --ensure makes those that are missing"
+            )
+        self.stdout.write("The indexes are as declared.")
+
+
+def _collection(document: type[me.Document]) -> str:
+    return str(document._meta["collection"])
+
+
+def _declared(document: type[me.Document]) -> set[str]:
+    return {index["name"] for index in document._meta["indexes"]}
+
+
+def _present(document: type[me.Document]) -> set[str]:
+    return set(document._get_collection().index_information()) - {"_id_"}

@@ -1,0 +1,93 @@
+"""Errors as application/problem+json (RFC 9457), inside DRF and outside of it."""
+
+import sys
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from django.http import HttpRequest, HttpResponse
+from django.views import defaults
+
+from cachelayer.failures import unavailable_store
+
+CONTENT_TYPE = "application/problem+json"
+RETRY_AFTER_SECONDS = 1
+
+
+def problem(
+    request: HttpRequest,
+    status: HTTPStatus,
+    detail: str,
+    *,
+    kind: str | None = None,
+    **members: Any,
+) -> dict[str, Any]:
+    """
+    Return a problem's members.
+
+    kind is the last part of type, a word for programs such as stale-note; without one the type
+    is about:blank, which says no more than the status.
+    """
+    return {
+        "type": f"urn:trilith:problem:{kind}" if kind else "about:blank",
+        "title": status.phrase,
+        "status": int(status),
+        "detail": detail,
+        "instance": request.path,
+        "request_id": getattr(request, "request_id", None),
+        **members,
+    }
+
+
+def problem_response(
+    request: HttpRequest,
+    status: HTTPStatus,
+    detail: str,
+    *,
+    kind: str | None = None,
+    **members: Any,
+) -> HttpResponse:
+    """Return a problem as a response; for what never reaches DRF."""
+    body = problem(request, status, detail, kind=kind, **members)
+    response = HttpResponse(msgspec.json.encode(body), status=status, content_type=CONTENT_TYPE)
+    if status is HTTPStatus.SERVICE_UNAVAILABLE:
+        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return response
+
+
+def is_for_programs(request: HttpRequest) -> bool:
+    """Return whether the path is the API's, where nobody is served an HTML page."""
+    return request.path.startswith(("/api/", "/health", "/metrics"))
+
+
+def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    if not is_for_programs(request):
+        return defaults.bad_request(request, exception or Exception())
+    return problem_response(request, HTTPStatus.BAD_REQUEST, "The request is malformed.")
+
+
+def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    if not is_for_programs(request):
+        return defaults.permission_denied(request, exception or Exception())
+    return problem_response(request, HTTPStatus.FORBIDDEN, "This is not allowed.")
+
+
+def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    if not is_for_programs(request):
+        return defaults.page_not_found(request, exception or Exception())
+    return problem_response(request, HTTPStatus.NOT_FOUND, f"There is nothing at {request.path}.")
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    store = unavailable_store(sys.exc_info()[1])
+    if store is not None:
+        return problem_response(
+            request,
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            f"The store {store} does not answer.",
+            kind="store-unavailable",
+            store=store,
+        )
+    if not is_for_programs(request):
+        return defaults.server_error(request)
+    return problem_response(request, HTTPStatus.INTERNAL_SERVER_ERROR, "This is our mistake.")

@@ -1,0 +1,201 @@
+"""All settings, in reading order; the environment is read here and nowhere else."""
+
+from pathlib import Path
+from typing import Any
+
+import dotenv
+import environ
+from django.core.exceptions import ImproperlyConfigured
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from config import logs
+from config.deadlines import DeadlineConnection
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+dotenv.load_dotenv(BASE_DIR / ".env")
+env = environ.Env()
+
+
+def _required(name: str, remedy: str) -> str:
+    value: str = env.str(name, default="")
+    if not value:
+        raise ImproperlyConfigured(f"{name} is not set. {remedy}")
+    return value
+
+
+# --- Posture -----------------------------------------------------------------------------------
+DEBUG = env.bool("DEBUG", default=False)
+SECRET_KEY = (
+    env.str("SECRET_KEY", default="development-only, never in production")
+    if DEBUG
+    else _required(
+        "SECRET_KEY",
+        'Make one with: python -c "import secrets; print(secrets.token_urlsafe(50))"',
+    )
+)
+SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])  # former keys, still accepted
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost"])
+HTTPS = env.bool("HTTPS", default=False)  # true where clients reach the site over TLS
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
+SECURE_SSL_REDIRECT = HTTPS
+SECURE_REDIRECT_EXEMPT = [r"^health"]  # probes come from inside, over plain HTTP
+SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=31_536_000) if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
+SECURE_HSTS_PRELOAD = HTTPS
+SESSION_COOKIE_SECURE = HTTPS
+CSRF_COOKIE_SECURE = HTTPS
+X_FRAME_OPTIONS = "DENY"
+REQUEST_BODY_MAX_BYTES = env.int("REQUEST_BODY_MAX_BYTES", default=2_097_152)
+DATA_UPLOAD_MAX_MEMORY_SIZE = REQUEST_BODY_MAX_BYTES  # bytes; the admin's forms
+
+# --- Applications ------------------------------------------------------------------------------
+INSTALLED_APPS = [
+    "config",
+    "cachelayer",
+    "notes",
+    "profiles",
+    "activity",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+]
+MIDDLEWARE = [
+    "config.middleware.RequestContextMiddleware",  # first: everything below logs with the request id
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+APPEND_SLASH = False  # the API's paths have none, and a redirect would lose a body
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+STATIC_URL = "static/"
+WHITENOISE_USE_FINDERS = True  # served from the packages, so there is no collectstatic to forget
+LANGUAGE_CODE = "en-us"
+USE_I18N = False
+USE_TZ = True
+TIME_ZONE = "UTC"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("MinimumLengthValidator", "CommonPasswordValidator", "NumericPasswordValidator")
+]
+
+# --- PostgreSQL --------------------------------------------------------------------------------
+_STACK = 'For the local servers run: eval "$(python -m config.stack env)"'
+DATABASE_URL = _required("DATABASE_URL", _STACK)
+# The site answers within a deadline; a command (migrate, seed) waits as long as its work takes.
+SERVES_REQUESTS = env.bool("SERVES_REQUESTS", default=False)
+POSTGRES_STATEMENT_TIMEOUT_MS = env.int("POSTGRES_STATEMENT_TIMEOUT_MS", default=2000)
+POSTGRES_POOL_MIN = env.int("POSTGRES_POOL_MIN", default=5)  # connections in each process
+POSTGRES_POOL_MAX = env.int("POSTGRES_POOL_MAX", default=20)  # connections in each process
+POSTGRES_POOL_IDLE_SECONDS = env.int("POSTGRES_POOL_IDLE_SECONDS", default=30)
+POSTGRES_POOL_ACQUIRE_SECONDS = env.float("POSTGRES_POOL_ACQUIRE_SECONDS", default=2.0)
+SLOW_QUERY_MS = env.int("SLOW_QUERY_MS", default=1000)  # slower statements are logged as warnings
+_database: dict[str, Any] = env.db_url_config(DATABASE_URL)
+_database["OPTIONS"] = {
+    **_database.get("OPTIONS", {}),
+    "connect_timeout": 2,  # seconds; the driver takes 1 as 2
+    "application_name": "trilith",
+}
+if SERVES_REQUESTS:
+    _database["OPTIONS"] |= {
+        "options": f"-c statement_timeout={POSTGRES_STATEMENT_TIMEOUT_MS}",
+        "pool": {
+            "min_size": POSTGRES_POOL_MIN,
+            "max_size": POSTGRES_POOL_MAX,
+            "max_idle": POSTGRES_POOL_IDLE_SECONDS,
+            "timeout": POSTGRES_POOL_ACQUIRE_SECONDS,
+            "reconnect_timeout": 5,  # seconds before the pool gives one attempt up
+            "connection_class": DeadlineConnection,
+        },
+    }
+DATABASES: dict[str, dict[str, Any]] = {"default": _database}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- MongoDB -----------------------------------------------------------------------------------
+MONGODB_URI = _required("MONGODB_URI", _STACK)
+MONGODB_TIMEOUT_MS = env.int("MONGODB_TIMEOUT_MS", default=2000)  # one operation, retries included
+MONGODB_POOL_MAX = env.int("MONGODB_POOL_MAX", default=20)  # connections in each process
+ACTIVITY_RETENTION_DAYS = env.int("ACTIVITY_RETENTION_DAYS", default=90)
+
+# --- Redis and the cache (docs/caching-strategy.md) --------------------------------------------
+REDIS_URL = _required("REDIS_URL", _STACK)
+REDIS_TIMEOUT_MS = env.int("REDIS_TIMEOUT_MS", default=100)  # to connect, and for each reply
+CACHES = {
+    "default": {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": REDIS_URL,
+        "OPTIONS": {
+            "SOCKET_CONNECT_TIMEOUT": REDIS_TIMEOUT_MS / 1000,
+            "SOCKET_TIMEOUT": REDIS_TIMEOUT_MS / 1000,
+            "CONNECTION_POOL_KWARGS": {"max_connections": 100, "retry": Retry(NoBackoff(), 0)},
+        },
+    }
+}
+CACHE_PREFIX = env.str("CACHE_PREFIX", default="trilith")  # first part of every key in Redis
+CACHE_VERSION = env.int("CACHE_VERSION", default=1)  # raise it to leave every stored entry behind
+CACHE_TTL_NOTE_SECONDS = env.int("CACHE_TTL_NOTE_SECONDS", default=300)
+CACHE_TTL_LIST_SECONDS = env.int("CACHE_TTL_LIST_SECONDS", default=120)
+CACHE_TTL_ABSENT_SECONDS = env.int("CACHE_TTL_ABSENT_SECONDS", default=30)
+CACHE_GRACE_SECONDS = env.int(
+    "CACHE_GRACE_SECONDS", default=3600
+)  # kept past its TTL for an outage
+CACHE_LEASE_MS = env.int("CACHE_LEASE_MS", default=3000)  # others wait this long for one loader
+
+# --- The API -----------------------------------------------------------------------------------
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["config.authentication.UserIdAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": [],
+    "DEFAULT_PARSER_CLASSES": ["config.parsers.StrictJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["config.parsers.ProblemRenderer"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "config.parsers.JSONOnly",
+    "EXCEPTION_HANDLER": "config.api.exception_handler",
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Trilith",
+    "DESCRIPTION": "Notes in PostgreSQL, read through a cache in Redis that is never wrong.",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "config.schema.add_problem_responses",
+    ],
+}
+
+# --- Logs --------------------------------------------------------------------------------------
+LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")
+LOG_FORMAT = env.str("LOG_FORMAT", default="console" if DEBUG else "json")  # json or console
+LOGGING_CONFIG = None  # configured here, once, for structlog and for the standard library alike
+logs.configure(level=LOG_LEVEL, form=LOG_FORMAT)

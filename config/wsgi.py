@@ -1,0 +1,11 @@
+"""Entry for the application server."""
+
+import os
+
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+# A process that serves requests keeps pools and deadlines; commands are patient (see settings.SERVES_REQUESTS).
+os.environ.setdefault("SERVES_REQUESTS", "true")
+
+application = get_wsgi_application()

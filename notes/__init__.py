@@ -1,0 +1,1 @@
+"""Notes: stored in PostgreSQL, read through the cache."""

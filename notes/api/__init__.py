@@ -1,0 +1,1 @@
+"""The notes part of the HTTP API."""

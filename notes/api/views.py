@@ -1,0 +1,198 @@
+"""The notes endpoints: parse, one domain call, present."""
+
+import re
+from http import HTTPStatus
+from typing import Any
+from uuid import UUID
+
+from django.http import HttpResponse
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from cachelayer import http
+from cachelayer.pages import StoredPage
+from cachelayer.reading import Bypass, Cached
+from notes import selectors, services
+from notes.api import query
+from notes.api.serializers import NoteChange, NoteCreate, NoteOutput, NotePage, NoteReplace
+from notes.paging import CursorQuery
+
+_UUID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
+_IF_MATCH = OpenApiParameter(
+    "If-Match", str, OpenApiParameter.HEADER, description="412 unless it names the note's ETag."
+)
+_IF_NONE_MATCH = OpenApiParameter(
+    "If-None-Match",
+    str,
+    OpenApiParameter.HEADER,
+    description="304 where it names the current ETag.",
+)
+_CACHE = OpenApiParameter(
+    "cache", bool, description="false: answer from PostgreSQL, and refresh the cached copy."
+)
+_NOT_MODIFIED = OpenApiResponse(description="The copy that the client has is current.")
+_LIST_PARAMETERS = [
+    OpenApiParameter("userId", str, description="Notes of this user only; user_id means the same."),
+    OpenApiParameter("q", str, description="Words in the title, as in a web search (English)."),
+    OpenApiParameter("page", {"type": "integer", "minimum": 1, "default": 1}),
+    OpenApiParameter("limit", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}),
+    OpenApiParameter(
+        "sort",
+        str,
+        enum=[
+            f"{field}:{way}"
+            for field in ("created_at", "updated_at", "title")
+            for way in ("ASC", "DESC")
+        ],
+        default="created_at:DESC",
+    ),
+    OpenApiParameter("count", bool, description="false leaves the count out.", default=True),
+    OpenApiParameter(
+        "cursor",
+        str,
+        description="By keyset instead of page: empty starts, then what next and previous carry. "
+        "Not together with q, page or count.",
+    ),
+    _CACHE,
+    _IF_NONE_MATCH,
+]
+
+
+class _CachedView(APIView):
+    """An endpoint that says on its answer, also on an error, what the cache had to do with it."""
+
+    cached: Cached[Any] | None = None  # set by a handler that has read through the cache
+
+    def finalize_response(
+        self, request: Request, response: Any, *args: Any, **kwargs: Any
+    ) -> Response:
+        final = super().finalize_response(request, response, *args, **kwargs)
+        if self.cached is not None:
+            final.headers["Cache-Status"] = http.cache_status(self.cached)
+        return final
+
+
+class NoteListView(_CachedView):
+    """All notes, or one user's."""
+
+    @extend_schema(
+        operation_id="notes_list",
+        parameters=_LIST_PARAMETERS,
+        responses={200: NotePage, 304: _NOT_MODIFIED},
+    )
+    def get(self, request: Request) -> HttpResponse:
+        """List notes, newest first unless sort says otherwise."""
+        wanted = query.parse_list(request.query_params)
+        bypass = _bypass(request)
+        if isinstance(wanted, CursorQuery):
+            self.cached = cached = selectors.note_cursor_page(query=wanted, bypass=bypass)
+        else:
+            self.cached = cached = selectors.note_page(query=wanted, bypass=bypass)
+        if cached.value is None:
+            raise AssertionError("a list is never absent")
+        return _send_page(request, cached.value)
+
+    @extend_schema(operation_id="notes_create", request=NoteCreate, responses={201: NoteOutput})
+    def post(self, request: Request) -> HttpResponse:
+        """Create a note of the caller."""
+        body = NoteCreate(data=request.data)
+        body.is_valid(raise_exception=True)
+        note_id, note = services.note_create(
+            user_id=request.user.get_username(), **body.validated_data
+        )
+        response = http.answer(note, if_none_match=None, status=HTTPStatus.CREATED)
+        response.headers["Location"] = request.build_absolute_uri(f"{request.path}/{note_id}")
+        return response
+
+
+class NoteView(_CachedView):
+    """One note."""
+
+    @extend_schema(
+        operation_id="notes_retrieve",
+        parameters=[_CACHE, _IF_NONE_MATCH],
+        responses={200: NoteOutput, 304: _NOT_MODIFIED},
+    )
+    def get(self, request: Request, note_id: str) -> HttpResponse:
+        """Return the note, from the cache where its copy is valid."""
+        query.parse_single(request.query_params)
+        self.cached = cached = selectors.note_get(note_id=_parsed(note_id), bypass=_bypass(request))
+        if cached.value is None:
+            raise _not_found(note_id)
+        return http.answer(cached.value, if_none_match=request.headers.get("If-None-Match"))
+
+    @extend_schema(
+        operation_id="notes_replace",
+        parameters=[_IF_MATCH],
+        request=NoteReplace,
+        responses={200: NoteOutput},
+    )
+    def put(self, request: Request, note_id: str) -> HttpResponse:
+        """Replace title and content of the caller's note."""
+        return self._change(request, note_id, NoteReplace)
+
+    @extend_schema(
+        operation_id="notes_change",
+        parameters=[_IF_MATCH],
+        request=NoteChange,
+        responses={200: NoteOutput},
+    )
+    def patch(self, request: Request, note_id: str) -> HttpResponse:
+        """Change title, content or both of the caller's note."""
+        return self._change(request, note_id, NoteChange)
+
+    @extend_schema(operation_id="notes_delete", parameters=[_IF_MATCH], responses={204: None})
+    def delete(self, request: Request, note_id: str) -> HttpResponse:
+        """Delete the caller's note."""
+        services.note_delete(
+            note_id=_parsed(note_id),
+            caller=request.user.get_username(),
+            if_match=request.headers.get("If-Match"),
+        )
+        return HttpResponse(status=HTTPStatus.NO_CONTENT)
+
+    def _change(
+        self, request: Request, note_id: str, form: type[NoteReplace | NoteChange]
+    ) -> HttpResponse:
+        wanted = _parsed(note_id)
+        body = form(data=request.data)
+        body.is_valid(raise_exception=True)
+        note = services.note_update(
+            note_id=wanted,
+            caller=request.user.get_username(),
+            if_match=request.headers.get("If-Match"),
+            **body.validated_data,
+        )
+        return http.answer(note, if_none_match=None)
+
+
+def _parsed(note_id: str) -> UUID:
+    """Return the id of the path. Raises NoteNotFound: no note has a malformed one."""
+    if not _UUID.fullmatch(note_id):
+        raise _not_found(note_id)
+    return UUID(note_id)
+
+
+def _not_found(note_id: str) -> services.NoteNotFound:
+    return services.NoteNotFound(f"There is no note {note_id}.")
+
+
+def _bypass(request: Request) -> Bypass:
+    return http.bypass_of(request.headers, cache_parameter=request.query_params.get("cache"))
+
+
+def _send_page(request: Request, page: StoredPage) -> HttpResponse:
+    base = request.build_absolute_uri(request.path)
+    links = {
+        rel: None if link is None else f"{base}?{link}"
+        for rel, link in (("next", page.next_query), ("previous", page.previous_query))
+    }
+    response = http.answer(
+        http.with_links(page.head, links), if_none_match=request.headers.get("If-None-Match")
+    )
+    header = ", ".join(f'<{url}>; rel="{rel}"' for rel, url in links.items() if url)
+    if header:
+        response.headers["Link"] = header
+    return response

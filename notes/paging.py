@@ -1,0 +1,128 @@
+"""What part of which list: the query as plain values, and the signed cursor."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import urlencode
+
+from django.core import signing
+
+SORT_FIELDS = ("created_at", "updated_at", "title")
+DEFAULT_LIMIT = 20
+MAX_LIMIT = 100
+MAX_PAGE = 2_147_483_647
+DEFAULT_SORT = "created_at:DESC"
+
+_signer = signing.Signer(salt="notes.cursor")
+
+
+class CursorRejected(Exception):
+    """The cursor was altered, or belongs to another filter or sort."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sort:
+    """The order of a list: a field and a direction; ties are broken by id in the same direction."""
+
+    field: str = "created_at"
+    descending: bool = True
+
+    @property
+    def text(self) -> str:
+        return f"{self.field}:{'DESC' if self.descending else 'ASC'}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageQuery:
+    """One page by number. user_id and search are None for no such filter."""
+
+    user_id: str | None = None
+    search: str | None = None
+    sort: Sort = Sort()
+    page: int = 1
+    limit: int = DEFAULT_LIMIT
+    with_count: bool = True
+
+    @property
+    def window(self) -> str:
+        """The window's part of a cache key."""
+        return f"page:{self.page}:limit:{self.limit}"
+
+    @property
+    def filters(self) -> str:
+        """The canonical text of all that is neither user nor window; empty for the default list."""
+        said: dict[str, str] = {}
+        if self.search is not None:
+            said["q"] = self.search
+        if self.sort.text != DEFAULT_SORT:
+            said["sort"] = self.sort.text
+        if not self.with_count:
+            said["count"] = "false"
+        return urlencode(said)
+
+    def link_to(self, page: int) -> str:
+        """Return the query string of another page of the same list."""
+        said: dict[str, Any] = {} if self.user_id is None else {"userId": self.user_id}
+        if self.search is not None:
+            said["q"] = self.search
+        said |= {"page": page, "limit": self.limit, "sort": self.sort.text}
+        if not self.with_count:
+            said["count"] = "false"
+        return urlencode(said)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Position:
+    """Between which notes a page by cursor begins: the sort value and id of its neighbour."""
+
+    value: str
+    note_id: str
+    side: Literal["after", "before"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CursorQuery:
+    """One page by keyset; position None is the start of the list."""
+
+    user_id: str | None = None
+    sort: Sort = Sort()
+    limit: int = DEFAULT_LIMIT
+    position: Position | None = None
+
+    @property
+    def window(self) -> str:
+        """The window's part of a cache key."""
+        return f"cursor:limit:{self.limit}"
+
+    @property
+    def filters(self) -> str:
+        """The canonical text of the sort and the position."""
+        at = self.position
+        said = {"sort": self.sort.text}
+        if at is not None:
+            said |= {"side": at.side, "value": at.value, "id": at.note_id}
+        return urlencode(said)
+
+    def link_to(self, position: Position) -> str:
+        """Return the query string of the page at another position of the same list."""
+        said: dict[str, Any] = {} if self.user_id is None else {"userId": self.user_id}
+        cursor = _signer.sign_object(
+            [self.user_id, self.sort.text, position.side, position.value, position.note_id]
+        )
+        return urlencode(said | {"cursor": cursor, "limit": self.limit, "sort": self.sort.text})
+
+
+def position_of(cursor: str, *, user_id: str | None, sort: Sort) -> Position | None:
+    """
+    Return where a cursor points; an empty one points to the start (None).
+
+    Raises CursorRejected where it was altered, or made for another user filter or sort.
+    """
+    if not cursor:
+        return None
+    try:
+        made_for, made_sort, side, value, note_id = _signer.unsign_object(cursor)
+    except (signing.BadSignature, ValueError, TypeError) as exc:
+        raise CursorRejected("this cursor was not made by this service, or was altered") from exc
+    if (made_for, made_sort) != (user_id, sort.text):
+        raise CursorRejected("this cursor belongs to another userId or sort")
+    return Position(value=value, note_id=note_id, side=side)

@@ -1,0 +1,127 @@
+"""Reads of notes: one, and lists by page and by cursor, through the cache."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from django.contrib.postgres.search import SearchQuery
+from django.db.models import Q, QuerySet
+
+from cachelayer import keys
+from cachelayer.http import Representation
+from cachelayer.pages import StoredPage
+from cachelayer.reading import Bypass, Cached, get_or_load
+from notes import records
+from notes.models import Note, TitleVector
+from notes.paging import CursorQuery, PageQuery, Position, Sort
+from notes.records import NoteRecord
+
+
+def note_get(*, note_id: UUID, bypass: Bypass = Bypass.NO) -> Cached[Representation]:
+    """
+    Return the note ready to send; its value is None where there is none.
+
+    Raises what the driver raises where PostgreSQL does not answer and no copy is at hand.
+    """
+    return get_or_load(keys.note(note_id), lambda: _load_note(note_id), bypass=bypass)
+
+
+def note_page(*, query: PageQuery, bypass: Bypass = Bypass.NO) -> Cached[StoredPage]:
+    """Return one page of a list by its number: at most 2 statements on a miss."""
+    key = keys.note_list(user_id=query.user_id, window=query.window, filters=query.filters)
+    return get_or_load(key, lambda: _load_page(query), bypass=bypass)
+
+
+def note_cursor_page(*, query: CursorQuery, bypass: Bypass = Bypass.NO) -> Cached[StoredPage]:
+    """Return one page of a list by keyset: 1 statement on a miss, whose cost does not grow with depth."""
+    key = keys.note_list(user_id=query.user_id, window=query.window, filters=query.filters)
+    return get_or_load(key, lambda: _load_cursor_page(query), bypass=bypass)
+
+
+def page_rows(query: PageQuery) -> QuerySet[Note, Any]:
+    """Return the statement of a page, one note longer, which tells whether there is a next."""
+    offset = (query.page - 1) * query.limit
+    ordered = _matching(query).order_by(*_order(query.sort))
+    return ordered.values_list(*records.FIELDS)[offset : offset + query.limit + 1]
+
+
+def cursor_rows(query: CursorQuery) -> QuerySet[Note, Any]:
+    """Return the statement of a page by keyset, one note longer; backwards before a position."""
+    at = query.position
+    backwards = at is not None and at.side == "before"
+    rows = Note.objects.order_by(*_order(query.sort, backwards=backwards))
+    if query.user_id is not None:
+        rows = rows.filter(user_id=query.user_id)
+    if at is not None:
+        rows = rows.filter(_beyond(query.sort, at, descending=query.sort.descending != backwards))
+    return rows.values_list(*records.FIELDS)[: query.limit + 1]
+
+
+def _load_note(note_id: UUID) -> Representation | None:
+    row = Note.objects.filter(pk=note_id).values_list(*records.FIELDS).first()
+    return None if row is None else records.representation(NoteRecord(*row))
+
+
+def _load_page(query: PageQuery) -> StoredPage:
+    notes = [NoteRecord(*row) for row in page_rows(query)]
+    has_next = len(notes) > query.limit
+    figures = {"count": _matching(query).count()} if query.with_count else {}
+    return StoredPage(
+        records.page_head(notes[: query.limit], **figures, page=query.page, limit=query.limit),
+        query.link_to(query.page + 1) if has_next else None,
+        query.link_to(query.page - 1) if query.page > 1 else None,
+    )
+
+
+def _load_cursor_page(query: CursorQuery) -> StoredPage:
+    at = query.position
+    backwards = at is not None and at.side == "before"
+    notes = [NoteRecord(*row) for row in cursor_rows(query)]
+    more = len(notes) > query.limit
+    notes = notes[: query.limit]
+    if backwards:
+        notes.reverse()
+    has_next = more or backwards
+    has_previous = more if backwards else at is not None
+    return StoredPage(
+        records.page_head(notes, limit=query.limit),
+        _link(query, notes[-1:], "after") if has_next else None,
+        _link(query, notes[:1], "before") if has_previous else None,
+    )
+
+
+def _link(query: CursorQuery, edge: Sequence[NoteRecord], side: Any) -> str | None:
+    """Return the query string of the page beside the note at the edge; None for an empty page."""
+    if not edge:
+        return None
+    value = getattr(edge[0], query.sort.field)
+    text = value if isinstance(value, str) else value.isoformat()
+    return query.link_to(Position(value=text, note_id=str(edge[0].id), side=side))
+
+
+def _matching(query: PageQuery) -> QuerySet[Note]:
+    rows = Note.objects.all()
+    if query.user_id is not None:
+        rows = rows.filter(user_id=query.user_id)
+    if query.search is not None:
+        wanted = SearchQuery(query.search, config="english", search_type="websearch")
+        rows = rows.alias(title_vector=TitleVector("title")).filter(title_vector=wanted)
+    return rows
+
+
+def _order(sort: Sort, *, backwards: bool = False) -> tuple[str, str]:
+    sign = "-" if sort.descending != backwards else ""
+    return f"{sign}{sort.field}", f"{sign}id"
+
+
+def _beyond(sort: Sort, at: Position, *, descending: bool) -> Q:
+    """
+    Return the notes that follow a position.
+
+    The first condition bounds the index scan, the second leaves out ties already shown.
+    """
+    value = at.value if sort.field == "title" else records.moment(at.value)
+    side = "lt" if descending else "gt"
+    return Q(**{f"{sort.field}__{side}e": value}) & (
+        Q(**{f"{sort.field}__{side}": value}) | Q(**{f"id__{side}": at.note_id})
+    )

@@ -1,0 +1,1 @@
+"""Profiles: documents in MongoDB."""
