@@ -60,6 +60,14 @@ class Breaker:
                 return
             self._open(reason)
 
+    def reset(self) -> None:
+        """Close, and forget the failures."""
+        with self._lock:
+            self._consecutive = 0
+            self._outcomes.clear()
+            self._closed_at = time.monotonic()
+            self.is_open = False
+
     def _open(self, reason: Exception) -> None:
         if time.monotonic() - self._closed_at > _SETTLED_SECONDS:
             self._open_seconds = _OPEN_SECONDS_MIN
@@ -79,10 +87,6 @@ class Breaker:
             except Exception as exc:  # noqa: BLE001  # a dead probe would leave the cache off for good
                 log.debug("Cache still unavailable", operation="breaker", reason=str(exc))
                 continue
-            with self._lock:
-                self._consecutive = 0
-                self._outcomes.clear()
-                self._closed_at = time.monotonic()
-                self.is_open = False
+            self.reset()
             log.warning("Cache available again", operation="breaker", state="closed")
             return

@@ -17,7 +17,7 @@ class _Wire(msgspec.Struct, array_like=True, frozen=True):
     stamps: list[bytes | None]  # in the order of Key.stamp_names
     stored_at_ms: int  # Unix time
     fresh_ms: int  # lifetime, jitter included
-    value: msgspec.Raw | None  # None: the store has no such thing
+    value: msgspec.Raw  # of the namespace's type; nil: the store has no such thing
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -45,7 +45,7 @@ class Found(msgspec.Struct, Generic[V], frozen=True):
 
 def encode(key: Key[V], value: V | None, *, stamps: Sequence[bytes | None], fresh_ms: int) -> bytes:
     """Return an entry's bytes; stamps in the order of key.stamp_names, fresh_ms its lifetime."""
-    raw = None if value is None else msgspec.Raw(key.namespace.encoder.encode(value))
+    raw = msgspec.Raw(key.namespace.encoder.encode(value))
     return _encoder.encode(
         _Wire(key.namespace.schema, list(stamps), int(time.time() * 1000), fresh_ms, raw)
     )
@@ -66,7 +66,7 @@ def judge(key: Key[V], entry: Any, stamps: list[Any]) -> Found[V]:
             return Found("schema")
         if wire.stamps != stamps:
             return Found("invalidated")
-        value = None if wire.value is None else key.namespace.decoder.decode(wire.value)
+        value = key.namespace.decoder.decode(wire.value)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return Found("corrupt")
     age_ms = int(time.time() * 1000) - wire.stored_at_ms

@@ -21,7 +21,7 @@ _TOLD = {
 }
 
 
-class Representation(msgspec.Struct, frozen=True):
+class Representation(msgspec.Struct, array_like=True, frozen=True):
     """A resource's JSON as it is sent, and its strong ETag, quotes included."""
 
     body: bytes

@@ -36,7 +36,7 @@ class Namespace(Generic[V]):
     invalidated_by: str
     personal_data: bool = False
     encoder: msgspec.msgpack.Encoder = field(init=False, repr=False)
-    decoder: msgspec.msgpack.Decoder[V] = field(init=False, repr=False)
+    decoder: msgspec.msgpack.Decoder[V | None] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         longest = self.ttl_seconds * 1.1 + settings.CACHE_GRACE_SECONDS
@@ -48,7 +48,7 @@ class Namespace(Generic[V]):
                 f"below {STAMP_TTL_SECONDS} s"
             )
         object.__setattr__(self, "encoder", msgspec.msgpack.Encoder())
-        object.__setattr__(self, "decoder", msgspec.msgpack.Decoder(self.value_type))
+        object.__setattr__(self, "decoder", msgspec.msgpack.Decoder(self.value_type | None))
 
     @property
     def tag(self) -> str:

@@ -3,7 +3,7 @@
 import msgspec
 
 
-class StoredPage(msgspec.Struct, frozen=True):
+class StoredPage(msgspec.Struct, array_like=True, frozen=True):
     """
     One page, ready to send but for its absolute links, which depend on the host asked.
 

@@ -5,7 +5,7 @@ import enum
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -83,9 +83,12 @@ def get_or_load(
         return _load_without_cache(key, load, bypass)
 
 
-def peek(key: Key[V]) -> Found[V]:
-    """Return what is cached under key, without loading. Raises store.CacheDown."""
-    return store.look(key)
+def peek_many(keys: Sequence[Key[V]]) -> Sequence[Found[V] | None]:
+    """Return what is cached under each key, in one round trip; None where Redis does not answer."""
+    try:
+        return store.look_many(keys)
+    except store.CacheDown:
+        return [None] * len(keys)
 
 
 def _hit(found: Found[V], source: Source = Source.HIT) -> Cached[V]:

@@ -70,6 +70,9 @@ def configure(*, level: str, form: Literal["json", "console"]) -> None:
             "loggers": {
                 # One line a request is config.middleware's; Django's own would be a second.
                 "django.request": {"level": "ERROR"},
+                "pymongo": {
+                    "level": max(threshold, logging.INFO)
+                },  # else every command, with its data
                 "django.server": {"level": "ERROR"},
                 # Pool warnings repeat once a second while PostgreSQL is down; health says it once.
                 "psycopg.pool": {"level": "ERROR"},

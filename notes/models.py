@@ -4,6 +4,7 @@ import uuid
 
 from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchVectorField
+from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models.functions import Length, Now
 
@@ -43,7 +44,12 @@ class Note(models.Model):
     id = models.UUIDField(
         primary_key=True, default=uuid.uuid4, db_default=RandomUUID(), editable=False
     )
-    user_id = models.CharField(max_length=128)
+    user_id = models.CharField(
+        max_length=128,
+        validators=[
+            RegexValidator(USER_ID_PATTERN, "1 to 128 characters of A-Z a-z 0-9 . _ @ : -")
+        ],
+    )
     title = models.CharField(max_length=TITLE_MAX_CHARACTERS)
     content = models.TextField(blank=True, db_default="")
     created_at = models.DateTimeField(db_default=Now())

@@ -38,6 +38,19 @@ def note_cursor_page(*, query: CursorQuery, bypass: Bypass = Bypass.NO) -> Cache
     return get_or_load(key, lambda: _load_cursor_page(query), bypass=bypass)
 
 
+def note_search(*, rows: QuerySet[Note], text: str) -> QuerySet[Note]:
+    """Return those rows whose title has the words; or the one with that id; or user:NAME's."""
+    wanted = text.strip()
+    if not wanted:
+        return rows
+    if wanted.startswith("user:"):
+        return rows.filter(user_id=wanted.removeprefix("user:"))
+    try:
+        return rows.filter(pk=UUID(wanted))
+    except ValueError:
+        return _with_words(rows, wanted)
+
+
 def page_rows(query: PageQuery) -> QuerySet[Note, Any]:
     """Return the statement of a page, one note longer, which tells whether there is a next."""
     offset = (query.page - 1) * query.limit
@@ -104,9 +117,13 @@ def _matching(query: PageQuery) -> QuerySet[Note]:
     if query.user_id is not None:
         rows = rows.filter(user_id=query.user_id)
     if query.search is not None:
-        wanted = SearchQuery(query.search, config="english", search_type="websearch")
-        rows = rows.alias(title_vector=TitleVector("title")).filter(title_vector=wanted)
+        rows = _with_words(rows, query.search)
     return rows
+
+
+def _with_words(rows: QuerySet[Note], text: str) -> QuerySet[Note]:
+    wanted = SearchQuery(text, config="english", search_type="websearch")
+    return rows.alias(title_vector=TitleVector("title")).filter(title_vector=wanted)
 
 
 def _order(sort: Sort, *, backwards: bool = False) -> tuple[str, str]:

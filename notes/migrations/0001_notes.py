@@ -1,5 +1,6 @@
 import uuid
 
+import django.core.validators
 import django.db.models.functions.datetime
 from django.db import migrations, models
 
@@ -24,7 +25,18 @@ class Migration(migrations.Migration):
                         serialize=False,
                     ),
                 ),
-                ("user_id", models.CharField(max_length=128)),
+                (
+                    "user_id",
+                    models.CharField(
+                        max_length=128,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "^[A-Za-z0-9._@:-]{1,128}$",
+                                "1 to 128 characters of A-Z a-z 0-9 . _ @ : -",
+                            )
+                        ],
+                    ),
+                ),
                 ("title", models.CharField(max_length=200)),
                 ("content", models.TextField(blank=True, db_default="")),
                 (

@@ -1,0 +1,46 @@
+"""Each test has its own cache: a key prefix of its own, on the real Redis."""
+
+import itertools
+import os
+from collections.abc import Iterator
+
+import pytest
+import redis
+from django.test import Client
+
+from cachelayer import store
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(settings) -> None:
+    settings.CACHE_PREFIX = f"test-{os.getpid()}-{next(_numbers)}"
+
+
+@pytest.fixture
+def redis_client() -> redis.Redis:
+    """The connection that the cache itself uses."""
+    return store._client()
+
+
+@pytest.fixture
+def api() -> Client:
+    """A client of the API who is user abc."""
+    return Client(headers={"X-User-Id": "abc"}, raise_request_exception=False)
+
+
+@pytest.fixture
+def closed_breaker() -> Iterator[None]:
+    """Leave the breaker closed for the next test."""
+    yield
+    store.breaker.reset()
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup) -> Iterator[None]:
+    yield
+    from django.db import connections
+
+    for connection in connections.all():
+        connection.close()
