@@ -1,9 +1,8 @@
 """Notes with defaults in one place."""
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
-
-from datetime import timedelta
 
 from django.utils import timezone
 

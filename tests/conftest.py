@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import redis
+from django.db import connections
 from django.test import Client
 
 from cachelayer import store
@@ -40,7 +41,5 @@ def closed_breaker() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup) -> Iterator[None]:
     yield
-    from django.db import connections
-
     for connection in connections.all():
         connection.close()

@@ -1,5 +1,6 @@
 """The notes part of docs/api.md, call by call."""
 
+import itertools
 import json
 import re
 import uuid
@@ -161,7 +162,9 @@ class TestRead:
 
         assert api.get(f"/api/v1/notes/{str(note_id).upper()}").json()["id"] == str(note_id)
 
-    @pytest.mark.parametrize("bad", ["1", "x" * 36, f"{{{UNKNOWN}}}", UNKNOWN.hex, f"urn:uuid:{UNKNOWN}"])
+    @pytest.mark.parametrize(
+        "bad", ["1", "x" * 36, f"{{{UNKNOWN}}}", UNKNOWN.hex, f"urn:uuid:{UNKNOWN}"]
+    )
     def test_a_malformed_id_is_a_404(self, api, bad):
         problem(api.get(f"/api/v1/notes/{bad}"), 404)
 
@@ -255,7 +258,10 @@ class TestChange:
 
         changed = send(api, "PATCH", note_id, body).json()
 
-        assert {k: changed[k] for k in ("title", "content")} == {"title": "T", "content": "C"} | body
+        assert {k: changed[k] for k in ("title", "content")} == {
+            "title": "T",
+            "content": "C",
+        } | body
 
     def test_patch_of_nothing_is_refused(self, api):
         assert error_fields(send(api, "PATCH", make_note(), {})) == {"body"}
@@ -399,7 +405,12 @@ class TestPages:
 
     @pytest.mark.parametrize(
         ("q", "expected"),
-        [('"red apple"', ["red apple"]), ("apple -red", ["green apple"]), ("the", []), ("'; --", [])],
+        [
+            ('"red apple"', ["red apple"]),
+            ("apple -red", ["green apple"]),
+            ("the", []),
+            ("'; --", []),
+        ],
     )
     def test_searches_as_the_web_does(self, api, q, expected):
         make_note(title="red apple")
@@ -483,7 +494,9 @@ class TestPages:
 
 
 class TestCursors:
-    @pytest.mark.parametrize("sort", ["created_at:DESC", "created_at:ASC", "title:ASC", "updated_at:DESC"])
+    @pytest.mark.parametrize(
+        "sort", ["created_at:DESC", "created_at:ASC", "title:ASC", "updated_at:DESC"]
+    )
     def test_lead_through_the_list_and_back(self, api, sort):
         make_notes(7)
         whole = [n["id"] for n in api.get(f"/api/v1/notes?sort={sort}").json()["results"]]
@@ -499,7 +512,7 @@ class TestCursors:
             back.append([note["id"] for note in body["results"]])
             url = body["previous"]
 
-        assert sum(there, []) == whole
+        assert list(itertools.chain(*there)) == whole
         assert back == there[-2::-1]
 
     def test_a_page_has_no_count(self, api):
