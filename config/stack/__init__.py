@@ -1,0 +1,249 @@
+"""
+Three real servers without Docker: PostgreSQL, Redis and MongoDB from Python wheels.
+
+They run on loopback, on ports and with passwords that are made at the first start and kept,
+with their data under .stack/NAME of the project. This package starts before Django and imports
+nothing of it.
+"""
+
+import fcntl
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Final
+
+import dotenv
+
+from config.stack import process
+from config.stack.mongodb import MongoDB
+from config.stack.postgres import Postgres
+from config.stack.process import StackError
+from config.stack.redis import Redis
+from config.stack.server import PortTaken, Server
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+VARIABLES: Final = {"postgres": "DATABASE_URL", "redis": "REDIS_URL", "mongodb": "MONGODB_URI"}
+_SERVERS: Final[dict[str, type[Server]]] = {
+    "postgres": Postgres,
+    "redis": Redis,
+    "mongodb": MongoDB,
+}
+_PASSWORDS: Final = (
+    "postgres",
+    "postgres_superuser",
+    "redis",
+    "redis_operator",
+    "mongodb",
+    "mongodb_root",
+)
+_LOCK_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True)
+class Status:
+    """What can be said of one server."""
+
+    server: str
+    state: str  # running, paused, stopped or external
+    version: str | None = None
+    pid: int | None = None
+    port: int | None = None
+    origin: str | None = None
+    memory_bytes: int | None = None
+
+
+class Stack:
+    """
+    A named set of the three servers.
+
+    A server whose URL the environment (or .env) names is external: it is used and never touched.
+    Every method raises StackError with one line that says what to do.
+    """
+
+    def __init__(self, name: str = "dev", root: Path = ROOT) -> None:
+        if not re.fullmatch("[a-z0-9][a-z0-9-]{0,31}", name):
+            raise StackError(f"--name {name}: use 1 to 32 of a-z 0-9 -")
+        self.name = name
+        self.folder = root.resolve() / ".stack" / name
+        dotenv.load_dotenv(root / ".env")
+
+    def up(self, *, new_ports: bool = False) -> None:
+        """Start what does not run; nothing where everything runs."""
+        with self._locked():
+            known = self._remembered()
+            if new_ports and known:
+                self._stop_all()
+                known["ports"] = _choose_ports()
+                self._remember(known)
+            first_time = not known
+            for attempt in range(3):
+                try:
+                    self._each(lambda server: server.start())
+                    return
+                except PortTaken:
+                    if not first_time or attempt == 2:
+                        raise
+                    self._remember(self._remembered() | {"ports": _choose_ports()})
+
+    def down(self) -> list[str]:
+        """Stop what runs; return the servers that had to be killed because they did not end."""
+        with self._locked():
+            return self._stop_all()
+
+    def reset(self) -> None:
+        """Stop everything and delete the data, the passwords and the ports."""
+        with self._locked():
+            for server in self._made():
+                running = server.process()
+                if running is not None:
+                    process.kill(running)
+            shutil.rmtree(self.folder)
+
+    def start(self, server: str) -> None:
+        with self._locked():
+            self._one(server).start()
+
+    def stop(self, server: str) -> None:
+        with self._locked():
+            self._one(server).stop()
+
+    def kill(self, server: str) -> None:
+        """SIGKILL the server and its children."""
+        with self._locked():
+            self._one(server).kill()
+
+    def pause(self, server: str) -> None:
+        """SIGSTOP the server and its children: it takes connections and answers nothing."""
+        with self._locked():
+            self._one(server).pause()
+
+    def resume(self, server: str) -> None:
+        """SIGCONT the server and its children."""
+        with self._locked():
+            self._one(server).resume()
+
+    def urls(self) -> dict[str, str]:
+        """Return DATABASE_URL, REDIS_URL and MONGODB_URI. The stack was up at least once."""
+        return self._urls(lambda server: server.url)
+
+    def operator_urls(self) -> dict[str, str]:
+        """Return the same with every right, for drills and tests; external ones as they are."""
+        return self._urls(lambda server: server.operator_url)
+
+    def status(self) -> list[Status]:
+        """Return the state of each server, external ones included."""
+        external = [Status(name, "external") for name in VARIABLES if self._is_external(name)]
+        return [_status(server) for server in self._made()] + external
+
+    def _urls(self, url_of: Callable[[Server], str]) -> dict[str, str]:
+        made = {server.name: server for server in self._made()}
+        missing = [name for name in VARIABLES if name not in made and not self._is_external(name)]
+        if missing:
+            raise StackError(f"the stack {self.name} was never started: python -m config.stack up")
+        return {
+            variable: url_of(made[name]) if name in made else os.environ[variable]
+            for name, variable in VARIABLES.items()
+        }
+
+    def _is_external(self, server: str) -> bool:
+        return bool(os.environ.get(VARIABLES[server]))
+
+    def _one(self, name: str) -> Server:
+        if self._is_external(name):
+            raise StackError(f"{name} is external ({VARIABLES[name]} is set), so it is left alone")
+        return next(server for server in self._made() or self._make() if server.name == name)
+
+    def _made(self) -> list[Server]:
+        """Return the servers of a stack that was started before; none, if it never was."""
+        known = self._remembered()
+        return [
+            make(self.folder / name, known["ports"][name], known["passwords"])
+            for name, make in _SERVERS.items()
+            if known and not self._is_external(name)
+        ]
+
+    def _make(self) -> list[Server]:
+        if not self._remembered():
+            passwords = {name: secrets.token_urlsafe(24) for name in _PASSWORDS}
+            self._remember({"ports": _choose_ports(), "passwords": passwords})
+        return self._made()
+
+    def _each(self, act: Callable[[Server], None]) -> None:
+        servers = self._make()
+        with ThreadPoolExecutor(3) as pool:
+            outcomes = [pool.submit(act, server) for server in servers]
+        for outcome in outcomes:
+            outcome.result()
+
+    def _stop_all(self) -> list[str]:
+        servers = self._made()
+        with ThreadPoolExecutor(3) as pool:
+            killed = list(pool.map(lambda server: server.stop(), servers))
+        return [server.name for server, hard in zip(servers, killed, strict=True) if hard]
+
+    @property
+    def _memory(self) -> Path:
+        return self.folder / "stack.json"
+
+    def _remembered(self) -> dict[str, dict[str, object]] | dict[str, dict[str, str]]:
+        if not self._memory.exists():
+            return {}
+        return json.loads(self._memory.read_text())  # type: ignore[no-any-return]
+
+    def _remember(self, facts: object) -> None:
+        """Write ports and passwords as one step: a crash leaves the old file or the new one."""
+        fresh = self.folder / "stack.json.new"
+        fresh.touch(0o600)
+        fresh.write_text(json.dumps(facts, indent=1))
+        fresh.replace(self._memory)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Let one command at a time change the stack; the lock dies with its process."""
+        try:
+            # Passable, not readable: PostgreSQL may run as another user below.
+            for folder in (self.folder.parent, self.folder, self.folder / "postgres"):
+                folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+            with (self.folder / "lock").open("w") as lock:
+                self._take(lock)
+                yield
+        except OSError as exc:
+            raise StackError(f"{exc.strerror}: {exc.filename or self.folder}") from exc
+
+    def _take(self, lock: IO[str]) -> None:
+        def taken() -> bool:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            return True
+
+        if not process.wait_until(taken, _LOCK_SECONDS):
+            raise StackError(
+                f"another command has held the stack {self.name} for {_LOCK_SECONDS:g} s"
+            )
+
+
+def _choose_ports() -> dict[str, int]:
+    return {name: process.free_port() for name in _SERVERS}
+
+
+def _status(server: Server) -> Status:
+    running = server.process()
+    state = server.state()
+    try:
+        origin = server.binary().origin
+    except StackError as exc:
+        origin = str(exc)
+    if running is None:
+        return Status(server.name, state, port=server.port, origin=origin)
+    version = server.version() if state == "running" else None
+    memory = running.memory_info().rss
+    return Status(server.name, state, version, running.pid, server.port, origin, memory)

@@ -1,0 +1,104 @@
+"""python -m config.stack: the three local servers, from the command line."""
+
+import argparse
+import dataclasses
+import json
+import shlex
+import sys
+from typing import Final
+
+from config.stack import VARIABLES, Stack, Status
+from config.stack.process import StackError
+
+NOT_ALL_RUNNING: Final = 3
+_WHOLE = {
+    "up": "start what does not run",
+    "down": "stop what runs",
+    "status": "say what runs, its version and where it came from; exit status 3 unless all run",
+    "env": "print the three URLs as shell exports",
+    "reset": "stop, and delete data, passwords and ports",
+}
+_SINGLE = {
+    "start": "start one server",
+    "stop": "stop one server in good order",
+    "kill": "SIGKILL one server",
+    "pause": "SIGSTOP one server: it takes connections and answers nothing",
+    "resume": "SIGCONT one server",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; return its exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        return _run(Stack(options.name), options)
+    except StackError as exc:
+        print(f"stack {options.name}: {exc}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"stack {options.name}: interrupted; up goes on from here", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m config.stack", description=__doc__)
+    parser.add_argument("--name", default="dev", help="which stack of this checkout (default: dev)")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, text in _WHOLE.items():
+        command = commands.add_parser(name, help=text)
+        if name == "up":
+            command.add_argument(
+                "--new-ports", action="store_true", help="choose other ports, and keep the data"
+            )
+        if name == "status":
+            command.add_argument("--json", action="store_true", help="for programs")
+    for name, text in _SINGLE.items():
+        command = commands.add_parser(name, help=text)
+        command.add_argument("server", choices=list(VARIABLES))
+    return parser
+
+
+def _run(stack: Stack, options: argparse.Namespace) -> int:
+    if options.command == "up":
+        stack.up(new_ports=options.new_ports)
+        return _show(stack.status(), as_json=False)
+    if options.command == "status":
+        return _show(stack.status(), as_json=options.json)
+    if options.command == "env":
+        for variable, url in stack.urls().items():
+            print(f"export {variable}={shlex.quote(url)}")
+    elif options.command == "down":
+        for server in stack.down():
+            print(f"{server} did not end in time and was killed", file=sys.stderr)
+    elif options.command == "reset":
+        stack.reset()
+    else:
+        getattr(stack, options.command)(options.server)
+    return 0
+
+
+def _show(status: list[Status], *, as_json: bool) -> int:
+    if as_json:
+        print(json.dumps([dataclasses.asdict(one) for one in status], indent=1))
+    elif not status:
+        print("This stack was never started: python -m config.stack up")
+    else:
+        for one in status:
+            print(_line(one))
+    good = bool(status) and all(one.state in ("running", "external") for one in status)
+    return 0 if good else NOT_ALL_RUNNING
+
+
+def _line(one: Status) -> str:
+    facts = [
+        f"127.0.0.1:{one.port}" if one.port else None,
+        f"pid {one.pid}" if one.pid else None,
+        f"{one.memory_bytes // 2**20} MiB" if one.memory_bytes else None,
+        one.version,
+        one.origin,
+    ]
+    return f"{one.server:<9} {one.state:<8} " + ", ".join(fact for fact in facts if fact)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

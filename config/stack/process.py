@@ -1,0 +1,200 @@
+"""Processes and ports: found by their command line, ended by pid, awaited with a deadline."""
+
+import errno
+import random
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+# Below the ports that Linux hands out by itself (32768 to 60999), so that a port that is kept
+# for a stopped server is not given to a passing connection.
+_PORTS = range(20_000, 30_000)
+
+
+class StackError(Exception):
+    """What keeps the stack from doing what was asked: one line that says what to do."""
+
+
+def find(marker: str) -> psutil.Process | None:
+    """
+    Return the live process that has marker as one of its arguments, or None.
+
+    The process table is the only truth: there is no pid file that a crash could leave behind.
+    Of a process and its forks, the parent is returned.
+    """
+    found = [process for process in psutil.process_iter() if marker in _arguments(process)]
+    pids = {process.pid for process in found}
+    return next((process for process in found if _parent(process) not in pids), None)
+
+
+def living_in(folder: Path) -> list[psutil.Process]:
+    """Return the processes whose working directory is folder (PostgreSQL's orphaned backends)."""
+    return [process for process in psutil.process_iter() if _working_directory(process) == folder]
+
+
+def _quiet(read: Callable[[], Any], otherwise: Any) -> Any:
+    try:
+        return read()
+    except (psutil.Error, OSError):
+        return otherwise
+
+
+def _arguments(process: psutil.Process) -> list[str]:
+    arguments: list[str] = _quiet(process.cmdline, [])
+    return arguments
+
+
+def _parent(process: psutil.Process) -> int | None:
+    parent: int | None = _quiet(process.ppid, None)
+    return parent
+
+
+def _working_directory(process: psutil.Process) -> Path | None:
+    folder = _quiet(process.cwd, "")
+    return Path(folder) if folder else None
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Return whether the process runs (a zombie does not)."""
+    return process.is_running() and _quiet(process.status, psutil.STATUS_ZOMBIE) not in (
+        psutil.STATUS_ZOMBIE,
+        psutil.STATUS_DEAD,
+    )
+
+
+def is_paused(process: psutil.Process) -> bool:
+    """Return whether the process was stopped by SIGSTOP."""
+    return bool(_quiet(process.status, "") == psutil.STATUS_STOPPED)
+
+
+def listens(process: psutil.Process, port: int) -> bool:
+    """
+    Return whether this very process listens on the port.
+
+    To connect would not tell whose server answers; writing to somebody else's would be the end.
+    """
+    sockets = _quiet(lambda: process.net_connections(kind="tcp4"), [])
+    return any(
+        one.status == psutil.CONN_LISTEN and one.laddr and one.laddr.port == port for one in sockets
+    )
+
+
+def spawn(
+    command: Sequence[str | Path],
+    *,
+    log: Path,
+    environment: Mapping[str, str],
+    identity: Mapping[str, Any],
+) -> psutil.Process:
+    """Start a server in a session of its own, so that no terminal's Ctrl-C reaches it."""
+    with log.open("ab") as sink:
+        child = subprocess.Popen(
+            [str(part) for part in command],
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=sink,
+            cwd="/",
+            env=dict(environment),
+            start_new_session=True,
+            **identity,
+        )
+    threading.Thread(target=child.wait, daemon=True).start()  # else it would stay as a zombie
+    return psutil.Process(child.pid)
+
+
+def run(
+    command: Sequence[str | Path], *, environment: Mapping[str, str], identity: Mapping[str, Any]
+) -> str:
+    """Run a command to its end; return its output. Raises StackError with its last line."""
+    done = subprocess.run(
+        [str(part) for part in command],
+        check=False,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd="/",
+        env=dict(environment),
+        **identity,
+    )
+    if done.returncode:
+        lines = done.stdout.strip().splitlines() or [f"exit status {done.returncode}"]
+        told = next((line for line in lines if "error" in line.lower()), lines[-1])
+        raise StackError(f"{Path(str(command[0])).name} failed: {told}")
+    return done.stdout
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
+    """Wait until condition holds, looking every 20 ms; return False where it did not in time."""
+    deadline = time.monotonic() + seconds
+    pause = threading.Event()
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        pause.wait(0.02)
+    return True
+
+
+def end(process: psutil.Process, number: signal.Signals, seconds: float) -> bool:
+    """
+    End a process and its children with a signal, and with SIGKILL after so many seconds.
+
+    Return whether the signal was enough.
+    """
+    family = [process, *_quiet(lambda: process.children(recursive=True), [])]
+    for member in family:
+        _quiet(member.resume, None)  # a paused process would not see the signal
+    _quiet(lambda: process.send_signal(number), None)
+    in_time = wait_until(lambda: not any(map(is_alive, family)), seconds)
+    if not in_time:
+        kill(process, family)
+    return in_time
+
+
+def kill(process: psutil.Process, family: Sequence[psutil.Process] | None = None) -> None:
+    """SIGKILL a process and its children, and wait until they are gone."""
+    members = family or [process, *_quiet(lambda: process.children(recursive=True), [])]
+    for member in members:
+        _quiet(member.kill, None)
+    if not wait_until(lambda: not any(map(is_alive, members)), 5):
+        raise StackError(f"process {process.pid} does not die; look at it with ps")
+
+
+def pause(process: psutil.Process) -> None:
+    """SIGSTOP a process and its children."""
+    for member in (process, *_quiet(lambda: process.children(recursive=True), [])):
+        _quiet(member.suspend, None)
+
+
+def resume(process: psutil.Process) -> None:
+    """SIGCONT a process and its children."""
+    for member in (process, *_quiet(lambda: process.children(recursive=True), [])):
+        _quiet(member.resume, None)
+
+
+def port_is_free(port: int) -> bool:
+    """Return whether a server could listen on this port of 127.0.0.1."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # else TIME_WAIT reads as taken
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as exc:
+            if exc.errno in (errno.EADDRINUSE, errno.EACCES):
+                return False
+            raise
+    return True
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 on which nobody listens. Raises StackError where there is none."""
+    for port in random.sample(_PORTS, 200):
+        if port_is_free(port):
+            return port
+    raise StackError(f"no free port between {_PORTS.start} and {_PORTS.stop} was found")

