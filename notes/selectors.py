@@ -38,6 +38,16 @@ def note_cursor_page(*, query: CursorQuery, bypass: Bypass = Bypass.NO) -> Cache
     return get_or_load(key, lambda: _load_cursor_page(query), bypass=bypass)
 
 
+def note_count() -> int:
+    """Return how many notes there are; reads an index as long as the table."""
+    return Note.objects.count()
+
+
+def notes_exist() -> bool:
+    """Return whether there is any note."""
+    return Note.objects.exists()
+
+
 def note_search(*, rows: QuerySet[Note], text: str) -> QuerySet[Note]:
     """Return those rows whose title has the words; or the one with that id; or user:NAME's."""
     wanted = text.strip()

@@ -61,6 +61,8 @@ def pytest_cmdline_main() -> Iterator[None]:
     finally:
         for stack in _started:
             stack.reset()
+        for lock in _lock:
+            lock.close()
 
 
 @pytest.fixture(scope="session")

