@@ -8,9 +8,7 @@ from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models.functions import Length, Now
 
-TITLE_MAX_CHARACTERS = 200
-CONTENT_MAX_CHARACTERS = 100_000
-USER_ID_PATTERN = r"^[A-Za-z0-9._@:-]{1,128}$"
+from notes.limits import CONTENT_MAX_CHARACTERS, TITLE_MAX_CHARACTERS, USER_ID_PATTERN
 
 models.CharField.register_lookup(Length)  # title__length, content__length in the constraints below
 models.TextField.register_lookup(Length)

@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Final
 
@@ -59,6 +59,14 @@ class Status:
     memory_bytes: int | None = None
 
 
+@dataclass(frozen=True)
+class _Memory:
+    """What is made at the first start and kept."""
+
+    ports: dict[str, int]
+    passwords: dict[str, str]
+
+
 class Stack:
     """
     A named set of the three servers.
@@ -86,8 +94,7 @@ class Stack:
             known = self._remembered()
             if new_ports and known:
                 self._stop_all()
-                known["ports"] = _choose_ports()
-                self._remember(known)
+                self._remember(_Memory(_choose_ports(), known.passwords))
             self._start_all(attempts=1 if known else 3)
 
     def _start_all(self, *, attempts: int) -> None:
@@ -97,7 +104,8 @@ class Stack:
         except PortTaken:
             if attempts == 1:
                 raise
-            self._remember(self._remembered() | {"ports": _choose_ports()})
+            self._stop_all()
+            self._remember(_Memory(_choose_ports(), self._known().passwords))
             self._start_all(attempts=attempts - 1)
 
     def down(self) -> list[str]:
@@ -168,16 +176,18 @@ class Stack:
     def _made(self) -> list[Server]:
         """Return the servers of a stack that was started before; none, if it never was."""
         known = self._remembered()
+        if known is None:
+            return []
         return [
-            make(self.folder / name, known["ports"][name], known["passwords"])
+            make(self.folder / name, known.ports[name], known.passwords)
             for name, make in _SERVERS.items()
-            if known and name not in self._external
+            if name not in self._external
         ]
 
     def _make(self) -> list[Server]:
         if not self._remembered():
             passwords = {name: secrets.token_urlsafe(24) for name in _PASSWORDS}
-            self._remember({"ports": _choose_ports(), "passwords": passwords})
+            self._remember(_Memory(_choose_ports(), passwords))
         return self._made()
 
     def _each(self, act: Callable[[Server], None]) -> None:
@@ -197,16 +207,22 @@ class Stack:
     def _memory(self) -> Path:
         return self.folder / "stack.json"
 
-    def _remembered(self) -> dict[str, dict[str, object]] | dict[str, dict[str, str]]:
+    def _remembered(self) -> _Memory | None:
         if not self._memory.exists():
-            return {}
-        return json.loads(self._memory.read_text())  # type: ignore[no-any-return]
+            return None
+        return _Memory(**json.loads(self._memory.read_text()))
 
-    def _remember(self, facts: object) -> None:
+    def _known(self) -> _Memory:
+        known = self._remembered()
+        if known is None:
+            raise StackError(f"{self._memory} is gone: start over with: reset")
+        return known
+
+    def _remember(self, memory: _Memory) -> None:
         """Write ports and passwords as one step: a crash leaves the old file or the new one."""
         fresh = self.folder / "stack.json.new"
         fresh.touch(0o600)
-        fresh.write_text(json.dumps(facts, indent=1))
+        fresh.write_text(json.dumps(asdict(memory), indent=1))
         fresh.replace(self._memory)
 
     @contextmanager

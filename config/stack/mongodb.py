@@ -117,7 +117,9 @@ class MongoDB(Server):
         return {"_id": "rs0", "version": version, "members": [member]}
 
     def _client(self, *, root: bool = False) -> pymongo.MongoClient[dict[str, Any]]:
-        who = {"username": "root", "password": self.passwords["mongodb_root"]} if root else {}
+        who: dict[str, Any] = {}
+        if root:
+            who = {"username": "root", "password": self.passwords["mongodb_root"]}
         return pymongo.MongoClient(
             f"mongodb://127.0.0.1:{self.port}/?directConnection=true",
             serverSelectionTimeoutMS=2000,

@@ -128,7 +128,8 @@ def run(
         lines = done.stdout.strip().splitlines() or [f"exit status {done.returncode}"]
         told = next((line for line in lines if "error" in line.lower()), lines[-1])
         raise StackError(f"{Path(str(command[0])).name} failed: {told}")
-    return done.stdout
+    output: str = done.stdout
+    return output
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from django.http import QueryDict
 from rest_framework.exceptions import ErrorDetail, ValidationError
 
-from notes.models import USER_ID_PATTERN
+from notes.limits import USER_ID_PATTERN
 from notes.paging import (
     DEFAULT_LIMIT,
     DEFAULT_SORT,

@@ -4,7 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from notes.models import CONTENT_MAX_CHARACTERS, TITLE_MAX_CHARACTERS
+from notes.limits import CONTENT_MAX_CHARACTERS, TITLE_MAX_CHARACTERS
 
 
 class TextField(serializers.CharField):

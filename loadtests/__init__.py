@@ -1,0 +1,1 @@
+"""The site seen from outside: benchmarks and failure drills over HTTP."""
