@@ -134,7 +134,7 @@ def _run_site(port: int, url: str) -> int:
             *("--workers", os.environ.get("WEB_WORKERS") or "2"),
             *("--blocking-threads", os.environ.get("WEB_THREADS") or "8"),
             *("--respawn-failed-workers", "--workers-kill-timeout", f"{_DRAIN_SECONDS}"),
-            *("--backlog", "512", "--log-level", "warning"),
+            *("--backlog", "512", "--log-level", "error"),
             "config.wsgi:application",
         ],
         cwd=ROOT,

@@ -17,6 +17,7 @@ from config.stack.server import Binary, Server, binary_from
 _UNAUTHORIZED = 13
 _AUTHENTICATION_FAILED = 18
 _ALREADY_INITIALIZED = 23
+_NOT_YET_INITIALIZED = 94
 # Read and write any database (tests make their own), indexes and profiler, server metrics.
 _APPLICATION_ROLES = ["readWriteAnyDatabase", "dbAdminAnyDatabase", "clusterMonitor"]
 
@@ -97,7 +98,7 @@ class MongoDB(Server):
                     roles=["root"],
                 )
         with self._client(root=True) as root:
-            current = root.admin.command("replSetGetConfig")["config"]
+            current = self._configuration(root)
             if current["members"][0]["host"] != f"127.0.0.1:{self.port}":
                 root.admin.command(
                     "replSetReconfig", self._set(version=current["version"] + 1), force=True
@@ -136,6 +137,27 @@ class MongoDB(Server):
                 return False
             raise
         return True
+
+    def _configuration(self, root: pymongo.MongoClient[dict[str, Any]]) -> dict[str, Any]:
+        """
+        Return the set's configuration, which a mongod that has just started is still reading.
+
+        After a change of ports it asks at the old one whether that is itself, and waits 30 s
+        where whoever listens there takes the question and says nothing.
+        """
+        found: list[dict[str, Any]] = []
+
+        def read() -> bool:
+            try:
+                found.append(root.admin.command("replSetGetConfig")["config"])
+            except OperationFailure as exc:
+                if exc.code != _NOT_YET_INITIALIZED:
+                    raise
+            return bool(found)
+
+        if not process.wait_until(read, 60):
+            raise StackError(f"mongodb does not find its configuration (log: {self.log})")
+        return found[0]
 
     def _await_primary(self, client: pymongo.MongoClient[dict[str, Any]]) -> None:
         def is_primary() -> bool:

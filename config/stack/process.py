@@ -105,8 +105,9 @@ def spawn(
             start_new_session=True,
             **identity,
         )
+    spawned = psutil.Process(child.pid)
     threading.Thread(target=child.wait, daemon=True).start()  # else it would stay as a zombie
-    return psutil.Process(child.pid)
+    return spawned
 
 
 def run(
