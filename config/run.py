@@ -6,7 +6,6 @@ python -m config.run manage ...  run manage.py with the same stack and environme
 """
 
 import contextlib
-import ctypes
 import fcntl
 import json
 import os
@@ -14,16 +13,14 @@ import secrets
 import signal
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Final
 
 from config.stack import ROOT, Stack
 from config.stack.process import StackError, port_is_free, wait_until
+from config.stack.site import DRAIN_SECONDS, die_with_parent, is_answering, site_command
 
-_PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
-_DRAIN_SECONDS: Final = 10  # granian gives requests in flight so long
 _START_SECONDS: Final = 60
 _PREPARATIONS: Final = (
     ("migrate", "--no-input", "--verbosity=0"),
@@ -67,7 +64,7 @@ def _serve(stack: Stack) -> int:
             print(f"Already running: {other}")
             return 0
         # After a kill -9 of the launcher the old site drains for a while.
-        if not wait_until(lambda: port_is_free(port), _DRAIN_SECONDS + 2):
+        if not wait_until(lambda: port_is_free(port), DRAIN_SECONDS + 2):
             raise StackError(f"port {port} is taken: end what listens there, or set PORT")
         lock.write(json.dumps(f"{url} (pid {os.getpid()})"))
         lock.flush()
@@ -128,18 +125,14 @@ def _prepare(command: tuple[str, ...]) -> None:
 def _run_site(port: int, url: str) -> int:
     """Serve until a signal comes; let requests in flight finish; return the exit status."""
     site = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "granian", "--interface", "wsgi", "--http", "1", "--no-ws"),
-            *("--host", "127.0.0.1", "--port", str(port)),
-            *("--workers", os.environ.get("WEB_WORKERS") or "2"),
-            *("--blocking-threads", os.environ.get("WEB_THREADS") or "8"),
-            *("--respawn-failed-workers", "--workers-kill-timeout", f"{_DRAIN_SECONDS}"),
-            *("--backlog", "512", "--log-level", "error"),
-            "config.wsgi:application",
-        ],
+        site_command(
+            port,
+            workers=int(os.environ.get("WEB_WORKERS") or 2),
+            threads=int(os.environ.get("WEB_THREADS") or 8),
+        ),
         cwd=ROOT,
         start_new_session=True,  # Ctrl-C reaches this launcher alone, which passes one SIGTERM on
-        preexec_fn=_die_with_parent,
+        preexec_fn=die_with_parent,
     )
     asked_to_stop = False
 
@@ -152,7 +145,7 @@ def _run_site(port: int, url: str) -> int:
 
     previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        if wait_until(lambda: site.poll() is not None or _answers(url), _START_SECONDS):
+        if wait_until(lambda: site.poll() is not None or is_answering(url), _START_SECONDS):
             if site.poll() is None and not asked_to_stop:
                 print(_addresses(url), flush=True)
         else:
@@ -163,19 +156,6 @@ def _run_site(port: int, url: str) -> int:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-def _die_with_parent() -> None:
-    """Ask Linux to end the site when this launcher is killed, so that nothing is left behind."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/health/live", timeout=2) as response:  # noqa: S310
-            return bool(response.status == 200)
-    except OSError:
-        return False
 
 
 def _addresses(url: str) -> str:

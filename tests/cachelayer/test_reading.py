@@ -161,7 +161,10 @@ class TestFence:
 
         assert get_or_load(key(), Loads(during=evicted_and_made_again)).source is Source.FENCED
 
-    def test_an_old_load_stored_late_carries_stamps_that_no_longer_match(self, redis_client):
+    def test_an_old_load_stored_late_carries_stamps_that_no_longer_match(
+        self, redis_client, settings
+    ):
+        settings.CACHE_LEASE_MS = 50
         begun = store.begin(key())
         invalidate("word:one")
         late = entries.encode(key(), Word("old"), stamps=begun.stamps, fresh_ms=60_000)

@@ -1,0 +1,35 @@
+"""How the site's server process is started, for make run and for the load tests alike."""
+
+import ctypes
+import signal
+import sys
+import urllib.request
+from typing import Final
+
+DRAIN_SECONDS: Final = 10  # granian gives requests in flight so long
+_PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
+
+
+def site_command(port: int, *, workers: int, threads: int) -> list[str]:
+    """Return granian's command line: so many worker processes of so many threads, on loopback."""
+    return [
+        *(sys.executable, "-m", "granian", "--interface", "wsgi", "--http", "1", "--no-ws"),
+        *("--host", "127.0.0.1", "--port", str(port)),
+        *("--workers", str(workers), "--blocking-threads", str(threads), "--backlog", "512"),
+        *("--respawn-failed-workers", "--workers-kill-timeout", str(DRAIN_SECONDS)),
+        *("--log-level", "error", "config.wsgi:application"),
+    ]
+
+
+def is_answering(url: str, path: str = "/health/live") -> bool:
+    """Return whether the site at url answers 200 at path."""
+    try:
+        with urllib.request.urlopen(f"{url}{path}", timeout=3) as response:  # noqa: S310  # loopback
+            return bool(response.status == 200)
+    except OSError:
+        return False
+
+
+def die_with_parent() -> None:
+    """Ask Linux, in a child before its exec, to end it when the launcher is killed."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,45 @@
+"""From samples to figures: percentiles, and ratios with their uncertainty."""
+
+import random
+import statistics
+from collections.abc import Sequence
+from typing import NamedTuple
+
+_RESAMPLES = 2_000
+
+
+class Ratio(NamedTuple):
+    """A ratio of medians, and the interval that holds it in 95 of 100 repetitions."""
+
+    value: float
+    low: float
+    high: float
+
+
+def percentile(samples: Sequence[float], share: float) -> float:
+    """Return the value that a share (0 to 1) of the samples do not exceed (nearest rank)."""
+    if not samples:
+        raise ValueError("there are no samples")
+    ordered = sorted(samples)
+    return ordered[max(0, -(-int(share * 1000) * len(ordered) // 1000) - 1)]
+
+
+def ratio_of_medians(above: Sequence[float], below: Sequence[float], *, seed: int = 1) -> Ratio:
+    """
+    Return median(above) / median(below) of paired rounds, with its bootstrap interval.
+
+    The rounds are drawn in pairs, so that noise that hit both arms of a round cancels out.
+    """
+    if len(above) != len(below) or not above:
+        raise ValueError("ratios are taken of as many rounds above as below, and at least one")
+    chance = random.Random(seed)  # noqa: S311  # to resample is no secret
+    pairs = list(zip(above, below, strict=True))
+    drawn = []
+    for _ in range(_RESAMPLES):
+        some = chance.choices(pairs, k=len(pairs))
+        drawn.append(statistics.median(a for a, _ in some) / statistics.median(b for _, b in some))
+    return Ratio(
+        statistics.median(above) / statistics.median(below),
+        percentile(drawn, 0.025),
+        percentile(drawn, 0.975),
+    )

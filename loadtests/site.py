@@ -1,0 +1,91 @@
+"""The site on a stack of its own, started for a measurement and stopped after it."""
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from config.stack import ROOT, VARIABLES, Stack
+from config.stack.process import StackError, free_port, wait_until
+from config.stack.site import DRAIN_SECONDS, die_with_parent, is_answering, site_command
+
+WORKERS = 2
+THREADS = 8
+NOTES = 20_000
+
+
+@dataclass(frozen=True)
+class Site:
+    """A running site and the servers below it."""
+
+    url: str
+    stack: Stack
+
+
+@contextmanager
+def running_site(name: str = "loadtests", *, notes: int = NOTES) -> Iterator[Site]:
+    """
+    Start servers and site, seed so many notes, yield; stop everything, whatever happened.
+
+    The servers are the stack's own, never those that the environment names. Raises StackError.
+    """
+    environment = {k: v for k, v in os.environ.items() if k not in VARIABLES.values()}
+    for variable in VARIABLES.values():
+        os.environ.pop(variable, None)
+    stack = Stack(name)
+    try:
+        stack.up()
+        environment |= stack.urls() | {
+            "SECRET_KEY": secrets.token_urlsafe(50),
+            "ALLOWED_HOSTS": "127.0.0.1",
+            "PYTHON_DOTENV_DISABLED": "1",
+            "LOG_LEVEL": "WARNING",
+        }
+        for command in (["migrate", "-v0"], ["seed_notes", f"--count={notes}", "--users=200"]):
+            _manage(command, environment)
+        port = free_port()
+        with (stack.folder / "site.log").open("wb") as log:
+            process = subprocess.Popen(
+                site_command(port, workers=WORKERS, threads=THREADS),
+                cwd=ROOT,
+                env=environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=die_with_parent,
+            )
+        try:
+            url = f"http://127.0.0.1:{port}"
+            if not wait_until(lambda: is_answering(url, "/health/ready"), 60):
+                raise StackError(f"the site does not get ready (log: {stack.folder}/site.log)")
+            yield Site(url, stack)
+        finally:
+            _end(process)
+    finally:
+        stack.down()
+
+
+def _manage(command: list[str], environment: dict[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "manage.py", *command],
+        cwd=ROOT,
+        env=environment,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise StackError(f"manage.py {command[0]} failed: {done.stderr.strip().splitlines()[-1]}")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(DRAIN_SECONDS + 2)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
