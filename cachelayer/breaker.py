@@ -1,4 +1,4 @@
-"""What a failing Redis means: stop asking it, try it in the background, trust it again."""
+"""What a failing server means: stop asking it, try it in the background, trust it again."""
 
 import random
 import threading
@@ -10,41 +10,49 @@ import structlog
 
 log = structlog.get_logger("cachelayer")
 
-_CONSECUTIVE_FAILURES = 3  # a Redis that hangs answers nothing at all
+_CONSECUTIVE_FAILURES = 3  # a server that hangs answers nothing at all
 _WINDOW = 20  # calls over which the ratio is taken
-_RATIO = 0.5  # of failures in the window, for a Redis that answers now and then
-_OPEN_SECONDS_MIN = 1.0
-_OPEN_SECONDS_MAX = 30.0
+_RATIO = 0.5  # of failures in the window, for a server that answers now and then
 _SETTLED_SECONDS = 60.0  # closed for so long, the next opening starts at the minimum again
 
 
 class Breaker:
     """
-    Closed: calls go to Redis. Open: they do not, and cost nothing.
+    Closed: calls go to the server. Open: they do not, and cost nothing.
 
-    No request ever probes. While open, a thread of this process runs recover() after 1 s,
-    2 s, ... 30 s (full jitter on the upper half), and closes the breaker when that succeeds.
-    recover must deliver what was left undelivered and raise where Redis does not answer.
+    No request ever probes. While open, a thread of this process runs recover() after
+    first_seconds, twice that, ... longest_seconds (each with jitter), and closes the breaker
+    when that succeeds. recover must raise where the server does not answer.
     """
 
-    def __init__(self, recover: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        recover: Callable[[], None],
+        *,
+        first_seconds: float = 1.0,
+        longest_seconds: float = 30.0,
+    ) -> None:
+        self._name = name
         self._recover = recover
+        self._first_seconds = first_seconds
+        self._longest_seconds = longest_seconds
         self._lock = threading.Lock()
         self._outcomes: deque[bool] = deque(maxlen=_WINDOW)
         self._consecutive = 0
-        self._open_seconds = _OPEN_SECONDS_MIN
+        self._open_seconds = self._first_seconds
         self._closed_at = 0.0
         self._wake = threading.Event()
         self.is_open = False
         self.opened_count = 0
 
     def succeeded(self) -> None:
-        """Count a call that Redis answered."""
+        """Count a call that the server answered."""
         self._consecutive = 0
         self._outcomes.append(True)
 
     def failed(self, reason: Exception, *, opens: bool) -> None:
-        """Count a call that Redis did not answer; opens: do not wait for further ones."""
+        """Count a call that the server did not answer; opens: do not wait for further ones."""
         with self._lock:
             if self.is_open:
                 return
@@ -70,23 +78,25 @@ class Breaker:
 
     def _open(self, reason: Exception) -> None:
         if time.monotonic() - self._closed_at > _SETTLED_SECONDS:
-            self._open_seconds = _OPEN_SECONDS_MIN
+            self._open_seconds = self._first_seconds
         self.is_open = True
         self.opened_count += 1
         self._wake.clear()
-        log.warning("Cache unavailable", operation="breaker", state="open", reason=str(reason))
-        threading.Thread(target=self._probe, name="cache-breaker", daemon=True).start()
+        event = f"{self._name} unavailable"
+        log.warning(event, operation="breaker", state="open", reason=str(reason).split("\n")[0])
+        threading.Thread(target=self._probe, name=f"{self._name} breaker", daemon=True).start()
 
     def _probe(self) -> None:
         while True:
             pause = self._open_seconds * random.uniform(0.5, 1.0)  # noqa: S311  # jitter
             self._wake.wait(pause)
-            self._open_seconds = min(self._open_seconds * 2, _OPEN_SECONDS_MAX)
+            self._open_seconds = min(self._open_seconds * 2, self._longest_seconds)
             try:
                 self._recover()
-            except Exception as exc:  # noqa: BLE001  # a dead probe would leave the cache off for good
-                log.debug("Cache still unavailable", operation="breaker", reason=str(exc))
+            except Exception as exc:  # noqa: BLE001  # a dead probe would leave it open for good
+                log.debug("probe failed", operation="breaker", reason=str(exc))
                 continue
             self.reset()
-            log.warning("Cache available again", operation="breaker", state="closed")
+            event = f"{self._name} available again"
+            log.warning(event, operation="breaker", state="closed")
             return

@@ -181,7 +181,7 @@ def _recover() -> None:
             _undelivered.difference_update(waiting)
 
 
-breaker = Breaker(_recover)
+breaker = Breaker("Cache", _recover)
 _undelivered: set[str] = set()
 _undelivered_lock = threading.Lock()
 

@@ -16,7 +16,7 @@ from django.views.decorators.http import require_safe
 from mongoengine.connection import get_connection
 
 from cachelayer import store
-from config.deadlines import DeadlineConnection
+from config.postgres.deadlines import DeadlineConnection
 
 log = structlog.get_logger("health")
 

@@ -10,7 +10,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from config import logs
-from config.deadlines import DeadlineConnection
+from config.postgres.deadlines import DeadlineConnection
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 dotenv.load_dotenv(BASE_DIR / ".env")
@@ -118,6 +118,7 @@ POSTGRES_POOL_IDLE_SECONDS = env.int("POSTGRES_POOL_IDLE_SECONDS", default=30)
 POSTGRES_POOL_ACQUIRE_SECONDS = env.float("POSTGRES_POOL_ACQUIRE_SECONDS", default=2.0)
 SLOW_QUERY_MS = env.int("SLOW_QUERY_MS", default=1000)  # slower statements are logged as warnings
 _database: dict[str, Any] = env.db_url_config(DATABASE_URL)
+_database["ENGINE"] = "config.postgres"
 _database["OPTIONS"] = {
     **_database.get("OPTIONS", {}),
     "connect_timeout": 2,  # seconds; the driver takes 1 as 2

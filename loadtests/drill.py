@@ -22,11 +22,13 @@ OWNER = {"X-User-Id": "drill", "Content-Type": "application/json"}
 
 @dataclass(frozen=True)
 class Run:
-    """One fault: its samples, by phase, and when the server was back (seconds)."""
+    """One fault: its samples, by phase, and when it began, was mended, and was over (seconds)."""
 
     server: str
     fault: str
     phases: dict[str, list[Sample]]
+    broken_at: float
+    restoring_at: float
     restored_at: float
 
 
@@ -61,7 +63,7 @@ def run_fault(site: Site, server: str, fault: str) -> Run:
             phases["during"].append(sample)
         elif sample.at >= back_at:
             phases["after"].append(sample)
-    return Run(server, fault, phases, back_at)
+    return Run(server, fault, phases, broken_at, restored_at, back_at)
 
 
 def _calls(site: Site) -> Iterator[Call]:
@@ -124,7 +126,11 @@ def _source(sample: Sample) -> str:
 def verdicts(run: Run) -> list[Verdict]:
     """Return what the contract promises for this fault, held against what was seen."""
     judged = {"redis": _redis, "postgres": _postgres, "mongodb": _mongodb}[run.server](run)
-    before = [s for s in run.phases["before"] if s.status not in (200, 204)]
+    before = [
+        s
+        for s in run.phases["before"]
+        if s.status not in (200, 204) and _ended(s) < run.broken_at  # not caught by the fault
+    ]
     return [
         _verdict("before: every request is answered", before, lambda s: f"{s.call} {s.status}"),
         *judged,
@@ -147,7 +153,12 @@ def _notes(samples: list[Sample]) -> list[Sample]:
 
 
 def _of(run: Run, name: str) -> list[Sample]:
-    return [sample for sample in run.phases["during"] if sample.call == name]
+    """Return the requests of one kind whose whole life lay within the fault."""
+    return [s for s in run.phases["during"] if s.call == name and _ended(s) < run.restoring_at]
+
+
+def _ended(sample: Sample) -> float:
+    return sample.at + sample.latency_ms / 1000
 
 
 def _redis(run: Run) -> list[Verdict]:

@@ -1,9 +1,13 @@
 """A PostgreSQL connection whose every wait for the server ends at a deadline."""
 
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
-from psycopg import errors
+from psycopg import errors, pq
+
+# Told of each connection that broke or fell silent; set by config.postgres.base.
+when_lost: Callable[[Exception], None] = lambda exc: None  # noqa: E731
 
 
 class ServerSilent(psycopg.OperationalError):
@@ -28,4 +32,10 @@ class DeadlineConnection(psycopg.Connection[Any]):
             return super().wait(gen, interval, limit)
         except errors._WaitTimeout as exc:  # private in psycopg, which is why its version is pinned
             self.pgconn.finish()
-            raise ServerSilent(f"no answer from PostgreSQL within {limit:g} s") from exc
+            silent = ServerSilent(f"no answer from PostgreSQL within {limit:g} s")
+            when_lost(silent)
+            raise silent from exc
+        except psycopg.OperationalError as exc:
+            if self.pgconn.status == pq.ConnStatus.BAD:
+                when_lost(exc)
+            raise

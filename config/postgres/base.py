@@ -1,0 +1,46 @@
+"""The database backend of settings.DATABASES: Django finds DatabaseWrapper here by name."""
+
+from typing import Any
+
+import psycopg
+from django.conf import settings
+from django.db.backends.postgresql import base
+from psycopg_pool import PoolTimeout
+
+from cachelayer.breaker import Breaker
+from config.postgres import deadlines
+
+
+def _recover() -> None:
+    """Ask a new connection; then let each pool throw out those that the outage has broken."""
+    with deadlines.DeadlineConnection.connect(settings.DATABASE_URL, connect_timeout=2) as asked:
+        asked.execute("SELECT 1")
+    pools = base.DatabaseWrapper._connection_pools  # type: ignore[attr-defined]  # Django's own
+    for pool in list(pools.values()):
+        pool.check()
+
+
+# A frozen PostgreSQL would hold every thread of the site for its whole deadline, those too that
+# cached reads need. The first probe comes at once: one lost connection is no outage.
+breaker = Breaker("PostgreSQL", _recover, first_seconds=0.05, longest_seconds=2.0)
+deadlines.when_lost = lambda exc: breaker.failed(exc, opens=True)
+
+
+class NotAsked(psycopg.OperationalError):
+    """PostgreSQL did not answer lately, and is asked again in the background."""
+
+
+class DatabaseWrapper(base.DatabaseWrapper):
+    """Fail at once while PostgreSQL is known to be silent, instead of waiting for the pool."""
+
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        """Return a connection of the pool. Raises NotAsked, or PoolTimeout where none gets free."""
+        if not self.pool:
+            return super().get_new_connection(conn_params)
+        if breaker.is_open:
+            raise NotAsked("PostgreSQL does not answer")
+        try:
+            return super().get_new_connection(conn_params)
+        except PoolTimeout as exc:
+            breaker.failed(exc, opens=True)
+            raise
