@@ -128,7 +128,7 @@ def _run_site(port: int, url: str) -> int:
         site_command(
             port,
             workers=int(os.environ.get("WEB_WORKERS") or 2),
-            threads=int(os.environ.get("WEB_THREADS") or 8),
+            threads=int(os.environ.get("WEB_THREADS") or 16),
         ),
         cwd=ROOT,
         start_new_session=True,  # Ctrl-C reaches this launcher alone, which passes one SIGTERM on

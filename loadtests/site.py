@@ -14,7 +14,7 @@ from config.stack.process import StackError, free_port, wait_until
 from config.stack.site import DRAIN_SECONDS, die_with_parent, is_answering, site_command
 
 WORKERS = 2
-THREADS = 8
+THREADS = 16
 NOTES = 20_000
 
 

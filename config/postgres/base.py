@@ -1,5 +1,6 @@
 """The database backend of settings.DATABASES: Django finds DatabaseWrapper here by name."""
 
+import time
 from typing import Any
 
 import psycopg
@@ -22,7 +23,7 @@ def _recover() -> None:
 
 # A frozen PostgreSQL would hold every thread of the site for its whole deadline, those too that
 # cached reads need. The first probe comes at once: one lost connection is no outage.
-breaker = Breaker("PostgreSQL", _recover, first_seconds=0.05, longest_seconds=2.0)
+breaker = Breaker("PostgreSQL", _recover, first_seconds=0.05, longest_seconds=1.0)
 deadlines.when_lost = lambda exc: breaker.failed(exc, opens=True)
 
 
@@ -39,8 +40,14 @@ class DatabaseWrapper(base.DatabaseWrapper):
             return super().get_new_connection(conn_params)
         if breaker.is_open:
             raise NotAsked("PostgreSQL does not answer")
+        started = time.monotonic()
         try:
-            return super().get_new_connection(conn_params)
+            connection = super().get_new_connection(conn_params)
         except PoolTimeout as exc:
             breaker.failed(exc, opens=True)
             raise
+        # One budget for both: who has waited for the pool waits so much less for the answer.
+        waited = time.monotonic() - started
+        longest = deadlines.DeadlineConnection.net_timeout_seconds
+        connection.net_timeout_seconds = max(longest - waited, longest / 5)
+        return connection
