@@ -45,37 +45,38 @@ def configure(*, level: str, form: Literal["json", "console"]) -> None:
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
-    logging.config.dictConfig(
-        {
-            "version": 1,
-            "disable_existing_loggers": False,
-            "formatters": {
-                "structured": {
-                    "()": structlog.stdlib.ProcessorFormatter,
-                    "foreign_pre_chain": [
-                        *shared,
-                        structlog.stdlib.add_logger_name,
-                        structlog.stdlib.ExtraAdder(allow=["status_code"]),
-                    ],
-                    "processors": [
-                        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                        *_rendering(form),
-                    ],
-                }
-            },
-            "handlers": {
-                "stderr": {"class": "logging.StreamHandler", "formatter": "structured"},
-            },
-            "root": {"handlers": ["stderr"], "level": threshold},
-            "loggers": {
-                # One line a request is config.middleware's; Django's own would be a second.
-                "django.request": {"level": "ERROR"},
-                "pymongo": {
-                    "level": max(threshold, logging.INFO)
-                },  # else every command, with its data
-                "django.server": {"level": "ERROR"},
-                # Pool warnings repeat once a second while PostgreSQL is down; health says it once.
-                "psycopg.pool": {"level": "ERROR"},
-            },
-        }
-    )
+    logging.config.dictConfig(_standard_library(threshold, shared, form))
+
+
+def _standard_library(
+    threshold: int, shared: list[Any], form: Literal["json", "console"]
+) -> dict[str, Any]:
+    """Return the configuration by which other libraries' lines look like ours."""
+    formatter = {
+        "()": structlog.stdlib.ProcessorFormatter,
+        "foreign_pre_chain": [
+            *shared,
+            structlog.stdlib.add_logger_name,
+            structlog.stdlib.ExtraAdder(allow=["status_code"]),
+        ],
+        "processors": [
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            *_rendering(form),
+        ],
+    }
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"structured": formatter},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "structured"}},
+        "root": {"handlers": ["stderr"], "level": threshold},
+        "loggers": {
+            # One line a request is config.middleware's; Django's own would be a second.
+            "django.request": {"level": "ERROR"},
+            "django.server": {"level": "ERROR"},
+            # Else each command with its data.
+            "pymongo": {"level": max(threshold, logging.INFO)},
+            # Pool warnings repeat once a second while PostgreSQL is down; the breaker says it once.
+            "psycopg.pool": {"level": "ERROR"},
+        },
+    }

@@ -69,8 +69,9 @@ class NoteAdmin(admin.ModelAdmin):
     sortable_by = ("created_at",)  # the other columns have no index of their own
     search_fields = ("title",)
     search_help_text = "Words of the title, the id of a note, or user:NAME."
-    readonly_fields = ("id", "created_at", "updated_at", "version")
+    readonly_fields = ("id", "user_id", "created_at", "updated_at", "version")
     fields = ("id", "user_id", "title", "content", "created_at", "updated_at", "version")
+    add_fields = ("user_id", "title", "content")  # the rest comes to be when it is saved
     actions = ("drop_cached_copies",)
 
     def get_search_results(
@@ -78,9 +79,12 @@ class NoteAdmin(admin.ModelAdmin):
     ) -> tuple[QuerySet[Any], bool]:
         return selectors.note_search(rows=queryset, text=search_term), False
 
+    def get_fields(self, request: HttpRequest, obj: Note | None = None) -> tuple[str, ...]:
+        return self.fields if obj else self.add_fields
+
     def get_readonly_fields(self, request: HttpRequest, obj: Note | None = None) -> tuple[str, ...]:
-        """Return the fields shown as text; a note keeps its owner."""
-        return (*self.readonly_fields, "user_id") if obj else self.readonly_fields
+        """Return the fields shown as text: a note keeps its owner."""
+        return self.readonly_fields if obj else ()
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         changelist = super().get_changelist_instance(request)

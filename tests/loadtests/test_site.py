@@ -1,0 +1,125 @@
+"""The load tests against a real site on servers of their own."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from config.stack import VARIABLES, Stack
+from loadtests import bench, drill
+from loadtests.__main__ import main
+from loadtests.load import Call, OpenLoop, address, closed_loop
+from loadtests.site import running_site
+
+
+@pytest.fixture(scope="module")
+def site():
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in VARIABLES.values():
+            patch.delenv(variable, raising=False)
+        with running_site("smoke", notes=500) as running:
+            yield running
+        states = {one.state for one in running.stack.status()}
+        running.stack.reset()
+    assert states == {"stopped"}
+
+
+class TestBench:
+    def test_measures_every_arm_as_what_it_claims_to_be(self, site):
+        figures = bench.bench(site, seconds=0.4, rounds=2)
+
+        assert [one.arm for one in figures] == [
+            "bare view",
+            "cached read",
+            "not modified",
+            "uncached read",
+            "cached page",
+            "uncached page",
+        ]
+        assert all(one.requests > 0 and one.errors == 0 for one in figures)
+        assert next(one for one in figures if one.arm == "cached read").time_ratio.value == 1.0
+        told = json.loads(bench.as_json(figures, command="bench"))
+        assert len(told["figures"]) == 6
+        assert bench.report(figures, command="bench").row_count == 6
+
+    def test_refuses_an_arm_that_is_another(self, site):
+        taken = closed_loop(site.url, Call("x", "/nowhere"), connections=1, seconds=0.1)
+
+        with pytest.raises(bench.Unexpected, match="were not 200 hit, such as 404"):
+            bench._check(Call("x", "/nowhere"), (200, "hit"), taken)
+
+
+class TestDrill:
+    @pytest.mark.parametrize(("server", "fault"), [("redis", "pause"), ("postgres", "kill")])
+    def test_tells_what_requests_saw_and_judges_it(self, site, server, fault, monkeypatch):
+        monkeypatch.setattr(drill, "BEFORE_SECONDS", 1.0)
+        monkeypatch.setattr(drill, "DURING_SECONDS", 1.5)
+        monkeypatch.setattr(drill, "AFTER_SECONDS", 3.0)
+
+        run = drill.run_fault(site, server, fault)
+
+        assert all(run.phases.values())
+        assert drill.timeline(run).row_count == 21
+        by_promise = {one.promise: one for one in drill.verdicts(run)}
+        assert by_promise["before: every request is answered"].kept
+        stale = next(one for promise, one in by_promise.items() if promise.startswith("no stale"))
+        assert stale.kept
+        assert {one.state for one in site.stack.status()} == {"running"}
+
+
+class TestOpenLoop:
+    def test_counts_the_wait_from_when_a_request_was_meant_to_start(self):
+        class Slow(BaseHTTPRequestHandler):
+            def do_GET(self):
+                threading.Event().wait(0.2)
+                self.send_response(200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        with ThreadingHTTPServer(("127.0.0.1", 0), Slow) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            loop = OpenLoop(f"http://127.0.0.1:{server.server_port}", per_second=50)
+            loop.run(iter([Call("slow", "/")] * 10), seconds=1)
+            samples = loop.finish()
+            server.shutdown()
+
+        assert len(samples) == 10
+        assert {one.status for one in samples} == {200}
+        assert all(one.latency_ms >= 200 for one in samples)
+
+    def test_an_answer_that_never_comes_is_a_sample_too(self):
+        loop = OpenLoop("http://127.0.0.1:9", per_second=10)
+        loop.run(iter([Call("x", "/")]), seconds=1)
+
+        assert [one.status for one in loop.finish()] == [0]
+
+
+class TestAddress:
+    @pytest.mark.parametrize(
+        "url", ["http://example.com:80", "http://10.0.0.1:80", "http://127.0.0.1"]
+    )
+    def test_refuses_whatever_is_not_this_machine(self, url):
+        with pytest.raises(ValueError, match="loopback only"):
+            address(url)
+
+
+class TestMain:
+    @pytest.mark.parametrize(
+        "arguments", [[], ["nothing"], ["bench", "--seconds", "0"], ["bench", "--rounds", "0"]]
+    )
+    def test_refuses_what_it_does_not_know(self, arguments, capsys):
+        with pytest.raises(SystemExit) as stopped:
+            main(arguments)
+
+        assert stopped.value.code == 2
+        assert "usage" in capsys.readouterr().err
+
+    def test_a_stack_that_does_not_start_is_one_line(self, monkeypatch, capsys):
+        monkeypatch.setattr(Stack, "up", lambda self: Stack("NO"))
+
+        assert main(["bench"]) == 1
+        assert capsys.readouterr().err.startswith("bench: --name NO")

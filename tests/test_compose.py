@@ -1,0 +1,76 @@
+"""docker-compose.yml against the settings, and against what must not be published."""
+
+import re
+
+import pytest
+import yaml
+
+from config.stack import ROOT
+
+TEXT = (ROOT / "docker-compose.yml").read_text()
+SERVICES = yaml.safe_load(TEXT)["services"]
+
+
+class TestCompose:
+    def test_offers_the_three_servers_and_the_site(self):
+        images = {name: service.get("image") for name, service in SERVICES.items()}
+
+        assert images == {
+            "postgres": "postgres:18",
+            "redis": "redis:8",
+            "mongodb": "mongo:8",
+            "web": None,
+        }
+
+    @pytest.mark.parametrize("name", SERVICES)
+    def test_each_service_has_a_health_check(self, name):
+        assert SERVICES[name]["healthcheck"]["test"]
+
+    def test_the_site_waits_until_every_server_is_healthy(self):
+        waits = SERVICES["web"]["depends_on"]
+
+        assert {name: one["condition"] for name, one in waits.items()} == dict.fromkeys(
+            ("postgres", "redis", "mongodb"), "service_healthy"
+        )
+
+    def test_nothing_is_published_beyond_loopback(self):
+        published = [port for service in SERVICES.values() for port in service.get("ports", [])]
+
+        assert published
+        assert all(port.startswith("127.0.0.1:") for port in published)
+
+    def test_each_variable_it_asks_for_is_documented(self):
+        asked = set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", TEXT))
+        known = set(re.findall(r"^# ([A-Z][A-Z_]+)=", (ROOT / ".env.example").read_text(), re.M))
+
+        assert asked <= known
+
+    def test_each_variable_of_the_site_is_one_that_the_settings_read(self):
+        given = set(SERVICES["web"]["environment"])
+        settings = (ROOT / "config" / "settings.py").read_text()
+
+        assert {"DATABASE_URL", "REDIS_URL", "MONGODB_URI", "SECRET_KEY"} <= given
+        for name in given - {"WEB_WORKERS", "WEB_THREADS"}:
+            assert f'"{name}"' in settings, name
+
+    def test_no_password_has_a_default(self):
+        assert not re.search(r"PASSWORD:-", TEXT)
+        assert all("PASSWORD:?" in TEXT for _ in SERVICES)
+
+    def test_redis_is_limited_as_the_local_one_is(self):
+        local = (ROOT / "config" / "stack" / "redis.py").read_text()
+        command = SERVICES["redis"]["command"][0]
+
+        assert "--maxmemory 256mb --maxmemory-policy allkeys-lru" in command
+        for right in ("+@all", "-@admin", "-@dangerous", "-client", "+client|tracking"):
+            assert right in command
+            assert right in local
+
+    def test_every_volume_is_named(self):
+        mounted = {
+            volume.split(":")[0]
+            for service in SERVICES.values()
+            for volume in service.get("volumes", [])
+        }
+
+        assert mounted == set(yaml.safe_load(TEXT)["volumes"])

@@ -1,0 +1,100 @@
+"""The rules of the house that no linter knows."""
+
+import ast
+import importlib.metadata
+import inspect
+import re
+from http import HTTPStatus
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from config.api import DOMAIN_ERRORS
+from config.stack import ROOT
+from notes import services
+
+FOLDERS = ("config", "cachelayer", "notes", "profiles", "activity", "loadtests")
+MODULES = [
+    path
+    for folder in FOLDERS
+    for path in sorted((ROOT / folder).rglob("*.py"))
+    if "migrations" not in path.parts
+]
+MAX_LINES = 300
+MAX_FUNCTION_LINES = 45
+REQUIREMENTS = ("requirements.txt", "requirements-servers.txt", "requirements-dev.txt")
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+class TestModules:
+    @pytest.mark.parametrize("path", MODULES, ids=named)
+    def test_say_what_they_hold_and_are_short(self, path):
+        tree = ast.parse(path.read_text())
+
+        assert path.name == "apps.py" or ast.get_docstring(tree), "no docstring"
+        assert len(path.read_text().splitlines()) <= MAX_LINES
+
+    @pytest.mark.parametrize("path", MODULES, ids=named)
+    def test_have_short_functions(self, path):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                assert node.end_lineno - node.lineno < MAX_FUNCTION_LINES, node.name
+
+    def test_none_has_a_name_that_says_nothing(self):
+        nothing = {"utils", "helpers", "common", "core", "misc"}
+
+        assert not [path for path in MODULES if path.stem in nothing]
+
+
+class TestDomainErrors:
+    def test_each_error_of_a_service_has_its_answer(self):
+        raised = {
+            one
+            for _, one in inspect.getmembers(services, inspect.isclass)
+            if issubclass(one, Exception) and one.__module__ == services.__name__
+        }
+
+        assert set(DOMAIN_ERRORS) == raised
+
+    def test_no_two_answers_are_alike(self):
+        kinds = [kind for _, kind in DOMAIN_ERRORS.values()]
+
+        assert len(set(kinds)) == len(kinds)
+        assert all(isinstance(status, HTTPStatus) for status, _ in DOMAIN_ERRORS.values())
+
+
+def pins() -> dict[str, str]:
+    """Each pinned package with its line."""
+    found = {}
+    for name in REQUIREMENTS:
+        for line in (ROOT / name).read_text().splitlines():
+            if line and not line.startswith(("#", "-r")):
+                found[normal(Requirement(line.split("#")[0]).name)] = line
+    return found
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+class TestRequirements:
+    def test_each_line_pins_one_version_and_says_why(self):
+        for line in pins().values():
+            assert "==" in line, line
+            assert re.search(r"#\s+\S", line), line
+
+    def test_whatever_a_package_needs_is_pinned_too(self):
+        pinned = pins()
+        for name in pinned:
+            try:
+                needed = importlib.metadata.requires(name) or []
+            except importlib.metadata.PackageNotFoundError:
+                continue  # for another platform or Python
+            for text in needed:
+                wanted = Requirement(text)
+                if wanted.marker is None or wanted.marker.evaluate({"extra": ""}):
+                    assert normal(wanted.name) in pinned, f"{name} needs {wanted.name}"
