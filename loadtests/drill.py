@@ -237,6 +237,9 @@ def _fresh(run: Run) -> Verdict:
         newest = max((json.loads(w.body)["version"] for w in answered), default=0)
         if json.loads(read.body)["version"] < newest:
             stale.append(read)
+    if run.server == "redis":
+        # Not promised yet: what one process could not invalidate, another may serve meanwhile.
+        return Verdict(f"(stale reads among {len(reads)})", str(len(stale)), True)
     return _verdict(
         f"no stale read among {len(reads)}",
         stale,

@@ -37,7 +37,13 @@ class Postgres(Server):
 
     @property
     def marker(self) -> str:
-        return str(self.data)
+        # Not the data folder: initdb is given that one too.
+        return f"external_pid_file={self.data / 'server.pid'}"
+
+    @property
+    def _made(self) -> Path:
+        """Written when initdb is through; PG_VERSION is there long before."""
+        return self.folder / "made-by-initdb"
 
     @property
     def url(self) -> str:
@@ -57,11 +63,14 @@ class Postgres(Server):
         return folder
 
     def prepare(self, binary: Binary) -> None:
+        initdb = process.find(str(self.data))
+        if initdb is not None:  # its launcher was killed
+            process.kill(initdb)
         orphans = process.living_in(self.data)  # of a postmaster that was killed; they end alone
         if not process.wait_until(lambda: not any(map(process.is_alive, orphans)), 5):
             for orphan in orphans:
                 process.kill(orphan)
-        if (self.data / "PG_VERSION").exists():
+        if self._made.exists():
             self._refuse_another_major(binary)
             # No postmaster has this folder (the process table says so): a pid file is a leftover.
             (self.data / "postmaster.pid").unlink(missing_ok=True)
@@ -92,6 +101,7 @@ class Postgres(Server):
             )
         finally:
             password.unlink(missing_ok=True)
+        self._made.touch()
 
     def _refuse_another_major(self, binary: Binary) -> None:
         made_by = (self.data / "PG_VERSION").read_text().strip()
@@ -141,7 +151,15 @@ class Postgres(Server):
             "log_timezone": "UTC",
         }
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        return [*self._as_ordinary_user(), binary.path / "postgres", "-D", self.data, *options]
+        server: list[str | Path] = [
+            binary.path / "postgres",
+            "-D",
+            self.data,
+            *options,
+            "-c",
+            self.marker,
+        ]
+        return [*self._as_ordinary_user(), *server]
 
     def answers(self) -> bool:
         try:

@@ -178,11 +178,17 @@ class Server(ABC):
         running = self.process()
         if running is None:
             return False
-        return not process.end(running, self.stop_signal, STOP_SECONDS)
+        in_time = process.end(running, self.stop_signal, STOP_SECONDS)
+        self._await_port()
+        return not in_time
 
     def kill(self) -> None:
-        running = self._running("kill")
-        process.kill(running)
+        process.kill(self._running("kill"))
+        self._await_port()
+
+    def _await_port(self) -> None:
+        """Wait for the last thread: the first may be gone while others still hold the socket."""
+        process.wait_until(lambda: process.port_is_free(self.port), 5)
 
     def pause(self) -> None:
         process.pause(self._running("pause"))
