@@ -6,6 +6,8 @@ from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerView
 
 from config import health, problems
 
+admin.site.site_header = admin.site.site_title = "Trilith"
+
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/v1/", include("notes.api.urls")),
