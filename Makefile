@@ -18,7 +18,7 @@ run: $(BIN)/.site ## serve on PORT (default 8000), with everything that it needs
 	@exec $(BIN)/python -m config.run
 
 test: $(BIN)/.dev ## all tests on servers of their own, with coverage
-	@$(BIN)/coverage erase && $(BIN)/coverage run -m pytest $(ARGS) && $(BIN)/coverage combine -q && $(BIN)/coverage report
+	@$(BIN)/coverage run -m pytest $(ARGS) && $(BIN)/coverage report
 
 check: $(BIN)/.dev ## lint, types, import contracts, deployment, migrations, OpenAPI, compose
 	$(BIN)/ruff check .

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+import psycopg
 import pytest
 
-from config.stack import ROOT, VARIABLES, process
+from config.stack import ROOT, VARIABLES, Stack, process
 
 SOURCES = ("manage.py", "config", "cachelayer", "notes", "profiles", "activity")
 
@@ -58,6 +59,19 @@ def processes_of(checkout: Path) -> list[psutil.Process]:
     ]
 
 
+def operator_url(checkout: Path) -> str:
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in VARIABLES.values():
+            patch.delenv(variable, raising=False)
+        return Stack("dev", root=checkout).operator_urls()["DATABASE_URL"]
+
+
+def waits_for_a_lock(checkout: Path) -> bool:
+    with psycopg.connect(operator_url(checkout)) as asked:
+        row = asked.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone()
+    return row == (1,)
+
+
 def answers(port: int) -> bool:
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=3) as reply:
@@ -79,16 +93,20 @@ def site(checkout, port) -> Iterator[subprocess.Popen[str]]:
 class TestServe:
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     def test_finishes_what_is_in_flight_and_leaves_no_process(self, checkout, port, site, number):
-        slow = f"http://127.0.0.1:{port}/api/v1/notes?limit=100&sort=title:ASC&cache=false"
+        url = f"http://127.0.0.1:{port}/api/v1/notes?cache=false"
         statuses = []
 
         def ask() -> None:
-            with urllib.request.urlopen(slow, timeout=10) as reply:
+            with urllib.request.urlopen(url, timeout=10) as reply:
                 statuses.append(reply.status)
 
-        asking = threading.Thread(target=ask)
-        asking.start()
-        site.send_signal(number)
+        with psycopg.connect(operator_url(checkout)) as holder:
+            holder.execute("LOCK TABLE notes")
+            asking = threading.Thread(target=ask)
+            asking.start()
+            assert process.wait_until(lambda: waits_for_a_lock(checkout), 5)
+            site.send_signal(number)
+            threading.Event().wait(0.5)
         told, _ = site.communicate(timeout=30)
         asking.join()
 
