@@ -129,15 +129,23 @@ class Postgres(Server):
         return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
 
     def _as_ordinary_user(self) -> list[str]:
-        if os.geteuid() != 0 or self._belongs_to_nobody():
+        if os.geteuid() == 0:
+            if self._belongs_to_nobody():
+                return []
+        elif _has_a_name(os.geteuid()):
             return []
         unshare = shutil.which("unshare")
         if unshare is None:
             raise StackError(
-                "PostgreSQL refuses to run as root, and unshare (util-linux) is missing: run as an "
-                "ordinary user, or move the project where the user nobody can reach it"
+                "PostgreSQL refuses to run as root or as a user without a name, and unshare "
+                "(util-linux) is missing: run as an ordinary user, or move the project where the "
+                "user nobody can reach it"
             )
-        return [unshare, "--user", "--map-user=1000", "--map-group=1000"]
+        nobody = pwd.getpwnam("nobody")  # initdb wants a user that /etc/passwd knows
+        return [
+            *(unshare, "--user"),
+            *(f"--map-user={nobody.pw_uid}", f"--map-group={nobody.pw_gid}"),
+        ]
 
     def command(self, binary: Binary) -> Sequence[str | Path]:
         settings = {
@@ -213,6 +221,14 @@ class Postgres(Server):
             connect_timeout=5,
         ) as asked:
             yield asked
+
+
+def _has_a_name(uid: int) -> bool:
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:  # as in a container that runs as any number
+        return False
+    return True
 
 
 def _exists(asked: psycopg.Connection[Any], question: Any) -> bool:

@@ -1,0 +1,70 @@
+"""What is served beside the API: its description, and errors for people and for programs."""
+
+import pytest
+from django.db import OperationalError
+from django.test import Client, RequestFactory
+
+from config import problems
+
+pytestmark = pytest.mark.django_db
+
+
+class TestSchema:
+    def test_is_openapi_3_1_and_documents_problems_and_the_caller(self):
+        schema = Client().get("/api/schema").json()
+
+        assert schema["openapi"] == "3.1.1"
+        assert set(schema["paths"]) == {"/api/v1/notes", "/api/v1/notes/{note_id}"}
+        listing = schema["paths"]["/api/v1/notes"]["get"]
+        assert "application/problem+json" in listing["responses"]["default"]["content"]
+        assert schema["components"]["securitySchemes"]["userId"]["name"] == "X-User-Id"
+        assert listing["tags"] == ["notes"]
+
+    def test_documents_every_parameter_that_a_list_takes(self):
+        schema = Client().get("/api/schema").json()
+        listing = schema["paths"]["/api/v1/notes"]["get"]
+
+        assert {one["name"] for one in listing["parameters"] if one["in"] == "query"} == {
+            *("userId", "q", "page", "limit", "sort", "count", "cursor", "cache"),
+        }
+
+    def test_the_page_to_try_it_fetches_nothing_from_outside(self):
+        page = Client().get("/api/docs").content.decode()
+
+        assert "swagger-ui" in page
+        assert "https://" not in page
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("answer", "status"),
+        [
+            (problems.bad_request, 400),
+            (problems.forbidden, 403),
+            (problems.not_found, 404),
+            (problems.server_error, 500),
+        ],
+    )
+    @pytest.mark.parametrize(
+        ("path", "media"),
+        [
+            ("/api/v1/x", "application/problem+json"),
+            ("/health/x", "application/problem+json"),
+            ("/admin/x", "text/html"),
+        ],
+    )
+    def test_are_problems_for_programs_and_pages_for_people(self, answer, status, path, media):
+        response = answer(RequestFactory().get(path))
+
+        assert response.status_code == status
+        assert response["Content-Type"].startswith(media)
+
+    def test_a_silent_store_outside_of_the_api_is_a_503_too(self):
+
+        try:
+            raise OperationalError("connection refused")
+        except OperationalError:
+            response = problems.server_error(RequestFactory().get("/admin/"))
+
+        assert response.status_code == 503
+        assert response["Retry-After"] == "1"
