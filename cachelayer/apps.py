@@ -3,3 +3,6 @@ from django.apps import AppConfig
 
 class CachelayerConfig(AppConfig):
     name = "cachelayer"
+
+    def ready(self) -> None:
+        from cachelayer import checks, keys  # noqa: F401, PLC0415  # registered by being imported

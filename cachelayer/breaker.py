@@ -22,7 +22,9 @@ class Breaker:
 
     No request ever probes. While open, a thread of this process runs recover() after
     first_seconds, twice that, ... longest_seconds (each with jitter), and closes the breaker
-    when that succeeds. recover must raise where the server does not answer.
+    when that succeeds and no call failed meanwhile. recover must raise where the server does not
+    answer. is_probing is true from before recover() begins until the breaker is closed or waits
+    again.
     """
 
     def __init__(
@@ -42,9 +44,10 @@ class Breaker:
         self._consecutive = 0
         self._open_seconds = self._first_seconds
         self._closed_at = 0.0
-        self._wake = threading.Event()
+        self._disturbed = False
         self.is_open = False
-        self.opened_count = 0
+        self.is_probing = False
+        self.when_changed: Callable[[bool], None] = lambda is_open: None
 
     def succeeded(self) -> None:
         """Count a call that the server answered."""
@@ -55,6 +58,7 @@ class Breaker:
         """Count a call that the server did not answer; opens: do not wait for further ones."""
         with self._lock:
             if self.is_open:
+                self._disturbed = True
                 return
             self._consecutive += 1
             self._outcomes.append(False)
@@ -68,35 +72,69 @@ class Breaker:
                 return
             self._open(reason)
 
+    def start_open(self) -> None:
+        """Open without a failure, and probe at once: what is there is trusted only after that."""
+        with self._lock:
+            if not self.is_open:
+                self._begin_probing(0.0)
+
     def reset(self) -> None:
         """Close, and forget the failures."""
         with self._lock:
-            self._consecutive = 0
-            self._outcomes.clear()
-            self._closed_at = time.monotonic()
-            self.is_open = False
+            self._close()
+        self.when_changed(False)
+
+    def _close(self) -> None:
+        self._consecutive = 0
+        self._outcomes.clear()
+        self._closed_at = time.monotonic()
+        self.is_open = self.is_probing = False
 
     def _open(self, reason: Exception) -> None:
         if time.monotonic() - self._closed_at > _SETTLED_SECONDS:
             self._open_seconds = self._first_seconds
-        self.is_open = True
-        self.opened_count += 1
-        self._wake.clear()
-        event = f"{self._name} unavailable"
-        log.warning(event, operation="breaker", state="open", reason=str(reason).split("\n")[0])
-        threading.Thread(target=self._probe, name=f"{self._name} breaker", daemon=True).start()
+        self._begin_probing(self._open_seconds)
+        self._announce("unavailable", "open", reason=str(reason).split("\n")[0])
 
-    def _probe(self) -> None:
+    def _announce(self, event: str, state: str, **facts: str) -> None:
+        self.when_changed(state == "open")
+        told = f"{self._name} {event}"
+        log.warning(told, operation="breaker", state=state, **facts)
+
+    def _begin_probing(self, seconds: float) -> None:
+        self.is_open = True
+        name = f"{self._name} breaker"
+        threading.Thread(target=self._probe, args=[seconds], name=name, daemon=True).start()
+
+    def _probe(self, seconds: float) -> None:
+        pause = threading.Event()
+        announced = seconds > 0
         while True:
-            pause = self._open_seconds * random.uniform(0.5, 1.0)  # noqa: S311  # jitter
-            self._wake.wait(pause)
-            self._open_seconds = min(self._open_seconds * 2, self._longest_seconds)
-            try:
-                self._recover()
-            except Exception as exc:  # noqa: BLE001  # a dead probe would leave it open for good
-                log.debug("probe failed", operation="breaker", reason=str(exc))
-                continue
-            self.reset()
-            event = f"{self._name} available again"
-            log.warning(event, operation="breaker", state="closed")
-            return
+            pause.wait(seconds * random.uniform(0.5, 1.0))  # noqa: S311  # jitter
+            if not self.is_open:
+                return  # closed by hand meanwhile
+            if self._recovered():
+                if announced:
+                    self._announce("available again", "closed")
+                return
+            if not announced:
+                self._announce("unavailable", "open")
+                announced = True
+            seconds = self._open_seconds = min(self._open_seconds * 2, self._longest_seconds)
+
+    def _recovered(self) -> bool:
+        """Probe once; close and return True, unless the probe or any call meanwhile failed."""
+        self._disturbed = False
+        self.is_probing = True
+        try:
+            self._recover()
+        except Exception as exc:  # noqa: BLE001  # a dead probe would leave it open for good
+            log.debug("probe failed", operation="breaker", reason=str(exc))
+            self.is_probing = False
+            return False
+        with self._lock:
+            if self._disturbed:
+                self.is_probing = False
+                return False
+            self._close()
+        return True

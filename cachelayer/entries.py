@@ -1,27 +1,38 @@
-"""The layout of a cached entry: its stamps, its times, and the value as msgpack."""
+"""The layout of a cached entry: a header with its stamps and times, and the value's bytes after it."""
 
+import math
+import random
 import time
 from collections.abc import Sequence
 from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
-from cachelayer.namespaces import Key
+from cachelayer.namespaces import Key, Namespace
 
 V = TypeVar("V")
-MissReason = Literal["absent", "expired", "invalidated", "schema", "corrupt"]
+MissReason = Literal["absent", "expired", "invalidated", "epoch", "corrupt"]
+
+# A head, read alone, is so long; a header that does not fit is read with its body.
+HEAD_BYTES = 1024
+_LENGTH_BYTES = 2  # of the header, big-endian, before it
+# Past this share of its lifetime an entry is served and loaded again in the background.
+_SOFT_SHARE = 0.8
 
 
-class _Wire(msgspec.Struct, array_like=True, frozen=True):
+class _Header(msgspec.Struct, array_like=True, frozen=True):
     schema: int
     stamps: list[bytes | None]  # in the order of Key.stamp_names
     stored_at_ms: int  # Unix time
     fresh_ms: int  # lifetime, jitter included
-    value: msgspec.Raw  # of the namespace's type; nil: the store has no such thing
+    load_ms: float  # what the load took
+    origin: str  # from what to load it again, where its name does not tell
+    absent: bool  # the store has no such thing
+    head: list[str | None] | None  # what split() gave; None: the body is msgpack
 
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(_Wire)
+_decoder = msgspec.msgpack.Decoder(_Header)
 
 
 class Found(msgspec.Struct, Generic[V], frozen=True):
@@ -32,43 +43,115 @@ class Found(msgspec.Struct, Generic[V], frozen=True):
     remaining_ms: int = 0  # freshness left; negative past the TTL
     age_ms: int = 0
     size_bytes: int = 0
+    load_ms: float = 0.0
+    origin: str = ""
+    stale_tags: tuple[str, ...] = ()  # whose stamps are no longer the entry's
 
     @property
     def fresh(self) -> bool:
         return self.reason is None
 
     @property
-    def servable_when_store_is_down(self) -> bool:
-        """Whether no write has replaced the value, though its time is over."""
-        return self.reason in (None, "expired")
+    def wants_refresh(self) -> bool:
+        """
+        Whether the value should be loaded again before its time is over.
+
+        XFetch (Vattani et al., VLDB 2015, with beta 1) around the soft TTL: the dearer the load,
+        the earlier, and each reader decides by chance, so that they do not come together.
+        """
+        chance = -math.log(1.0 - random.random())  # noqa: S311  # spreads load, hides nothing
+        lifetime_ms = self.age_ms + self.remaining_ms
+        return self.age_ms + self.load_ms * chance >= lifetime_ms * _SOFT_SHARE
 
 
-def encode(key: Key[V], value: V | None, *, stamps: Sequence[bytes | None], fresh_ms: int) -> bytes:
+def encode(
+    key: Key[V],
+    value: V | None,
+    *,
+    stamps: Sequence[bytes | None],
+    fresh_ms: int,
+    load_ms: float = 0.0,
+) -> bytes:
     """Return an entry's bytes; stamps in the order of key.stamp_names, fresh_ms its lifetime."""
-    raw = msgspec.Raw(key.namespace.encoder.encode(value))
-    return _encoder.encode(
-        _Wire(key.namespace.schema, list(stamps), int(time.time() * 1000), fresh_ms, raw)
+    head, body = _split(value)
+    header = _encoder.encode(
+        _Header(
+            key.namespace.schema,
+            list(stamps),
+            int(time.time() * 1000),
+            fresh_ms,
+            round(load_ms, 2),
+            key.origin() if key.origin else "",
+            value is None,
+            head,
+        )
     )
+    return len(header).to_bytes(_LENGTH_BYTES, "big") + header + body
 
 
 def judge(key: Key[V], entry: Any, stamps: list[Any]) -> Found[V]:
     """
     Return whether an entry may be served, given the stamps that Redis holds now.
 
-    entry and stamps are bytes or None, as Redis replied. Every stamp must be exactly the one that the entry carries: this comparison is the
-    cache's whole claim (docs/caching-strategy.md). Unreadable bytes are a miss.
+    entry and stamps are bytes or None, as Redis replied. Every stamp must be exactly the one
+    that the entry carries: this comparison is the cache's whole claim
+    (docs/caching-strategy.md). Unreadable bytes are a miss.
     """
     if entry is None:
         return Found("absent")
     try:
-        wire = _decoder.decode(entry)
-        if wire.schema != key.namespace.schema:
-            return Found("schema")
-        if wire.stamps != stamps:
-            return Found("invalidated")
-        value = key.namespace.decoder.decode(wire.value)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return Found("corrupt")
-    age_ms = int(time.time() * 1000) - wire.stored_at_ms
-    remaining_ms = wire.fresh_ms - age_ms
-    return Found(None if remaining_ms > 0 else "expired", value, remaining_ms, age_ms, len(entry))
+        end = _LENGTH_BYTES + int.from_bytes(entry[:_LENGTH_BYTES], "big")
+        header = _decoder.decode(entry[_LENGTH_BYTES:end])
+        if header.schema != key.namespace.schema:
+            return Found("epoch", size_bytes=len(entry), origin=header.origin)
+        value = None if header.absent else _join(key.namespace, header.head, entry[end:])
+    except (msgspec.MsgspecError, ValueError, TypeError):  # ValueError: of UTF-8 too
+        return Found("corrupt", size_bytes=len(entry))
+    age_ms = int(time.time() * 1000) - header.stored_at_ms
+    remaining_ms = header.fresh_ms - age_ms
+    reason: MissReason | None = None if remaining_ms > 0 else "expired"
+    stale_tags: tuple[str, ...] = ()
+    if header.stamps != stamps or None in stamps:
+        stale_tags = _differing(key, header.stamps, stamps)
+        reason = "epoch" if key.namespace.tag in stale_tags else "invalidated"
+    return Found(
+        reason,
+        value,
+        remaining_ms,
+        age_ms,
+        len(entry),
+        header.load_ms,
+        header.origin,
+        stale_tags,
+    )
+
+
+def _differing(key: Key[V], carried: list[bytes | None], now: list[Any]) -> tuple[str, ...]:
+    if len(carried) != len(now):
+        return key.tags
+    return tuple(
+        tag
+        for tag, had, has in zip(key.tags, carried, now, strict=True)
+        if had is None or had != has
+    )
+
+
+def _split(value: Any) -> tuple[list[str | None] | None, bytes]:
+    if value is None:
+        return None, b""
+    if hasattr(value, "split"):
+        head, body = value.split()
+        return head, body
+    return None, _encoder.encode(value)
+
+
+def _join(namespace: Namespace[V], head: list[str | None] | None, body: bytes) -> V:
+    if head is None:
+        return namespace.decoder.decode(body)
+    joined: V = namespace.value_type.join(head, body)  # type: ignore[attr-defined]  # has split, so it has join
+    return joined
+
+
+def jitter() -> float:
+    """Return 0.9 to 1.1, so that what was loaded together does not expire together."""
+    return random.uniform(0.9, 1.1)  # noqa: S311  # spreads load, hides nothing

@@ -8,7 +8,7 @@ import msgspec
 from django.http import HttpResponse
 from django.utils.http import parse_etags
 
-from cachelayer.reading import Bypass, Cached, Source
+from cachelayer.answers import Bypass, Cached, Source
 
 _TOLD = {
     Source.HIT: "hit; ttl={ttl}",
@@ -21,21 +21,48 @@ _TOLD = {
 }
 
 
-class Representation(msgspec.Struct, array_like=True, frozen=True):
-    """A resource's JSON as it is sent, and its strong ETag, quotes included."""
+class Representation(msgspec.Struct, frozen=True):
+    """
+    A resource's JSON ready to send, and its strong ETag, quotes included.
 
-    body: bytes
+    A page of a list is stored as a head: its JSON object up to the links, which depend on the
+    host asked, its closing brace left out. next_query and previous_query are the links' query
+    strings, None where there is no such page.
+    """
+
     etag: str
+    body: bytes
+    next_query: str | None = None
+    previous_query: str | None = None
+
+    def split(self) -> tuple[list[str | None], bytes]:
+        """Return what is to be known without the body, and the body."""
+        return [self.etag, self.next_query, self.previous_query], self.body
+
+    @classmethod
+    def join(cls, head: list[str | None], body: bytes) -> "Representation":
+        """Return what split has parted. Raises TypeError where head is none of ours."""
+        etag, next_query, previous_query = head
+        if etag is None:
+            raise TypeError("an entry without an ETag")
+        return cls(etag, body, next_query, previous_query)
 
 
-def represent(body: bytes) -> Representation:
+def represent(
+    body: bytes, *, next_query: str | None = None, previous_query: str | None = None
+) -> Representation:
     """Return the body with the ETag that depends on nothing but the body."""
-    return Representation(body, etag_of(body))
+    return Representation(etag_of(body), body, next_query, previous_query)
 
 
-def with_links(head: bytes, links: Mapping[str, str | None]) -> Representation:
-    """Return a page's JSON: its stored head, completed by its absolute links."""
-    return represent(head + b"," + msgspec.json.encode(links)[1:])
+def with_links(page: Representation, links: Mapping[str, str | None]) -> Representation:
+    """
+    Return a page's JSON: its stored head, completed by its absolute links.
+
+    Of a page whose body was not read, the ETag alone.
+    """
+    tail = b"," + msgspec.json.encode(links)[1:]
+    return Representation(etag_of(page.etag.encode(), tail), page.body + tail if page.body else b"")
 
 
 def etag_of(*parts: bytes) -> str:

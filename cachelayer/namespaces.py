@@ -1,8 +1,9 @@
 """What a cached value is filed under: namespaces, keys, tags, and their names in Redis."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 from django.conf import settings
@@ -12,6 +13,13 @@ V = TypeVar("V")
 # Longer than any entry lives, so that a stamp does not run out under a valid entry. Running out
 # would cost one miss and nothing else.
 STAMP_TTL_SECONDS = 48 * 3600
+_NAMESPACE_TAG = "namespace:"
+
+_declared: dict[str, "Namespace[Any]"] = {}
+
+
+class NoSuchKey(ValueError):
+    """No declared namespace has keys of this form."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -19,15 +27,24 @@ class Namespace(Generic[V]):
     """
     One family of cached values: same type, same lifetimes, cleared together.
 
-    value_type is what msgspec stores and reads back (a frozen Struct, so that no caller can
-    change what another one is given); schema rises by 1 whenever that type changes shape, and
-    entries of another schema are misses. ttl_seconds is the freshness of a value,
-    absent_ttl_seconds that of "there is no such thing". pattern, holds and invalidated_by are
-    for people; personal_data marks what a privacy officer asks about.
+    A logical name is prefix and member; member is a regular expression of what may follow the
+    prefix, example a name that fits, tags_of the tags of a member. value_type is what is stored
+    and read back: a frozen msgspec Struct, so that no caller can change what another one is
+    given; one with split and join (cachelayer.http.Representation) keeps its body as it is.
+    schema rises by 1 whenever that type changes shape, and entries of another schema are misses.
+    ttl_seconds is the freshness of a value, absent_ttl_seconds that of "there is no such thing".
+    serves_invalidated says that while its store is down even a replaced value is better than
+    none; warms that its most read keys are loaded at start, which their names must suffice for.
+    pattern, holds and invalidated_by are for people; personal_data marks what a privacy
+    officer asks about.
     """
 
     name: str
     pattern: str
+    prefix: str
+    member: str
+    example: str
+    tags_of: Callable[[str], tuple[str, ...]]
     schema: int
     value_type: type[V]
     ttl_seconds: int
@@ -35,53 +52,99 @@ class Namespace(Generic[V]):
     holds: str
     invalidated_by: str
     personal_data: bool = False
-    encoder: msgspec.msgpack.Encoder = field(init=False, repr=False)
-    decoder: msgspec.msgpack.Decoder[V | None] = field(init=False, repr=False)
+    serves_invalidated: bool = False
+    warms: bool = False
+    decoder: msgspec.msgpack.Decoder[V] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        longest = self.ttl_seconds * 1.1 + settings.CACHE_GRACE_SECONDS
-        if not (
-            self.ttl_seconds > 0 and self.absent_ttl_seconds > 0 and longest < STAMP_TTL_SECONDS
-        ):
-            raise ValueError(
-                f"namespace {self.name}: lifetimes must be positive, and with the grace time "
-                f"below {STAMP_TTL_SECONDS} s"
-            )
-        object.__setattr__(self, "encoder", msgspec.msgpack.Encoder())
-        object.__setattr__(self, "decoder", msgspec.msgpack.Decoder(self.value_type | None))
+        object.__setattr__(self, "decoder", msgspec.msgpack.Decoder(self.value_type))
+        _declared.setdefault(self.name, self)
 
     @property
     def tag(self) -> str:
         """The tag that every key of the namespace carries, so that clearing it is one delete."""
-        return f"namespace:{self.name}"
+        return f"{_NAMESPACE_TAG}{self.name}"
 
-    def key(self, name: str, *, tags: Iterable[str]) -> "Key[V]":
-        """Return the key with this logical name, invalidated by any of the tags."""
-        return Key(self, name, (self.tag, *tags))
+    def key(self, member: str, *, origin: Callable[[], str] | None = None) -> "Key[V]":
+        """
+        Return the key of a member.
+
+        origin gives, where the member alone does not, the text from which the value can be
+        loaded again; it is kept in the entry, and called only when one is stored.
+        """
+        return Key(self, f"{self.prefix}{member}", (self.tag, *self.tags_of(member)), origin)
+
+    def has(self, name: str) -> bool:
+        """Return whether a logical name is one of this namespace's."""
+        return name.startswith(self.prefix) and bool(
+            re.fullmatch(self.member, name.removeprefix(self.prefix))
+        )
 
 
 class Key(Generic[V]):
     """A logical name such as notes:{id}, the tags that invalidate it, and the names in Redis."""
 
-    __slots__ = ("entry_name", "lease_name", "name", "namespace", "stamp_names", "tags")
+    __slots__ = ("entry_name", "lease_name", "name", "namespace", "origin", "stamp_names", "tags")
 
-    def __init__(self, namespace: Namespace[V], name: str, tags: tuple[str, ...]) -> None:
-        root = _root()
+    def __init__(
+        self,
+        namespace: Namespace[V],
+        name: str,
+        tags: tuple[str, ...],
+        origin: Callable[[], str] | None,
+    ) -> None:
+        root = root_of_names()
         self.namespace = namespace
         self.name = name
         self.tags = tags
+        self.origin = origin
         self.entry_name = f"{root}{name}"
         self.lease_name = f"{root}lease:{name}"
-        self.stamp_names = tuple(f"{root}stamp:{tag}" for tag in tags)
+        stamps = f"{root}stamp:"
+        self.stamp_names = tuple([stamps + tag for tag in tags])
+
+    @property
+    def member(self) -> str:
+        """The part of the name that follows the namespace's prefix."""
+        return self.name.removeprefix(self.namespace.prefix)
 
     def __repr__(self) -> str:
         return f"<Key {self.name} tags={self.tags}>"
 
 
+def declared() -> tuple[Namespace[Any], ...]:
+    """Return every namespace of this process, in the order of declaration."""
+    return tuple(_declared.values())
+
+
+def named(name: str) -> Namespace[Any]:
+    """Return a namespace by its name. Raises NoSuchKey, which names those that are there."""
+    try:
+        return _declared[name]
+    except KeyError:
+        known = ", ".join(_declared)
+        raise NoSuchKey(f"there is no namespace {name}; there are {known}") from None
+
+
+def key_named(name: str) -> Key[Any]:
+    """Return the key with a logical name such as notes:{id}. Raises NoSuchKey."""
+    for namespace in _declared.values():
+        if namespace.has(name):
+            return namespace.key(name.removeprefix(namespace.prefix))
+    patterns = ", ".join(namespace.pattern for namespace in _declared.values())
+    raise NoSuchKey(f"{name} is no key of this cache; keys look like {patterns}")
+
+
 def stamp_name(tag: str) -> str:
     """Return the name in Redis of a tag's stamp."""
-    return f"{_root()}stamp:{tag}"
+    return f"{root_of_names()}stamp:{tag}"
 
 
-def _root() -> str:
+def note_name(kind: str, subject: str) -> str:
+    """Return the name in Redis of what is noted about a key or a tag, for explain."""
+    return f"{root_of_names()}{kind}:{subject}"
+
+
+def root_of_names() -> str:
+    """Return what stands before every name of this cache in Redis."""
     return f"{settings.CACHE_PREFIX}:v{settings.CACHE_VERSION}:"

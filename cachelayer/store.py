@@ -1,28 +1,24 @@
-"""The four round trips of the cache protocol: look, begin, end, unlink. The only module that speaks to Redis."""
+"""The four round trips of the cache protocol, look, begin, end and unlink, as Redis commands."""
 
 import functools
 import logging
-import secrets
-import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import redis
 import structlog
 from django.conf import settings
-from django_redis import get_redis_connection
 
-from cachelayer import entries, timings
-from cachelayer.breaker import Breaker
-from cachelayer.entries import Found
-from cachelayer.namespaces import STAMP_TTL_SECONDS, Key
+from cachelayer import client, entries, metrics
+from cachelayer.client import ask
+from cachelayer.entries import HEAD_BYTES, Found
+from cachelayer.namespaces import STAMP_TTL_SECONDS, Key, note_name, stamp_name
 
-T = TypeVar("T")
 V = TypeVar("V")
 log = structlog.get_logger("cachelayer")
 
-_STAMP_BYTES = 8  # random, never reused
+_NOTED_SECONDS = 3600  # why a read missed and when a tag was invalidated are kept so long
 
 # Compare the stamps, store, and release the lease as one step, so that "stored" means that no
 # invalidation had completed. The entry would be safe without that: with an old stamp it is never
@@ -35,15 +31,13 @@ for i = 3, #KEYS do
 end
 if stored == 1 then
   local reply = redis.pcall('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-  if type(reply) == 'table' and reply.err then stored = 0 end
+  if type(reply) == 'table' and reply.err then stored = 2 end
 end
 if redis.call('GET', KEYS[2]) == ARGV[3] then redis.call('UNLINK', KEYS[2]) end
 return stored
 """
-
-
-class CacheDown(Exception):
-    """Redis did not answer, or is not asked while the breaker is open."""
+Outcome = Literal["fenced", "stored", "refused"]
+_OUTCOMES: tuple[Outcome, ...] = ("fenced", "stored", "refused")  # what the script's numbers mean
 
 
 class Begun(NamedTuple):
@@ -58,12 +52,30 @@ class Begun(NamedTuple):
 def look(key: Key[V]) -> Found[V]:
     """Return what is cached under key, judged by the stamps of now: one MGET. Raises CacheDown."""
     started = time.perf_counter()
-    entry, *stamps = _ask("look", lambda r: r.mget(key.entry_name, *key.stamp_names))
+    entry, *stamps = ask("look", lambda r: r.mget(key.entry_name, *key.stamp_names))
     found = entries.judge(key, entry, stamps)
-    word = "HIT" if found.fresh else "MISS"
-    _log(
-        f"Cache {word}: {key.name}", "look", key.name, started, hit=found.fresh, reason=found.reason
-    )
+    _log_look(key, found, started)
+    return found
+
+
+def look_head(key: Key[V]) -> Found[V]:
+    """
+    Return the same without the body, which is not read: one pipeline. Raises CacheDown.
+
+    The entry's head is read before the stamps, so what they allow is allowed at that later
+    time. A header longer than a head reads as corrupt.
+    """
+    started = time.perf_counter()
+
+    def pipeline(r: redis.Redis) -> list[Any]:
+        pipe = r.pipeline(transaction=False)
+        pipe.getrange(key.entry_name, 0, HEAD_BYTES - 1)
+        pipe.mget(*key.stamp_names)
+        return pipe.execute()
+
+    head, stamps = ask("look", pipeline)
+    found: Found[V] = entries.judge(key, head or None, stamps)
+    _log_look(key, found, started)
     return found
 
 
@@ -72,147 +84,147 @@ def look_many(keys: Sequence[Key[V]]) -> list[Found[V]]:
     if not keys:
         return []
     names = [name for key in keys for name in (key.entry_name, *key.stamp_names)]
-    replies = iter(_ask("look", lambda r: r.mget(names)))
+    replies = iter(ask("look", lambda r: r.mget(names)))
     return [
         entries.judge(key, next(replies), [next(replies) for _ in key.stamp_names]) for key in keys
     ]
 
 
-def begin(key: Key[V]) -> Begun:
+def begin(key: Key[V], *, reason: str = "") -> Begun:
     """
     Read or make the stamps of key's tags, and try to take the lease: one pipeline.
 
     The entry is looked at again, since another loader may have stored it in the meantime.
-    Raises CacheDown.
+    reason is noted as why the key was missed. Raises CacheDown.
     """
-    token = secrets.token_bytes(_STAMP_BYTES)
+    token = client.new_stamp(of_namespace=False)
 
-    def pipeline(client: redis.Redis) -> list[Any]:
-        pipe = client.pipeline(transaction=False)
-        for name in key.stamp_names:
-            pipe.set(name, secrets.token_bytes(_STAMP_BYTES), ex=STAMP_TTL_SECONDS, nx=True)
-            pipe.getex(name, ex=STAMP_TTL_SECONDS)
+    def pipeline(r: redis.Redis) -> list[Any]:
+        pipe = r.pipeline(transaction=False)
+        _read_or_make(pipe, key)
         pipe.set(key.lease_name, token, px=settings.CACHE_LEASE_MS, nx=True)
         pipe.get(key.entry_name)
+        if reason:
+            pipe.set(note_name("missed", key.name), _noted(reason), ex=_NOTED_SECONDS)
         return pipe.execute()
 
-    *stamp_replies, leased, entry = _ask("begin", pipeline)
-    stamps = stamp_replies[1::2]
+    replies = ask("begin", pipeline)
+    after = 2 * len(key.stamp_names)
+    stamps = replies[1:after:2]
+    leased, entry = replies[after : after + 2]
     return Begun(stamps, token, bool(leased), entries.judge(key, entry, stamps))
 
 
-def end(key: Key[V], begun: Begun, value: V | None) -> bool:
+def begin_many(keys: Sequence[Key[V]]) -> list[Begun]:
+    """Read or make the stamps of all keys, without leases: one pipeline. Raises CacheDown."""
+
+    def pipeline(r: redis.Redis) -> list[Any]:
+        pipe = r.pipeline(transaction=False)
+        for key in keys:
+            _read_or_make(pipe, key)
+        return pipe.execute()
+
+    stamps = iter(ask("begin", pipeline)[1::2])
+    return [Begun([next(stamps) for _ in key.tags], b"", False, Found("absent")) for key in keys]
+
+
+def end(key: Key[V], begun: Begun, value: V | None, *, load_ms: float = 0.0) -> Outcome:
     """
     Store a value loaded after begun, if no tag was invalidated since, and release the lease.
 
-    Return whether it was stored: one script. Raises CacheDown.
+    Return what became of it: one script. Raises CacheDown.
     """
-    if None in begun.stamps:
-        release(key, begun)
-        return False
-    namespace = key.namespace
-    seconds = namespace.absent_ttl_seconds if value is None else namespace.ttl_seconds
-    fresh_ms = int(seconds * 1000 * _jitter())
-    grace_ms = 0 if value is None else settings.CACHE_GRACE_SECONDS * 1000
-    entry = entries.encode(key, value, stamps=begun.stamps, fresh_ms=fresh_ms)
+    return end_many([(key, begun, value)], load_ms=load_ms)[0]
+
+
+def end_many(
+    loaded: Sequence[tuple[Key[V], Begun, V | None]], *, load_ms: float = 0.0
+) -> list[Outcome]:
+    """Store several values by one pipeline; otherwise as end. Raises CacheDown."""
     started = time.perf_counter()
-    stored = bool(
-        _ask(
-            "end",
-            lambda r: _end_script(r)(
-                keys=[key.entry_name, key.lease_name, *key.stamp_names],
-                args=[entry, fresh_ms + grace_ms, begun.token, *begun.stamps],
-            ),
-        )
-    )
-    _log(
-        f"Cache {'SET' if stored else 'SET refused'}: {key.name}",
-        "end",
-        key.name,
-        started,
-        stored=stored,
-    )
-    return stored
+    calls = [_end_call(key, begun, value, load_ms) for key, begun, value in loaded]
+
+    def pipeline(r: redis.Redis) -> list[Any]:
+        if len(calls) == 1:
+            return [_script(r)(*calls[0])]
+        pipe = r.pipeline(transaction=False)
+        for names, arguments in calls:
+            _script(r)(names, arguments, client=pipe)
+        return pipe.execute()
+
+    outcomes = [_OUTCOMES[int(reply)] for reply in ask("end", pipeline)]
+    for (key, _, _), outcome in zip(loaded, outcomes, strict=True):
+        metrics.loads(key.namespace.name, outcome).inc()
+        word = "SET" if outcome == "stored" else f"SET {outcome}"
+        _log(f"Cache {word}: {key.name}", "end", key.name, started, stored=outcome == "stored")
+    return outcomes
 
 
 def release(key: Key[V], begun: Begun) -> None:
     """Give the lease up without storing, after a load that raised. Raises CacheDown."""
+    names = [key.entry_name, key.lease_name, key.stamp_names[0]]
     # A stamp that no one holds: nothing can be stored by this call.
-    _ask(
-        "release",
-        lambda r: _end_script(r)(
-            keys=[key.entry_name, key.lease_name, key.stamp_names[0]],
-            args=[b"", 1, begun.token, b""],
-        ),
-    )
+    ask("release", lambda r: _script(r)(names, [b"", 1, begun.token, b""]))
 
 
-def unlink(stamp_names: Sequence[str]) -> None:
-    """Delete stamps: one UNLINK, which works in a full Redis too. Raises CacheDown."""
+def unlink(tags: Sequence[str], *, past_breaker: bool = False) -> None:
+    """
+    Delete the stamps of tags: one UNLINK, which works in a full Redis too. Raises CacheDown.
+
+    When each was deleted is noted beside it, where there is room.
+    """
     started = time.perf_counter()
-    _ask("invalidate", lambda r: r.unlink(*stamp_names))
-    _log("Cache INVALIDATE", "invalidate", list(stamp_names), started)
+    names = [stamp_name(tag) for tag in tags]
+
+    def pipeline(r: redis.Redis) -> list[Any]:
+        pipe = r.pipeline(transaction=False)
+        pipe.unlink(*names)
+        for tag in tags:
+            pipe.set(note_name("invalidated", tag), _noted(""), ex=_NOTED_SECONDS)
+        return pipe.execute(raise_on_error=False)
+
+    unlinked = ask("invalidate", pipeline, past_breaker=past_breaker)[0]
+    if isinstance(unlinked, redis.RedisError):
+        raise client.CacheDown("invalidate") from unlinked
+    metrics.INVALIDATED_TAGS.inc(len(names))
+    _log("Cache INVALIDATE", "invalidate", list(tags), started)
 
 
-def leave_undelivered(stamp_names: Sequence[str], reason: Exception) -> None:
-    """
-    Keep stamps that could not be deleted, and distrust the cache until they are.
-
-    The breaker opens, and closes only after they were unlinked.
-    """
-    with _undelivered_lock:
-        _undelivered.update(stamp_names)
-    breaker.failed(reason, opens=True)
+def _read_or_make(pipe: Any, key: Key[Any]) -> None:
+    """Add two commands for each stamp: make it where it is missing, then read it."""
+    for number, name in enumerate(key.stamp_names):
+        stamp = client.new_stamp(of_namespace=number == 0)
+        pipe.set(name, stamp, ex=STAMP_TTL_SECONDS, nx=True)
+        pipe.getex(name, ex=STAMP_TTL_SECONDS)
 
 
-def ping() -> None:
-    """Ask Redis whether it is there, past the breaker. Raises redis.RedisError where it is not."""
-    _client().ping()
-
-
-def _recover() -> None:
-    """Deliver the undelivered invalidations; raise redis.RedisError where Redis does not answer."""
-    ping()
-    with _undelivered_lock:
-        waiting = list(_undelivered)
-    if waiting:
-        _client().unlink(*waiting)
-        with _undelivered_lock:
-            _undelivered.difference_update(waiting)
-
-
-breaker = Breaker("Cache", _recover)
-_undelivered: set[str] = set()
-_undelivered_lock = threading.Lock()
+def _end_call(
+    key: Key[V], begun: Begun, value: V | None, load_ms: float
+) -> tuple[list[str], list[Any]]:
+    namespace = key.namespace
+    seconds = namespace.absent_ttl_seconds if value is None else namespace.ttl_seconds
+    fresh_ms = int(seconds * 1000 * entries.jitter())
+    grace_ms = 0 if value is None else settings.CACHE_GRACE_SECONDS * 1000
+    # A stamp that was evicted within begin's round trip equals nothing that may be there now.
+    stamps = [b"" if stamp is None else stamp for stamp in begun.stamps]
+    entry = entries.encode(key, value, stamps=stamps, fresh_ms=fresh_ms, load_ms=load_ms)
+    names = [key.entry_name, key.lease_name, *key.stamp_names]
+    return names, [entry, fresh_ms + grace_ms, begun.token, *stamps]
 
 
 @functools.cache
-def _client() -> redis.Redis:
-    client: redis.Redis = get_redis_connection("default")
-    return client
+def _script(asked: redis.Redis) -> Callable[..., Any]:
+    return asked.register_script(_END)
 
 
-@functools.cache
-def _end_script(client: redis.Redis) -> Callable[..., Any]:
-    return client.register_script(_END)
+def _noted(what: str) -> str:
+    return f"{int(time.time() * 1000)} {what}"
 
 
-def _ask(operation: str, command: Callable[[redis.Redis], T]) -> T:
-    """Run a command on Redis; count its time and its outcome. Raises CacheDown."""
-    if breaker.is_open:
-        raise CacheDown(operation)
-    started = time.perf_counter()
-    try:
-        reply = command(_client())
-    except redis.RedisError as exc:
-        # A refused or broken connection is certain; a slow answer may be an accident.
-        refused = isinstance(exc, redis.ConnectionError)
-        breaker.failed(exc, opens=refused)
-        raise CacheDown(operation) from exc
-    finally:
-        timings.add("redis", time.perf_counter() - started)
-    breaker.succeeded()
-    return reply
+def _log_look(key: Key[Any], found: Found[Any], started: float) -> None:
+    word = "HIT" if found.fresh else "MISS"
+    event = f"Cache {word}: {key.name}"
+    _log(event, "look", key.name, started, hit=found.fresh, reason=found.reason)
 
 
 def _log(event: str, operation: str, key: str | list[str], started: float, **facts: Any) -> None:
@@ -220,8 +232,3 @@ def _log(event: str, operation: str, key: str | list[str], started: float, **fac
     if log.is_enabled_for(logging.DEBUG):
         duration_ms = round((time.perf_counter() - started) * 1000, 3)
         log.debug(event, operation=operation, key=key, duration_ms=duration_ms, **facts)
-
-
-def _jitter() -> float:
-    """Return 0.9 to 1.1, so that what was loaded together does not expire together."""
-    return 0.9 + secrets.randbelow(2001) / 10_000

@@ -9,10 +9,11 @@ import pytest
 import redis
 from django.db import OperationalError, transaction
 
-from cachelayer import entries, reading, store
+from cachelayer import client, entries, reading, store
+from cachelayer.answers import Bypass, Source
 from cachelayer.invalidation import clear, invalidate
 from cachelayer.namespaces import Namespace
-from cachelayer.reading import Bypass, Source, get_or_load
+from cachelayer.reading import get_or_load
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -21,9 +22,19 @@ class Word(msgspec.Struct, frozen=True):
     text: str
 
 
+def tags_of_word(member: str) -> tuple[str, ...]:
+    """The tags behind the first plus, else the word's own."""
+    name, *tags = member.split("+")
+    return tuple(tags) or (f"word:{name}",)
+
+
 WORDS = Namespace(
     name="words",
     pattern="words:{name}",
+    prefix="words:",
+    member=".+",
+    example="words:one",
+    tags_of=tags_of_word,
     schema=1,
     value_type=Word,
     ttl_seconds=300,
@@ -34,7 +45,7 @@ WORDS = Namespace(
 
 
 def key(name: str = "one", *tags: str):
-    return WORDS.key(f"words:{name}", tags=tags or (f"word:{name}",))
+    return WORDS.key("+".join((name, *tags)))
 
 
 LOADED = Word("loaded")
@@ -60,10 +71,23 @@ def never():
 
 def expire(wanted) -> None:
     """Rewrite the entry as one whose freshness is over, as time would."""
-    client = store._client()
-    wire = entries._decoder.decode(client.get(wanted.entry_name))
-    aged = msgspec.structs.replace(wire, stored_at_ms=wire.stored_at_ms - 1_000_000)
-    client.set(wanted.entry_name, entries._encoder.encode(aged), px=60_000)
+    age(wanted, seconds=1_000)
+
+
+def age(wanted, *, seconds: float) -> None:
+    """Rewrite the entry as one that was stored so long ago."""
+    redis_client = client.client()
+    entry = redis_client.get(wanted.entry_name)
+    end = entries._LENGTH_BYTES + int.from_bytes(entry[: entries._LENGTH_BYTES], "big")
+    header = entries._decoder.decode(entry[entries._LENGTH_BYTES : end])
+    aged = entries._encoder.encode(
+        msgspec.structs.replace(header, stored_at_ms=header.stored_at_ms - int(seconds * 1000))
+    )
+    redis_client.set(
+        wanted.entry_name,
+        len(aged).to_bytes(entries._LENGTH_BYTES, "big") + aged + entry[end:],
+        px=60_000,
+    )
 
 
 class TestHit:
@@ -96,7 +120,7 @@ class TestHit:
 
         names = list(redis_client.scan_iter(f"{settings.CACHE_PREFIX}:*"))
 
-        assert len(names) == 5  # two entries, two tags, the namespace's tag
+        assert len(names) == 7  # two entries, two tags, the namespace's tag, why each was missed
         assert all(redis_client.pttl(name) > 0 for name in names)
 
     def test_lifetimes_are_spread_so_that_what_was_loaded_together_lives_apart(self):
@@ -126,9 +150,9 @@ class TestMiss:
 
     def test_another_schema_is_a_miss(self):
         get_or_load(key(), Loads())
-        newer = dataclasses.replace(WORDS, schema=2).key("words:one", tags=("word:one",))
+        newer = dataclasses.replace(WORDS, schema=2).key("one")
 
-        assert store.look(newer).reason == "schema"
+        assert store.look(newer).reason == "epoch"
 
     def test_a_lost_stamp_is_a_miss(self, redis_client):
         get_or_load(key(), Loads())
@@ -173,7 +197,7 @@ class TestFence:
         assert get_or_load(key(), Loads(Word("new"))).value == Word("new")
 
     def test_clearing_the_namespace_overtakes_too(self):
-        cached = get_or_load(key(), Loads(during=lambda: clear([WORDS])))
+        cached = get_or_load(key(), Loads(during=lambda: clear([WORDS], cleared_by="a test")))
 
         assert cached.source is Source.FENCED
 

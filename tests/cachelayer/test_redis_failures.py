@@ -7,7 +7,7 @@ import time
 import pytest
 from structlog.testing import capture_logs
 
-from cachelayer import store
+from cachelayer import client, outbox
 from config.stack import process
 from tests.builders import make_note
 from tests.cachelayer.test_reading import Loads, Word, get_or_load, key
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 def redis_restored(stack):
     yield
     stack.start("redis")
-    store.breaker.reset()
+    client.breaker.reset()
 
 
 def read(api, note_id, **headers):
@@ -32,7 +32,7 @@ def write(api, note_id, title):
 
 
 def closed_again() -> bool:
-    return process.wait_until(lambda: not store.breaker.is_open, 10)
+    return process.wait_until(lambda: not client.breaker.is_open, 10)
 
 
 class TestRefused:
@@ -54,12 +54,12 @@ class TestRefused:
         stack.kill("redis")
         read(api, note_id)
         asked = []
-        monkeypatch.setattr(store, "_client", lambda: asked.append(1))
+        monkeypatch.setattr(client, "client", lambda: asked.append(1))
 
         for _ in range(5):
             read(api, note_id)
 
-        assert store.breaker.is_open
+        assert client.breaker.is_open
         assert len(asked) <= 1  # a probe of the background thread, if at all
         assert "redis" not in read(api, note_id)["Server-Timing"]
 
@@ -84,7 +84,7 @@ class TestPaused:
         stack.pause("redis")
 
         answers = []
-        while not store.breaker.is_open and len(answers) < 10:
+        while not client.breaker.is_open and len(answers) < 10:
             answers.append(read(api, note_id))
         afterwards = read(api, note_id)
 
@@ -100,7 +100,7 @@ class TestPaused:
         stack.pause("redis")
 
         assert write(api, note_id, "after").status_code == 200
-        assert store.breaker.is_open
+        assert client.breaker.is_open
         stack.resume("redis")
 
         assert closed_again()
@@ -115,10 +115,10 @@ class TestBreaker:
 
         write(api, note_id, "after")
 
-        assert store._undelivered
+        assert outbox.depth_and_age()[0] > 0
         stack.start("redis")
         assert closed_again()
-        assert not store._undelivered
+        assert outbox.depth_and_age()[0] == 0
 
     def test_is_told_once_and_not_with_every_request(self, api, stack):
         note_id = make_note()

@@ -1,0 +1,150 @@
+"""The Cache page of the admin: what the cache does, one key looked up, namespaces cleared."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+
+from cachelayer import explaining, figures, popularity, store
+from cachelayer.client import CacheDown
+from cachelayer.invalidation import clear
+from cachelayer.metrics import MISSES
+from cachelayer.models import Clearance
+from cachelayer.namespaces import NoSuchKey, declared, key_named
+from cachelayer.sources import source_of
+
+MINUTES = 60
+HOT_KEYS = 10
+LOG_LINES = 20
+SHOWN_CHARACTERS = 2_000  # of a value
+
+
+@admin.register(Clearance)
+class CacheAdmin(admin.ModelAdmin):
+    """
+    The cache, where the admin would list the log of clearances.
+
+    Looking needs the permission to view clearances, clearing the one to add them.
+    """
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.clear_view)
+        return [path("clear/", view, name="cachelayer_clear"), *super().get_urls()]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False  # clearances are made by clearing
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show the page."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        name = request.GET.get("key", "").strip()
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Cache",
+            "opts": self.opts,
+            "figures": figures.cache_figures(),
+            "reasons": MISSES,
+            "chart": _chart(),
+            "minutes": MINUTES,
+            "hot": _hot(),
+            "key": name,
+            "looked_up": look_up(name) if name else None,
+            "may_clear": _may_clear(request),
+            "log": Clearance.objects.all()[:LOG_LINES],
+        }
+        return TemplateResponse(request, "admin/cachelayer/cache.html", context)
+
+    def clear_view(self, request: HttpRequest) -> HttpResponse:
+        """Say what clearing will cost; with POST, clear."""
+        if not _may_clear(request):
+            raise PermissionDenied
+        wanted = request.POST.get("namespace") or request.GET.get("namespace") or ""
+        chosen = [one for one in declared() if wanted in ("", one.name)]
+        page = reverse("admin:cachelayer_clearance_changelist")
+        if not chosen:
+            messages.error(request, f"There is no namespace {wanted}.")
+            return HttpResponseRedirect(page)
+        if request.method == "POST":
+            cleared = clear(chosen, cleared_by=request.user.get_username())
+            messages.success(request, f"Cleared: {', '.join(cleared)}.")
+            return HttpResponseRedirect(page)
+        told = figures.cache_figures()["namespaces"]
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Clear the cache?",
+            "opts": self.opts,
+            "namespace": wanted,
+            "costs": [(one.name, told[one.name]) for one in chosen],
+        }
+        return TemplateResponse(request, "admin/cachelayer/clear.html", context)
+
+
+def look_up(name: str) -> dict[str, Any]:
+    """Return what explain says of a key, what is cached, and what its store says now."""
+    try:
+        key = key_named(name)
+        told = explaining.explain(name)
+        found = store.look_many([key])[0]
+    except NoSuchKey as exc:
+        return {"error": str(exc)}
+    except CacheDown:
+        return {"error": "Redis does not answer."}
+    source = source_of(key.namespace)
+    can_load = source is not None and (found.origin or key.namespace.warms)
+    stored = source([(key, found.origin)])[0] if source and can_load else None
+    return {
+        "told": told,
+        "cached": _shown(found.value) if found.fresh else None,
+        "stored": _shown(stored) if can_load else "not to be loaded from its name alone",
+        "agree": found.value == stored if found.fresh and can_load else None,
+    }
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "there is no such thing"
+    body = getattr(value, "body", None)
+    return (body.decode() if body is not None else repr(value))[:SHOWN_CHARACTERS]
+
+
+def _may_clear(request: HttpRequest) -> bool:
+    return bool(request.user.has_perm("cachelayer.add_clearance"))
+
+
+def _hot() -> list[tuple[str, list[tuple[str, float]]]]:
+    try:
+        return [(one.name, popularity.hottest(one.name, HOT_KEYS)) for one in declared()]
+    except CacheDown:
+        return []
+
+
+def _chart() -> dict[str, Any]:
+    """Return points of an SVG, 600 by 120: the hit rate by minute, one line for each namespace."""
+    try:
+        minutes = popularity.minutes(MINUTES)
+    except CacheDown:
+        return {"lines": []}
+    lines = []
+    for one in declared():
+        points = []
+        for number, (_, counts) in enumerate(minutes):
+            hits = counts.get((one.name, "hit"), 0)
+            misses = sum(counts.get((one.name, reason), 0) for reason in MISSES)
+            if hits + misses:
+                x = number * 600 / (MINUTES - 1)
+                points.append(f"{x:.0f},{120 - 120 * hits / (hits + misses):.0f}")
+        if points:
+            lines.append({"name": one.name, "points": " ".join(points)})
+    return {"lines": lines}

@@ -1,0 +1,105 @@
+"""System checks: what would make the cache wrong or slow is said at start, not found out later."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import redis
+from django.conf import settings
+from django.core import checks
+from django.db import DEFAULT_DB_ALIAS, connections
+from redis.connection import parse_url
+
+from cachelayer.namespaces import STAMP_TTL_SECONDS, Namespace, declared
+
+_TIMEOUT_SECONDS_MAX: Final = 0.5  # a longer one is felt by each request before the breaker opens
+
+
+def check_namespaces(namespaces: Sequence[Namespace[Any]]) -> Iterator[checks.CheckMessage]:
+    """Yield what is wrong with declared namespaces: lifetimes (E001), names (E002, E003)."""
+    for one in namespaces:
+        longest = one.ttl_seconds * 1.1 + settings.CACHE_GRACE_SECONDS
+        if one.ttl_seconds <= 0 or one.absent_ttl_seconds <= 0 or longest >= STAMP_TTL_SECONDS:
+            yield checks.Error(
+                f"Namespace {one.name}: its lifetimes must be positive, and with the grace time "
+                f"below {STAMP_TTL_SECONDS} s.",
+                id="cachelayer.E001",
+            )
+        if not one.has(one.example):
+            yield checks.Error(
+                f"Namespace {one.name}: its example {one.example} does not fit its prefix and member.",
+                id="cachelayer.E002",
+            )
+    for one, other in itertools.permutations(namespaces, 2):
+        if one.has(other.example):
+            yield checks.Error(
+                f"Namespaces {one.name} and {other.name} overlap: {other.example} is a key of both.",
+                id="cachelayer.E003",
+            )
+
+
+def check_connections(caches: dict[str, Any]) -> Iterator[checks.CheckMessage]:
+    """Yield what is wrong with CACHES: pickle (E004), a shared pool (E005), patience (W006, W007)."""
+    options = caches["default"].get("OPTIONS", {})
+    for alias, one in caches.items():
+        serializer = one.get("OPTIONS", {}).get("SERIALIZER", "the default, pickle")
+        if (
+            alias != "default"
+            and "django_redis" in one["BACKEND"]
+            and "pickle" in serializer.lower()
+        ):
+            yield checks.Error(
+                f"CACHES[{alias!r}] stores {serializer}: whoever writes to Redis would run code here.",
+                id="cachelayer.E004",
+            )
+    locations = [str(one.get("LOCATION", "")) for one in caches.values()]
+    if locations.count(locations[0]) > 1 or len(set(locations)) < len(locations):
+        yield checks.Error(
+            "Two CACHES have the same LOCATION: django-redis gives both one pool, with the options "
+            "of whichever is used first. Give each its own database.",
+            id="cachelayer.E005",
+        )
+    for name in ("SOCKET_TIMEOUT", "SOCKET_CONNECT_TIMEOUT"):
+        seconds = options.get(name)
+        if not seconds or seconds > _TIMEOUT_SECONDS_MAX:
+            yield checks.Warning(
+                f"CACHES['default']: {name} is {seconds}; a Redis that hangs would hold each request "
+                f"longer than {_TIMEOUT_SECONDS_MAX} s.",
+                id="cachelayer.W006",
+            )
+    retry = options.get("CONNECTION_POOL_KWARGS", {}).get("retry")
+    if retry is None or retry.get_retries():
+        yield checks.Warning(
+            "CACHES['default']: reads are retried, which multiplies the timeout.",
+            id="cachelayer.W007",
+        )
+
+
+def check_database(databases: dict[str, Any]) -> Iterator[checks.CheckMessage]:
+    """Yield where transactions would keep the cache unused: ATOMIC_REQUESTS (E008)."""
+    if databases[DEFAULT_DB_ALIAS].get("ATOMIC_REQUESTS"):
+        yield checks.Error(
+            "ATOMIC_REQUESTS is on: every request would need PostgreSQL, also one answered from "
+            "the cache, and inside a transaction the cache is not used.",
+            id="cachelayer.E008",
+        )
+
+
+def check_urls(caches: dict[str, Any]) -> Iterator[checks.CheckMessage]:
+    """Yield a LOCATION that is no URL of a Redis (E009)."""
+    for alias, one in caches.items():
+        try:
+            parse_url(str(one.get("LOCATION", "")))  # type: ignore[no-untyped-call]  # redis-py has no types here
+        except (ValueError, redis.RedisError) as exc:
+            yield checks.Error(f"CACHES[{alias!r}]: {exc}", id="cachelayer.E009")
+
+
+@checks.register("cachelayer")
+def check_cache(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
+    """Return every message of the checks above."""
+    return [
+        *check_namespaces(declared()),
+        *check_urls(settings.CACHES),
+        *check_connections(settings.CACHES),
+        *check_database(connections.settings),
+    ]

@@ -1,0 +1,82 @@
+"""manage.py cache stats | explain KEY | clear [NAMESPACE] | warm | audit."""
+
+import argparse
+import getpass
+import json
+import sys
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from rich.console import Console
+from rich.progress import Progress
+
+from cachelayer import auditing, explaining, figures, warming
+from cachelayer.auditing import Audit
+from cachelayer.client import CacheDown
+from cachelayer.invalidation import clear
+from cachelayer.namespaces import NoSuchKey, declared, named
+
+
+class Command(BaseCommand):
+    help = "Look into the cache, clear it, warm it, and check it against the stores."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+        actions.add_parser("stats", help="the figures of /api/v1/metrics/cache, as JSON")
+        explain = actions.add_parser("explain", help="one key: is it cached, and why not")
+        explain.add_argument("key", help="such as notes:{id}")
+        clearing = actions.add_parser("clear", help="make every entry unservable")
+        clearing.add_argument("namespace", nargs="?", help="all namespaces, where left out")
+        actions.add_parser("warm", help=f"load the {warming.HOTTEST} most read of each namespace")
+        audit = actions.add_parser("audit", help="compare cached entries with the stores")
+        audit.add_argument("--count", type=_positive, default=500, help="entries (default 500)")
+
+    def handle(self, *args: Any, action: str, **options: Any) -> None:
+        try:
+            getattr(self, f"_{action}")(**options)
+        except NoSuchKey as exc:
+            raise CommandError(str(exc)) from exc
+        except CacheDown as exc:
+            raise CommandError("Redis does not answer.") from exc
+
+    def _stats(self, **options: Any) -> None:
+        self.stdout.write(json.dumps(figures.cache_figures(), indent=1))
+
+    def _explain(self, *, key: str, **options: Any) -> None:
+        self.stdout.write(json.dumps(explaining.explain(key), indent=1))
+
+    def _clear(self, *, namespace: str | None, **options: Any) -> None:
+        wanted = [named(namespace)] if namespace else list(declared())
+        cleared = clear(wanted, cleared_by=f"manage.py cache clear, by {getpass.getuser()}")
+        self.stdout.write(f"Cleared: {', '.join(cleared)}.")
+
+    def _warm(self, **options: Any) -> None:
+        for namespace in declared():
+            if namespace.warms:
+                self.stdout.write(f"{namespace.name}: {warming.warm(namespace)} loaded.")
+
+    def _audit(self, *, count: int, **options: Any) -> None:
+        tally = Audit()
+        console = Console(stderr=True)
+        try:
+            with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
+                task = bar.add_task("auditing", total=count)
+                for tally in auditing.audit(count):
+                    bar.update(task, completed=tally.checked)
+        except KeyboardInterrupt:
+            self.stderr.write("Interrupted; what was checked until then:")
+        self.stdout.write(
+            f"{len(tally.stale)} stale in {tally.checked} checked "
+            f"({tally.fresh} fresh, {tally.in_flight} in flight)"
+        )
+        for name in tally.stale:
+            self.stdout.write(f"stale: {name}")
+        if tally.stale:
+            sys.exit(1)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= 1_000_000:
+        raise argparse.ArgumentTypeError("from 1 to 1000000")
+    return number

@@ -1,0 +1,53 @@
+"""What the cache keeps in PostgreSQL: invalidations not yet delivered, and who cleared what."""
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models.functions import Now
+
+
+class TransactionId(models.Func):
+    """The id of the current transaction, never used again (epoch included)."""
+
+    template = "pg_current_xact_id()::text::bigint"
+    output_field = models.BigIntegerField()
+    arity = 0
+
+
+class OutboxRow(models.Model):
+    """
+    Tags that a transaction has written; deleted once their stamps are.
+
+    Rows come from cachelayer.invalidation, and from triggers through the function
+    cachelayer_invalidate(tags).
+    """
+
+    tags = ArrayField(models.TextField())
+    created_at = models.DateTimeField(db_default=Now())
+    due_at = models.DateTimeField(db_default=Now())  # before that, its writer delivers it itself
+    transaction_id = models.BigIntegerField(db_default=TransactionId())
+
+    class Meta:
+        db_table = "cachelayer_outbox"
+        indexes = [
+            # Whether the writer of this transaction has said already what a trigger says.
+            models.Index(fields=["transaction_id"], name="idx_outbox_transaction"),
+        ]
+
+    def __str__(self) -> str:
+        return ", ".join(self.tags)
+
+
+class Clearance(models.Model):
+    """That somebody cleared namespaces of the cache, kept for whoever asks why it was slow then."""
+
+    cleared_at = models.DateTimeField(db_default=Now())
+    cleared_by = models.CharField(max_length=150)
+    namespaces = ArrayField(models.TextField())
+
+    class Meta:
+        verbose_name = "clearance"
+        verbose_name_plural = "cache"  # in the admin, its page is the cache's
+        ordering = ["-cleared_at", "-pk"]
+
+    def __str__(self) -> str:
+        return f"{', '.join(self.namespaces)} by {self.cleared_by}"

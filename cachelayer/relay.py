@@ -1,0 +1,118 @@
+"""Delivering what writers could not: edits past the service, and what a crash or an outage left behind."""
+
+import threading
+import time
+from typing import Any, Final
+
+import psycopg
+import structlog
+from django.db import DatabaseError, InterfaceError, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from cachelayer import outbox, popularity
+from cachelayer.client import CacheDown
+from cachelayer.namespaces import declared
+
+log = structlog.get_logger("cachelayer")
+
+_LOCK_KEY: Final = 0x7472_696C_6974_68  # names the one leader; ASCII "trilith"
+_POLL_SECONDS: Final = 1.0
+_RETRY_SECONDS: Final = 0.2  # where Redis does not answer
+# Rows that wait so long have no leader, or a frozen one: whoever sees them delivers them.
+_OVERDUE_SECONDS: Final = 3.0
+_DECAY_SECONDS: Final = 60.0
+
+
+class Relay:
+    """
+    Delivers the outbox until it is stopped: woken by NOTIFY, and every second.
+
+    Of all processes that run one, the holder of an advisory lock delivers; the others wait for
+    the lock, and step in where rows are overdue. Its connection is its own: LISTEN and the lock
+    live and die with it.
+    """
+
+    def __init__(self) -> None:
+        self._stopping = threading.Event()
+        self._next_decay = 0.0
+        self.leads = False
+
+    def stop(self) -> None:
+        """Have run return within a second."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Relay until stop; survive whatever becomes of the servers."""
+        while not self._stopping.is_set():
+            listening = _own_connection()
+            try:
+                self._relay(listening)
+            except (DatabaseError, InterfaceError, psycopg.Error) as exc:  # notifies: psycopg's own
+                log.info("relay lost its connection", reason=str(exc).split("\n")[0])
+                self._stopping.wait(_POLL_SECONDS)
+            finally:
+                self.leads = False
+                listening.close()
+                connections.close_all()
+
+    def _relay(self, listening: BaseDatabaseWrapper) -> None:
+        with listening.cursor() as cursor:
+            while not self._stopping.is_set():
+                woken = True  # by taking the lead
+                if self.leads:
+                    woken = _wait_for_notice(listening)
+                else:
+                    self._try_to_lead(cursor)
+                if self.leads:
+                    self._deliver(also_not_due=woken)
+                else:
+                    if outbox.depth_and_age()[1] > _OVERDUE_SECONDS:
+                        self._deliver(also_not_due=False)
+                    self._stopping.wait(_POLL_SECONDS)
+                connections.close_all()
+
+    def _try_to_lead(self, cursor: Any) -> None:
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK_KEY])
+        (self.leads,) = cursor.fetchone()
+        if self.leads:
+            cursor.execute("LISTEN cachelayer_outbox")
+
+    def _deliver(self, *, also_not_due: bool) -> None:
+        try:
+            while outbox.deliver(also_not_due=also_not_due):
+                pass
+            if time.monotonic() > self._next_decay:
+                self._next_decay = time.monotonic() + _DECAY_SECONDS
+                popularity.decay([namespace.name for namespace in declared()])
+        except CacheDown:
+            # The rows are still there, and the breaker has told. Ask again soon: once Redis
+            # answers they are to be delivered within 2 s, the wait for a notice included.
+            self._stopping.wait(_RETRY_SECONDS)
+
+
+def start_in_background() -> Relay:
+    """Run a relay in a daemon thread of this process."""
+    relay = Relay()
+    threading.Thread(target=relay.run, name="cache-relay", daemon=True).start()
+    return relay
+
+
+def _own_connection() -> BaseDatabaseWrapper:
+    """Return a connection outside of the pool, and without the deadline of requests."""
+    wrapper = connections["default"]
+    own = wrapper.copy()
+    own.settings_dict["OPTIONS"] = {
+        **{name: value for name, value in own.settings_dict["OPTIONS"].items() if name != "pool"},
+        "application_name": "trilith relay",
+        # A server that is gone without a word is noticed after 11 s.
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+    }
+    return own
+
+
+def _wait_for_notice(listening: BaseDatabaseWrapper) -> bool:
+    """Wait for a NOTIFY, at most a second; return whether one came. Takes all that wait."""
+    notices = listening.connection.notifies(timeout=_POLL_SECONDS, stop_after=1)
+    return any(True for _ in notices)

@@ -1,0 +1,55 @@
+"""Loading what is read most before anybody asks for it."""
+
+from typing import Any, Final
+
+from cachelayer import client, loading, popularity, store
+from cachelayer.client import ask
+from cachelayer.namespaces import Key, Namespace, key_named, note_name
+from cachelayer.sources import source_of
+
+HOTTEST: Final = 100  # of each namespace
+_BATCH: Final = 25
+_MEMORY_SHARE_MAX: Final = 0.9  # of maxmemory; above it, warming would push out what is in use
+_TURN_MS: Final = 60_000
+
+
+def warm(namespace: Namespace[Any], *, number: int = HOTTEST) -> int:
+    """
+    Load, in bulk, those of the most read keys that are not cached; return how many were loaded.
+
+    It stops where Redis is nearly full, and does not count as reading. A namespace without a
+    source, or whose keys do not tell what to load, is left alone. Raises CacheDown, or what the
+    load raises.
+    """
+    source = source_of(namespace)
+    if source is None or not namespace.warms:
+        return 0
+    keys = [key_named(name) for name, _ in popularity.hottest(namespace.name, number)]
+    loaded = 0
+    for first in range(0, len(keys), _BATCH):
+        if _is_nearly_full():
+            break
+        some = keys[first : first + _BATCH]
+        found = zip(some, store.look_many(some), strict=True)
+        missed: list[Key[Any]] = [key for key, one in found if not one.fresh]
+        if missed:
+            begun = store.begin_many(missed)
+            loading.load_many(missed, begun, lambda wanted: source([(key, "") for key in wanted]))
+            loaded += len(missed)
+    return loaded
+
+
+def take_turn() -> bool:
+    """Return whether this process is the one to warm: one a minute is. Raises CacheDown."""
+    name = note_name("turn", "warming")
+    return bool(
+        ask(
+            "turn",
+            lambda r: r.set(name, client.new_stamp(of_namespace=False), nx=True, px=_TURN_MS),
+        )
+    )
+
+
+def _is_nearly_full() -> bool:
+    told = ask("info", lambda r: r.info("memory"))
+    return bool(0 < told.get("maxmemory", 0) * _MEMORY_SHARE_MAX < told["used_memory"])

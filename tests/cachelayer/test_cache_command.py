@@ -1,0 +1,159 @@
+"""manage.py cache: what operators see and do on the command line."""
+
+import json
+import threading
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+
+from cachelayer import auditing, client, keys, popularity, store, warming
+from cachelayer.models import Clearance
+from notes.models import Note
+from tests.builders import make_note, make_notes
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_counted_yet() -> None:
+    popularity._reads.clear()
+
+
+def run(*arguments: str) -> str:
+    out = StringIO()
+    call_command("cache", *arguments, stdout=out)
+    return out.getvalue()
+
+
+def edit_unseen(**changes) -> None:
+    """An edit that no trigger sees, as a broken installation would have it."""
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE notes DISABLE TRIGGER USER")
+        Note.objects.update(**changes)
+        cursor.execute("ALTER TABLE notes ENABLE TRIGGER USER")
+
+
+class TestActions:
+    def test_stats_are_the_figures(self):
+        assert json.loads(run("stats"))["namespaces"]["notes"]["reads"] >= 0
+
+    def test_explain_tells_of_a_key(self, api):
+        note_id = make_note()
+        api.get(f"/api/v1/notes/{note_id}")
+
+        assert json.loads(run("explain", f"notes:{note_id}"))["cached"]
+
+    def test_explain_refuses_what_is_no_key(self):
+        with pytest.raises(CommandError, match=r"keys look like notes:\{id\}"):
+            run("explain", "nonsense")
+
+    def test_clear_ends_what_is_cached_and_is_logged(self, api):
+        note_id = make_note()
+        api.get(f"/api/v1/notes/{note_id}")
+
+        assert "notes" in run("clear", "notes")
+        assert store.look(keys.note(note_id)).reason == "epoch"
+        assert "manage.py" in Clearance.objects.get().cleared_by
+
+    def test_an_unknown_namespace_is_one_line(self):
+        with pytest.raises(CommandError, match="there is no namespace x; there are notes"):
+            run("clear", "x")
+
+    def test_without_redis_it_is_one_line(self, stack):
+        stack.kill("redis")
+        try:
+            with pytest.raises(CommandError, match="Redis does not answer"):
+                run("warm")
+        finally:
+            stack.start("redis")
+            client.breaker.reset()
+
+
+class TestWarm:
+    def read(self, api, notes, times: int) -> None:
+        for note in notes:
+            for _ in range(times):
+                api.get(f"/api/v1/notes/{note.pk}")
+        popularity.flush()
+
+    def test_loads_what_was_read_most_by_one_statement(self, api, django_assert_num_queries):
+        notes = make_notes(5)
+        self.read(api, notes[:3], 2)
+        run("clear")
+
+        with django_assert_num_queries(1):
+            assert warming.warm(keys.NOTES) == 3
+
+        assert all(store.look(keys.note(note.pk)).fresh for note in notes[:3])
+
+    def test_leaves_alone_what_is_cached_already(self, api, django_assert_num_queries):
+        self.read(api, make_notes(2), 1)
+
+        with django_assert_num_queries(0):
+            assert warming.warm(keys.NOTES) == 0
+
+    def test_takes_the_most_read_first_and_older_reads_count_less(self, api):
+        first, second = make_notes(2)
+        self.read(api, [first], 3)
+        for _ in range(20):
+            popularity.decay(["notes"])
+        self.read(api, [second], 1)
+
+        ranked = [name for name, _ in popularity.hottest("notes", 10)]
+
+        assert ranked == [f"notes:{second.pk}", f"notes:{first.pk}"]
+
+    def test_pushes_nothing_out_of_a_full_redis(self, api, monkeypatch):
+        self.read(api, make_notes(2), 1)
+        run("clear")
+        monkeypatch.setattr(warming, "_MEMORY_SHARE_MAX", 0.0001)
+
+        assert warming.warm(keys.NOTES) == 0
+
+    def test_one_process_does_it_for_all(self):
+        assert [warming.take_turn(), warming.take_turn()] == [True, False]
+
+    def test_does_not_count_as_reading(self, api):
+        self.read(api, make_notes(1), 1)
+        before = popularity.hottest("notes", 5)
+        run("clear")
+
+        run("warm")
+        popularity.flush()
+
+        assert popularity.hottest("notes", 5) == before
+
+
+class TestAudit:
+    def test_finds_all_fresh(self, api):
+        for note in make_notes(3):
+            api.get(f"/api/v1/notes/{note.pk}")
+        for path in ("?userId=abc", "?cursor=&limit=2", "?q=plain&count=false&sort=title:ASC"):
+            api.get(f"/api/v1/notes{path}")
+
+        assert run("audit") == "0 stale in 6 checked (6 fresh, 0 in flight)\n"
+
+    def test_names_what_is_stale_and_exits_with_1(self, api, monkeypatch):
+        monkeypatch.setattr(auditing, "_SECOND_LOOK_SECONDS", 0.05)
+        note_id = make_note()
+        api.get(f"/api/v1/notes/{note_id}")
+        edit_unseen(title="Changed behind its back")
+        out = StringIO()
+
+        with pytest.raises(SystemExit) as exited:
+            call_command("cache", "audit", stdout=out)
+
+        assert exited.value.code == 1
+        assert "1 stale in 1 checked" in out.getvalue()
+        assert f"stale: notes:{note_id}" in out.getvalue()
+
+    def test_what_a_write_is_about_to_end_is_in_flight(self, api, monkeypatch):
+        note_id = make_note()
+        api.get(f"/api/v1/notes/{note_id}")
+        edit_unseen(title="Changed")
+        monkeypatch.setattr(auditing, "_SECOND_LOOK_SECONDS", 0.3)
+        threading.Timer(0.1, lambda: store.unlink([f"note:{note_id}"])).start()
+
+        assert "0 stale in 1 checked (0 fresh, 1 in flight)" in run("audit")

@@ -1,0 +1,95 @@
+"""What manage.py check finds: settings and namespaces that would make the cache wrong or slow."""
+
+import copy
+import dataclasses
+
+import pytest
+from django.core.checks import run_checks
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from cachelayer import checks, keys
+
+
+def ids(messages) -> list[str]:
+    return [message.id for message in messages]
+
+
+class TestNamespaces:
+    @pytest.fixture(autouse=True)
+    def _declared_for_this_test_alone(self, monkeypatch):
+        monkeypatch.setattr("cachelayer.namespaces._declared", {})
+
+    @pytest.mark.parametrize("field", ["ttl_seconds", "absent_ttl_seconds"])
+    @pytest.mark.parametrize("seconds", [0, -1])
+    def test_no_lifetime_is_an_error(self, field, seconds):
+        wrong = dataclasses.replace(keys.NOTES, **{field: seconds})
+
+        assert ids(checks.check_namespaces([wrong])) == ["cachelayer.E001"]
+
+    def test_a_lifetime_beyond_the_stamps_is_an_error(self):
+        wrong = dataclasses.replace(keys.NOTES, ttl_seconds=48 * 3600)
+
+        assert ids(checks.check_namespaces([wrong])) == ["cachelayer.E001"]
+
+    def test_an_example_that_does_not_fit_is_an_error(self):
+        wrong = dataclasses.replace(keys.NOTES, example="notes:1")
+
+        assert ids(checks.check_namespaces([wrong])) == ["cachelayer.E002"]
+
+    def test_overlapping_names_are_an_error(self):
+        greedy = dataclasses.replace(keys.NOTES, name="greedy", member=".+")
+
+        assert "cachelayer.E003" in ids(checks.check_namespaces([greedy, keys.NOTE_LISTS]))
+
+    def test_the_project_s_own_are_in_order(self):
+        assert ids(checks.check_namespaces(keys.NAMESPACES)) == []
+
+
+class TestConnections:
+    @pytest.fixture
+    def caches(self, settings) -> dict:
+        return copy.deepcopy(settings.CACHES)
+
+    def test_pickle_is_an_error(self, caches):
+        del caches["sessions"]["OPTIONS"]["SERIALIZER"]
+
+        assert ids(checks.check_connections(caches)) == ["cachelayer.E004"]
+
+    def test_a_shared_pool_is_an_error(self, caches):
+        caches["sessions"]["LOCATION"] = caches["default"]["LOCATION"]
+
+        assert ids(checks.check_connections(caches)) == ["cachelayer.E005"]
+
+    @pytest.mark.parametrize("seconds", [None, 0, 5])
+    def test_a_long_timeout_is_a_warning(self, caches, seconds):
+        caches["default"]["OPTIONS"]["SOCKET_TIMEOUT"] = seconds
+
+        assert ids(checks.check_connections(caches)) == ["cachelayer.W006"]
+
+    @pytest.mark.parametrize("retry", [None, Retry(NoBackoff(), 3)])
+    def test_retried_reads_are_a_warning(self, caches, retry):
+        caches["default"]["OPTIONS"]["CONNECTION_POOL_KWARGS"]["retry"] = retry
+
+        assert ids(checks.check_connections(caches)) == ["cachelayer.W007"]
+
+    def test_what_is_no_url_is_an_error(self, caches):
+        caches["default"]["LOCATION"] = "localhost:6379"
+
+        assert ids(checks.check_urls(caches)) == ["cachelayer.E009"]
+
+
+class TestDatabase:
+    def test_atomic_requests_are_an_error(self):
+        assert ids(checks.check_database({"default": {"ATOMIC_REQUESTS": True}})) == [
+            "cachelayer.E008"
+        ]
+
+
+class TestCheck:
+    def test_runs_with_manage_py_check_and_finds_the_project_in_order(self):
+        found = [
+            message for message in run_checks(tags=["cachelayer"]) if "words" not in str(message)
+        ]
+
+        assert found == []
