@@ -9,6 +9,7 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
+from cachelayer.answers import Overloaded
 from cachelayer.failures import unavailable_store
 from config import problems
 from notes import services as notes
@@ -29,6 +30,11 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     if type(exc) in DOMAIN_ERRORS:
         status, kind = DOMAIN_ERRORS[type(exc)]
         return _respond(problems.problem(request, status, str(exc), kind=kind))
+    if isinstance(exc, Overloaded):
+        body = problems.problem(
+            request, HTTPStatus.SERVICE_UNAVAILABLE, str(exc), kind="overloaded"
+        )
+        return _respond(body, {"Retry-After": str(problems.RETRY_AFTER_SECONDS)})
     store = unavailable_store(exc)
     if store is not None:
         log.warning("store unavailable", store=store, reason=str(exc).split("\n")[0])

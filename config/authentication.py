@@ -2,9 +2,13 @@
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
-from rest_framework.authentication import BaseAuthentication
-from rest_framework.exceptions import ValidationError
+from django.conf import settings
+from django.utils.crypto import constant_time_compare
+from rest_framework.authentication import BaseAuthentication, SessionAuthentication
+from rest_framework.exceptions import PermissionDenied, ValidationError
+from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 DEFAULT_USER_ID = "demo"
@@ -36,3 +40,32 @@ class UserIdAuthentication(BaseAuthentication):
                 code="invalid",
             )
         return Caller(user_id), None
+
+
+class StaffAuthentication(BaseAuthentication):
+    """
+    A member of staff: by ADMIN_TOKEN as a bearer token, or by a Django session.
+
+    Without a token in the settings only sessions count, and those need the CSRF token.
+    """
+
+    def authenticate(self, request: Request) -> tuple[Any, None] | None:
+        """Return the caller, None without credentials. Raises PermissionDenied for wrong ones."""
+        given = request.headers.get("Authorization")
+        if given is None:
+            return SessionAuthentication().authenticate(request)
+        scheme, _, token = given.partition(" ")
+        expected = settings.ADMIN_TOKEN
+        if scheme.lower() != "bearer" or not expected or not constant_time_compare(token, expected):
+            raise PermissionDenied("These credentials are not those of staff.")
+        return Caller("admin-token", is_staff=True), None
+
+    def authenticate_header(self, request: Request) -> str:
+        return "Bearer"
+
+
+class IsStaff(BasePermission):
+    """Staff may pass: anyone else gets a 401 without credentials, a 403 with others."""
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        return bool(getattr(request.user, "is_staff", False))  # None: without credentials

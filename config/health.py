@@ -15,7 +15,7 @@ from django.http import HttpRequest, JsonResponse
 from django.views.decorators.http import require_safe
 from mongoengine.connection import get_connection
 
-from cachelayer import store
+from cachelayer import client
 from config.postgres.deadlines import DeadlineConnection
 
 log = structlog.get_logger("health")
@@ -42,7 +42,7 @@ def _ask_mongodb() -> None:
 _CHECKS: dict[str, Callable[[], None]] = {
     "postgres": _ask_postgres,
     "mongodb": _ask_mongodb,
-    "redis": store.ping,
+    "redis": client.ping,
 }
 
 

@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -72,6 +73,7 @@ def _serve(stack: Stack) -> int:
             _set_environment(stack)
             for command in _PREPARATIONS:
                 _prepare(command)
+            _count_afresh(stack.folder / "metrics")
             return _run_site(port, url)
 
 
@@ -106,6 +108,13 @@ def _set_environment(stack: Stack) -> None:
     os.environ.update(stack.urls())
     os.environ.setdefault("SECRET_KEY", _secret_key(stack.folder / "secret_key"))
     os.environ.setdefault("ALLOWED_HOSTS", "127.0.0.1,localhost")
+
+
+def _count_afresh(folder: Path) -> None:
+    """Empty the folder in which the workers keep their counts, and tell them of it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
 
 
 def _secret_key(kept: Path) -> str:

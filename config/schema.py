@@ -47,6 +47,16 @@ class UserIdScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
         }
 
 
+class StaffScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """The bearer token of staff in the schema; a session of the admin does as well."""
+
+    target_class = "config.authentication.StaffAuthentication"
+    name = "staff"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {"type": "http", "scheme": "bearer", "description": "ADMIN_TOKEN."}
+
+
 def add_problem_responses(result: dict[str, Any], **_context: Any) -> dict[str, Any]:
     """Document on every operation that any other status is a problem."""
     result.setdefault("components", {}).setdefault("schemas", {})["Problem"] = _PROBLEM

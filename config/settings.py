@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import dotenv
 import environ
@@ -47,6 +48,7 @@ SECURE_HSTS_PRELOAD = HTTPS
 SESSION_COOKIE_SECURE = HTTPS
 CSRF_COOKIE_SECURE = HTTPS
 X_FRAME_OPTIONS = "DENY"
+ADMIN_TOKEN = env.str("ADMIN_TOKEN", default="")  # bearer token of staff endpoints; empty: none
 REQUEST_BODY_MAX_BYTES = env.int("REQUEST_BODY_MAX_BYTES", default=2_097_152)
 DATA_UPLOAD_MAX_MEMORY_SIZE = REQUEST_BODY_MAX_BYTES  # bytes; the admin's forms
 
@@ -148,6 +150,15 @@ ACTIVITY_RETENTION_DAYS = env.int("ACTIVITY_RETENTION_DAYS", default=90)
 # --- Redis and the cache (docs/caching-strategy.md) --------------------------------------------
 REDIS_URL = _required("REDIS_URL", _STACK)
 REDIS_TIMEOUT_MS = env.int("REDIS_TIMEOUT_MS", default=100)  # to connect, and for each reply
+
+
+def _beside(url: str) -> str:
+    """Return the URL of the next database of the same Redis."""
+    parts = urlsplit(url)
+    database = int(parts.path.strip("/") or 0) + 1
+    return urlunsplit(parts._replace(path=f"/{database}"))
+
+
 CACHES = {
     "default": {
         "BACKEND": "django_redis.cache.RedisCache",
@@ -157,8 +168,23 @@ CACHES = {
             "SOCKET_TIMEOUT": REDIS_TIMEOUT_MS / 1000,
             "CONNECTION_POOL_KWARGS": {"max_connections": 100, "retry": Retry(NoBackoff(), 0)},
         },
-    }
+    },
+    "sessions": {
+        "BACKEND": "django_redis.cache.RedisCache",
+        # Another database: django-redis keeps one pool for each URL, whatever the options.
+        "LOCATION": env.str("REDIS_SESSIONS_URL", default="") or _beside(REDIS_URL),
+        "KEY_PREFIX": "trilith-sessions",
+        "OPTIONS": {
+            "SERIALIZER": "django_redis.serializers.json.JSONSerializer",  # not the default, pickle
+            "IGNORE_EXCEPTIONS": True,  # the database behind it has every session
+            "SOCKET_CONNECT_TIMEOUT": REDIS_TIMEOUT_MS / 1000,
+            "SOCKET_TIMEOUT": REDIS_TIMEOUT_MS / 1000,
+            "CONNECTION_POOL_KWARGS": {"max_connections": 20, "retry": Retry(NoBackoff(), 0)},
+        },
+    },
 }
+SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
+SESSION_CACHE_ALIAS = "sessions"
 CACHE_PREFIX = env.str("CACHE_PREFIX", default="trilith")  # first part of every key in Redis
 CACHE_VERSION = env.int("CACHE_VERSION", default=1)  # raise it to leave every stored entry behind
 CACHE_TTL_NOTE_SECONDS = env.int("CACHE_TTL_NOTE_SECONDS", default=300)
@@ -168,6 +194,9 @@ CACHE_GRACE_SECONDS = env.int(
     "CACHE_GRACE_SECONDS", default=3600
 )  # kept past its TTL for an outage
 CACHE_LEASE_MS = env.int("CACHE_LEASE_MS", default=3000)  # others wait this long for one loader
+# Loads at once in each process while Redis does not answer, and how long one more waits for its turn.
+CACHE_LOADS_MAX = env.int("CACHE_LOADS_MAX", default=8)
+CACHE_LOADS_WAIT_MS = env.int("CACHE_LOADS_WAIT_MS", default=500)
 
 # --- The API -----------------------------------------------------------------------------------
 REST_FRAMEWORK = {

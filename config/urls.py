@@ -4,15 +4,19 @@ from django.contrib import admin
 from django.urls import include, path
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerView
 
-from config import health, problems
+from config import health, operations, problems
 
 admin.site.site_header = admin.site.site_title = "Trilith"
 
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/v1/", include("notes.api.urls")),
+    path("api/v1/metrics/cache", operations.CacheMetricsView.as_view(), name="metrics-cache"),
+    path("api/v1/admin/cache/clear", operations.CacheClearView.as_view(), name="cache-clear"),
+    path("api/v1/admin/cache/explain", operations.CacheExplainView.as_view(), name="cache-explain"),
     path("api/schema", SpectacularJSONAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("metrics", operations.prometheus, name="metrics"),
     path("health", health.health, name="health"),
     path("health/live", health.live, name="live"),
     path("health/ready", health.ready, name="ready"),

@@ -9,3 +9,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 os.environ.setdefault("SERVES_REQUESTS", "true")
 
 application = get_wsgi_application()
+
+from cachelayer import housekeeping  # noqa: E402  # needs the settings that the line above loads
+
+housekeeping.start()

@@ -59,6 +59,10 @@ class PageQuery:
             said["count"] = "false"
         return urlencode(said)
 
+    def to_query_string(self) -> str:
+        """Return the query string that asks for this page."""
+        return self.link_to(self.page)
+
     def link_to(self, page: int) -> str:
         """Return the query string of another page of the same list."""
         said: dict[str, Any] = {} if self.user_id is None else {"userId": self.user_id}
@@ -102,12 +106,18 @@ class CursorQuery:
             said |= {"side": at.side, "value": at.value, "id": at.note_id}
         return urlencode(said)
 
-    def link_to(self, position: Position) -> str:
-        """Return the query string of the page at another position of the same list."""
+    def to_query_string(self) -> str:
+        """Return the query string that asks for this page."""
+        return self.link_to(self.position)
+
+    def link_to(self, position: Position | None) -> str:
+        """Return the query string of the page at another position of the same list, or its start."""
         said: dict[str, Any] = {} if self.user_id is None else {"userId": self.user_id}
-        cursor = _signer.sign_object(
-            [self.user_id, self.sort.text, position.side, position.value, position.note_id]
-        )
+        cursor = ""
+        if position is not None:
+            cursor = _signer.sign_object(
+                [self.user_id, self.sort.text, position.side, position.value, position.note_id]
+            )
         return urlencode(said | {"cursor": cursor, "limit": self.limit, "sort": self.sort.text})
 
 

@@ -1,6 +1,6 @@
 """Reads of notes: one, and lists by page and by cursor, through the cache."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -8,34 +8,79 @@ from django.contrib.postgres.search import SearchQuery
 from django.db.models import Q, QuerySet
 
 from cachelayer import keys
-from cachelayer.http import Representation
-from cachelayer.pages import StoredPage
-from cachelayer.reading import Bypass, Cached, get_or_load
+from cachelayer.answers import Bypass, Cached
+from cachelayer.entries import Found
+from cachelayer.http import Representation, represent
+from cachelayer.namespaces import Key
+from cachelayer.reading import get_or_load, try_hit
 from notes import records
 from notes.models import Note, TitleVector
 from notes.paging import CursorQuery, PageQuery, Position, Sort
 from notes.records import NoteRecord
 
+Accepts = Callable[[Representation], bool]
+Tried = tuple[Cached[Representation] | None, Found[Representation] | None]
 
-def note_get(*, note_id: UUID, bypass: Bypass = Bypass.NO) -> Cached[Representation]:
+
+def note_get(
+    *, note_id: UUID, bypass: Bypass = Bypass.NO, looked: Found[Representation] | None = None
+) -> Cached[Representation]:
     """
     Return the note ready to send; its value is None where there is none.
 
     Raises what the driver raises where PostgreSQL does not answer and no copy is at hand.
     """
-    return get_or_load(keys.note(note_id), lambda: _load_note(note_id), bypass=bypass)
+    return get_or_load(
+        keys.note(note_id), lambda: _load_note(note_id), bypass=bypass, looked=looked
+    )
 
 
-def note_page(*, query: PageQuery, bypass: Bypass = Bypass.NO) -> Cached[StoredPage]:
-    """Return one page of a list by its number: at most 2 statements on a miss."""
-    key = keys.note_list(user_id=query.user_id, window=query.window, filters=query.filters)
-    return get_or_load(key, lambda: _load_page(query), bypass=bypass)
+def note_try(*, note_id: UUID, accepts: Accepts, head_only: bool) -> Tried:
+    """Return the note where a fresh copy is at hand that accepts approves of; see try_hit."""
+    return try_hit(
+        keys.note(note_id), lambda: _load_note(note_id), accepts=accepts, head_only=head_only
+    )
 
 
-def note_cursor_page(*, query: CursorQuery, bypass: Bypass = Bypass.NO) -> Cached[StoredPage]:
-    """Return one page of a list by keyset: 1 statement on a miss, whose cost does not grow with depth."""
-    key = keys.note_list(user_id=query.user_id, window=query.window, filters=query.filters)
-    return get_or_load(key, lambda: _load_cursor_page(query), bypass=bypass)
+def note_list(
+    *,
+    query: PageQuery | CursorQuery,
+    bypass: Bypass = Bypass.NO,
+    looked: Found[Representation] | None = None,
+) -> Cached[Representation]:
+    """
+    Return one page of a list, by its number or by keyset.
+
+    On a miss a page by number takes at most 2 statements; one by keyset takes 1, whose cost does
+    not grow with depth.
+    """
+    return get_or_load(_list_key(query), lambda: load_list(query), bypass=bypass, looked=looked)
+
+
+def note_list_try(*, query: PageQuery | CursorQuery, accepts: Accepts, head_only: bool) -> Tried:
+    """Return the page where a fresh copy is at hand that accepts approves of; see try_hit."""
+    return try_hit(_list_key(query), lambda: load_list(query), accepts=accepts, head_only=head_only)
+
+
+def load_notes(note_ids: Sequence[UUID]) -> list[Representation | None]:
+    """Return the notes in the order of the ids, from PostgreSQL: 1 statement."""
+    rows = Note.objects.filter(pk__in=note_ids).values_list(*records.FIELDS)
+    found = {row[0]: records.representation(NoteRecord(*row)) for row in rows}
+    return [found.get(note_id) for note_id in note_ids]
+
+
+def load_list(query: PageQuery | CursorQuery) -> Representation:
+    """Return one page of a list, from PostgreSQL."""
+    return _load_cursor_page(query) if isinstance(query, CursorQuery) else _load_page(query)
+
+
+def _list_key(query: PageQuery | CursorQuery) -> Key[Representation]:
+    return keys.note_list(
+        user_id=query.user_id,
+        window=query.window,
+        filters=query.filters,
+        origin=query.to_query_string,
+    )
 
 
 def note_count() -> int:
@@ -85,18 +130,18 @@ def _load_note(note_id: UUID) -> Representation | None:
     return None if row is None else records.representation(NoteRecord(*row))
 
 
-def _load_page(query: PageQuery) -> StoredPage:
+def _load_page(query: PageQuery) -> Representation:
     notes = [NoteRecord(*row) for row in page_rows(query)]
     has_next = len(notes) > query.limit
     figures = {"count": _matching(query).count()} if query.with_count else {}
-    return StoredPage(
+    return represent(
         records.page_head(notes[: query.limit], **figures, page=query.page, limit=query.limit),
-        query.link_to(query.page + 1) if has_next else None,
-        query.link_to(query.page - 1) if query.page > 1 else None,
+        next_query=query.link_to(query.page + 1) if has_next else None,
+        previous_query=query.link_to(query.page - 1) if query.page > 1 else None,
     )
 
 
-def _load_cursor_page(query: CursorQuery) -> StoredPage:
+def _load_cursor_page(query: CursorQuery) -> Representation:
     at = query.position
     backwards = at is not None and at.side == "before"
     notes = [NoteRecord(*row) for row in cursor_rows(query)]
@@ -106,10 +151,10 @@ def _load_cursor_page(query: CursorQuery) -> StoredPage:
         notes.reverse()
     has_next = more or backwards
     has_previous = more if backwards else at is not None
-    return StoredPage(
+    return represent(
         records.page_head(notes, limit=query.limit),
-        _link(query, notes[-1:], "after") if has_next else None,
-        _link(query, notes[:1], "before") if has_previous else None,
+        next_query=_link(query, notes[-1:], "after") if has_next else None,
+        previous_query=_link(query, notes[:1], "before") if has_previous else None,
     )
 
 

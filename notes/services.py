@@ -10,7 +10,7 @@ from psycopg import sql
 
 from cachelayer import keys
 from cachelayer.http import Representation, if_match_allows
-from cachelayer.invalidation import clear, invalidate
+from cachelayer.invalidation import invalidate
 from notes import records
 from notes.models import Note
 
@@ -112,8 +112,8 @@ def note_load(*, rows: Sequence[Sequence[Any]]) -> int:
     """
     Store those of the rows, each in the order of records.FIELDS, whose id is not there yet.
 
-    Return how many were stored: all of the missing or, where this raises, none. By COPY, so
-    the cached lists know nothing of it; end with notes_loaded.
+    Return how many were stored: all of the missing or, where this raises, none. By COPY; end
+    with notes_loaded.
     """
     with transaction.atomic(), connection.cursor() as cursor:
         # One array instead of ten thousand parameters, each of which would cost as much as a row.
@@ -121,6 +121,7 @@ def note_load(*, rows: Sequence[Sequence[Any]]) -> int:
         present = {note_id for (note_id,) in cursor.fetchall()}
         missing = [row for row in rows if row[0] not in present]
         if missing:
+            invalidate(keys.NOTES.tag, keys.NOTE_LISTS.tag)
             table = sql.Identifier(Note._meta.db_table)
             columns = sql.SQL(", ").join(map(sql.Identifier, records.FIELDS))
             with cursor.copy(sql.SQL("COPY {} ({}) FROM STDIN").format(table, columns)) as copy:
@@ -131,22 +132,21 @@ def note_load(*, rows: Sequence[Sequence[Any]]) -> int:
 
 def notes_loaded() -> None:
     """
-    Tidy up after a large load, and let no cached list hide it; outside of transactions only.
+    Tidy up after a large load; outside of transactions only.
 
     VACUUM gives the planner statistics, counts their index-only scans, and moves what the
     search index has noted down as pending to its place.
     """
     with connection.cursor() as cursor:
         cursor.execute("VACUUM (ANALYZE) notes")
-    clear([keys.NOTES, keys.NOTE_LISTS])
 
 
 def notes_delete_all() -> int:
     """Delete every note; return how many there were."""
     with transaction.atomic(), connection.cursor() as cursor:
         count = Note.objects.count()
+        invalidate(keys.NOTES.tag, keys.NOTE_LISTS.tag)
         cursor.execute("TRUNCATE notes")
-        clear([keys.NOTES, keys.NOTE_LISTS])
     return count
 
 

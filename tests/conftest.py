@@ -9,7 +9,7 @@ import redis
 from django.db import connections
 from django.test import Client
 
-from cachelayer import store
+from cachelayer import client
 
 _numbers = itertools.count()
 
@@ -22,7 +22,7 @@ def _own_cache(settings) -> None:
 @pytest.fixture
 def redis_client() -> redis.Redis:
     """The connection that the cache itself uses."""
-    return store._client()
+    return client.client()
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def api() -> Client:
 def closed_breaker() -> Iterator[None]:
     """Leave the breaker closed for the next test."""
     yield
-    store.breaker.reset()
+    client.breaker.reset()
 
 
 @pytest.fixture(scope="session")

@@ -50,7 +50,7 @@ class TestCompose:
         settings = (ROOT / "config" / "settings.py").read_text()
 
         assert {"DATABASE_URL", "REDIS_URL", "MONGODB_URI", "SECRET_KEY"} <= given
-        for name in given - {"WEB_WORKERS", "WEB_THREADS"}:
+        for name in given - {"WEB_WORKERS", "WEB_THREADS", "PROMETHEUS_MULTIPROC_DIR"}:
             assert f'"{name}"' in settings, name
 
     def test_no_password_has_a_default(self):

@@ -24,7 +24,15 @@ def _recover() -> None:
 # A frozen PostgreSQL would hold every thread of the site for its whole deadline, those too that
 # cached reads need. The first probe comes at once: one lost connection is no outage.
 breaker = Breaker("PostgreSQL", _recover, first_seconds=0.05, longest_seconds=1.0)
-deadlines.when_lost = lambda exc: breaker.failed(exc, opens=True)
+
+
+def _lost(exc: Exception) -> None:
+    # The probe itself throws out what broke before it: that is no new failure.
+    if not breaker.is_probing:
+        breaker.failed(exc, opens=True)
+
+
+deadlines.when_lost = _lost
 
 
 class NotAsked(psycopg.OperationalError):

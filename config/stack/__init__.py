@@ -72,6 +72,7 @@ class Stack:
     A named set of the three servers.
 
     A server whose URL the environment (or .env) names is external: it is used and never touched.
+    A URL of the stack's own, as env prints it, makes no server external.
     Every method raises StackError with one line that says what to do.
     """
 
@@ -82,10 +83,11 @@ class Stack:
         self.folder = root.resolve() / ".stack" / name
         dotenv.load_dotenv(root / ".env")
         # Read once: who starts a stack exports its URLs afterwards, and it is theirs all the same.
+        own = {server.name: server.url for server in self._own()}
         self._external = {
             server: os.environ[variable]
             for server, variable in VARIABLES.items()
-            if os.environ.get(variable)
+            if os.environ.get(variable) not in (None, "", own.get(server))
         }
 
     def up(self, *, new_ports: bool = False) -> None:
@@ -116,7 +118,7 @@ class Stack:
     def reset(self) -> None:
         """Stop everything and delete the data, the passwords and the ports."""
         with self._locked():
-            for server in self._made():
+            for server in self._own():
                 running = server.process()
                 if running is not None:
                     process.kill(running)
@@ -173,7 +175,7 @@ class Stack:
             raise StackError(f"{name} is external ({VARIABLES[name]} is set), so it is left alone")
         return next(server for server in self._made() or self._make() if server.name == name)
 
-    def _made(self) -> list[Server]:
+    def _own(self) -> list[Server]:
         """Return the servers of a stack that was started before; none, if it never was."""
         known = self._remembered()
         if known is None:
@@ -181,8 +183,11 @@ class Stack:
         return [
             make(self.folder / name, known.ports[name], known.passwords)
             for name, make in _SERVERS.items()
-            if name not in self._external
         ]
+
+    def _made(self) -> list[Server]:
+        """Return those of the stack's own servers that no external one stands in for."""
+        return [server for server in self._own() if server.name not in self._external]
 
     def _make(self) -> list[Server]:
         if not self._remembered():
@@ -198,7 +203,8 @@ class Stack:
             outcome.result()
 
     def _stop_all(self) -> list[str]:
-        servers = self._made()
+        # All that run from this folder: one may have been started before an external one was named.
+        servers = self._own()
         with ThreadPoolExecutor(3) as pool:
             killed = list(pool.map(lambda server: server.stop(), servers))
         return [server.name for server, hard in zip(servers, killed, strict=True) if hard]

@@ -10,14 +10,16 @@ DRAIN_SECONDS: Final = 10  # granian gives requests in flight so long
 _PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 
 
-def site_command(port: int, *, workers: int, threads: int) -> list[str]:
+def site_command(
+    port: int, *, workers: int, threads: int, application: str = "config.wsgi:application"
+) -> list[str]:
     """Return granian's command line: so many worker processes of so many threads, on loopback."""
     return [
         *(sys.executable, "-m", "granian", "--interface", "wsgi", "--http", "1", "--no-ws"),
         *("--host", "127.0.0.1", "--port", str(port)),
         *("--workers", str(workers), "--blocking-threads", str(threads), "--backlog", "512"),
         *("--respawn-failed-workers", "--workers-kill-timeout", str(DRAIN_SECONDS)),
-        *("--log-level", "error", "config.wsgi:application"),
+        *("--log-level", "error", application),
     ]
 
 

@@ -1,23 +1,25 @@
 """The notes endpoints: parse, one domain call, present."""
 
 import re
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from cachelayer import http
-from cachelayer.pages import StoredPage
-from cachelayer.reading import Bypass, Cached
+from cachelayer.answers import Bypass, Cached
+from cachelayer.entries import Found
+from cachelayer.http import Representation
 from notes import selectors, services
 from notes.api import query
 from notes.api.serializers import NoteChange, NoteCreate, NoteOutput, NotePage, NoteReplace
-from notes.paging import CursorQuery
 
 _UUID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 _IF_MATCH = OpenApiParameter(
@@ -61,9 +63,57 @@ _LIST_PARAMETERS = [
 
 
 class _CachedView(APIView):
-    """An endpoint that says on its answer, also on an error, what the cache had to do with it."""
+    """
+    An endpoint whose GET is answered from the cache, where it can be, before DRF is set in motion.
+
+    Whatever is out of the ordinary (a miss, an error, a wish to bypass) is left to the handler.
+    On its answer, also on an error, stands what the cache had to do with it.
+    """
 
     cached: Cached[Any] | None = None  # set by a handler that has read through the cache
+    looked: Found[Representation] | None = None  # what the attempt has found, for the handler
+
+    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        if request.method == "GET" and "Cache-Control" not in request.headers:
+            try:
+                response = self._from_cache(request, **kwargs)
+            except (APIException, services.NoteNotFound):
+                response = None  # the handler will meet it again, and answer
+            if response is not None:
+                return response
+        return super().dispatch(request, *args, **kwargs)
+
+    def _from_cache(self, request: HttpRequest, **kwargs: str) -> HttpResponse | None:
+        if_none_match = request.headers.get("If-None-Match")
+        present = self._presenter(request)
+
+        def accepts(stored: Representation) -> bool:
+            return if_none_match is None or http.not_modified(if_none_match, present(stored).etag)
+
+        for authenticator in self.get_authenticators():
+            authenticator.authenticate(request)  # type: ignore[arg-type]  # reads headers alone
+        cached, self.looked = self._try(request, accepts, if_none_match is not None, **kwargs)
+        if cached is None or cached.value is None:
+            return None
+        response = self._respond(request, cached.value)
+        response.headers["Cache-Status"] = http.cache_status(cached)
+        return response
+
+    def _try(
+        self, request: HttpRequest, accepts: selectors.Accepts, head_only: bool, **kwargs: str
+    ) -> selectors.Tried:
+        """Look for a fresh copy of what is asked for. Raises what parsing it raises."""
+        raise NotImplementedError
+
+    def _presenter(self, request: HttpRequest) -> Callable[[Representation], Representation]:
+        """Return what makes of the stored what is sent."""
+        return lambda stored: stored
+
+    def _respond(self, request: HttpRequest, stored: Representation) -> HttpResponse:
+        """Return the answer: the stored bytes, or 304."""
+        return http.answer(
+            self._presenter(request)(stored), if_none_match=request.headers.get("If-None-Match")
+        )
 
     def finalize_response(
         self, request: Request, response: Any, *args: Any, **kwargs: Any
@@ -85,14 +135,32 @@ class NoteListView(_CachedView):
     def get(self, request: Request) -> HttpResponse:
         """List notes, newest first unless sort says otherwise."""
         wanted = query.parse_list(request.query_params)
-        bypass = _bypass(request)
-        if isinstance(wanted, CursorQuery):
-            self.cached = cached = selectors.note_cursor_page(query=wanted, bypass=bypass)
-        else:
-            self.cached = cached = selectors.note_page(query=wanted, bypass=bypass)
+        self.cached = cached = selectors.note_list(
+            query=wanted, bypass=_bypass(request), looked=self.looked
+        )
         if cached.value is None:
             raise AssertionError("a list is never absent")
-        return _send_page(request, cached.value)
+        return self._respond(request._request, cached.value)
+
+    def _try(
+        self, request: HttpRequest, accepts: selectors.Accepts, head_only: bool, **kwargs: str
+    ) -> selectors.Tried:
+        if "cache" in request.GET:
+            return None, None
+        wanted = query.parse_list(request.GET)
+        return selectors.note_list_try(query=wanted, accepts=accepts, head_only=head_only)
+
+    def _presenter(self, request: HttpRequest) -> Callable[[Representation], Representation]:
+        return lambda stored: http.with_links(stored, _links(request, stored))
+
+    def _respond(self, request: HttpRequest, stored: Representation) -> HttpResponse:
+        response = super()._respond(request, stored)
+        header = ", ".join(
+            f'<{url}>; rel="{rel}"' for rel, url in _links(request, stored).items() if url
+        )
+        if header:
+            response.headers["Link"] = header
+        return response
 
     @extend_schema(operation_id="notes_create", request=NoteCreate, responses={201: NoteOutput})
     def post(self, request: Request) -> HttpResponse:
@@ -118,10 +186,20 @@ class NoteView(_CachedView):
     def get(self, request: Request, note_id: str) -> HttpResponse:
         """Return the note, from the cache where its copy is valid."""
         query.parse_single(request.query_params)
-        self.cached = cached = selectors.note_get(note_id=_parsed(note_id), bypass=_bypass(request))
+        self.cached = cached = selectors.note_get(
+            note_id=_parsed(note_id), bypass=_bypass(request), looked=self.looked
+        )
         if cached.value is None:
             raise _not_found(note_id)
-        return http.answer(cached.value, if_none_match=request.headers.get("If-None-Match"))
+        return self._respond(request._request, cached.value)
+
+    def _try(
+        self, request: HttpRequest, accepts: selectors.Accepts, head_only: bool, **kwargs: str
+    ) -> selectors.Tried:
+        if request.META.get("QUERY_STRING"):
+            return None, None
+        note_id = _parsed(kwargs["note_id"])
+        return selectors.note_try(note_id=note_id, accepts=accepts, head_only=head_only)
 
     @extend_schema(
         operation_id="notes_replace",
@@ -183,16 +261,9 @@ def _bypass(request: Request) -> Bypass:
     return http.bypass_of(request.headers, cache_parameter=request.query_params.get("cache"))
 
 
-def _send_page(request: Request, page: StoredPage) -> HttpResponse:
+def _links(request: HttpRequest, page: Representation) -> dict[str, str | None]:
     base = request.build_absolute_uri(request.path)
-    links = {
-        rel: None if link is None else f"{base}?{link}"
-        for rel, link in (("next", page.next_query), ("previous", page.previous_query))
+    return {
+        "next": f"{base}?{page.next_query}" if page.next_query is not None else None,
+        "previous": f"{base}?{page.previous_query}" if page.previous_query is not None else None,
     }
-    response = http.answer(
-        http.with_links(page.head, links), if_none_match=request.headers.get("If-None-Match")
-    )
-    header = ", ".join(f'<{url}>; rel="{rel}"' for rel, url in links.items() if url)
-    if header:
-        response.headers["Link"] = header
-    return response

@@ -4,7 +4,7 @@ import pytest
 from django.db import connection
 from django.test import Client
 
-from cachelayer import store
+from cachelayer import client
 from config import health
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -15,7 +15,7 @@ def restored(stack):
     yield stack
     stack.up()
     connection.close()
-    store.breaker.reset()
+    client.breaker.reset()
 
 
 def ask(path: str):

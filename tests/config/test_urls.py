@@ -14,7 +14,13 @@ class TestSchema:
         schema = Client().get("/api/schema").json()
 
         assert schema["openapi"] == "3.1.1"
-        assert set(schema["paths"]) == {"/api/v1/notes", "/api/v1/notes/{note_id}"}
+        assert set(schema["paths"]) == {
+            "/api/v1/notes",
+            "/api/v1/notes/{note_id}",
+            "/api/v1/metrics/cache",
+            "/api/v1/admin/cache/clear",
+            "/api/v1/admin/cache/explain",
+        }
         listing = schema["paths"]["/api/v1/notes"]["get"]
         assert "application/problem+json" in listing["responses"]["default"]["content"]
         assert schema["components"]["securitySchemes"]["userId"]["name"] == "X-User-Id"

@@ -6,7 +6,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from cachelayer import keys, store
+from cachelayer import client, keys, store
 from notes.models import Note
 from tests.builders import make_note, make_notes
 
@@ -78,7 +78,7 @@ class TestList:
             assert "Redis does not answer" in operator.get(LIST).content.decode()
         finally:
             stack.start("redis")
-            store.breaker.reset()
+            client.breaker.reset()
 
 
 class TestChange:

@@ -94,12 +94,12 @@ class TestSeedNotes:
         assert Note.objects.count() % 10_000 == 0
 
     def test_cached_lists_show_the_new_notes_at_once(self):
-        selectors.note_page(query=PageQuery())
+        selectors.note_list(query=PageQuery())
 
         seed(count=10)
 
-        page = selectors.note_page(query=PageQuery()).value
-        assert b'"count":10' in page.head
+        page = selectors.note_list(query=PageQuery()).value
+        assert b'"count":10' in page.body
 
     def test_if_empty_leaves_notes_alone(self):
         make_note()

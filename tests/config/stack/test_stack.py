@@ -292,6 +292,36 @@ class TestExternal:
             stack.kill("postgres")
 
 
+class TestExportedUrls:
+    """After eval "$(python -m config.stack env)" the servers are the stack's own all the same."""
+
+    @pytest.fixture
+    def exported(self, tmp_path, monkeypatch) -> Iterator[Stack]:
+        stack = Stack("exported", root=tmp_path)
+        stack.up()
+        for variable, url in stack.urls().items():
+            monkeypatch.setenv(variable, url)
+        yield Stack("exported", root=tmp_path)
+        stack.reset()
+
+    def test_they_can_be_seen_killed_and_stopped(self, exported):
+        assert {one.state for one in exported.status()} == {"running"}
+        exported.kill("redis")
+
+        exported.down()
+
+        assert {one.state for one in exported.status()} == {"stopped"}
+
+    def test_a_reset_ends_the_servers_whose_data_it_deletes(self, exported, monkeypatch):
+        monkeypatch.setenv("REDIS_URL", "redis://elsewhere.example/0")  # and one is external now
+        pids = [one.pid for one in exported.status()]
+
+        Stack(exported.name, root=exported.folder.parent.parent).reset()
+
+        assert not [pid for pid in pids if psutil.pid_exists(pid)]
+        assert not exported.folder.exists()
+
+
 class TestErrors:
     """Each is one line that says what to do."""
 
