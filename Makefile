@@ -9,7 +9,7 @@ CHECK_ENV := PYTHON_DOTENV_DISABLED=1 SECRET_KEY=a-stand-in-for-checks-that-is-l
 	HTTPS=true ALLOWED_HOSTS=trilith.example
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check up down seed manage superuser bench drill format clean
+.PHONY: help run test check prove chaos up down seed manage superuser bench drill format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -29,6 +29,14 @@ check: $(BIN)/.dev ## lint, types, import contracts, deployment, migrations, Ope
 	@$(CHECK_ENV) $(BIN)/python -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
 	@$(CHECK_ENV) $(BIN)/python manage.py spectacular --validate --fail-on-warn --file /dev/null
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+
+prove: $(BIN)/.dev ## the cache protocol at length: every interleaving of the model, 2 000 random histories
+	@$(BIN)/python -m tests.cachelayer.interleavings full
+	@PROVE_EXAMPLES=2000 $(BIN)/python -m pytest -q tests/cachelayer/test_state_machine.py
+
+chaos: $(BIN)/.site ## 4 processes, readers, writers and faults for a minute; then the naive protocol
+	@$(BIN)/python -m loadtests chaos --seconds 60
+	@$(BIN)/python -m loadtests chaos --seconds 20 --protocol naive
 
 up: $(BIN)/.site ## start the three servers alone
 	@$(BIN)/python -m config.stack up

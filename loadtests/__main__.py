@@ -3,17 +3,22 @@ Measurements of the site, seen from outside, on servers of their own.
 
 bench  what a cached read, an uncached one and a page cost, as ratios in one run
 drill  what requests see while each server is killed, paused and brought back
+costs  of the cache: one cold key for 500 at once, an edit in psql, an invalidation among many keys
+profile  where the time of a cached read goes
+chaos  reads and writes over 4 processes under random faults: is any read stale
 """
 
 import argparse
+import json
 import sys
+import tempfile
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from config.stack.process import StackError
-from loadtests import bench, drill
+from loadtests import bench, chaos, costs, drill, profile
 from loadtests.site import running_site
 
 
@@ -21,7 +26,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one measurement; return 0, or 1 where it failed or a promise was not kept."""
     options = _parser().parse_args(arguments)
     try:
-        return _bench(options) if options.command == "bench" else _drill()
+        return {
+            "bench": _bench,
+            "drill": _drill,
+            "chaos": _chaos,
+            "costs": _costs,
+            "profile": _profile,
+        }[options.command](options)
     except (StackError, bench.Unexpected) as exc:
         print(f"{options.command}: {exc}", file=sys.stderr)
         return 1
@@ -41,7 +52,21 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--seconds", type=_positive, default=10.0, help="for each kind of request")
     one.add_argument("--rounds", type=int, choices=range(1, 101), default=5, metavar="1..100")
     one.add_argument("--json", type=Path, metavar="FILE", help="write the figures for programs")
-    commands.add_parser("drill", help="failures, request by request (about 2 minutes)")
+    faults = commands.add_parser("drill", help="failures, request by request (about 2 minutes)")
+    faults.add_argument("--server", choices=("redis", "postgres", "mongodb"), help="this one alone")
+    commands.add_parser("profile", help="shares of a cached read's time")
+    commands.add_parser("costs", help="of the cache, in counts and milliseconds (about a minute)")
+    hard = commands.add_parser(
+        "chaos", help="exit status 1 where the outcome is not as it should be"
+    )
+    hard.add_argument("--seconds", type=_positive, default=60.0)
+    hard.add_argument("--seed", type=int, default=1, help="of the faults (default 1)")
+    hard.add_argument(
+        "--protocol",
+        choices=("stamps", "naive"),
+        default="stamps",
+        help="naive: delete-and-set in the same site, which must be caught",
+    )
     return parser
 
 
@@ -54,7 +79,7 @@ def _positive(text: str) -> float:
 
 def _bench(options: argparse.Namespace) -> int:
     command = f"python -m loadtests bench --seconds {options.seconds:g} --rounds {options.rounds}"
-    with running_site() as site:
+    with running_site(application="loadtests.arms:application") as site:
         figures = bench.bench(site, seconds=options.seconds, rounds=options.rounds)
     Console(width=120).print(bench.report(figures, command=command))
     if options.json:
@@ -62,11 +87,13 @@ def _bench(options: argparse.Namespace) -> int:
     return 0
 
 
-def _drill() -> int:
+def _drill(options: argparse.Namespace) -> int:
     console = Console(width=150)
     kept = True
     with running_site() as site:
         for server, fault in drill.FAULTS:
+            if options.server not in (None, server):
+                continue
             run = drill.run_fault(site, server, fault)
             console.print(drill.timeline(run))
             table = Table("promise", "seen", "kept", title="verdicts", title_justify="left")
@@ -75,6 +102,57 @@ def _drill() -> int:
                 kept = kept and verdict.kept
             console.print(table)
     return 0 if kept else 1
+
+
+def _costs(options: argparse.Namespace) -> int:
+    with running_site(notes=2_000, workers=4) as site:
+        table = costs.costs(site)
+    Console(width=120).print(table)
+    return 0
+
+
+def _profile(options: argparse.Namespace) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "profile"
+        with running_site(
+            notes=100,
+            workers=1,
+            threads=1,
+            application="loadtests.arms:application",
+            variables={"LOADTESTS_PROFILE": str(file)},
+        ) as site:
+            table = profile.profile(site, costs.create(site), file)
+    Console(width=120).print(table)
+    return 0
+
+
+def _chaos(options: argparse.Namespace) -> int:
+    naive = options.protocol == "naive"
+    variables = {
+        "LOADTESTS_DIE_ONE_IN": str(chaos.DIE_ONE_IN),
+        "LOADTESTS_PROTOCOL": options.protocol,
+    }
+    with running_site(
+        notes=100,
+        workers=4,
+        threads=8,
+        application="loadtests.arms:application",
+        variables=variables,
+    ) as site:
+        run = chaos.Chaos(
+            site, protocol=options.protocol, seconds=options.seconds, seed=options.seed
+        )
+        report = run.run()
+        told = json.loads(site.manage("cache", "stats"))
+        report.fenced = told["namespaces"]["notes"]["fenced"]
+        if not naive:
+            report.audit = site.manage("cache", "audit").strip()
+    console = Console(width=120)
+    console.print(chaos.as_table(report))
+    for example in report.examples[:5]:
+        console.print(f"stale: {example}")
+    found = report.counts["stale"] > 0
+    return int(found != naive)
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ def _arms(site: Site) -> list[tuple[Call, tuple[int, str]]]:
     uncached = {"Cache-Control": "no-store"}
     pages = "/api/v1/notes?userId=abc"
     return [
-        (Call("bare view", "/health/live"), (200, "")),
+        (Call("bare view: one GET", f"/bare/notes:{note.rpartition('/')[2]}"), (200, "")),
         (Call(BASELINE, note), (200, "hit")),
         (Call("not modified", note, headers={"If-None-Match": etag}), (304, "hit")),
         (Call("uncached read", note, headers=uncached), (200, "fwd=bypass")),

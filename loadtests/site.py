@@ -2,12 +2,14 @@
 
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from config.stack import ROOT, VARIABLES, Stack
 from config.stack.process import StackError, free_port, wait_until
@@ -24,10 +26,23 @@ class Site:
 
     url: str
     stack: Stack
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)  # of its processes
+
+    def manage(self, *command: str) -> str:
+        """Run manage.py against the site's servers; return what it printed. Raises StackError."""
+        return _manage(list(command), self.environment)
 
 
 @contextmanager
-def running_site(name: str = "loadtests", *, notes: int = NOTES) -> Iterator[Site]:
+def running_site(
+    name: str = "loadtests",
+    *,
+    notes: int = NOTES,
+    workers: int = WORKERS,
+    threads: int = THREADS,
+    application: str = "config.wsgi:application",
+    variables: Mapping[str, str] | None = None,
+) -> Iterator[Site]:
     """
     Start servers and site, seed so many notes, yield; stop everything, whatever happened.
 
@@ -44,32 +59,47 @@ def running_site(name: str = "loadtests", *, notes: int = NOTES) -> Iterator[Sit
             "ALLOWED_HOSTS": "127.0.0.1",
             "PYTHON_DOTENV_DISABLED": "1",
             "LOG_LEVEL": "WARNING",
+            **(variables or {}),
         }
         for command in (["migrate", "-v0"], ["seed_notes", f"--count={notes}", "--users=200"]):
             _manage(command, environment)
+        environment["PROMETHEUS_MULTIPROC_DIR"] = _emptied(stack.folder / "metrics")
         port = free_port()
-        with (stack.folder / "site.log").open("wb") as log:
-            process = subprocess.Popen(
-                site_command(port, workers=WORKERS, threads=THREADS),
-                cwd=ROOT,
-                env=environment,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                preexec_fn=die_with_parent,
-            )
+        command_line = site_command(port, workers=workers, threads=threads, application=application)
+        process = _spawn(command_line, environment, stack.folder / "site.log")
         try:
             url = f"http://127.0.0.1:{port}"
             if not wait_until(lambda: is_answering(url, "/health/ready"), 60):
                 raise StackError(f"the site does not get ready (log: {stack.folder}/site.log)")
-            yield Site(url, stack)
+            yield Site(url, stack, environment)
         finally:
             _end(process)
     finally:
         stack.down()
 
 
-def _manage(command: list[str], environment: dict[str, str]) -> None:
+def _emptied(folder: Path) -> str:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    return str(folder)
+
+
+def _spawn(
+    command: list[str], environment: Mapping[str, str], log_file: Path
+) -> subprocess.Popen[bytes]:
+    with log_file.open("wb") as log:
+        return subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            preexec_fn=die_with_parent,
+        )
+
+
+def _manage(command: list[str], environment: Mapping[str, str]) -> str:
     done = subprocess.run(
         [sys.executable, "manage.py", *command],
         cwd=ROOT,
@@ -79,7 +109,9 @@ def _manage(command: list[str], environment: dict[str, str]) -> None:
         text=True,
     )
     if done.returncode:
-        raise StackError(f"manage.py {command[0]} failed: {done.stderr.strip().splitlines()[-1]}")
+        last = (done.stderr or done.stdout).strip().splitlines()[-1]
+        raise StackError(f"manage.py {command[0]} failed: {last}")
+    return done.stdout
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

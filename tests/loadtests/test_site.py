@@ -7,9 +7,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from config.stack import VARIABLES, Stack
-from loadtests import bench, drill
+from loadtests import bench, chaos, costs, drill
 from loadtests.__main__ import main
-from loadtests.load import Call, OpenLoop, address, closed_loop
+from loadtests.load import Call, OpenLoop, Sample, address, closed_loop
 from loadtests.site import running_site
 
 
@@ -18,7 +18,7 @@ def site():
     with pytest.MonkeyPatch.context() as patch:
         for variable in VARIABLES.values():
             patch.delenv(variable, raising=False)
-        with running_site("smoke", notes=500) as running:
+        with running_site("smoke", notes=500, application="loadtests.arms:application") as running:
             yield running
         states = {one.state for one in running.stack.status()}
         running.stack.reset()
@@ -30,7 +30,7 @@ class TestBench:
         figures = bench.bench(site, seconds=0.4, rounds=2)
 
         assert [one.arm for one in figures] == [
-            "bare view",
+            "bare view: one GET",
             "cached read",
             "not modified",
             "uncached read",
@@ -48,6 +48,44 @@ class TestBench:
 
         with pytest.raises(bench.Unexpected, match="were not 200 hit, such as 404"):
             bench._check(Call("x", "/nowhere"), (200, "hit"), taken)
+
+
+class TestCosts:
+    def test_a_cold_key_is_loaded_once_and_an_edit_is_seen(self, site, monkeypatch):
+        monkeypatch.setattr(costs, "AT_ONCE", 40)
+        monkeypatch.setattr(costs, "EDITS", 3)
+        monkeypatch.setattr(costs, "WRITES", 5)
+        monkeypatch.setattr(costs, "KEYS", (1_000,))
+
+        table = costs.costs(site)
+
+        assert table.row_count == 4
+        assert next(iter(table.columns[5].cells)).startswith("1 look-ups")
+
+
+class TestChaos:
+    def test_the_protocol_holds(self, capsys):
+        """The exit status says whether it came out as it should."""
+        assert main(["chaos", "--seconds", "6"]) == 0, capsys.readouterr().out
+
+    def test_the_naive_one_is_caught_in_the_same_harness(self, capsys, monkeypatch):
+        for outage in ("_kill", "_pause"):  # in so short a run they would excuse too much
+            monkeypatch.setattr(chaos.Chaos, outage, chaos.Chaos._lose_leases)
+
+        arguments = ["chaos", "--seconds", "15", "--protocol", "naive"]
+
+        assert main(arguments) == 0, capsys.readouterr().out
+
+    def test_a_stale_read_is_counted_apart_within_an_outage(self, site):
+        run = chaos.Chaos(site, protocol="stamps", seconds=1, seed=1)
+        run.outages.append([10.0, 11.0])
+        old = Sample("", 0, 1, 200, "hit; ttl=1", body=b'{"version": 1}')
+
+        for began in (9.0, 10.5, 12.9, 13.1):
+            run._judge("note", 2, began, old)
+
+        assert run.report.counts["stale"] == 2
+        assert run.report.counts["stale within an outage"] == 2
 
 
 class TestDrill:

@@ -1,0 +1,90 @@
+"""
+The site as a measurement wants it: dying between commit and unlink, or with a naive cache.
+
+A WSGI entry that stands in for config.wsgi, and the one module here that reaches into the site.
+LOADTESTS_PROTOCOL=naive: entries are served whatever their stamps, stored whatever happened
+during the load, and deleted after the commit, as most caches do.
+LOADTESTS_DIE_ONE_IN=n: one of n invalidations is preceded by SIGKILL of its process.
+LOADTESTS_PROFILE=file: the process profiles its requests for notes into that file.
+GET /bare/KEY: the least that a view behind the same middleware can do with Redis, one GET.
+"""
+
+import cProfile
+import os
+import random
+import signal
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.urls import path
+
+from cachelayer import client, entries, store
+from cachelayer.namespaces import root_of_names
+from config.wsgi import application as site
+
+from config.urls import urlpatterns  # isort: skip  # the line above sets Django up
+
+__all__ = ["application"]
+
+_SET_WHATEVER_HAPPENED = """
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+if redis.call('GET', KEYS[2]) == ARGV[3] then redis.call('UNLINK', KEYS[2]) end
+return 1
+"""
+_judge, _unlink = entries.judge, store.unlink
+
+
+def _trusting(key: Any, entry: Any, stamps: list[Any]) -> Any:
+    found = _judge(key, entry, stamps)
+    if found.reason not in ("invalidated", "epoch"):
+        return found
+    fresh = found.remaining_ms > 0
+    return entries.Found(None if fresh else "expired", found.value, found.remaining_ms)
+
+
+def _delete_entries(tags: Sequence[str], *, past_breaker: bool = False) -> None:
+    names = [f"{root_of_names()}notes:{tag[5:]}" for tag in tags if tag.startswith("note:")]
+    if names:
+        client.ask("invalidate", lambda r: r.unlink(*names), past_breaker=past_breaker)
+
+
+def _or_die(tags: Sequence[str], *, past_breaker: bool = False) -> None:
+    if random.random() < 1 / _die_one_in:  # noqa: S311  # a fault, not a secret
+        os.kill(os.getpid(), signal.SIGKILL)
+    _invalidate(tags, past_breaker=past_breaker)
+
+
+def _bare(request: HttpRequest, name: str) -> HttpResponse:
+    stored = client.client().get(f"{root_of_names()}{name}")
+    return HttpResponse(stored, content_type="application/json")
+
+
+urlpatterns.append(path("bare/<str:name>", _bare))
+_naive = os.environ.get("LOADTESTS_PROTOCOL") == "naive"
+_die_one_in = int(os.environ.get("LOADTESTS_DIE_ONE_IN", "0"))
+_invalidate = _delete_entries if _naive else _unlink
+if _naive:
+    entries.judge = _trusting
+    store._END = _SET_WHATEVER_HAPPENED
+    store.unlink = _delete_entries
+if _die_one_in:
+    store.unlink = _or_die
+
+
+_profile_file = os.environ.get("LOADTESTS_PROFILE")
+_profile = cProfile.Profile()
+_PROFILED_AT_ONCE = 500  # requests between two writes of the file
+_served = 0
+
+
+def _profiled(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    global _served
+    answer: Iterable[bytes] = _profile.runcall(site, environ, start_response)
+    _served += 1
+    if _served % _PROFILED_AT_ONCE == 0:
+        _profile.dump_stats(str(_profile_file))
+    return answer
+
+
+application = _profiled if _profile_file else site
