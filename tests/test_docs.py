@@ -87,13 +87,17 @@ class TestEndpoints:
         for route in routes(get_resolver().url_patterns):
             assert f"`{route}`" in text(page), route
 
-    def test_each_method_of_the_notes_is_in_the_contract(self):
+    def test_each_call_is_in_the_contract(self):
         calls = re.findall(r"^\| `([A-Z]+) (/[^`]+)`", text("docs/api.md"), re.MULTILINE)
 
         assert set(calls) == {
             ("GET", "/api/v1/notes"),
             ("POST", "/api/v1/notes"),
             *((method, "/api/v1/notes/{note_id}") for method in ("GET", "PUT", "PATCH", "DELETE")),
+            ("POST", "/api/v1/admin/cache/clear"),
+            ("GET", "/api/v1/admin/cache/explain"),
+            ("GET", "/api/v1/metrics/cache"),
+            ("GET", "/metrics"),
         }
 
     def test_each_cache_status_is_explained(self):
