@@ -130,6 +130,7 @@ def _chaos(options: argparse.Namespace) -> int:
     naive = options.protocol == "naive"
     variables = {
         "LOADTESTS_DIE_ONE_IN": str(chaos.DIE_ONE_IN),
+        "LOADTESTS_LAG_ONE_IN": str(chaos.LAG_ONE_IN),
         "LOADTESTS_PROTOCOL": options.protocol,
     }
     with running_site(

@@ -5,6 +5,8 @@ A WSGI entry that stands in for config.wsgi, and the one module here that reache
 LOADTESTS_PROTOCOL=naive: entries are served whatever their stamps, stored whatever happened
 during the load, and deleted after the commit, as most caches do.
 LOADTESTS_DIE_ONE_IN=n: one of n invalidations is preceded by SIGKILL of its process.
+LOADTESTS_LAG_ONE_IN=n: one of n loads is held for LAG_SECONDS between its query and its end, as a
+busy process or a slow network holds it.
 LOADTESTS_PROFILE=file: the process profiles its requests for notes into that file.
 GET /bare/KEY: the least that a view behind the same middleware can do with Redis, one GET.
 """
@@ -13,6 +15,7 @@ import cProfile
 import os
 import random
 import signal
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -32,7 +35,8 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 if redis.call('GET', KEYS[2]) == ARGV[3] then redis.call('UNLINK', KEYS[2]) end
 return 1
 """
-_judge, _unlink = entries.judge, store.unlink
+LAG_SECONDS = 0.1
+_judge, _unlink, _end_many = entries.judge, store.unlink, store.end_many
 
 
 def _trusting(key: Any, entry: Any, stamps: list[Any]) -> Any:
@@ -55,6 +59,12 @@ def _or_die(tags: Sequence[str], *, past_breaker: bool = False) -> None:
     _invalidate(tags, past_breaker=past_breaker)
 
 
+def _end_late(*loads: Any, **measured: float) -> list[Any]:
+    if random.random() < 1 / _lag_one_in:  # noqa: S311  # a fault, not a secret
+        threading.Event().wait(LAG_SECONDS)
+    return _end_many(*loads, **measured)
+
+
 def _bare(request: HttpRequest, name: str) -> HttpResponse:
     stored = client.client().get(f"{root_of_names()}{name}")
     return HttpResponse(stored, content_type="application/json")
@@ -63,6 +73,7 @@ def _bare(request: HttpRequest, name: str) -> HttpResponse:
 urlpatterns.append(path("bare/<str:name>", _bare))
 _naive = os.environ.get("LOADTESTS_PROTOCOL") == "naive"
 _die_one_in = int(os.environ.get("LOADTESTS_DIE_ONE_IN", "0"))
+_lag_one_in = int(os.environ.get("LOADTESTS_LAG_ONE_IN", "0"))
 _invalidate = _delete_entries if _naive else _unlink
 if _naive:
     entries.judge = _trusting
@@ -70,6 +81,8 @@ if _naive:
     store.unlink = _delete_entries
 if _die_one_in:
     store.unlink = _or_die
+if _lag_one_in:
+    store.end_many = _end_late
 
 
 _profile_file = os.environ.get("LOADTESTS_PROFILE")

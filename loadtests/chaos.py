@@ -22,6 +22,7 @@ FAULT_EVERY_SECONDS: Final = 1.5
 # A crash or an outage of Redis may be felt so long after Redis answers again (guarantee Q).
 MENDED_SECONDS: Final = 2.0
 DIE_ONE_IN: Final = 150
+LAG_ONE_IN: Final = 4
 _OWNER: Final = {"X-User-Id": "chaos", "Content-Type": "application/json"}
 
 
