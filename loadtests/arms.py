@@ -59,10 +59,10 @@ def _or_die(tags: Sequence[str], *, past_breaker: bool = False) -> None:
     _invalidate(tags, past_breaker=past_breaker)
 
 
-def _end_late(*loads: Any, **measured: float) -> list[Any]:
+def _end_late(loaded: Sequence[Any], *, load_ms: float = 0.0) -> list[store.Outcome]:
     if random.random() < 1 / _lag_one_in:  # noqa: S311  # a fault, not a secret
         threading.Event().wait(LAG_SECONDS)
-    return _end_many(*loads, **measured)
+    return _end_many(loaded, load_ms=load_ms)
 
 
 def _bare(request: HttpRequest, name: str) -> HttpResponse:
