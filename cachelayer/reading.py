@@ -9,9 +9,12 @@ from cachelayer import loading, metrics, popularity, refreshing, store
 from cachelayer.answers import Bypass, Cached, Source
 from cachelayer.client import CacheDown
 from cachelayer.entries import Found
+from cachelayer.http import Representation
 from cachelayer.namespaces import Key
 
 V = TypeVar("V")
+Accepts = Callable[[Representation], bool]
+Tried = tuple[Cached[Representation] | None, Found[Representation] | None]  # see try_hit
 
 
 def get_or_load(

@@ -1,6 +1,6 @@
 """Reads of notes: one, and lists by page and by cursor, through the cache."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -12,14 +12,11 @@ from cachelayer.answers import Bypass, Cached
 from cachelayer.entries import Found
 from cachelayer.http import Representation, represent
 from cachelayer.namespaces import Key
-from cachelayer.reading import get_or_load, try_hit
+from cachelayer.reading import Accepts, Tried, get_or_load, try_hit
 from notes import records
 from notes.models import Note, TitleVector
 from notes.paging import CursorQuery, PageQuery, Position, Sort
 from notes.records import NoteRecord
-
-Accepts = Callable[[Representation], bool]
-Tried = tuple[Cached[Representation] | None, Found[Representation] | None]
 
 
 def note_get(

@@ -4,28 +4,8 @@ from typing import Any
 
 from rest_framework import serializers
 
+from config.rest import StrictSerializer, TextField
 from notes.limits import CONTENT_MAX_CHARACTERS, TITLE_MAX_CHARACTERS
-
-
-class TextField(serializers.CharField):
-    """A JSON string; a number or a boolean is an error, not text. NUL and lone surrogates too."""
-
-    def to_internal_value(self, data: Any) -> str:
-        if not isinstance(data, str):
-            self.fail("invalid")
-        return super().to_internal_value(data)
-
-
-class StrictSerializer(serializers.Serializer):
-    """A body whose every field is known; others are an error that names them."""
-
-    def to_internal_value(self, data: Any) -> Any:
-        unknown = sorted(set(data) - set(self.fields)) if isinstance(data, dict) else []
-        if unknown:
-            raise serializers.ValidationError(
-                {name: [serializers.ErrorDetail("Unknown field.", "unknown")] for name in unknown}
-            )
-        return super().to_internal_value(data)
 
 
 class NoteCreate(StrictSerializer):
