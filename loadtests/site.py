@@ -49,8 +49,7 @@ def running_site(
     The servers are the stack's own, never those that the environment names. Raises StackError.
     """
     environment = {k: v for k, v in os.environ.items() if k not in VARIABLES.values()}
-    for variable in VARIABLES.values():
-        os.environ.pop(variable, None)
+    named = {v: os.environ.pop(v) for v in VARIABLES.values() if v in os.environ}
     stack = Stack(name)
     try:
         stack.up()
@@ -76,6 +75,7 @@ def running_site(
             _end(process)
     finally:
         stack.down()
+        os.environ.update(named)
 
 
 def _emptied(folder: Path) -> str:

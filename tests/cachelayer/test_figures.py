@@ -1,6 +1,7 @@
 """Quantiles from buckets, and counts that outlive the process that counted."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -42,6 +43,7 @@ class TestProcesses:
                 text=True,
                 check=False,
             )
+            assert done.returncode in (0, -signal.SIGKILL), done.stderr
             return done.stdout.strip()
 
         return run
