@@ -1,9 +1,10 @@
 """Making cached values unservable: after the commit, by deleting the stamps of their tags."""
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 
 import structlog
-from django.db import DatabaseError, InterfaceError, transaction
+from django.db import DatabaseError, InterfaceError, connection, transaction
 
 from cachelayer import outbox, store
 from cachelayer.client import CacheDown, breaker
@@ -14,28 +15,38 @@ log = structlog.get_logger("cachelayer")
 
 
 class _Delivery:
-    """The hook that runs after the commit: unlink the tags, then forget the row that names them."""
+    """What runs once the write is done: unlink the tags, then forget the row that names them."""
 
-    def __init__(self, tags: list[str], row_id: int) -> None:
+    def __init__(self, tags: list[str], row_id: int, *, of_intent: bool = False) -> None:
         self.tags = tags
         self.row_id = row_id
+        self.of_intent = of_intent
 
     def __call__(self) -> None:
         # While the breaker probes, its drain may have passed this row already: then try, too. While
         # it waits to probe, the drain is still to come, and will find the row. Read in this order.
         if breaker.is_open and not breaker.is_probing:
-            _leave_to_relay()
+            self._leave_to_relay()
             return
         try:
             store.unlink(self.tags, past_breaker=True)
         except CacheDown as exc:
             breaker.failed(exc, opens=True)  # distrust, from before this write is answered
-            _leave_to_relay()
+            self._leave_to_relay()
             return
         try:
             outbox.remove([self.row_id])
         except (DatabaseError, InterfaceError) as exc:
             log.info("outbox row left to the relay", reason=str(exc).split("\n")[0])
+
+    def _leave_to_relay(self) -> None:
+        """Wake the relay: its process may reach a Redis that this one does not."""
+        try:
+            if self.of_intent:
+                outbox.release(self.row_id)  # else it is delivered once it is due
+            outbox.wake_relay()
+        except (DatabaseError, InterfaceError):
+            log.info("relay not woken")  # it looks once a second anyway
 
 
 def invalidate(*tags: str) -> None:
@@ -54,6 +65,27 @@ def invalidate(*tags: str) -> None:
         transaction.on_commit(_Delivery(wanted, row_id), robust=True)
 
 
+@contextlib.contextmanager
+def around(*tags: str) -> Iterator[None]:
+    """
+    Invalidate the tags of a write to a store that shares no transaction with PostgreSQL.
+
+    The block is that write: it is announced before, and the tags are unlinked after it, whether
+    it succeeded or not, since one that timed out may have been done. After a crash in between
+    the relay unlinks them, at most outbox.INTENT_SECONDS after the announcement. Not within a
+    transaction. Raises the driver's error where PostgreSQL does not answer; then nothing was
+    written.
+    """
+    wanted = sorted(set(tags))
+    if connection.in_atomic_block:
+        raise transaction.TransactionManagementError("an intent must be committed at once")
+    delivery = _Delivery(wanted, outbox.add_intent(wanted), of_intent=True)
+    try:
+        yield
+    finally:
+        delivery()
+
+
 def clear(namespaces: Iterable[Namespace], *, cleared_by: str) -> list[str]:
     """
     Make every entry of the namespaces unservable: one delete each, however many entries.
@@ -66,11 +98,3 @@ def clear(namespaces: Iterable[Namespace], *, cleared_by: str) -> list[str]:
         invalidate(*(namespace.tag for namespace in cleared))
         Clearance.objects.create(cleared_by=cleared_by, namespaces=names)
     return names
-
-
-def _leave_to_relay() -> None:
-    """Wake the relay: its process may reach a Redis that this one does not."""
-    try:
-        outbox.wake_relay()
-    except (DatabaseError, InterfaceError):
-        log.info("relay not woken")  # it looks once a second anyway

@@ -18,13 +18,15 @@ class OutboxRow(models.Model):
     Tags that a transaction has written; deleted once their stamps are.
 
     Rows come from cachelayer.invalidation, and from triggers through the function
-    cachelayer_invalidate(tags).
+    cachelayer_invalidate(tags). An intent announces a write to a store that shares no transaction
+    with PostgreSQL: until it is due nobody but its writer may take it away.
     """
 
     tags = ArrayField(models.TextField())
     created_at = models.DateTimeField(db_default=Now())
     due_at = models.DateTimeField(db_default=Now())  # before that, its writer delivers it itself
     transaction_id = models.BigIntegerField(db_default=TransactionId())
+    is_intent = models.BooleanField(db_default=False)
 
     class Meta:
         db_table = "cachelayer_outbox"

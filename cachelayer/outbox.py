@@ -11,16 +11,18 @@ from cachelayer import client, metrics, store
 
 # A writer delivers its own row, a round trip after its commit. The relay leaves it so long.
 OWN_DELIVERY_SECONDS: Final = 0.25
+# A write elsewhere, its timeout included, is over after so long; else its process is dead.
+INTENT_SECONDS: Final = 5.0
 _BATCH_ROWS: Final = 500
 _DRAIN_SECONDS: Final = 20.0
 
 _INSERT: Final = """
-    INSERT INTO cachelayer_outbox (tags, due_at)
-    VALUES (%s, clock_timestamp() + make_interval(secs => %s)) RETURNING id
+    INSERT INTO cachelayer_outbox (tags, due_at, is_intent)
+    VALUES (%s, clock_timestamp() + make_interval(secs => %s), %s) RETURNING id
 """
 _TAKE: Final = """
     DELETE FROM cachelayer_outbox WHERE id IN (
-        SELECT id FROM cachelayer_outbox WHERE due_at <= clock_timestamp() OR %s
+        SELECT id FROM cachelayer_outbox WHERE due_at <= clock_timestamp() OR (%s AND NOT is_intent)
         ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
     ) RETURNING tags
 """
@@ -28,10 +30,25 @@ _TAKE: Final = """
 
 def add(tags: Sequence[str]) -> int:
     """Insert a row into the current transaction; return its id."""
+    return _insert(tags, OWN_DELIVERY_SECONDS, is_intent=False)
+
+
+def add_intent(tags: Sequence[str]) -> int:
+    """Insert, at once, the announcement of a write to another store; return its id."""
+    return _insert(tags, INTENT_SECONDS, is_intent=True)
+
+
+def _insert(tags: Sequence[str], seconds: float, *, is_intent: bool) -> int:
     with connection.cursor() as cursor:
-        cursor.execute(_INSERT, [list(tags), OWN_DELIVERY_SECONDS])
+        cursor.execute(_INSERT, [list(tags), seconds, is_intent])
         (row_id,) = cursor.fetchone()
     return int(row_id)
+
+
+def release(row_id: int) -> None:
+    """Leave to the relay what was an intent: its write is over."""
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE cachelayer_outbox SET is_intent = false WHERE id = %s", [row_id])
 
 
 def remove(row_ids: Sequence[int]) -> None:
@@ -51,7 +68,7 @@ def deliver(*, also_not_due: bool = False) -> int:
     Unlink the tags of one batch of rows and delete them; return how many rows.
 
     The rows are gone only if the unlink was: it comes before the commit. Rows that another
-    process is delivering are skipped. Raises CacheDown; then all is as before.
+    process is delivering are skipped, and so are intents that are not due. Raises CacheDown; then all is as before.
     """
     with transaction.atomic(durable=True):
         with connection.cursor() as cursor:
@@ -66,7 +83,8 @@ def deliver(*, also_not_due: bool = False) -> int:
 
 def drain() -> None:
     """
-    Deliver every row that is committed by now, those too that another process has in hand.
+    Deliver every row that is committed by now, those too that another process has in hand, and
+    wait for the writes that are announced.
 
     Raises CacheDown, the driver's error, or TimeoutError where another process holds a row.
     """

@@ -1,0 +1,158 @@
+"""The MongoDB client of the site: it fails at once while the server is silent, and counts what it does."""
+
+from typing import Any, Final
+
+import mongoengine
+import pymongo
+import structlog
+from django.conf import settings
+from prometheus_client import Counter, Gauge, Histogram
+from pymongo import monitoring
+from pymongo.errors import ServerSelectionTimeoutError
+
+from cachelayer import timings
+from cachelayer.breaker import Breaker
+
+log = structlog.get_logger("mongodb")
+
+_PROBE_TIMEOUT_MS: Final = 1000
+# What pymongo calls the failures in which the server itself said nothing.
+_SILENCE: Final = ("NetworkTimeout", "AutoReconnect", "ConnectionFailure")
+_BUCKETS: Final = (
+    *(0.0002, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05),
+    *(0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 3.0, 5.0),
+)
+COMMAND_SECONDS: Final = Histogram(
+    "mongodb_command_seconds", "Duration of a command", ["command"], buckets=_BUCKETS
+)
+ERRORS: Final = Counter("mongodb_errors", "Commands that failed, by kind", ["kind"])
+CONNECTIONS: Final = Gauge(
+    "mongodb_pool_connections", "Connections open", multiprocess_mode="livesum"
+)
+IN_USE: Final = Gauge("mongodb_pool_in_use", "Connections in use", multiprocess_mode="livesum")
+WAITING: Final = Gauge(
+    "mongodb_pool_waiting", "Threads that wait for a connection", multiprocess_mode="livesum"
+)
+
+
+def _recover() -> None:
+    """Ask on a connection of its own. Raises PyMongoError where no primary answers."""
+    options: dict[str, Any] = {
+        "timeoutMS": _PROBE_TIMEOUT_MS,
+        "serverSelectionTimeoutMS": _PROBE_TIMEOUT_MS,
+        "connectTimeoutMS": _PROBE_TIMEOUT_MS,
+    }
+    with pymongo.MongoClient[dict[str, Any]](settings.MONGODB_URI, **options) as asked:
+        asked.admin.command("ping")
+
+
+# A silent MongoDB would hold a thread of the site for each profile asked for, until its timeout,
+# and notes need those threads too.
+breaker = Breaker("MongoDB", _recover, first_seconds=0.05, longest_seconds=1.0)
+
+
+class NotAsked(ServerSelectionTimeoutError):
+    """MongoDB did not answer lately, and is asked again in the background."""
+
+
+class Client(pymongo.MongoClient):
+    """A client that does not wait for a server which is known to be silent."""
+
+    def _select_server(self, *args: Any, **kwargs: Any) -> Any:
+        # The one door through which every operation goes; private, so pymongo is pinned.
+        if breaker.is_open:
+            raise NotAsked("MongoDB does not answer")
+        try:
+            return super()._select_server(*args, **kwargs)
+        except ServerSelectionTimeoutError as exc:
+            breaker.failed(exc, opens=True)
+            raise
+
+
+class Commands(monitoring.CommandListener):
+    """Adds each command's time to the request's and to the counts; published in its own thread."""
+
+    def started(self, event: monitoring.CommandStartedEvent) -> None:
+        """Do nothing: only the end is counted."""
+
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
+        breaker.succeeded()
+        self._count(event)
+
+    def failed(self, event: monitoring.CommandFailedEvent) -> None:
+        kind = str(event.failure.get("codeName") or event.failure.get("errtype") or "unknown")
+        ERRORS.labels(kind).inc()
+        if kind in _SILENCE:
+            breaker.failed(ServerSelectionTimeoutError(kind), opens=False)
+        self._count(event)
+
+    def _count(
+        self, event: monitoring.CommandSucceededEvent | monitoring.CommandFailedEvent
+    ) -> None:
+        seconds = event.duration_micros / 1e6
+        timings.add("mongodb", seconds)
+        COMMAND_SECONDS.labels(event.command_name).observe(seconds)
+        if seconds * 1000 > settings.SLOW_QUERY_MS and event.command_name != "getMore":
+            # A getMore of a change stream waits on purpose.
+            log.warning(
+                "slow query",
+                duration_ms=round(seconds * 1000, 1),
+                command=event.command_name,
+                store="mongodb",
+            )
+
+
+class Pool(monitoring.ConnectionPoolListener):
+    """Keeps the gauges of the pool (CMAP events)."""
+
+    def connection_created(self, event: Any) -> None:
+        CONNECTIONS.inc()
+
+    def connection_closed(self, event: Any) -> None:
+        CONNECTIONS.dec()
+
+    def connection_check_out_started(self, event: Any) -> None:
+        WAITING.inc()
+
+    def connection_check_out_failed(self, event: Any) -> None:
+        WAITING.dec()
+        ERRORS.labels(f"check out: {event.reason}").inc()
+
+    def connection_checked_out(self, event: Any) -> None:
+        WAITING.dec()
+        IN_USE.inc()
+
+    def connection_checked_in(self, event: Any) -> None:
+        IN_USE.dec()
+
+    def connection_ready(self, event: Any) -> None:
+        """Do nothing: a connection counts from when it was created."""
+
+    def pool_created(self, event: Any) -> None:
+        """Do nothing: connections are counted."""
+
+    def pool_ready(self, event: Any) -> None:
+        """Do nothing: connections are counted."""
+
+    def pool_cleared(self, event: Any) -> None:
+        """Do nothing: connections are counted."""
+
+    def pool_closed(self, event: Any) -> None:
+        """Do nothing: connections are counted."""
+
+
+def connect() -> None:
+    """Open the one client of this process, lazily: no socket and no thread before a fork."""
+    mongoengine.connect(
+        host=settings.MONGODB_URI,
+        mongo_client_class=Client,
+        connect=False,
+        uuidRepresentation="standard",
+        tz_aware=True,
+        appname="trilith",
+        timeoutMS=settings.MONGODB_TIMEOUT_MS,
+        serverSelectionTimeoutMS=settings.MONGODB_TIMEOUT_MS,
+        connectTimeoutMS=settings.MONGODB_TIMEOUT_MS,
+        maxPoolSize=settings.MONGODB_POOL_MAX,
+        event_listeners=[Commands(), Pool()],
+    )

@@ -1,0 +1,117 @@
+"""Invalidations around a write to a store that shares no transaction with PostgreSQL."""
+
+import threading
+
+import pytest
+from django.db import connection, transaction
+
+from cachelayer import client, outbox, store
+from cachelayer.invalidation import around
+from cachelayer.models import OutboxRow
+from config.stack import process
+from tests.cachelayer.test_reading import Loads, get_or_load, key
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _empty_outbox(_own_cache, transactional_db) -> None:
+    OutboxRow.objects.all().delete()
+
+
+@pytest.fixture
+def redis_restored(stack):
+    yield
+    stack.start("redis")
+    client.breaker.reset()
+
+
+def rows() -> int:
+    return outbox.depth_and_age()[0]
+
+
+def make_due() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE cachelayer_outbox SET due_at = clock_timestamp()")
+
+
+class TestAround:
+    def test_announces_the_write_before_it_and_invalidates_after_it(self):
+        get_or_load(key(), Loads())
+
+        with around("word:one"):
+            assert rows() == 1
+            assert store.look(key()).fresh
+
+        assert rows() == 0
+        assert not store.look(key()).fresh
+
+    def test_a_load_that_began_before_the_write_ended_is_not_served_afterwards(self):
+        with around("word:one"):
+            get_or_load(key(), Loads())  # read before the write reached the other store
+
+        assert not store.look(key()).fresh
+
+    def test_a_write_that_failed_may_have_been_done(self):
+        get_or_load(key(), Loads())
+
+        with pytest.raises(TimeoutError), around("word:one"):
+            raise TimeoutError
+
+        assert rows() == 0
+        assert not store.look(key()).fresh
+
+    def test_within_a_transaction_it_is_refused_before_anything_is_written(self):
+        with (
+            transaction.atomic(),
+            pytest.raises(transaction.TransactionManagementError, match="at once"),
+            around("word:one"),
+        ):
+            pytest.fail("the write was made")
+
+    @pytest.mark.usefixtures("redis_restored")
+    def test_without_redis_it_is_left_to_the_relay_at_once(self, stack):
+        stack.kill("redis")
+
+        with around("word:one"):
+            pass
+
+        assert list(OutboxRow.objects.values_list("tags", "is_intent")) == [(["word:one"], False)]
+
+
+class TestCrash:
+    def test_an_announcement_is_nobody_else_s_before_its_time(self):
+        """Delivered early it would be gone before the write that it announces."""
+        outbox.add_intent(["word:one"])
+
+        assert outbox.deliver(also_not_due=True) == 0
+        assert rows() == 1
+
+    def test_what_its_writer_did_not_end_the_relay_does(self):
+        get_or_load(key(), Loads())
+        outbox.add_intent(["word:one"])  # and then the process died
+        make_due()
+
+        assert outbox.deliver() == 1
+
+        assert not store.look(key()).fresh
+
+    def test_before_redis_is_trusted_again_writes_under_way_are_waited_for(self):
+        row = outbox.add_intent(["word:one"])
+        draining = threading.Thread(target=outbox.drain)
+        draining.start()
+
+        draining.join(0.3)
+        assert draining.is_alive()
+        outbox.remove([row])
+        draining.join(5)
+
+        assert not draining.is_alive()
+
+    def test_an_intent_that_is_due_is_drained(self):
+        outbox.add_intent(["word:one"])
+        make_due()
+
+        outbox.drain()
+
+        assert process.wait_until(lambda: rows() == 0, 1)
