@@ -23,6 +23,10 @@ def _tags_of_list_key(member: str) -> tuple[str, ...]:
     return (_user_tag(_unescaped(member.split(":")[1])),)
 
 
+def _tags_of_profile_key(user_id: str) -> tuple[str, ...]:
+    return (f"profile:{user_id}",)
+
+
 NOTES = Namespace(
     name="notes",
     pattern="notes:{id}",
@@ -52,7 +56,23 @@ NOTE_LISTS = Namespace(
     holds="one page of notes, as it is sent but for the links",
     invalidated_by="create, update and delete of a note of its user, or of any note where it is over all users",
 )
-NAMESPACES = (NOTES, NOTE_LISTS)
+PROFILES = Namespace(
+    name="user:profile",
+    pattern="user:profile:{userId}",
+    prefix="user:profile:",
+    member="[A-Za-z0-9._@:-]{1,128}",
+    example="user:profile:abc",
+    tags_of=_tags_of_profile_key,
+    schema=1,
+    value_type=Representation,
+    ttl_seconds=settings.CACHE_TTL_PROFILE_SECONDS,
+    absent_ttl_seconds=settings.CACHE_TTL_ABSENT_SECONDS,
+    holds="one profile, as it is sent, e-mail included; or that there is none",
+    invalidated_by="create, update and delete of that profile",
+    personal_data=True,
+    warms=True,
+)
+NAMESPACES = (NOTES, NOTE_LISTS, PROFILES)
 
 
 def note(note_id: UUID) -> Key[Representation]:
@@ -86,6 +106,16 @@ def tags_of_note(*, note_id: UUID, user_id: str) -> tuple[str, ...]:
     The triggers on the table spell the same (config/migrations/0001_notes_triggers.py).
     """
     return (*_tags_of_note_key(str(note_id)), _user_tag(user_id), _ALL_NOTES)
+
+
+def profile(user_id: str) -> Key[Representation]:
+    """One user's profile, ready to send; loaded by profiles.selectors.profile_get."""
+    return PROFILES.key(user_id)
+
+
+def tags_of_profile(user_id: str) -> tuple[str, ...]:
+    """Return what a write of this profile invalidates."""
+    return _tags_of_profile_key(user_id)
 
 
 def _user_tag(user_id: str) -> str:

@@ -13,6 +13,8 @@ from cachelayer.answers import Overloaded
 from cachelayer.failures import unavailable_store
 from config import problems
 from notes import services as notes
+from profiles import services as profiles
+from profiles.stores import Taken
 
 log = structlog.get_logger("api")
 
@@ -21,6 +23,10 @@ DOMAIN_ERRORS: dict[type[Exception], tuple[HTTPStatus, str]] = {
     notes.NoteNotFound: (HTTPStatus.NOT_FOUND, "note-not-found"),
     notes.NotOwner: (HTTPStatus.FORBIDDEN, "not-owner"),
     notes.StaleNote: (HTTPStatus.PRECONDITION_FAILED, "stale-note"),
+    profiles.ProfileNotFound: (HTTPStatus.NOT_FOUND, "profile-not-found"),
+    profiles.NotOwnProfile: (HTTPStatus.FORBIDDEN, "not-own-profile"),
+    profiles.StaleProfile: (HTTPStatus.PRECONDITION_FAILED, "stale-profile"),
+    Taken: (HTTPStatus.CONFLICT, "taken"),
 }
 
 
@@ -29,7 +35,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     request = context["request"]._request
     if type(exc) in DOMAIN_ERRORS:
         status, kind = DOMAIN_ERRORS[type(exc)]
-        return _respond(problems.problem(request, status, str(exc), kind=kind))
+        return _respond(problems.problem(request, status, str(exc), kind=kind, **_named(exc)))
     if isinstance(exc, Overloaded):
         body = problems.problem(
             request, HTTPStatus.SERVICE_UNAVAILABLE, str(exc), kind="overloaded"
@@ -51,6 +57,13 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     if response is None:
         return None
     return _respond(_of_drf(request, exc, HTTPStatus(response.status_code)), dict(response.headers))
+
+
+def _named(exc: Exception) -> dict[str, Any]:
+    """Return the field that a domain error is about, where it is about one."""
+    if not isinstance(exc, Taken):
+        return {}
+    return {"errors": [{"field": exc.field, "message": str(exc), "code": "taken"}]}
 
 
 def _of_drf(request: Any, exc: Exception, status: HTTPStatus) -> dict[str, Any]:

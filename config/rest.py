@@ -21,6 +21,10 @@ from cachelayer.answers import Bypass, Cached
 from cachelayer.entries import Found
 from cachelayer.http import Representation
 from cachelayer.reading import Accepts, Tried
+from config.authentication import UserOrStaffAuthentication
+from config.parsers import (
+    StrictJSONParser as StrictJSONParser,  # for views with parsers of their own
+)
 
 IF_MATCH = OpenApiParameter(
     "If-Match", str, OpenApiParameter.HEADER, description="412 unless it names the current ETag."
@@ -34,6 +38,7 @@ IF_NONE_MATCH = OpenApiParameter(
 CACHE = OpenApiParameter(
     "cache", bool, description="false: answer from the store, and refresh the cached copy."
 )
+FOR_OWNER_OR_STAFF = [UserOrStaffAuthentication]
 NOT_MODIFIED = OpenApiResponse(description="The copy that the client has is current.")
 
 
@@ -56,6 +61,12 @@ class StrictSerializer(serializers.Serializer):
                 {name: [ErrorDetail("Unknown field.", "unknown")] for name in unknown}
             )
         return super().to_internal_value(data)
+
+
+class MergePatchParser(StrictJSONParser):
+    """A JSON Merge Patch (RFC 7396), by its own media type."""
+
+    media_type = "application/merge-patch+json"
 
 
 class Parameters:

@@ -47,6 +47,13 @@ class UserIdScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
         }
 
 
+class UserOrStaffScheme(UserIdScheme):  # type: ignore[no-untyped-call]
+    """X-User-Id where staff may write as well."""
+
+    target_class = "config.authentication.UserOrStaffAuthentication"
+    name = "userIdOrStaff"
+
+
 class StaffScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     """The bearer token of staff in the schema; a session of the admin does as well."""
 

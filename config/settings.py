@@ -145,6 +145,9 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 MONGODB_URI = _required("MONGODB_URI", _STACK)
 MONGODB_TIMEOUT_MS = env.int("MONGODB_TIMEOUT_MS", default=2000)  # one operation, retries included
 MONGODB_POOL_MAX = env.int("MONGODB_POOL_MAX", default=20)  # connections in each process
+PROFILE_BACKEND = env.str("PROFILE_BACKEND", default="mongo")  # or postgres: who serves /profiles
+if PROFILE_BACKEND not in ("mongo", "postgres"):
+    raise ImproperlyConfigured(f"PROFILE_BACKEND={PROFILE_BACKEND!r}: must be mongo or postgres.")
 ACTIVITY_RETENTION_DAYS = env.int("ACTIVITY_RETENTION_DAYS", default=90)
 
 # --- Redis and the cache (docs/caching-strategy.md) --------------------------------------------
@@ -189,6 +192,7 @@ CACHE_PREFIX = env.str("CACHE_PREFIX", default="trilith")  # first part of every
 CACHE_VERSION = env.int("CACHE_VERSION", default=1)  # raise it to leave every stored entry behind
 CACHE_TTL_NOTE_SECONDS = env.int("CACHE_TTL_NOTE_SECONDS", default=300)
 CACHE_TTL_LIST_SECONDS = env.int("CACHE_TTL_LIST_SECONDS", default=120)
+CACHE_TTL_PROFILE_SECONDS = env.int("CACHE_TTL_PROFILE_SECONDS", default=900)
 CACHE_TTL_ABSENT_SECONDS = env.int("CACHE_TTL_ABSENT_SECONDS", default=30)
 CACHE_GRACE_SECONDS = env.int(
     "CACHE_GRACE_SECONDS", default=3600

@@ -11,6 +11,7 @@ admin.site.site_header = admin.site.site_title = "Trilith"
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/v1/", include("notes.api.urls")),
+    path("api/v1/", include("profiles.api.urls")),
     path("api/v1/metrics/cache", operations.CacheMetricsView.as_view(), name="metrics-cache"),
     path("api/v1/admin/cache/clear", operations.CacheClearView.as_view(), name="cache-clear"),
     path("api/v1/admin/cache/explain", operations.CacheExplainView.as_view(), name="cache-explain"),

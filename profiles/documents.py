@@ -1,25 +1,30 @@
-"""The collection user_profiles: its shape and its indexes."""
+"""The collection user_profiles: its shape, its indexes, and how older shapes are read."""
+
+from datetime import UTC
+from typing import Any
 
 import mongoengine as me
 
-SCHEMA_VERSION = 1
+from profiles import preferences
+from profiles.limits import EMAIL_MAX_CHARACTERS, USER_ID_PATTERN
+from profiles.preferences import PreferencesRejected
+from profiles.records import Metadata as MetadataRecord
+from profiles.records import ProfileRecord
+
+# 1: created_at, updated_at and last_login beside user_id. 2: in metadata.
+SCHEMA_VERSION = 2
+EMAIL_COLLATION = {"locale": "en", "strength": 2}  # compared without case
 
 
-class Notifications(me.EmbeddedDocument):
-    """By which channels the user wants to be told."""
+class PreferencesField(me.DictField):
+    """theme, language, notifications, and further keys as given."""
 
-    meta = {"strict": False}
-
-    email = me.BooleanField(default=True)
-    push = me.BooleanField(default=False)
-
-
-class Preferences(me.DynamicEmbeddedDocument):
-    """What the user has chosen; keys of their own are kept as given."""
-
-    theme = me.StringField(choices=("light", "dark", "system"), default="system")
-    language = me.StringField(default="en")  # BCP 47
-    notifications = me.EmbeddedDocumentField(Notifications, default=Notifications)
+    def validate(self, value: Any) -> None:
+        super().validate(value)
+        try:
+            preferences.check(value)
+        except PreferencesRejected as exc:
+            self.error(str(exc))
 
 
 class Metadata(me.EmbeddedDocument):
@@ -39,9 +44,11 @@ class UserProfile(me.Document):
     strict is off, so that a document written by an older or newer version still loads.
     """
 
-    user_id = me.StringField(required=True, max_length=128)
-    email = me.StringField(required=True, max_length=254)
-    preferences = me.EmbeddedDocumentField(Preferences, default=Preferences)
+    user_id = me.StringField(required=True, regex=USER_ID_PATTERN)
+    email = me.EmailField(
+        required=True, max_length=EMAIL_MAX_CHARACTERS, allow_utf8_user=True, allow_ip_domain=True
+    )
+    preferences = PreferencesField()
     metadata = me.EmbeddedDocumentField(Metadata, required=True)
     version = me.IntField(default=1, min_value=1)
     schema_version = me.IntField(default=SCHEMA_VERSION)
@@ -58,7 +65,40 @@ class UserProfile(me.Document):
                 "name": "email_unique",
                 "fields": ["email"],
                 "unique": True,
-                "collation": {"locale": "en", "strength": 2},
+                "collation": EMAIL_COLLATION,
             },
         ],
     }
+
+
+def record(document: dict[str, Any]) -> ProfileRecord:
+    """Return the record of a document of any shape, whatever it lacks."""
+    told = upgraded(document)
+    metadata = told.get("metadata") or {}
+    created_at = metadata.get("created_at") or told["_id"].generation_time.astimezone(UTC)
+    return ProfileRecord(
+        user_id=told["user_id"],
+        email=told.get("email", ""),
+        preferences=told.get("preferences") or {},
+        metadata=MetadataRecord(
+            created_at=created_at,
+            updated_at=metadata.get("updated_at") or created_at,
+            last_login=metadata.get("last_login"),
+        ),
+        version=told.get("version", 1),
+    )
+
+
+def upgraded(document: dict[str, Any]) -> dict[str, Any]:
+    """
+    Return the document in the present shape; the one given is left alone.
+
+    A change of shape adds a step here, by which old documents are read from then on, and raises
+    SCHEMA_VERSION; manage.py reshape_profiles then writes them back at leisure.
+    """
+    if document.get("schema_version", 1) < 2:
+        times = ("created_at", "updated_at", "last_login")
+        rest = {key: value for key, value in document.items() if key not in times}
+        moved = {key: document[key] for key in times if document.get(key) is not None}
+        return {**rest, "metadata": {**moved, **document.get("metadata", {})}, "schema_version": 2}
+    return document

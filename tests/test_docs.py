@@ -13,6 +13,7 @@ from config.stack import ROOT, VARIABLES
 from config.stack.__main__ import _SINGLE, _WHOLE
 from notes.models import Note
 from profiles.documents import UserProfile
+from profiles.models import ProfileRow
 
 DOCS = ROOT / "docs"
 APPS = ("config", "cachelayer", "notes", "profiles", "activity")
@@ -57,9 +58,16 @@ class TestKeys:
 
 class TestIndexes:
     def test_each_index_of_the_notes_has_its_row(self):
-        rows = re.findall(r"^\| `(idx_\w+)`", text("docs/data.md"), re.MULTILINE)
+        rows = re.findall(r"^\| `(idx_notes\w+)`", text("docs/data.md"), re.MULTILINE)
 
         assert rows == [index.name for index in Note._meta.indexes]
+
+    def test_each_index_of_the_profiles_twin_has_its_row(self):
+        rows = re.findall(r"^\| `(\w*profiles_\w+)` \| `?[^`|]", text("docs/data.md"), re.MULTILINE)
+        constraints = [one.name for one in ProfileRow._meta.constraints]
+        indexes = [one.name for one in ProfileRow._meta.indexes]
+
+        assert [row for row in rows if row != "user_profiles_pkey"] == constraints + indexes
 
     def test_each_index_of_the_collections_has_its_row(self):
         rows = re.findall(
@@ -94,6 +102,11 @@ class TestEndpoints:
             ("GET", "/api/v1/notes"),
             ("POST", "/api/v1/notes"),
             *((method, "/api/v1/notes/{note_id}") for method in ("GET", "PUT", "PATCH", "DELETE")),
+            ("POST", "/api/v1/profiles"),
+            *((method, "/api/v1/profiles/{user_id}") for method in ("GET", "PUT", "DELETE")),
+            ("PATCH", "/api/v1/profiles/{user_id}/preferences"),
+            ("GET", "/api/v1/profiles/mongo/{user_id}"),
+            ("GET", "/api/v1/profiles/postgres/{user_id}"),
             ("POST", "/api/v1/admin/cache/clear"),
             ("GET", "/api/v1/admin/cache/explain"),
             ("GET", "/api/v1/metrics/cache"),

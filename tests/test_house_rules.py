@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+import notes.services
+import profiles.services
+import profiles.stores
 from config.api import DOMAIN_ERRORS
 from config.stack import ROOT
-from notes import services
 
 FOLDERS = ("config", "cachelayer", "notes", "profiles", "activity", "loadtests")
 MODULES = [
@@ -54,8 +56,9 @@ class TestDomainErrors:
     def test_each_error_of_a_service_has_its_answer(self):
         raised = {
             one
-            for _, one in inspect.getmembers(services, inspect.isclass)
-            if issubclass(one, Exception) and one.__module__ == services.__name__
+            for module in (notes.services, profiles.services, profiles.stores)
+            for _, one in inspect.getmembers(module, inspect.isclass)
+            if issubclass(one, Exception) and one.__module__ == module.__name__
         }
 
         assert set(DOMAIN_ERRORS) == raised

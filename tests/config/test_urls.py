@@ -17,6 +17,11 @@ class TestSchema:
         assert set(schema["paths"]) == {
             "/api/v1/notes",
             "/api/v1/notes/{note_id}",
+            "/api/v1/profiles",
+            "/api/v1/profiles/{user_id}",
+            "/api/v1/profiles/{user_id}/preferences",
+            "/api/v1/profiles/mongo/{user_id}",
+            "/api/v1/profiles/postgres/{user_id}",
             "/api/v1/metrics/cache",
             "/api/v1/admin/cache/clear",
             "/api/v1/admin/cache/explain",

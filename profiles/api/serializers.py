@@ -1,0 +1,106 @@
+"""What a profile may be written with, and its shape in the schema."""
+
+import re
+from typing import Any
+
+from django.core.validators import EmailValidator
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from config.rest import StrictSerializer, TextField
+from profiles import preferences
+from profiles.limits import EMAIL_MAX_CHARACTERS, RESERVED_USER_IDS, THEMES, USER_ID_PATTERN
+from profiles.preferences import PreferencesRejected
+
+_NOTIFICATIONS = {
+    "type": "object",
+    "properties": {"email": {"type": "boolean"}, "push": {"type": "boolean"}},
+    "additionalProperties": True,
+}
+PREFERENCES_SCHEMA = {
+    "type": "object",
+    "description": "Further keys are kept as given: at most 64 in all, 5 levels, 16 KiB.",
+    "properties": {
+        "theme": {"type": "string", "enum": list(THEMES)},
+        "language": {"type": "string", "description": "A language tag (BCP 47)."},
+        "notifications": _NOTIFICATIONS,
+    },
+    "additionalProperties": True,
+}
+
+
+def rejection(exc: PreferencesRejected) -> serializers.ValidationError:
+    """Return the 400 that names each path in the preferences with its mistake."""
+    return serializers.ValidationError(
+        {
+            f"preferences.{path}" if path else "preferences": [
+                serializers.ErrorDetail(message, "invalid")
+            ]
+            for path, message in exc.mistakes.items()
+        }
+    )
+
+
+@extend_schema_field(PREFERENCES_SCHEMA)
+class PreferencesField(serializers.Field):
+    """Preferences as profiles.preferences.check allows them."""
+
+    default_error_messages = {"invalid": "Must be an object."}
+
+    def to_internal_value(self, data: Any) -> Any:
+        if not isinstance(data, dict):
+            self.fail("invalid")
+        return data
+
+    def to_representation(self, value: Any) -> Any:
+        return value
+
+
+class _ProfileBody(StrictSerializer):
+    email = TextField(max_length=EMAIL_MAX_CHARACTERS, validators=[EmailValidator()])
+    preferences = PreferencesField()
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        try:
+            preferences.check(attrs.get("preferences", {}))
+        except PreferencesRejected as exc:
+            raise rejection(exc) from exc
+        return attrs
+
+
+class ProfileReplace(_ProfileBody):
+    """The profile but for its user."""
+
+
+class ProfileCreate(_ProfileBody):
+    """A new profile."""
+
+    user_id = TextField(max_length=128)
+    preferences = PreferencesField(required=False, default=dict)
+
+    def validate_user_id(self, value: str) -> str:
+        if not re.fullmatch(USER_ID_PATTERN, value):
+            raise serializers.ValidationError(
+                "Must be 1 to 128 characters of A-Z a-z 0-9 . _ @ : -", code="invalid"
+            )
+        if value in RESERVED_USER_IDS:
+            raise serializers.ValidationError("This user id is reserved.", code="reserved")
+        return value
+
+
+class ProfileMetadata(serializers.Serializer):
+    """When the profile came to be, changed, and was last used."""
+
+    created_at = serializers.DateTimeField()
+    updated_at = serializers.DateTimeField()
+    last_login = serializers.DateTimeField(allow_null=True)
+
+
+class ProfileOutput(serializers.Serializer):
+    """A profile."""
+
+    user_id = serializers.RegexField(USER_ID_PATTERN)
+    email = serializers.EmailField()
+    preferences = PreferencesField()
+    metadata = ProfileMetadata()
+    version = serializers.IntegerField(min_value=1)

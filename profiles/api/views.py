@@ -1,0 +1,181 @@
+"""The profiles endpoints: parse, one domain call, present."""
+
+import re
+from http import HTTPStatus
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from drf_spectacular.utils import extend_schema
+from rest_framework.exceptions import ErrorDetail, ValidationError
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from cachelayer import http
+from cachelayer.reading import Accepts, Tried
+from config.rest import (
+    CACHE,
+    FOR_OWNER_OR_STAFF,
+    IF_MATCH,
+    IF_NONE_MATCH,
+    NOT_MODIFIED,
+    CachedView,
+    MergePatchParser,
+    Parameters,
+    StrictJSONParser,
+    bypass_of,
+    parse_single,
+)
+from profiles import preferences, selectors, services
+from profiles.api.serializers import (
+    PREFERENCES_SCHEMA,
+    ProfileCreate,
+    ProfileOutput,
+    ProfileReplace,
+    rejection,
+)
+from profiles.limits import USER_ID_PATTERN
+from profiles.preferences import PreferencesRejected
+from profiles.stores import StoreName
+
+
+class ProfileListView(APIView):
+    """All profiles; there is no list of them for clients."""
+
+    authentication_classes = FOR_OWNER_OR_STAFF
+
+    @extend_schema(
+        operation_id="profiles_create", request=ProfileCreate, responses={201: ProfileOutput}
+    )
+    def post(self, request: Request) -> HttpResponse:
+        """Create the caller's profile; staff may create anyone's."""
+        body = ProfileCreate(data=request.data)
+        body.is_valid(raise_exception=True)
+        profile = services.profile_create(**body.validated_data, caller=_caller(request))
+        response = http.answer(profile, if_none_match=None, status=HTTPStatus.CREATED)
+        user_id = body.validated_data["user_id"]
+        response.headers["Location"] = request.build_absolute_uri(f"{request.path}/{user_id}")
+        return response
+
+
+class ProfileView(CachedView):
+    """One user's profile."""
+
+    authentication_classes = FOR_OWNER_OR_STAFF
+    left_to_handler = (*CachedView.left_to_handler, services.ProfileNotFound)
+
+    @extend_schema(
+        operation_id="profiles_retrieve",
+        parameters=[CACHE, IF_NONE_MATCH],
+        responses={200: ProfileOutput, 304: NOT_MODIFIED},
+    )
+    def get(self, request: Request, user_id: str) -> HttpResponse:
+        """Return the profile, from the cache where its copy is valid."""
+        parse_single(request.query_params)
+        self.cached = cached = selectors.profile_get(
+            user_id=_parsed(user_id), bypass=bypass_of(request), looked=self.looked
+        )
+        if cached.value is None:
+            raise _not_found(user_id)
+        return self.respond(request._request, cached.value)
+
+    def try_cache(
+        self, request: HttpRequest, *, accepts: Accepts, head_only: bool, **kwargs: str
+    ) -> Tried:
+        if request.META.get("QUERY_STRING"):
+            return None, None
+        user_id = _parsed(kwargs["user_id"])
+        return selectors.profile_try(user_id=user_id, accepts=accepts, head_only=head_only)
+
+    @extend_schema(
+        operation_id="profiles_replace",
+        parameters=[IF_MATCH],
+        request=ProfileReplace,
+        responses={200: ProfileOutput},
+    )
+    def put(self, request: Request, user_id: str) -> HttpResponse:
+        """Replace email and preferences of the caller's profile."""
+        wanted = _parsed(user_id)
+        body = ProfileReplace(data=request.data)
+        body.is_valid(raise_exception=True)
+        profile = services.profile_replace(
+            user_id=wanted,
+            caller=_caller(request),
+            if_match=request.headers.get("If-Match"),
+            **body.validated_data,
+        )
+        return http.answer(profile, if_none_match=None)
+
+    @extend_schema(operation_id="profiles_delete", parameters=[IF_MATCH], responses={204: None})
+    def delete(self, request: Request, user_id: str) -> HttpResponse:
+        """Delete the caller's profile."""
+        services.profile_delete(
+            user_id=_parsed(user_id),
+            caller=_caller(request),
+            if_match=request.headers.get("If-Match"),
+        )
+        return HttpResponse(status=HTTPStatus.NO_CONTENT)
+
+
+class PreferencesView(APIView):
+    """A profile's preferences."""
+
+    authentication_classes = FOR_OWNER_OR_STAFF
+    parser_classes = [StrictJSONParser, MergePatchParser]
+
+    @extend_schema(
+        operation_id="profiles_preferences_patch",
+        parameters=[IF_MATCH],
+        request={
+            "application/json": PREFERENCES_SCHEMA,
+            "application/merge-patch+json": PREFERENCES_SCHEMA,
+        },
+        responses={200: ProfileOutput},
+    )
+    def patch(self, request: Request, user_id: str) -> HttpResponse:
+        """Merge a JSON Merge Patch (RFC 7396) into the preferences: null takes a key away."""
+        wanted = _parsed(user_id)
+        patch: Any = request.data
+        if not isinstance(patch, dict):
+            raise ValidationError({"body": [ErrorDetail("Must be an object.", "invalid")]})
+        try:
+            preferences.check_patch(patch)
+            profile = services.preferences_patch(
+                user_id=wanted,
+                patch=patch,
+                caller=_caller(request),
+                if_match=request.headers.get("If-Match"),
+            )
+        except PreferencesRejected as exc:
+            raise rejection(exc) from exc
+        return http.answer(profile, if_none_match=None)
+
+
+class ProfileOfStoreView(APIView):
+    """The profile as one of the stores has it, past the cache: to compare the two."""
+
+    store: StoreName = "mongo"  # given by the route
+
+    @extend_schema(parameters=[IF_NONE_MATCH], responses={200: ProfileOutput, 304: NOT_MODIFIED})
+    def get(self, request: Request, user_id: str) -> HttpResponse:
+        """Return the profile as this store has it now."""
+        Parameters(request.query_params, known=()).end()
+        found = selectors.profile_get_from(store=self.store, user_id=_parsed(user_id))
+        if found is None:
+            raise _not_found(user_id)
+        return http.answer(found, if_none_match=request.headers.get("If-None-Match"))
+
+
+def _parsed(user_id: str) -> str:
+    """Return the id of the path. Raises ProfileNotFound: no profile has a malformed one."""
+    if not re.fullmatch(USER_ID_PATTERN, user_id):
+        raise _not_found(user_id)
+    return user_id
+
+
+def _not_found(user_id: str) -> services.ProfileNotFound:
+    return services.ProfileNotFound(f"There is no profile of {user_id}.")
+
+
+def _caller(request: Request) -> str | None:
+    """Return the user on whose behalf this is, None for staff, who may write any profile."""
+    return None if request.user.is_staff else request.user.get_username()

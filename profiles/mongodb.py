@@ -1,0 +1,182 @@
+"""Profiles in MongoDB."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Any
+
+from pymongo import ReturnDocument
+from pymongo.collection import Collection
+from pymongo.errors import DuplicateKeyError
+
+from cachelayer.invalidation import around
+from profiles import documents
+from profiles.documents import SCHEMA_VERSION, UserProfile
+from profiles.limits import PREFERENCE_KEYS_MAX, PREFERENCE_LEVELS_MAX, PREFERENCES_BYTES_MAX
+from profiles.preferences import Preferences, check_size, merged
+from profiles.records import ProfileRecord
+from profiles.stores import Taken
+
+Expression = Any  # of MongoDB's aggregation language
+
+
+class MongoProfiles:
+    """Profiles in the collection user_profiles."""
+
+    def writing(self, tags: Sequence[str]) -> AbstractContextManager[object]:
+        return around(*tags)
+
+    def get(self, user_id: str) -> ProfileRecord | None:
+        found = _collection().find_one({"user_id": user_id})
+        return None if found is None else documents.record(found)
+
+    def get_many(self, user_ids: Sequence[str]) -> Mapping[str, ProfileRecord]:
+        found = _collection().find({"user_id": {"$in": list(user_ids)}})
+        return {one.user_id: one for one in map(documents.record, found)}
+
+    def create(self, profile: ProfileRecord) -> None:
+        document = _document(profile)
+        document.validate()
+        with _taken():
+            _collection().insert_one(document.to_mongo())
+
+    def replace(
+        self,
+        user_id: str,
+        *,
+        email: str,
+        preferences: Preferences,
+        now: datetime,
+        if_version: int | None,
+    ) -> ProfileRecord | None:
+        change = {
+            "$set": {"email": email, "preferences": preferences, "metadata.updated_at": now},
+            "$inc": {"version": 1},
+        }
+        with _taken():
+            return _changed(_filter(user_id, if_version), change)
+
+    def patch(
+        self, user_id: str, *, patch: Preferences, now: datetime, if_version: int | None
+    ) -> ProfileRecord | None:
+        # One update in which the server itself merges: no read here that a write could overtake.
+        result = merge_expression("$preferences", patch)
+        wanted = _filter(user_id, if_version)
+        stage = {
+            "preferences": result,
+            "metadata": {"$mergeObjects": ["$metadata", {"updated_at": {"$literal": now}}]},
+            "version": {"$add": [{"$ifNull": ["$version", 1]}, 1]},
+        }
+        changed = _changed({**wanted, "$expr": _fits(result)}, [{"$set": stage}])
+        if changed is None:
+            current = _collection().find_one(wanted, {"preferences": 1})
+            if current is not None:
+                check_size(merged(current.get("preferences"), patch))
+        return changed
+
+    def delete(self, user_id: str, *, if_version: int | None) -> bool:
+        return _collection().delete_one(_filter(user_id, if_version)).deleted_count == 1
+
+    def copy(self, profile: ProfileRecord) -> None:
+        fields = _document(profile).to_mongo()
+        newer = {"user_id": profile.user_id, "version": {"$lt": profile.version}}
+        with _taken():
+            if _collection().replace_one(newer, fields).matched_count:
+                return
+            # Where it is there in this version or a newer one, this changes nothing.
+            _collection().update_one(
+                {"user_id": profile.user_id}, {"$setOnInsert": fields}, upsert=True
+            )
+
+
+class _taken(AbstractContextManager[None]):  # noqa: N801  # reads as a word of the language
+    """Turn the driver's duplicate key into the field that it is about."""
+
+    def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
+        if isinstance(exc, DuplicateKeyError):
+            pattern = (exc.details or {}).get("keyPattern", {})
+            raise Taken("email" if "email" in pattern else "user_id") from exc
+
+
+def _collection() -> Collection[dict[str, Any]]:
+    collection: Collection[dict[str, Any]] = UserProfile._get_collection()
+    return collection
+
+
+def _document(profile: ProfileRecord) -> UserProfile:
+    return UserProfile(
+        user_id=profile.user_id,
+        email=profile.email,
+        preferences=profile.preferences,
+        metadata=documents.Metadata(
+            created_at=profile.metadata.created_at,
+            updated_at=profile.metadata.updated_at,
+            last_login=profile.metadata.last_login,
+        ),
+        version=profile.version,
+        schema_version=SCHEMA_VERSION,
+    )
+
+
+def _filter(user_id: str, if_version: int | None) -> dict[str, Any]:
+    wanted: dict[str, Any] = {"user_id": user_id}
+    if if_version is not None:
+        wanted["version"] = if_version
+    return wanted
+
+
+def _changed(wanted: dict[str, Any], change: Any) -> ProfileRecord | None:
+    found = _collection().find_one_and_update(wanted, change, return_document=ReturnDocument.AFTER)
+    return None if found is None else documents.record(found)
+
+
+def merge_expression(target: Expression, patch: Preferences) -> Expression:
+    """
+    Return the expression by which the server merges the patch into target (RFC 7396, section 2).
+
+    Keys and values of the patch stand in it only as literals, so that none can be an operator.
+    """
+    result: Expression = "$$object"
+    for key, value in patch.items():
+        name = {"$literal": key}
+        below = {"$getField": {"field": name, "input": "$$object"}}
+        if value is None:
+            merged_value: Expression = "$$REMOVE"
+        elif isinstance(value, dict):
+            merged_value = merge_expression(below, value)
+        else:
+            merged_value = {"$literal": value}
+        result = {"$setField": {"field": name, "input": result, "value": merged_value}}
+    is_object = {"$eq": [{"$type": target}, "object"]}
+    return {"$let": {"vars": {"object": {"$cond": [is_object, target, {}]}}, "in": result}}
+
+
+def _fits(preferences: Expression) -> Expression:
+    """Return the expression that says whether preferences are within their bounds."""
+    return {
+        "$let": {
+            "vars": {"all": preferences},
+            "in": {
+                "$and": [
+                    {"$lte": [{"$bsonSize": "$$all"}, PREFERENCES_BYTES_MAX]},
+                    {"$lte": [_key_count("$$all", PREFERENCE_LEVELS_MAX), PREFERENCE_KEYS_MAX]},
+                ]
+            },
+        }
+    }
+
+
+def _key_count(value: Expression, levels: int) -> Expression:
+    """Return the expression that counts the keys of a value, those of nested values included."""
+    if levels == 0:
+        return 0
+    inner, kind = f"inner{levels}", {"$type": value}
+    pairs = {"$map": {"input": {"$objectToArray": value}, "as": "pair", "in": "$$pair.v"}}
+    branches = [
+        {"case": {"$eq": [kind, "object"]}, "then": pairs},
+        {"case": {"$eq": [kind, "array"]}, "then": value},
+    ]
+    below = {"$map": {"input": "$$within", "as": inner, "in": _key_count(f"$${inner}", levels - 1)}}
+    own = {"$cond": [{"$eq": [kind, "object"]}, {"$size": "$$within"}, 0]}
+    within = {"$switch": {"branches": branches, "default": []}}
+    return {"$let": {"vars": {"within": within}, "in": {"$add": [own, {"$sum": below}]}}}

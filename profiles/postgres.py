@@ -1,0 +1,121 @@
+"""Profiles in PostgreSQL."""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+
+from django.db import IntegrityError, connection, transaction
+
+from cachelayer.invalidation import invalidate
+from profiles import models, preferences
+from profiles.models import ProfileRow
+from profiles.preferences import Preferences
+from profiles.records import ProfileRecord
+from profiles.stores import Taken
+
+
+class PostgresProfiles:
+    """Profiles in the table user_profiles."""
+
+    def writing(self, tags: Sequence[str]) -> AbstractContextManager[object]:
+        return _transaction(tags)
+
+    def get(self, user_id: str) -> ProfileRecord | None:
+        row = ProfileRow.objects.filter(pk=user_id).first()
+        return None if row is None else models.record(row)
+
+    def get_many(self, user_ids: Sequence[str]) -> Mapping[str, ProfileRecord]:
+        rows = ProfileRow.objects.filter(pk__in=user_ids)
+        return {row.user_id: models.record(row) for row in rows}
+
+    def create(self, profile: ProfileRecord) -> None:
+        with _taken():
+            _row(profile).save(force_insert=True)
+
+    def replace(
+        self,
+        user_id: str,
+        *,
+        email: str,
+        preferences: Preferences,
+        now: datetime,
+        if_version: int | None,
+    ) -> ProfileRecord | None:
+        with transaction.atomic():
+            row = _locked(user_id, if_version)
+            if row is None:
+                return None
+            row.email, row.preferences = email, preferences
+            return _saved(row, now)
+
+    def patch(
+        self, user_id: str, *, patch: Preferences, now: datetime, if_version: int | None
+    ) -> ProfileRecord | None:
+        with transaction.atomic():
+            row = _locked(user_id, if_version)
+            if row is None:
+                return None
+            row.preferences = preferences.merged(row.preferences, patch)
+            preferences.check_size(row.preferences)
+            return _saved(row, now)
+
+    def delete(self, user_id: str, *, if_version: int | None) -> bool:
+        with transaction.atomic():
+            row = _locked(user_id, if_version)
+            if row is not None:
+                row.delete()
+        return row is not None
+
+    def copy(self, profile: ProfileRecord) -> None:
+        with transaction.atomic(), connection.cursor() as cursor:
+            # The trigger is for edits past the service; whoever copies has invalidated already.
+            cursor.execute("SET LOCAL trilith.copies_profile = 'on'")
+            row = ProfileRow.objects.select_for_update().filter(pk=profile.user_id).first()
+            if row is None or row.version < profile.version:
+                with _taken():
+                    _row(profile).save(force_insert=row is None, force_update=row is not None)
+
+
+@contextlib.contextmanager
+def _transaction(tags: Sequence[str]) -> Iterator[None]:
+    with transaction.atomic():
+        invalidate(*tags)
+        yield
+
+
+@contextlib.contextmanager
+def _taken() -> Iterator[None]:
+    """Turn the driver's violated constraint into the field that it is about."""
+    try:
+        with transaction.atomic():  # a savepoint: the transaction around stays usable
+            yield
+    except IntegrityError as exc:
+        told = getattr(exc.__cause__, "diag", None)
+        is_email = told is not None and told.constraint_name == "user_profiles_email_unique"
+        raise Taken("email" if is_email else "user_id") from exc
+
+
+def _locked(user_id: str, if_version: int | None) -> ProfileRow | None:
+    rows = ProfileRow.objects.select_for_update().filter(pk=user_id)
+    return (rows if if_version is None else rows.filter(version=if_version)).first()
+
+
+def _saved(row: ProfileRow, now: datetime) -> ProfileRecord:
+    row.version += 1
+    row.updated_at = now
+    with _taken():
+        row.save(force_update=True)
+    return models.record(row)
+
+
+def _row(profile: ProfileRecord) -> ProfileRow:
+    return ProfileRow(
+        user_id=profile.user_id,
+        email=profile.email,
+        preferences=profile.preferences,
+        created_at=profile.metadata.created_at,
+        updated_at=profile.metadata.updated_at,
+        last_login=profile.metadata.last_login,
+        version=profile.version,
+    )

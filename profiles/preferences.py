@@ -1,0 +1,173 @@
+"""Preferences: what they may hold, their defaults, and JSON Merge Patch (RFC 7396)."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import bson
+
+from profiles.limits import (
+    LANGUAGE_TAG,
+    PREFERENCE_KEYS_MAX,
+    PREFERENCE_LEVELS_MAX,
+    PREFERENCES_BYTES_MAX,
+    THEMES,
+)
+
+Preferences = dict[str, Any]
+
+_INT64: Final = 2**63
+_DEFAULTS: Final = {
+    "theme": "system",
+    "language": "en",
+    "notifications": {"email": True, "push": False},
+}
+
+
+class PreferencesRejected(Exception):
+    """Preferences that are not allowed; mistakes holds a message for each path, "" for the whole."""
+
+    def __init__(self, mistakes: dict[str, str]) -> None:
+        super().__init__("; ".join(f"{path or 'preferences'}: {m}" for path, m in mistakes.items()))
+        self.mistakes = mistakes
+
+
+def check(given: Preferences) -> None:
+    """Raise PreferencesRejected unless these may be stored as a user's preferences."""
+    mistakes = dict(_mistakes(given, "", PREFERENCE_LEVELS_MAX))
+    mistakes |= _known_keys(given, removable=False)
+    _reject(mistakes)
+    check_size(given)
+
+
+def check_patch(patch: Preferences) -> None:
+    """Raise PreferencesRejected unless this merge patch may be applied to any preferences."""
+    mistakes = dict(_mistakes(patch, "", PREFERENCE_LEVELS_MAX))
+    mistakes |= _known_keys(patch, removable=True)
+    _reject(mistakes)
+    check_size(patch)
+
+
+def check_size(given: Preferences) -> None:
+    """Raise PreferencesRejected where there are too many keys or too many bytes."""
+    keys, size = _count_keys(given), len(bson.encode(_storable(given)))
+    if keys > PREFERENCE_KEYS_MAX:
+        _reject(
+            {"": f"{keys} keys; at most {PREFERENCE_KEYS_MAX} are allowed, nested ones included."}
+        )
+    if size > PREFERENCES_BYTES_MAX:
+        _reject({"": f"{size} bytes as stored; at most {PREFERENCES_BYTES_MAX} are allowed."})
+
+
+def merged(target: Any, patch: Any) -> Any:
+    """Return target with the patch applied (RFC 7396, section 2); neither is changed."""
+    if not isinstance(patch, dict):
+        return patch
+    result = dict(target) if isinstance(target, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = merged(result.get(key), value)
+    return result
+
+
+def completed(stored: Any) -> Preferences:
+    """Return what is stored with the defaults of what is missing."""
+    given = stored if isinstance(stored, dict) else {}
+    notifications = given.get("notifications")
+    told = notifications if isinstance(notifications, dict) else {}
+    return {**_DEFAULTS, **given, "notifications": {**_DEFAULTS["notifications"], **told}}  # type: ignore[dict-item]
+
+
+def _reject(mistakes: dict[str, str]) -> None:
+    if mistakes:
+        raise PreferencesRejected(mistakes)
+
+
+def _known_keys(given: Preferences, *, removable: bool) -> dict[str, str]:
+    """Return the mistakes in the keys that have a meaning; removable: null takes one away."""
+    notifications = given.get("notifications", {})
+    channels = notifications if isinstance(notifications, dict) else {}
+    rules = (
+        ("theme", given, _is_theme, f"Must be one of {', '.join(THEMES)}."),
+        ("language", given, _is_language, "Must be a language tag (BCP 47), such as pt-BR."),
+        ("notifications", given, _is_object, "Must be an object."),
+        ("notifications.email", channels, _is_boolean, "Must be true or false."),
+        ("notifications.push", channels, _is_boolean, "Must be true or false."),
+    )
+    found = {}
+    for path, place, allows, message in rules:
+        key = path.rpartition(".")[2]
+        if key in place and not allows(place[key]) and not (removable and place[key] is None):
+            found[path] = message
+    return found
+
+
+def _is_theme(value: Any) -> bool:
+    return isinstance(value, str) and value in THEMES
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_boolean(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_language(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= 64 and bool(LANGUAGE_TAG.fullmatch(value))
+
+
+def _mistakes(value: Any, path: str, levels: int) -> Iterator[tuple[str, str]]:
+    """Yield (path, message) for keys and values that one of the stores could not keep as given."""
+    if not isinstance(value, dict | list):
+        mistake = _mistake_in_value(value)
+        if mistake:
+            yield path, mistake
+    elif levels == 0:
+        yield path, f"Nested deeper than {PREFERENCE_LEVELS_MAX} levels."
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _mistakes(inner, path, levels - 1)
+    else:
+        for key, inner in value.items():
+            below = f"{path}.{key}" if path else key
+            mistake = _mistake_in_key(key)
+            if mistake:
+                yield below, mistake
+            else:
+                yield from _mistakes(inner, below, levels - 1)
+
+
+def _mistake_in_value(value: Any) -> str:
+    if isinstance(value, str) and "\0" in value:
+        return "Null characters are not allowed."
+    if isinstance(value, int) and not -_INT64 <= value < _INT64:
+        return "Whole numbers have at most 64 bits."
+    return ""
+
+
+def _mistake_in_key(key: str) -> str:
+    if not key:
+        return "A key must not be empty."
+    if key.startswith("$") or "." in key or "\0" in key:
+        return "A key must not start with $, nor hold a dot or a null character."
+    return ""
+
+
+def _count_keys(value: Any) -> int:
+    if isinstance(value, dict):
+        return len(value) + sum(map(_count_keys, value.values()))
+    return sum(map(_count_keys, value)) if isinstance(value, list) else 0
+
+
+def _storable(value: Any) -> Any:
+    """Return the value with those whole numbers as floats that jsonb has made of large floats."""
+    if isinstance(value, dict):
+        return {key: _storable(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_storable(inner) for inner in value]
+    if isinstance(value, int) and not -_INT64 <= value < _INT64:
+        return float(value)
+    return value

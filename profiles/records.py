@@ -1,0 +1,47 @@
+"""A profile as plain values, and as the JSON that is sent."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from cachelayer.http import Representation, represent
+from profiles import preferences
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON has for a type of BSON alone; all but Int64 come from edits past the service."""
+    return int(value) if isinstance(value, int) else str(value)
+
+
+_json = msgspec.json.Encoder(enc_hook=_plain)
+
+
+class Metadata(msgspec.Struct, frozen=True):
+    """When the profile came to be, changed, and was last used. UTC, to the millisecond."""
+
+    created_at: datetime
+    updated_at: datetime
+    last_login: datetime | None = None
+
+
+class ProfileRecord(msgspec.Struct, frozen=True):
+    """A profile: the API's fields, in the API's order. preferences as they are stored."""
+
+    user_id: str
+    email: str
+    preferences: dict[str, Any]
+    metadata: Metadata
+    version: int
+
+
+def representation(profile: ProfileRecord) -> Representation:
+    """Return the profile's JSON, with the defaults of what the user has not chosen, and its ETag."""
+    chosen = preferences.completed(profile.preferences)
+    return represent(_json.encode(msgspec.structs.replace(profile, preferences=chosen)))
+
+
+def now() -> datetime:
+    """Return the time to the millisecond, which is what MongoDB keeps."""
+    time = datetime.now(UTC)
+    return time.replace(microsecond=time.microsecond // 1000 * 1000)

@@ -1,0 +1,64 @@
+"""Reads of profiles, through the cache or straight from one of the stores."""
+
+from collections.abc import Sequence
+
+from django.conf import settings
+
+from cachelayer import keys
+from cachelayer.answers import Bypass, Cached
+from cachelayer.entries import Found
+from cachelayer.http import Representation
+from cachelayer.reading import Accepts, Tried, get_or_load, try_hit
+from profiles import records
+from profiles.mongodb import MongoProfiles
+from profiles.postgres import PostgresProfiles
+from profiles.stores import ProfileStore, StoreName
+
+_STORES: dict[str, ProfileStore] = {"mongo": MongoProfiles(), "postgres": PostgresProfiles()}
+
+
+def store() -> ProfileStore:
+    """Return the store that settings.PROFILE_BACKEND names."""
+    return _STORES[settings.PROFILE_BACKEND]
+
+
+def twin() -> ProfileStore:
+    """Return the other store, which has a copy of each profile."""
+    return _STORES["postgres" if settings.PROFILE_BACKEND == "mongo" else "mongo"]
+
+
+def profile_get(
+    *, user_id: str, bypass: Bypass = Bypass.NO, looked: Found[Representation] | None = None
+) -> Cached[Representation]:
+    """
+    Return the profile ready to send; its value is None where there is none.
+
+    Raises what the driver raises where the store does not answer and no copy is at hand.
+    """
+    return get_or_load(keys.profile(user_id), lambda: _load(user_id), bypass=bypass, looked=looked)
+
+
+def profile_try(*, user_id: str, accepts: Accepts, head_only: bool) -> Tried:
+    """Return the profile where a fresh copy is at hand that accepts approves of; see try_hit."""
+    return try_hit(
+        keys.profile(user_id), lambda: _load(user_id), accepts=accepts, head_only=head_only
+    )
+
+
+def profile_get_from(*, store: StoreName, user_id: str) -> Representation | None:
+    """Return the profile as this store has it now, past the cache."""
+    found = _STORES[store].get(user_id)
+    return None if found is None else records.representation(found)
+
+
+def load_profiles(user_ids: Sequence[str]) -> list[Representation | None]:
+    """Return the profiles in the order of the ids, from their store, with one request."""
+    found = store().get_many(user_ids)
+    return [
+        records.representation(found[user_id]) if user_id in found else None for user_id in user_ids
+    ]
+
+
+def _load(user_id: str) -> Representation | None:
+    found = store().get(user_id)
+    return None if found is None else records.representation(found)

@@ -1,0 +1,162 @@
+"""Writes of profiles, and their errors. Each is one atomic step in its store, and invalidates."""
+
+import structlog
+from django.db import DatabaseError, InterfaceError
+from pymongo.errors import PyMongoError
+
+from cachelayer import keys
+from cachelayer.http import Representation, if_match_allows
+from profiles import records, selectors
+from profiles.preferences import Preferences
+from profiles.records import Metadata, ProfileRecord
+from profiles.stores import Taken
+
+log = structlog.get_logger("profiles")
+
+
+class ProfileNotFound(Exception):
+    """There is no profile of this user."""
+
+
+class NotOwnProfile(Exception):
+    """The profile is another user's."""
+
+
+class StaleProfile(Exception):
+    """The profile is not the one that If-Match names: it changed since the caller read it."""
+
+
+def profile_create(
+    *, user_id: str, email: str, preferences: Preferences, caller: str | None
+) -> Representation:
+    """
+    Store a new profile; return what is sent of it.
+
+    preferences as profiles.preferences.check allows them. caller is the user who asks, None for
+    staff. Raises NotOwnProfile, Taken.
+    """
+    _refuse_others(user_id, caller)
+    now = records.now()
+    profile = ProfileRecord(user_id, email, preferences, Metadata(now, now), version=1)
+    with selectors.store().writing(keys.tags_of_profile(user_id)):
+        selectors.store().create(profile)
+    return _done(profile)
+
+
+def profile_replace(
+    *,
+    user_id: str,
+    email: str,
+    preferences: Preferences,
+    caller: str | None,
+    if_match: str | None = None,
+) -> Representation:
+    """
+    Replace email and preferences, and raise the version by 1.
+
+    Raises ProfileNotFound, NotOwnProfile, StaleProfile, Taken; then nothing was written.
+    """
+    _refuse_others(user_id, caller)
+    version = _version_for(user_id, if_match)
+    with selectors.store().writing(keys.tags_of_profile(user_id)):
+        changed = selectors.store().replace(
+            user_id,
+            email=email,
+            preferences=preferences,
+            now=records.now(),
+            if_version=version,
+        )
+    return _done(_changed(changed, user_id, version))
+
+
+def preferences_patch(
+    *, user_id: str, patch: Preferences, caller: str | None, if_match: str | None = None
+) -> Representation:
+    """
+    Merge the patch into the preferences (RFC 7396), atomically, and raise the version by 1.
+
+    patch as profiles.preferences.check_patch allows it. Raises ProfileNotFound, NotOwnProfile,
+    StaleProfile, PreferencesRejected (the result is too large); then nothing was written.
+    """
+    _refuse_others(user_id, caller)
+    version = _version_for(user_id, if_match)
+    with selectors.store().writing(keys.tags_of_profile(user_id)):
+        changed = selectors.store().patch(
+            user_id, patch=patch, now=records.now(), if_version=version
+        )
+    return _done(_changed(changed, user_id, version))
+
+
+def profile_delete(*, user_id: str, caller: str | None, if_match: str | None = None) -> None:
+    """Delete the profile. Raises ProfileNotFound, NotOwnProfile, StaleProfile."""
+    _refuse_others(user_id, caller)
+    version = _version_for(user_id, if_match)
+    with selectors.store().writing(keys.tags_of_profile(user_id)):
+        deleted = selectors.store().delete(user_id, if_version=version)
+    if not deleted:
+        raise _missed(user_id, version)
+    try:
+        selectors.twin().delete(user_id, if_version=None)
+    except (PyMongoError, DatabaseError, InterfaceError) as exc:
+        _log_twin(user_id, exc)
+
+
+def twin_update(*, user_id: str) -> None:
+    """Make the other store's copy what the profile is now. Raises what the drivers raise, Taken."""
+    profile = selectors.store().get(user_id)
+    if profile is None:
+        selectors.twin().delete(user_id, if_version=None)
+    else:
+        selectors.twin().copy(profile)
+
+
+def _refuse_others(user_id: str, caller: str | None) -> None:
+    if caller is not None and caller != user_id:
+        raise NotOwnProfile("The profile belongs to another user.")
+
+
+def _version_for(user_id: str, if_match: str | None) -> int | None:
+    """Return the version that If-Match names, None where it names none in particular."""
+    if if_match is None:
+        return None
+    current = selectors.store().get(user_id)
+    if current is None:
+        raise _not_found(user_id)
+    if not if_match_allows(if_match, records.representation(current).etag):
+        raise _stale()
+    return current.version
+
+
+def _changed(changed: ProfileRecord | None, user_id: str, version: int | None) -> ProfileRecord:
+    if changed is None:
+        raise _missed(user_id, version)
+    return changed
+
+
+def _missed(user_id: str, version: int | None) -> Exception:
+    """Return why nothing was changed: the profile is gone, or changed between the two looks."""
+    return _not_found(user_id) if version is None else _stale()
+
+
+def _not_found(user_id: str) -> ProfileNotFound:
+    return ProfileNotFound(f"There is no profile of {user_id}.")
+
+
+def _stale() -> StaleProfile:
+    return StaleProfile(
+        "The profile changed since you read it; read it again, then repeat the change."
+    )
+
+
+def _done(profile: ProfileRecord) -> Representation:
+    """Copy what was written to the twin, whose failure is none of the caller's, and return it."""
+    try:
+        selectors.twin().copy(profile)
+    except (PyMongoError, DatabaseError, InterfaceError, Taken) as exc:
+        _log_twin(profile.user_id, exc)
+    return records.representation(profile)
+
+
+def _log_twin(user_id: str, exc: Exception) -> None:
+    # The change stream, or manage.py copy_profiles, makes up for it.
+    log.warning("profile not copied", user_id=user_id, reason=type(exc).__name__)
