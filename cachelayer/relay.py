@@ -44,7 +44,7 @@ class Relay:
     def run(self) -> None:
         """Relay until stop; survive whatever becomes of the servers."""
         while not self._stopping.is_set():
-            listening = _own_connection()
+            listening = own_connection()
             try:
                 self._relay(listening)
             except (DatabaseError, InterfaceError, psycopg.Error) as exc:  # notifies: psycopg's own
@@ -97,7 +97,7 @@ def start_in_background() -> Relay:
     return relay
 
 
-def _own_connection() -> BaseDatabaseWrapper:
+def own_connection() -> BaseDatabaseWrapper:
     """Return a connection outside of the pool, and without the deadline of requests."""
     wrapper = connections["default"]
     own = wrapper.copy()

@@ -7,7 +7,7 @@ from typing import Any
 
 from pymongo import ReturnDocument
 from pymongo.collection import Collection
-from pymongo.errors import DuplicateKeyError
+from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from cachelayer.invalidation import around
 from profiles import documents
@@ -17,6 +17,7 @@ from profiles.preferences import Preferences, check_size, merged
 from profiles.records import ProfileRecord
 from profiles.stores import Taken
 
+_DUPLICATE_KEY = 11000
 Expression = Any  # of MongoDB's aggregation language
 
 
@@ -79,14 +80,30 @@ class MongoProfiles:
 
     def copy(self, profile: ProfileRecord) -> None:
         fields = _document(profile).to_mongo()
-        newer = {"user_id": profile.user_id, "version": {"$lt": profile.version}}
+        not_newer = {"user_id": profile.user_id, "version": {"$lte": profile.version}}
         with _taken():
-            if _collection().replace_one(newer, fields).matched_count:
+            if _collection().replace_one(not_newer, fields).matched_count:
                 return
-            # Where it is there in this version or a newer one, this changes nothing.
+            # Where it is there in a newer version, this changes nothing.
             _collection().update_one(
                 {"user_id": profile.user_id}, {"$setOnInsert": fields}, upsert=True
             )
+
+    def page(self, *, after: str, limit: int) -> Sequence[ProfileRecord]:
+        found = _collection().find({"user_id": {"$gt": after}}).sort("user_id").limit(limit)
+        return [documents.record(one) for one in found]
+
+    def load(self, profiles: Sequence[ProfileRecord]) -> int:
+        try:
+            rows = [_document(profile).to_mongo() for profile in profiles]
+            return len(_collection().insert_many(rows, ordered=False).inserted_ids)
+        except BulkWriteError as exc:
+            if any(error["code"] != _DUPLICATE_KEY for error in exc.details["writeErrors"]):
+                raise
+            return int(exc.details["nInserted"])
+
+    def count(self) -> int:
+        return _collection().estimated_document_count()
 
 
 class _taken(AbstractContextManager[None]):  # noqa: N801  # reads as a word of the language
@@ -96,6 +113,19 @@ class _taken(AbstractContextManager[None]):  # noqa: N801  # reads as a word of 
         if isinstance(exc, DuplicateKeyError):
             pattern = (exc.details or {}).get("keyPattern", {})
             raise Taken("email" if "email" in pattern else "user_id") from exc
+
+
+def outdated(limit: int) -> list[dict[str, Any]]:
+    """Return documents of older shapes, as they are."""
+    wanted = {"schema_version": {"$not": {"$gte": SCHEMA_VERSION}}}  # missing is older, too
+    return list(_collection().find(wanted).limit(limit))
+
+
+def reshape(document: dict[str, Any]) -> bool:
+    """Write the document back in the present shape, unless it changed meanwhile."""
+    same = {"_id": document["_id"], "version": document.get("version")}
+    new = {**documents.upgraded(document), "version": document.get("version", 1)}
+    return _collection().replace_one(same, new).modified_count == 1
 
 
 def _collection() -> Collection[dict[str, Any]]:

@@ -72,9 +72,23 @@ class PostgresProfiles:
             # The trigger is for edits past the service; whoever copies has invalidated already.
             cursor.execute("SET LOCAL trilith.copies_profile = 'on'")
             row = ProfileRow.objects.select_for_update().filter(pk=profile.user_id).first()
-            if row is None or row.version < profile.version:
+            if row is None or row.version <= profile.version:
                 with _taken():
                     _row(profile).save(force_insert=row is None, force_update=row is not None)
+
+    def page(self, *, after: str, limit: int) -> Sequence[ProfileRecord]:
+        rows = ProfileRow.objects.filter(pk__gt=after).order_by("pk")[:limit]
+        return [models.record(row) for row in rows]
+
+    def load(self, profiles: Sequence[ProfileRecord]) -> int:
+        before = ProfileRow.objects.filter(pk__in=[one.user_id for one in profiles]).count()
+        with transaction.atomic():
+            ProfileRow.objects.bulk_create(map(_row, profiles), ignore_conflicts=True)
+        after = ProfileRow.objects.filter(pk__in=[one.user_id for one in profiles]).count()
+        return after - before
+
+    def count(self) -> int:
+        return ProfileRow.objects.count()
 
 
 @contextlib.contextmanager

@@ -1,17 +1,21 @@
 """Writes of profiles, and their errors. Each is one atomic step in its store, and invalidates."""
 
+from collections.abc import Iterator, Sequence
+
 import structlog
 from django.db import DatabaseError, InterfaceError
 from pymongo.errors import PyMongoError
 
 from cachelayer import keys
 from cachelayer.http import Representation, if_match_allows
-from profiles import records, selectors
+from profiles import mongodb, records, selectors
 from profiles.preferences import Preferences
 from profiles.records import Metadata, ProfileRecord
-from profiles.stores import Taken
+from profiles.stores import ProfileStore, Taken
 
 log = structlog.get_logger("profiles")
+
+_BATCH = 500
 
 
 class ProfileNotFound(Exception):
@@ -108,6 +112,59 @@ def twin_update(*, user_id: str) -> None:
         selectors.twin().delete(user_id, if_version=None)
     else:
         selectors.twin().copy(profile)
+
+
+def profiles_copy() -> Iterator[int]:
+    """
+    Make the other store's copies what the profiles are, and delete those of profiles that are gone.
+
+    Yield after each batch how many were looked at. Raises what the drivers raise; run again, it
+    ends the same. A copy that collides with another's e-mail is made once that one is copied.
+    """
+    postponed: list[str] = []
+    for batch in _pages(selectors.store()):
+        for profile in batch:
+            try:
+                selectors.twin().copy(profile)
+            except Taken:
+                postponed.append(profile.user_id)
+        yield len(batch)
+    for batch in _pages(selectors.twin()):
+        there = selectors.store().get_many([one.user_id for one in batch])
+        for profile in batch:
+            if profile.user_id not in there:
+                selectors.twin().delete(profile.user_id, if_version=None)
+    for user_id in postponed:
+        twin_update(user_id=user_id)
+
+
+def profiles_load(*, profiles: Sequence[ProfileRecord]) -> int:
+    """Store those of the profiles that are not there yet, in both stores; return how many."""
+    with selectors.store().writing([keys.PROFILES.tag]):
+        stored = selectors.store().load(profiles)
+    selectors.twin().load(profiles)
+    return stored
+
+
+def profiles_reshape() -> Iterator[int]:
+    """
+    Write documents of older shapes back in the present one; yield how many of each batch.
+
+    What is answered stays the same, so nothing is invalidated. A document that a write overtakes
+    is left as it is, for the next run.
+    """
+    while batch := mongodb.outdated(_BATCH):
+        reshaped = sum(map(mongodb.reshape, batch))
+        yield reshaped
+        if not reshaped:
+            return
+
+
+def _pages(store: ProfileStore) -> Iterator[Sequence[ProfileRecord]]:
+    after = ""
+    while batch := store.page(after=after, limit=_BATCH):
+        yield batch
+        after = batch[-1].user_id
 
 
 def _refuse_others(user_id: str, caller: str | None) -> None:

@@ -65,3 +65,12 @@ class ProfileStore(Protocol):
 
     def copy(self, profile: ProfileRecord) -> None:
         """Make the profile here the same, unless it is here in a newer version. Raises Taken."""
+
+    def page(self, *, after: str, limit: int) -> Sequence[ProfileRecord]:
+        """Return the profiles that follow a user_id, in the order of the user_ids."""
+
+    def load(self, profiles: Sequence[ProfileRecord]) -> int:
+        """Store those whose user_id and email are not there yet; return how many that were."""
+
+    def count(self) -> int:
+        """Return about how many profiles there are, without reading them."""

@@ -36,6 +36,10 @@ class Command(BaseCommand):
         for document in DOCUMENTS:
             document.ensure_indexes()
             self.stdout.write(f"{_collection(document)}: {', '.join(sorted(_declared(document)))}")
+        # The change stream then knows whose profile it was that somebody deleted.
+        UserProfile._get_db().command(
+            "collMod", _collection(UserProfile), changeStreamPreAndPostImages={"enabled": True}
+        )
 
     def _drop(self) -> None:
         for document in DOCUMENTS:

@@ -1,0 +1,33 @@
+"""manage.py copy_profiles: the other store's copies of the profiles, made good."""
+
+import sys
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from django.db import Error as DatabaseError
+from pymongo.errors import PyMongoError
+from rich.console import Console
+from rich.progress import Progress
+
+from profiles import selectors, services
+
+
+class Command(BaseCommand):
+    help = "Copy every profile from the store that serves it to the other one. Safe to repeat."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        terminal = self.stdout.isatty()
+        copied = 0
+        try:
+            with Progress(console=Console(file=sys.stderr), disable=not terminal) as progress:
+                task = progress.add_task("profiles", total=selectors.store().count())
+                for number in services.profiles_copy():
+                    copied += number
+                    progress.advance(task, number)
+        except KeyboardInterrupt:
+            self.stderr.write(f"Interrupted after {copied}; run it again to go on.")
+            sys.exit(130)
+        except (DatabaseError, PyMongoError) as exc:
+            raise CommandError(f"after {copied}: {str(exc).splitlines()[0]}") from exc
+        self.stdout.write(f"{copied} profiles of {settings.PROFILE_BACKEND} copied.")

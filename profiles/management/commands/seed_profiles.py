@@ -1,0 +1,49 @@
+"""manage.py seed_profiles: made-up profiles, the same on every machine."""
+
+import sys
+import time
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import Error as DatabaseError
+from pymongo.errors import PyMongoError
+from rich.console import Console
+from rich.progress import Progress
+
+from profiles import seeding, selectors, services
+
+
+class Command(BaseCommand):
+    help = (
+        "Store made-up profiles in both stores. Run again, also after an interruption, it adds "
+        "only what is missing."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--count", type=int, default=1000, help="how many there shall be")
+        parser.add_argument("--seed", type=int, default=1, help="another number, other profiles")
+        parser.add_argument("--if-empty", action="store_true", help="only where there is none")
+
+    def handle(self, *args: Any, count: int, seed: int, if_empty: bool, **options: Any) -> None:
+        if not 1 <= count <= 1_000_000:
+            raise CommandError(f"--count {count}: must be from 1 to 1000000.")
+        started, stored = time.monotonic(), 0
+        try:
+            if if_empty and selectors.store().count():
+                self.stdout.write("There are profiles already; nothing was added.")
+                return
+            terminal = self.stdout.isatty()
+            with Progress(console=Console(file=sys.stderr), disable=not terminal) as progress:
+                task = progress.add_task("profiles", total=count)
+                for batch in seeding.batches(count=count, seed=seed):
+                    stored += services.profiles_load(profiles=batch)
+                    progress.advance(task, len(batch))
+        except KeyboardInterrupt:
+            self.stderr.write(f"Interrupted after {stored} new ones; run it again to go on.")
+            sys.exit(130)
+        except (DatabaseError, PyMongoError) as exc:
+            raise CommandError(
+                f"{str(exc).splitlines()[0]}: {stored} of {count} were stored; run it again."
+            ) from exc
+        seconds = time.monotonic() - started
+        self.stdout.write(f"{count} profiles are there, {stored} of them new: {seconds:.1f} s.")
