@@ -27,6 +27,7 @@ _PREPARATIONS: Final = (
     ("migrate", "--no-input", "--verbosity=0"),
     ("mongo_indexes", "--ensure", "--verbosity=0"),
     ("seed_notes", "--count=2000", "--users=50", "--if-empty"),
+    ("seed_profiles", "--count=50", "--if-empty"),
 )
 
 
@@ -108,6 +109,7 @@ def _set_environment(stack: Stack) -> None:
     os.environ.update(stack.urls())
     os.environ.setdefault("SECRET_KEY", _secret_key(stack.folder / "secret_key"))
     os.environ.setdefault("ALLOWED_HOSTS", "127.0.0.1,localhost")
+    os.environ.setdefault("ACTIVITY_SPOOL_DIR", str(stack.folder / "spool"))
 
 
 def _count_afresh(folder: Path) -> None:

@@ -72,6 +72,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "config.middleware.RequestContextMiddleware",  # first: everything below logs with the request id
+    "activity.middleware.ActivityMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -148,7 +149,14 @@ MONGODB_POOL_MAX = env.int("MONGODB_POOL_MAX", default=20)  # connections in eac
 PROFILE_BACKEND = env.str("PROFILE_BACKEND", default="mongo")  # or postgres: who serves /profiles
 if PROFILE_BACKEND not in ("mongo", "postgres"):
     raise ImproperlyConfigured(f"PROFILE_BACKEND={PROFILE_BACKEND!r}: must be mongo or postgres.")
+
+# --- Activity ----------------------------------------------------------------------------------
 ACTIVITY_RETENTION_DAYS = env.int("ACTIVITY_RETENTION_DAYS", default=90)
+ACTIVITY_FULL_IP = env.bool("ACTIVITY_FULL_IP", default=False)  # else /24, and /48 of IPv6
+# Events on disk until MongoDB has them; of one machine, shared by its processes.
+ACTIVITY_SPOOL_DIR = env.str("ACTIVITY_SPOOL_DIR", default="") or str(BASE_DIR / ".spool")
+ACTIVITY_SPOOL_MAX_BYTES = env.int("ACTIVITY_SPOOL_MAX_BYTES", default=67_108_864)
+TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)  # that append to X-Forwarded-For
 
 # --- Redis and the cache (docs/caching-strategy.md) --------------------------------------------
 REDIS_URL = _required("REDIS_URL", _STACK)

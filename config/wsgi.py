@@ -10,8 +10,10 @@ os.environ.setdefault("SERVES_REQUESTS", "true")
 
 application = get_wsgi_application()
 
-from cachelayer import housekeeping  # noqa: E402  # needs the settings that the line above loads
+from activity import services as activity  # noqa: E402  # needs the settings that the line above loads
+from cachelayer import housekeeping  # noqa: E402
 from profiles import watching  # noqa: E402
 
 housekeeping.start()
 watching.start_in_background()
+activity.start_shipping()

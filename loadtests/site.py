@@ -58,9 +58,14 @@ def running_site(
             "ALLOWED_HOSTS": "127.0.0.1",
             "PYTHON_DOTENV_DISABLED": "1",
             "LOG_LEVEL": "WARNING",
+            "ACTIVITY_SPOOL_DIR": str(stack.folder / "spool"),
             **(variables or {}),
         }
-        for command in (["migrate", "-v0"], ["seed_notes", f"--count={notes}", "--users=200"]):
+        for command in (
+            ["migrate", "-v0"],
+            ["mongo_indexes", "--ensure"],
+            ["seed_notes", f"--count={notes}", "--users=200"],
+        ):
             _manage(command, environment)
         environment["PROMETHEUS_MULTIPROC_DIR"] = _emptied(stack.folder / "metrics")
         port = free_port()

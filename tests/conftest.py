@@ -19,6 +19,11 @@ def _own_cache(settings) -> None:
     settings.CACHE_PREFIX = f"test-{os.getpid()}-{next(_numbers)}"
 
 
+@pytest.fixture(autouse=True)
+def _own_activity_spool(settings, tmp_path) -> None:
+    settings.ACTIVITY_SPOOL_DIR = str(tmp_path / "spool")
+
+
 @pytest.fixture
 def redis_client() -> redis.Redis:
     """The connection that the cache itself uses."""

@@ -17,7 +17,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _pre_images(django_db_setup, django_db_blocker) -> None:
+def _pre_images() -> None:
+    UserProfile.ensure_indexes()  # which make the collection
     UserProfile._get_db().command(
         "collMod", "user_profiles", changeStreamPreAndPostImages={"enabled": True}
     )

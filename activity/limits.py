@@ -1,0 +1,21 @@
+"""What an event may say, for the collection and for every way in."""
+
+from typing import Final
+
+USER_ID_PATTERN: Final = r"^[A-Za-z0-9._@:-]{1,128}$"
+ACTIONS: Final = frozenset(
+    {
+        "note_created",
+        "note_viewed",
+        "note_updated",
+        "note_deleted",
+        "notes_listed",
+        "profile_created",
+        "profile_viewed",
+        "profile_updated",
+        "preferences_updated",
+        "profile_deleted",
+        "cache_cleared",
+    }
+)
+RESOURCES: Final = frozenset({"note", "profile", "cache"})

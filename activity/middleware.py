@@ -1,0 +1,85 @@
+"""Recording each successful request; it never fails, delays or changes one."""
+
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+
+from activity import metrics, services
+from activity.actions import RECORDED, Recorded
+
+log = structlog.get_logger("activity")
+
+_VALUE_MAX_CHARACTERS = 200  # of a parameter that is kept
+
+
+class ActivityMiddleware:
+    """Appends an event to the spool once the view has answered."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        match = request.resolver_match
+        if match is not None and 200 <= response.status_code < 300:
+            recorded = RECORDED.get((str(match.url_name), str(request.method)))
+            if recorded is not None:
+                _record(request, response, recorded)
+        return response
+
+
+def _record(request: HttpRequest, response: HttpResponse, recorded: Recorded) -> None:
+    try:
+        services.activity_record(
+            user_id=request.user.get_username(),
+            action=recorded.action,
+            resource=recorded.resource,
+            resource_id=_resource_id(request, response, recorded),
+            details=_details(request, response),
+            ip_address=client_address(request),
+            user_agent=request.META.get("HTTP_USER_AGENT", ""),
+            request_id=getattr(request, "request_id", ""),
+        )
+    except Exception as exc:  # noqa: BLE001  # whatever is wrong here is none of the client's
+        metrics.FAILED.inc()
+        log.warning("event not recorded", action=recorded.action, reason=str(exc))
+
+
+def _resource_id(request: HttpRequest, response: HttpResponse, recorded: Recorded) -> str | None:
+    match = request.resolver_match
+    if recorded.argument is not None and match is not None:
+        named = str(match.kwargs[recorded.argument])
+        return named.lower() if recorded.resource == "note" else named  # of UUIDs, as they are sent
+    location = response.headers.get("Location")
+    if location:
+        return location.rpartition("/")[2]
+    return request.GET.get("namespace") if recorded.resource == "cache" else None
+
+
+def _details(request: HttpRequest, response: HttpResponse) -> dict[str, Any]:
+    """Return the status and, of a list, what was asked for; its names the view has approved."""
+    details: dict[str, Any] = {"status": response.status_code}
+    if request.META.get("QUERY_STRING"):
+        details["query"] = {
+            name: value[:_VALUE_MAX_CHARACTERS]
+            for name, value in request.GET.items()
+            if name not in ("cursor", "cache")
+        }
+    return details
+
+
+def client_address(request: HttpRequest) -> str | None:
+    """
+    Return the client's address: as the outermost of TRUSTED_PROXIES proxies has seen it.
+
+    What stands further left in X-Forwarded-For is the client's own word.
+    """
+    peer = request.META.get("REMOTE_ADDR")
+    if not settings.TRUSTED_PROXIES:
+        return peer
+    told: str = request.headers.get("X-Forwarded-For", "")
+    named = [one.strip() for one in told.split(",") if one]
+    return named[-min(settings.TRUSTED_PROXIES, len(named))] if named else peer
