@@ -52,12 +52,12 @@ def activity_record(
 
 def own_spool() -> Spool:
     """Return the spool of this process, in settings.ACTIVITY_SPOOL_DIR."""
-    return _spool(Path(settings.ACTIVITY_SPOOL_DIR))
+    return _spool(settings.ACTIVITY_SPOOL_DIR)
 
 
 @cache
-def _spool(folder: Path) -> Spool:
-    return Spool(folder, max_bytes=settings.ACTIVITY_SPOOL_MAX_BYTES)
+def _spool(folder: str) -> Spool:
+    return Spool(Path(folder), max_bytes=settings.ACTIVITY_SPOOL_MAX_BYTES)
 
 
 @lru_cache(maxsize=10_000)

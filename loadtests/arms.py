@@ -8,6 +8,7 @@ LOADTESTS_DIE_ONE_IN=n: one of n invalidations is preceded by SIGKILL of its pro
 LOADTESTS_LAG_ONE_IN=n: one of n loads is held for LAG_SECONDS between its query and its end, as a
 busy process or a slow network holds it.
 LOADTESTS_PROFILE=file: the process profiles its requests for notes into that file.
+X-Recording: off, in a request: no event of it is recorded, as if there were no recording.
 GET /bare/KEY: the least that a view behind the same middleware can do with Redis, one GET.
 """
 
@@ -26,7 +27,8 @@ from cachelayer import client, entries, store
 from cachelayer.namespaces import root_of_names
 from config.wsgi import application as site
 
-from config.urls import urlpatterns  # isort: skip  # the line above sets Django up
+from activity import middleware  # isort: skip  # the line above sets Django up
+from config.urls import urlpatterns  # isort: skip
 
 __all__ = ["application"]
 
@@ -65,11 +67,18 @@ def _end_late(loaded: Sequence[Any], *, load_ms: float = 0.0) -> list[store.Outc
     return _end_many(loaded, load_ms=load_ms)
 
 
+def _record_unless_told(request: HttpRequest, response: HttpResponse, recorded: Any) -> None:
+    if request.headers.get("X-Recording") != "off":
+        _record(request, response, recorded)
+
+
 def _bare(request: HttpRequest, name: str) -> HttpResponse:
     stored = client.client().get(f"{root_of_names()}{name}")
     return HttpResponse(stored, content_type="application/json")
 
 
+_record = middleware._record
+middleware._record = _record_unless_told
 urlpatterns.append(path("bare/<str:name>", _bare))
 _naive = os.environ.get("LOADTESTS_PROTOCOL") == "naive"
 _die_one_in = int(os.environ.get("LOADTESTS_DIE_ONE_IN", "0"))

@@ -70,6 +70,11 @@ def _arms(site: Site) -> list[tuple[Call, tuple[int, str]]]:
     return [
         (Call("bare view: one GET", f"/bare/notes:{note.rpartition('/')[2]}"), (200, "")),
         (Call(BASELINE, note), (200, "hit")),
+        (
+            Call("cached read, not recorded", note, headers={"X-Recording": "off"}),
+            (200, "hit"),
+        ),
+        (Call("cached profile", "/api/v1/profiles/abc"), (200, "hit")),
         (Call("not modified", note, headers={"If-None-Match": etag}), (304, "hit")),
         (Call("uncached read", note, headers=uncached), (200, "fwd=bypass")),
         (Call("cached page", pages), (200, "hit")),

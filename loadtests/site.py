@@ -61,12 +61,7 @@ def running_site(
             "ACTIVITY_SPOOL_DIR": str(stack.folder / "spool"),
             **(variables or {}),
         }
-        for command in (
-            ["migrate", "-v0"],
-            ["mongo_indexes", "--ensure"],
-            ["seed_notes", f"--count={notes}", "--users=200"],
-        ):
-            _manage(command, environment)
+        _prepare(notes, environment)
         environment["PROMETHEUS_MULTIPROC_DIR"] = _emptied(stack.folder / "metrics")
         port = free_port()
         command_line = site_command(port, workers=workers, threads=threads, application=application)
@@ -81,6 +76,16 @@ def running_site(
     finally:
         stack.down()
         os.environ.update(named)
+
+
+def _prepare(notes: int, environment: Mapping[str, str]) -> None:
+    for command in (
+        ["migrate", "-v0"],
+        ["mongo_indexes", "--ensure"],
+        ["seed_notes", f"--count={notes}", "--users=200"],
+        ["seed_profiles", "--count=200"],
+    ):
+        _manage(command, environment)
 
 
 def _emptied(folder: Path) -> str:

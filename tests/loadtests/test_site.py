@@ -32,6 +32,8 @@ class TestBench:
         assert [one.arm for one in figures] == [
             "bare view: one GET",
             "cached read",
+            "cached read, not recorded",
+            "cached profile",
             "not modified",
             "uncached read",
             "cached page",
@@ -40,8 +42,8 @@ class TestBench:
         assert all(one.requests > 0 and one.errors == 0 for one in figures)
         assert next(one for one in figures if one.arm == "cached read").time_ratio.value == 1.0
         told = json.loads(bench.as_json(figures, command="bench"))
-        assert len(told["figures"]) == 6
-        assert bench.report(figures, command="bench").row_count == 6
+        assert len(told["figures"]) == 8
+        assert bench.report(figures, command="bench").row_count == 8
 
     def test_refuses_an_arm_that_is_another(self, site):
         taken = closed_loop(site.url, Call("x", "/nowhere"), connections=1, seconds=0.1)

@@ -1,0 +1,51 @@
+"""manage.py activity_reconcile: what was acknowledged against what is stored."""
+
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pymongo
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils.dateparse import parse_datetime
+from pymongo.errors import PyMongoError
+
+from activity import reconciling, services
+
+_PATIENCE_SECONDS = 300
+
+
+class Command(BaseCommand):
+    help = (
+        "Count the events that this machine's spool has acknowledged and those that MongoDB has; "
+        "exit status 1 where any is lost or doubled. Events may come and go meanwhile."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--since", type=_moment, help="a time such as 2026-01-31T12:00:00Z; default: 24 h ago"
+        )
+
+    def handle(self, *args: Any, since: datetime | None, **options: Any) -> None:
+        start = since or datetime.now(UTC) - timedelta(hours=24)
+        try:
+            with pymongo.timeout(_PATIENCE_SECONDS):
+                told = reconciling.activity_reconcile(
+                    since=start, folder=services.own_spool().folder
+                )
+        except PyMongoError as exc:
+            raise CommandError(f"MongoDB: {str(exc).splitlines()[0]}") from exc
+        self.stdout.write(
+            f"{told.acknowledged} acknowledged, {told.stored} stored, {told.waiting} waiting, "
+            f"{told.dropped} dropped, {told.lost} lost, {told.doubled} doubled "
+            f"({told.elsewhere} stored from elsewhere)"
+        )
+        if told.lost or told.doubled:
+            sys.exit(1)
+
+
+def _moment(text: str) -> datetime:
+    """Return the time, in UTC where it names no zone. Raises ValueError, which argparse shows."""
+    found = parse_datetime(text)
+    if found is None:
+        raise ValueError(text)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
