@@ -13,7 +13,7 @@ from activity.spool import Segment, Spool
 
 log = structlog.get_logger("activity")
 
-_PAUSE_SECONDS: Final = 0.2  # between two looks; an event is in the feed within 2 s
+_PAUSE_SECONDS: Final = 0.5  # between two looks; an event is in the feed within 2 s
 _RETRY_SECONDS: Final = 1.0  # while MongoDB does not answer
 _BATCH_EVENTS: Final = 500
 _DUPLICATE_KEY: Final = 11000

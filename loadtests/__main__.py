@@ -5,6 +5,8 @@ bench  what a cached read, an uncached one and a page cost, as ratios in one run
 drill  what requests see while each server is killed, paused and brought back
 costs  of the cache: one cold key for 500 at once, an edit in psql, an invalidation among many keys
 profile  where the time of a cached read goes
+recording  what recording activity adds to a cached read
+activity-outage  MongoDB down for half a minute, a worker killed: is any event lost or doubled
 chaos  reads and writes over 4 processes under random faults: is any read stale
 """
 
@@ -18,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from config.stack.process import StackError
-from loadtests import bench, chaos, costs, drill, profile
+from loadtests import bench, chaos, costs, drill, outage, profile, recording
 from loadtests.site import running_site
 
 
@@ -32,6 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
             "chaos": _chaos,
             "costs": _costs,
             "profile": _profile,
+            "recording": _recording,
+            "activity-outage": _outage,
         }[options.command](options)
     except (StackError, bench.Unexpected) as exc:
         print(f"{options.command}: {exc}", file=sys.stderr)
@@ -54,6 +58,8 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--json", type=Path, metavar="FILE", help="write the figures for programs")
     faults = commands.add_parser("drill", help="failures, request by request (about 2 minutes)")
     faults.add_argument("--server", choices=("redis", "postgres", "mongodb"), help="this one alone")
+    commands.add_parser("recording", help="of activity: its cost, on and off (about a minute)")
+    commands.add_parser("activity-outage", help="exit status 1 where an event is lost or doubled")
     commands.add_parser("profile", help="shares of a cached read's time")
     commands.add_parser("costs", help="of the cache, in counts and milliseconds (about a minute)")
     hard = commands.add_parser(
@@ -124,6 +130,20 @@ def _profile(options: argparse.Namespace) -> int:
             table = profile.profile(site, costs.create(site), file)
     Console(width=120).print(table)
     return 0
+
+
+def _recording(options: argparse.Namespace) -> int:
+    with running_site(notes=500, application="loadtests.arms:application") as site:
+        table = recording.recording(site)
+    Console(width=120).print(table)
+    return 0
+
+
+def _outage(options: argparse.Namespace) -> int:
+    with running_site(notes=100) as site:
+        outcome = outage.outage(site)
+    Console(width=140).print(outage.as_table(outcome))
+    return 0 if outage.is_kept(outcome) else 1
 
 
 def _chaos(options: argparse.Namespace) -> int:

@@ -26,6 +26,7 @@ class Site:
 
     url: str
     stack: Stack
+    pid: int  # of the server process, whose children are the workers
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)  # of its processes
 
     def manage(self, *command: str) -> str:
@@ -70,7 +71,7 @@ def running_site(
             url = f"http://127.0.0.1:{port}"
             if not wait_until(lambda: is_answering(url, "/health/ready"), 60):
                 raise StackError(f"the site does not get ready (log: {stack.folder}/site.log)")
-            yield Site(url, stack, environment)
+            yield Site(url, stack, process.pid, environment)
         finally:
             _end(process)
     finally:

@@ -2,12 +2,13 @@
 
 import json
 import threading
+from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from config.stack import VARIABLES, Stack
-from loadtests import bench, chaos, costs, drill
+from loadtests import bench, chaos, costs, drill, outage, recording
 from loadtests.__main__ import main
 from loadtests.load import Call, OpenLoop, Sample, address, closed_loop
 from loadtests.site import running_site
@@ -63,6 +64,43 @@ class TestCosts:
 
         assert table.row_count == 4
         assert next(iter(table.columns[5].cells)).startswith("1 look-ups")
+
+
+class TestOutage:
+    def test_no_event_is_lost_while_mongodb_is_down_and_a_worker_dies(self, monkeypatch, capsys):
+        monkeypatch.setattr(outage, "BEFORE_SECONDS", 1.0)
+        monkeypatch.setattr(outage, "OUTAGE_SECONDS", 4.0)
+        monkeypatch.setattr(outage, "AFTER_SECONDS", 1.0)
+
+        assert main(["activity-outage"]) == 0, capsys.readouterr().out
+
+    def test_what_is_missing_or_twice_there_is_told(self):
+        samples = [Sample(f"r-{number}", 0, 1, 200) for number in range(3)]
+        samples.append(Sample("r-3", 0, 1, 0))
+
+        told = outage._outcome(samples, Counter({"r-0": 1, "r-1": 2, "r-9": 1}), 1, "")
+
+        assert (told.lost, told.doubled, told.unasked) == (1, 1, 1)
+        assert (told.answered, told.unanswered) == (3, 1)
+        assert not outage.is_kept(told)
+
+
+class TestRecording:
+    def test_compares_reads_that_are_recorded_with_reads_that_are_not(self, site, monkeypatch):
+        monkeypatch.setattr(recording, "PAIRS", 2)
+        monkeypatch.setattr(recording, "REQUESTS", 5)
+        monkeypatch.setattr(recording, "INGEST_SECONDS", 0.4)
+
+        table = recording.recording(site)
+
+        assert table.row_count == 2
+        assert "0 lost, 0 doubled" in str(table.caption)
+
+
+class TestProfile:
+    def test_tells_where_the_time_of_a_hit_goes(self, capsys):
+        assert main(["profile"]) == 0
+        assert "Django" in capsys.readouterr().out
 
 
 class TestChaos:
