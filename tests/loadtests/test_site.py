@@ -109,8 +109,8 @@ class TestChaos:
         assert main(["chaos", "--seconds", "6"]) == 0, capsys.readouterr().out
 
     def test_the_naive_one_is_caught_in_the_same_harness(self, capsys, monkeypatch):
-        for outage in ("_kill", "_pause"):  # in so short a run they would excuse too much
-            monkeypatch.setattr(chaos.Chaos, outage, chaos.Chaos._lose_leases)
+        for fault in ("_kill", "_pause"):  # in so short a run they would excuse too much
+            monkeypatch.setattr(chaos.Chaos, fault, chaos.Chaos._lose_leases)
 
         arguments = ["chaos", "--seconds", "15", "--protocol", "naive"]
 
