@@ -3,6 +3,7 @@
 import atexit
 import ipaddress
 import threading
+import time
 from collections.abc import Mapping
 from functools import cache, lru_cache
 from pathlib import Path
@@ -11,11 +12,12 @@ from typing import Any, Final
 from bson import ObjectId
 from django.conf import settings
 
-from activity import spool
+from activity import ledger, spool
 from activity.shipping import Shipper
 from activity.spool import Spool
 
 USER_AGENT_MAX_CHARACTERS: Final = 512
+LOSS_TOLD_SECONDS: Final = 300  # so long health tells of it
 _SHUTDOWN_SECONDS: Final = 2.0
 
 
@@ -87,6 +89,12 @@ def start_shipping() -> None:
         thread.join(_SHUTDOWN_SECONDS)
 
     atexit.register(finish)
+
+
+def recent_losses() -> int:
+    """Return how many events were dropped, where some were in the last 5 minutes; else 0."""
+    told = ledger.dropped(own_spool().folder)
+    return told.events if time.time() - told.last_at < LOSS_TOLD_SECONDS else 0
 
 
 def spool_state() -> dict[str, Any]:

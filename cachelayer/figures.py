@@ -1,23 +1,18 @@
 """The cache in figures: over all processes, from what each has counted and from what Redis tells."""
 
-import os
-from collections import defaultdict
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, Final
 
 from django.db import DatabaseError, InterfaceError
-from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client import generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
-from cachelayer import client, outbox
+from cachelayer import client, counts, outbox
 from cachelayer.client import CacheDown, ask
 from cachelayer.metrics import MISSES, RESULTS
 from cachelayer.namespaces import declared, root_of_names
 
-_QUANTILES: Final = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 _SCANNED_MAX: Final = 5_000  # keys looked at to count entries and bytes; beyond that, estimated
 _REDIS_FACTS: Final = {
     "used_memory": "memory_usage",
@@ -26,32 +21,9 @@ _REDIS_FACTS: Final = {
 }
 
 
-def registry() -> CollectorRegistry | Collector:
-    """Return what has the counts of all processes; of this one alone where they share no folder."""
-    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")  # prometheus_client's own switch
-    if not folder:
-        return REGISTRY
-    _forget_the_state_of_the_dead(Path(folder))
-    merged = CollectorRegistry()
-    MultiProcessCollector(merged)  # type: ignore[no-untyped-call]  # it has no types
-    return merged
-
-
-def _forget_the_state_of_the_dead(folder: Path) -> None:
-    """Drop what dead workers said of their present state; their counts stay."""
-    for file in folder.glob("gauge_live*.db"):
-        pid = int(file.stem.rpartition("_")[2])
-        try:
-            os.kill(pid, 0)  # sends nothing
-        except ProcessLookupError:
-            mark_process_dead(pid)  # type: ignore[no-untyped-call]  # it has no types
-        except PermissionError:
-            continue  # alive, as another user
-
-
 def as_prometheus() -> bytes:
     """Return the same figures in Prometheus' text format; quantiles are left to its histograms."""
-    text: bytes = generate_latest(registry()) + generate_latest(_PresentState())
+    text: bytes = generate_latest(counts.registry()) + generate_latest(_PresentState())
     return text
 
 
@@ -81,7 +53,7 @@ def cache_figures() -> dict[str, Any]:
     null where both are 0; reads = hits + misses + stale + bypasses + degraded. What a silent
     store would tell is null.
     """
-    samples = _samples()
+    samples = counts.samples()
     sizes = _sizes()
     by_namespace = {
         one.name: _of_namespace(one.name, samples) | (sizes or {}).get(one.name, {})
@@ -92,27 +64,16 @@ def cache_figures() -> dict[str, Any]:
         **_counts(total),
         **_redis_facts(),
         "namespaces": by_namespace,
-        "operations": _timings(samples, "cachelayer_operation_seconds", "operation"),
+        "operations": counts.timings(samples, "cachelayer_operation_seconds", "operation"),
         "breaker": {
-            "open": client.breaker.is_open or _total(samples, "cachelayer_breaker_open") > 0,
-            "changes": int(_total(samples, "cachelayer_breaker_changes_total")),
+            "open": client.breaker.is_open or counts.total(samples, "cachelayer_breaker_open") > 0,
+            "changes": int(counts.total(samples, "cachelayer_breaker_changes_total")),
         },
         "outbox": _outbox(),
-        "epochs": int(_total(samples, "cachelayer_epochs_total")),
-        "overloads": int(_total(samples, "cachelayer_overloads_total")),
-        "relayed": int(_total(samples, "cachelayer_relayed_rows_total")),
+        "epochs": int(counts.total(samples, "cachelayer_epochs_total")),
+        "overloads": int(counts.total(samples, "cachelayer_overloads_total")),
+        "relayed": int(counts.total(samples, "cachelayer_relayed_rows_total")),
     }
-
-
-Samples = dict[str, list[Any]]
-
-
-def _samples() -> Samples:
-    found: Samples = defaultdict(list)
-    for family in registry().collect():
-        for sample in family.samples:
-            found[sample.name].append(sample)
-    return found
 
 
 def _sums(samples: Iterable[Any]) -> dict[str, float]:
@@ -138,7 +99,7 @@ def _counts(results: dict[str, float]) -> dict[str, Any]:
     }
 
 
-def _of_namespace(name: str, samples: Samples) -> dict[str, Any]:
+def _of_namespace(name: str, samples: counts.Samples) -> dict[str, Any]:
     mine = {
         metric: [one for one in found if one.labels.get("namespace") == name]
         for metric, found in samples.items()
@@ -152,43 +113,8 @@ def _of_namespace(name: str, samples: Samples) -> dict[str, Any]:
         "loads": sum(loads.values()),
         "loads_by_outcome": loads,
         "fenced": loads.get("fenced", 0),
-        "load_ms": _timings(mine, "cachelayer_load_seconds", "namespace").get(name),
+        "load_ms": counts.timings(mine, "cachelayer_load_seconds", "namespace").get(name),
     }
-
-
-def _total(samples: Samples, metric: str) -> float:
-    return float(sum(sample.value for sample in samples.get(metric, [])))
-
-
-def _timings(samples: Samples, metric: str, label: str) -> dict[str, dict[str, float]]:
-    """Return {label's value: {count, p50, p95, p99}} of a histogram, in milliseconds."""
-    buckets: dict[str, dict[float, float]] = defaultdict(lambda: defaultdict(float))
-    for sample in samples.get(f"{metric}_bucket", []):
-        buckets[sample.labels[label]][float(sample.labels["le"])] += sample.value
-    return {
-        name: {"count": int(max(counts.values()))}
-        | {word: quantile(counts, share) for word, share in _QUANTILES.items()}
-        for name, counts in buckets.items()
-        if max(counts.values())
-    }
-
-
-def quantile(counts: dict[float, float], share: float) -> float:
-    """
-    Return a quantile in milliseconds, by interpolation within its bucket.
-
-    counts maps a bucket's upper bound in seconds to how many lie at or below it.
-    """
-    wanted = share * max(counts.values())
-    below, before = 0.0, 0.0
-    for bound, count in sorted(counts.items()):
-        if count >= wanted:
-            if bound == float("inf"):
-                break  # all that can be said is that it is longer than the last bound
-            inside = (wanted - before) / (count - before) if count > before else 0.0
-            return round((below + inside * (bound - below)) * 1000, 3)
-        below, before = bound, count
-    return round(below * 1000, 3)
 
 
 def _redis_facts() -> dict[str, Any]:

@@ -15,6 +15,7 @@ from django.http import HttpRequest, JsonResponse
 from django.views.decorators.http import require_safe
 from mongoengine.connection import get_connection
 
+from activity.services import recent_losses
 from cachelayer import client
 from config.postgres.deadlines import DeadlineConnection
 
@@ -83,9 +84,13 @@ def health(request: HttpRequest) -> JsonResponse:
     """
     Report each store; 200 while PostgreSQL answers, else 503. ?strict=1: 503 where any is down.
 
-    status is ok, degraded (another store is down: the site answers all the same), or down.
+    status is ok, degraded (another store is down, or events were dropped: the site answers all
+    the same), or down.
     """
     stores = ask_stores("postgres", "mongodb", "redis")
+    losses = recent_losses()
+    if losses:
+        stores["activity"] = {"status": "down", "reason": f"{losses} events dropped lately"}
     everything = all(result["status"] == "ok" for result in stores.values())
     essential = stores["postgres"]["status"] == "ok"
     status = "ok" if everything else "degraded" if essential else "down"

@@ -8,10 +8,11 @@ from typing import Any
 
 import structlog
 from django.conf import settings
-from django.db import connection
+from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse
 
 from cachelayer import timings
+from config.postgres import metrics
 
 log = structlog.get_logger("request")
 _SAFE_ID = re.compile(r"[A-Za-z0-9._~:/+=@-]{1,128}")
@@ -61,9 +62,13 @@ def _timed_statement(
     started = time.perf_counter()
     try:
         return execute(sql, params, many, context)
+    except DatabaseError as exc:
+        metrics.ERRORS.labels(type(exc).__name__).inc()
+        raise
     finally:
         seconds = time.perf_counter() - started
         timings.add("postgres", seconds)
+        metrics.STATEMENT_SECONDS.observe(seconds)
         if seconds * 1000 > settings.SLOW_QUERY_MS:
             # sql holds placeholders; parameters are people's data and stay out of the logs.
             log.warning(

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from prometheus_client import CONTENT_TYPE_LATEST
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -15,6 +15,7 @@ from cachelayer import explaining, figures
 from cachelayer.client import CacheDown
 from cachelayer.invalidation import clear
 from cachelayer.namespaces import NoSuchKey, declared, named
+from config import stores
 from config.authentication import IsStaff, StaffAuthentication
 
 _NOT_STORED = {"Cache-Control": "no-store"}
@@ -28,6 +29,15 @@ class CacheMetricsView(APIView):
     def get(self, request: Request) -> Response:
         """Return hits, misses, loads, timings, memory and outbox, over all processes."""
         return Response(figures.cache_figures(), headers=_NOT_STORED)
+
+
+class StoreMetricsView(APIView):
+    """The databases in figures."""
+
+    @extend_schema(operation_id="metrics_db", responses={200: _OBJECT})
+    def get(self, request: Request) -> Response:
+        """Return pools, latencies and errors of PostgreSQL and MongoDB, over all processes."""
+        return Response(stores.store_figures(), headers=_NOT_STORED)
 
 
 class _StaffView(APIView):
@@ -104,7 +114,7 @@ def _only(request: Request, name: str) -> str | None:
 def prometheus(request: HttpRequest) -> HttpResponse:
     """Return all that is counted, over all processes, in Prometheus' text format."""
     return HttpResponse(
-        figures.as_prometheus(),
+        figures.as_prometheus() + generate_latest(stores.SpoolState()),
         content_type=CONTENT_TYPE_LATEST,
         headers=_NOT_STORED,
     )

@@ -13,6 +13,7 @@ urlpatterns = [
     path("api/v1/", include("notes.api.urls")),
     path("api/v1/", include("profiles.api.urls")),
     path("api/v1/metrics/cache", operations.CacheMetricsView.as_view(), name="metrics-cache"),
+    path("api/v1/metrics/db", operations.StoreMetricsView.as_view(), name="metrics-db"),
     path("api/v1/admin/cache/clear", operations.CacheClearView.as_view(), name="cache-clear"),
     path("api/v1/admin/cache/explain", operations.CacheExplainView.as_view(), name="cache-explain"),
     path("api/schema", SpectacularJSONAPIView.as_view(), name="schema"),

@@ -110,6 +110,7 @@ class TestEndpoints:
             ("POST", "/api/v1/admin/cache/clear"),
             ("GET", "/api/v1/admin/cache/explain"),
             ("GET", "/api/v1/metrics/cache"),
+            ("GET", "/api/v1/metrics/db"),
             ("GET", "/metrics"),
         }
 

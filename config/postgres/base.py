@@ -9,7 +9,7 @@ from django.db.backends.postgresql import base
 from psycopg_pool import PoolTimeout
 
 from cachelayer.breaker import Breaker
-from config.postgres import deadlines
+from config.postgres import deadlines, metrics
 
 
 def _recover() -> None:
@@ -49,13 +49,26 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if breaker.is_open:
             raise NotAsked("PostgreSQL does not answer")
         started = time.monotonic()
+        metrics.WAITING.inc()
         try:
             connection = super().get_new_connection(conn_params)
         except PoolTimeout as exc:
+            metrics.ERRORS.labels("PoolTimeout").inc()
             breaker.failed(exc, opens=True)
             raise
+        finally:
+            metrics.WAITING.dec()
+        metrics.IN_USE.inc()
+        metrics.CONNECTIONS.set(self.pool.get_stats().get("pool_size", 0))
         # One budget for both: who has waited for the pool waits so much less for the answer.
         waited = time.monotonic() - started
         longest = deadlines.DeadlineConnection.net_timeout_seconds
         connection.net_timeout_seconds = max(longest - waited, longest / 5)
         return connection
+
+    def _close(self) -> None:
+        """Give the connection back to the pool."""
+        is_pooled = self.connection is not None and bool(self.pool)
+        super()._close()  # type: ignore[misc]  # Django's own
+        if is_pooled:
+            metrics.IN_USE.dec()

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from cachelayer import figures
+from cachelayer import counts as counting
 from config.stack import ROOT
 
 
@@ -18,10 +18,10 @@ class TestQuantile:
     def test_interpolates_within_the_bucket(self, share, milliseconds):
         counts = {0.001: 50.0, 0.002: 100.0, float("inf"): 100.0}
 
-        assert figures.quantile(counts, share) == milliseconds
+        assert counting.quantile(counts, share) == milliseconds
 
     def test_beyond_the_last_bound_it_is_that_bound(self):
-        assert figures.quantile({0.001: 0.0, float("inf"): 10.0}, 0.5) == 1.0
+        assert counting.quantile({0.001: 0.0, float("inf"): 10.0}, 0.5) == 1.0
 
 
 class TestProcesses:
@@ -31,7 +31,7 @@ class TestProcesses:
         environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
         setup = (
             "import os, django; os.environ['DJANGO_SETTINGS_MODULE'] = 'config.settings'; "
-            "django.setup(); from cachelayer import figures, metrics; "
+            "django.setup(); from cachelayer import counts, figures, metrics; "
         )
 
         def run(code: str) -> str:
@@ -53,7 +53,7 @@ class TestProcesses:
         for ending in ("os.kill(os.getpid(), 9)", "pass"):
             run(f"metrics.reads('notes', 'hit').inc(21); {ending}")
 
-        told = run("print(figures._sums(figures._samples()['cachelayer_reads_total'])['hit'])")
+        told = run("print(figures._sums(counts.samples()['cachelayer_reads_total'])['hit'])")
 
         assert float(told) == 42
 
@@ -61,6 +61,6 @@ class TestProcesses:
         """A breaker that was open in a process that is no more is not open."""
         run("metrics.breaker_changed(True); os.kill(os.getpid(), 9)")
 
-        told = run("print(figures._total(figures._samples(), 'cachelayer_breaker_open'))")
+        told = run("print(counts.total(counts.samples(), 'cachelayer_breaker_open'))")
 
         assert float(told) == 0

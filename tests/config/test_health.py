@@ -5,7 +5,8 @@ from django.db import connection
 from django.test import Client
 
 from cachelayer import client
-from config import health
+from config import health, mongodb
+from config.stack.process import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -16,6 +17,7 @@ def restored(stack):
     stack.up()
     connection.close()
     client.breaker.reset()
+    assert wait_until(lambda: not mongodb.breaker.is_open, 10)
 
 
 def ask(path: str):

@@ -23,6 +23,7 @@ class TestSchema:
             "/api/v1/profiles/mongo/{user_id}",
             "/api/v1/profiles/postgres/{user_id}",
             "/api/v1/metrics/cache",
+            "/api/v1/metrics/db",
             "/api/v1/admin/cache/clear",
             "/api/v1/admin/cache/explain",
         }
