@@ -1,24 +1,30 @@
-"""Recording what users do, and comparing what was acknowledged with what is stored."""
+"""Recording what users do; and events in bulk, for seeding."""
 
 import atexit
 import ipaddress
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Final
 
+import pymongo
 from bson import ObjectId
 from django.conf import settings
+from pymongo.errors import BulkWriteError
 
 from activity import ledger, spool
+from activity.documents import ActivityEvent
 from activity.shipping import Shipper
 from activity.spool import Spool
 
 USER_AGENT_MAX_CHARACTERS: Final = 512
 LOSS_TOLD_SECONDS: Final = 300  # so long health tells of it
 _SHUTDOWN_SECONDS: Final = 2.0
+_DUPLICATE: Final = 11000
+# A batch of thousands may take longer than any request is allowed to.
+_BULK_SECONDS: Final = 60
 
 
 def activity_record(
@@ -101,3 +107,37 @@ def spool_state() -> dict[str, Any]:
     """Return {depth_events, depth_bytes, oldest_age_seconds} of all processes of this machine."""
     events, size, age = spool.waiting(own_spool().folder)
     return {"depth_events": events, "depth_bytes": size, "oldest_age_seconds": round(age, 3)}
+
+
+def events_load(*, events: Sequence[dict[str, Any]]) -> int:
+    """
+    Store those of the events, each a whole document with its _id, which are not there yet.
+
+    Return how many were stored. Where this raises, some may have been. Raises what the driver
+    raises where MongoDB fails.
+    """
+    collection = ActivityEvent._get_collection()
+    with pymongo.timeout(_BULK_SECONDS):
+        try:
+            return len(collection.insert_many(events, ordered=False).inserted_ids)
+        except BulkWriteError as exc:
+            if any(error["code"] != _DUPLICATE for error in exc.details["writeErrors"]):
+                raise
+            return int(exc.details["nInserted"])
+
+
+def indexes_ensure() -> None:
+    """Make those of the declared indexes that are missing."""
+    with pymongo.timeout(_BULK_SECONDS):
+        ActivityEvent.ensure_indexes()
+
+
+def events_delete_all() -> int:
+    """Delete every event, and make the indexes again; return about how many events there were."""
+    collection = ActivityEvent._get_collection()
+    with pymongo.timeout(_BULK_SECONDS):
+        count = collection.estimated_document_count()
+        # Dropping takes no longer for a million events; deleting them takes a minute.
+        ActivityEvent.drop_collection()
+    indexes_ensure()
+    return int(count)

@@ -12,6 +12,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/v1/", include("notes.api.urls")),
     path("api/v1/", include("profiles.api.urls")),
+    path("api/v1/", include("activity.api.urls")),
     path("api/v1/metrics/cache", operations.CacheMetricsView.as_view(), name="metrics-cache"),
     path("api/v1/metrics/db", operations.StoreMetricsView.as_view(), name="metrics-db"),
     path("api/v1/admin/cache/clear", operations.CacheClearView.as_view(), name="cache-clear"),

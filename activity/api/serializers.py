@@ -1,0 +1,115 @@
+"""The shapes of the activity answers in the schema."""
+
+from rest_framework import serializers
+
+
+class EventOutput(serializers.Serializer):
+    """One thing that a user did."""
+
+    id = serializers.CharField()
+    user_id = serializers.CharField()
+    action = serializers.CharField()
+    resource = serializers.CharField()
+    resource_id = serializers.CharField(allow_null=True)
+    details = serializers.DictField()
+    timestamp = serializers.DateTimeField()
+    ip_address = serializers.CharField(allow_null=True)
+    user_agent = serializers.CharField(allow_null=True)
+    request_id = serializers.CharField(allow_null=True)
+
+
+class EventList(serializers.Serializer):
+    """The newest events."""
+
+    results = EventOutput(many=True)
+
+
+class EventPage(serializers.Serializer):
+    """A page of a feed."""
+
+    results = EventOutput(many=True)
+    limit = serializers.IntegerField(min_value=1, max_value=100)
+    next = serializers.URLField(allow_null=True)
+    previous = serializers.URLField(allow_null=True)
+
+
+class ActionCount(serializers.Serializer):
+    """How often a user did something."""
+
+    action = serializers.CharField()
+    count = serializers.IntegerField(min_value=1)
+
+
+class ActivitySummary(serializers.Serializer):
+    """What a user did, most frequent first."""
+
+    results = ActionCount(many=True)
+
+
+class DayActionCount(ActionCount):
+    """How often a user did something on a day."""
+
+    date = serializers.DateField()
+
+
+class ActivityDaily(serializers.Serializer):
+    """What a user did, newest day first, then most frequent first."""
+
+    results = DayActionCount(many=True)
+
+
+class TrendDay(serializers.Serializer):
+    """How much was done on a day, and by how many."""
+
+    date = serializers.DateField()
+    total_activities = serializers.IntegerField(min_value=0)
+    unique_users = serializers.IntegerField(min_value=0)
+
+
+class ActivityTrend(serializers.Serializer):
+    """Each day of the window, oldest first."""
+
+    results = TrendDay(many=True)
+
+
+class ResourceCount(serializers.Serializer):
+    """How often something was used, and by how many."""
+
+    resource = serializers.CharField()
+    resource_id = serializers.CharField()
+    count = serializers.IntegerField(min_value=1)
+    unique_users = serializers.IntegerField(min_value=1)
+
+
+class ActivityResources(serializers.Serializer):
+    """What was used most, most frequent first."""
+
+    results = ResourceCount(many=True)
+
+
+class HourCount(serializers.Serializer):
+    """How much was done in an hour of the week; weekday 1 is Monday."""
+
+    weekday = serializers.IntegerField(min_value=1, max_value=7)
+    hour = serializers.IntegerField(min_value=0, max_value=23)
+    count = serializers.IntegerField(min_value=0)
+
+
+class ActivityHours(serializers.Serializer):
+    """Each of the 168 hours of the week."""
+
+    results = HourCount(many=True)
+
+
+class RetentionWeek(serializers.Serializer):
+    """The users first seen in a week, and how many of them were seen 1, 2, ... weeks later."""
+
+    week = serializers.DateField(help_text="The Monday.")
+    users = serializers.IntegerField(min_value=0)
+    returned = serializers.ListField(child=serializers.IntegerField(min_value=0), max_length=8)
+
+
+class ActivityRetention(serializers.Serializer):
+    """Each week of the window, oldest first."""
+
+    results = RetentionWeek(many=True)

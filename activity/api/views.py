@@ -1,0 +1,183 @@
+"""The activity endpoints: parse, one domain call, present. Nothing here is cached."""
+
+from typing import Any, Final
+
+from django.utils import timezone
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.exceptions import ErrorDetail, ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from activity import insights, selectors
+from activity.api import query, serializers
+from activity.limits import ACTIONS, RESOURCES, USER_ID_PATTERN
+from activity.windows import Window
+
+_LIMIT: Final = OpenApiParameter(
+    "limit", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}
+)
+_USER: Final = OpenApiParameter(
+    "user_id", {"type": "string", "pattern": USER_ID_PATTERN}, OpenApiParameter.PATH
+)
+_WINDOW: Final = [
+    OpenApiParameter("since", str, description="From this time or date (RFC 3339, UTC) on."),
+    OpenApiParameter("until", str, description="Before this time or date (RFC 3339, UTC)."),
+]
+
+
+class UncachedView(APIView):
+    """An endpoint whose answers are kept nowhere."""
+
+    window_parameters: tuple[str, ...] = ("since", "until")
+
+    def handle_exception(self, exc: Exception) -> Response:
+        if isinstance(exc, insights.TooMuchToCount):
+            detail = [ErrorDetail(str(exc), "out_of_range")]
+            exc = ValidationError(dict.fromkeys(self.window_parameters, detail))
+        return super().handle_exception(exc)
+
+    def finalize_response(
+        self, request: Request, response: Any, *args: Any, **kwargs: Any
+    ) -> Response:
+        final = super().finalize_response(request, response, *args, **kwargs)
+        final.headers["Cache-Control"] = "no-store"
+        return final
+
+
+class RecentView(UncachedView):
+    """The newest events."""
+
+    @extend_schema(
+        operation_id="activity_recent",
+        parameters=[_LIMIT],
+        responses={200: serializers.EventList},
+    )
+    def get(self, request: Request) -> Response:
+        """List the newest events over all users, newest first."""
+        limit = query.parse_limit(request.query_params)
+        return Response({"results": selectors.recent(limit=limit)})
+
+
+class FeedView(UncachedView):
+    """One user's events."""
+
+    @extend_schema(
+        operation_id="activity_feed",
+        parameters=[
+            _USER,
+            OpenApiParameter("action", str, enum=sorted(ACTIONS)),
+            OpenApiParameter("resource", str, enum=sorted(RESOURCES)),
+            *_WINDOW,
+            _LIMIT,
+            OpenApiParameter("cursor", str, description="What next and previous carry."),
+        ],
+        responses={200: serializers.EventPage},
+    )
+    def get(self, request: Request, user_id: str) -> Response:
+        """List a user's events, newest first; empty for a user of whom nothing is known."""
+        wanted = query.parse_feed(user_id, request.query_params)
+        page = selectors.feed(query=wanted)
+        base = request.build_absolute_uri(request.path)
+        links = {
+            "next": None if page.next_query is None else f"{base}?{page.next_query}",
+            "previous": None if page.previous_query is None else f"{base}?{page.previous_query}",
+        }
+        header = ", ".join(f'<{url}>; rel="{rel}"' for rel, url in links.items() if url)
+        return Response(
+            {"results": page.events, "limit": wanted.limit, **links},
+            headers={"Link": header} if header else None,
+        )
+
+
+class SummaryView(UncachedView):
+    """One user's events, counted by action."""
+
+    @extend_schema(
+        operation_id="activity_summary",
+        parameters=[_USER, *_WINDOW],
+        responses={200: serializers.ActivitySummary},
+    )
+    def get(self, request: Request, user_id: str) -> Response:
+        """Count a user's events by action, most frequent first."""
+        window = query.parse_user_window(user_id, request.query_params)
+        return Response({"results": insights.summary(user_id=user_id, window=window)})
+
+
+class DailyView(UncachedView):
+    """One user's events, counted by day and action."""
+
+    @extend_schema(
+        operation_id="activity_daily",
+        parameters=[_USER, *_WINDOW],
+        responses={200: serializers.ActivityDaily},
+    )
+    def get(self, request: Request, user_id: str) -> Response:
+        """Count a user's events by day and action: newest day first, then by count, at most 30."""
+        window = query.parse_user_window(user_id, request.query_params)
+        return Response({"results": insights.daily(user_id=user_id, window=window)})
+
+
+class TrendView(UncachedView):
+    """The days."""
+
+    window_parameters = ("days",)
+
+    @extend_schema(
+        operation_id="activity_trend",
+        parameters=[
+            OpenApiParameter(
+                "days", {"type": "integer", "minimum": 1, "maximum": 365, "default": 7}
+            )
+        ],
+        responses={200: serializers.ActivityTrend},
+    )
+    def get(self, request: Request) -> Response:
+        """Count events and users of each of the last days in UTC, today included, oldest first."""
+        days = query.parse_days(request.query_params)
+        return Response({"results": insights.trend(days=days, now=timezone.now())})
+
+
+class ResourcesView(UncachedView):
+    """What was used most."""
+
+    @extend_schema(
+        operation_id="activity_insights_resources",
+        parameters=[*_WINDOW, _LIMIT],
+        responses={200: serializers.ActivityResources},
+    )
+    def get(self, request: Request) -> Response:
+        """List the notes and profiles with the most events, by default of the last 30 days."""
+        since, until, limit = query.parse_insight(
+            request.query_params, now=timezone.now(), takes_limit=True
+        )
+        window = Window(since=since, until=until)
+        return Response({"results": insights.resources(window=window, limit=limit)})
+
+
+class HoursView(UncachedView):
+    """The hours of the week."""
+
+    @extend_schema(
+        operation_id="activity_insights_hours",
+        parameters=_WINDOW,
+        responses={200: serializers.ActivityHours},
+    )
+    def get(self, request: Request) -> Response:
+        """Count events by weekday and hour in UTC, by default of the last 30 days."""
+        since, until, _ = query.parse_insight(request.query_params, now=timezone.now())
+        return Response({"results": insights.hours(window=Window(since=since, until=until))})
+
+
+class RetentionView(UncachedView):
+    """The weeks and who came back."""
+
+    @extend_schema(
+        operation_id="activity_insights_retention",
+        parameters=_WINDOW,
+        responses={200: serializers.ActivityRetention},
+    )
+    def get(self, request: Request) -> Response:
+        """Count the users first seen in each week, and those seen again in the weeks after it."""
+        since, until, _ = query.parse_insight(request.query_params, now=timezone.now())
+        return Response({"results": insights.retention(since=since, until=until)})

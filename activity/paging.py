@@ -1,0 +1,88 @@
+"""What part of which user's feed: the query as plain values, and the signed cursor."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Literal
+from urllib.parse import urlencode
+
+from bson import ObjectId
+from django.core import signing
+
+from activity.windows import ALL_TIME, Window, timestamp_text
+
+DEFAULT_LIMIT: Final = 20
+MAX_LIMIT: Final = 100
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
+
+_signer = signing.Signer(salt="activity.cursor")
+
+
+class CursorRejected(Exception):
+    """The cursor was altered, or belongs to another user's feed or to other filters."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Position:
+    """Between which events a page begins: the time and id of its neighbour."""
+
+    timestamp: datetime
+    event_id: ObjectId
+    side: Literal["after", "before"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeedQuery:
+    """One page of a user's feed; None is no such filter, position None the start of the feed."""
+
+    user_id: str
+    action: str | None = None
+    resource: str | None = None
+    window: Window = ALL_TIME
+    limit: int = DEFAULT_LIMIT
+    position: Position | None = None
+
+    @property
+    def filters(self) -> dict[str, str]:
+        """What the feed was narrowed to, in the words of the query string."""
+        said = {"action": self.action, "resource": self.resource}
+        for name in ("since", "until"):
+            moment = getattr(self.window, name)
+            said[name] = None if moment is None else timestamp_text(moment)
+        return {name: text for name, text in said.items() if text is not None}
+
+    @property
+    def match(self) -> dict[str, Any]:
+        """The condition that the feed's events meet, apart from the position."""
+        equal = {"user_id": self.user_id, "action": self.action, "resource": self.resource}
+        return {
+            **{name: value for name, value in equal.items() if value is not None},
+            **self.window.match,
+        }
+
+    def link_to(self, position: Position) -> str:
+        """Return the query string of the page at another position of the same feed."""
+        milliseconds = (position.timestamp - _EPOCH) // _MILLISECOND
+        cursor = _signer.sign_object(
+            [self.user_id, self.filters, position.side, milliseconds, str(position.event_id)]
+        )
+        return urlencode({**self.filters, "cursor": cursor, "limit": self.limit})
+
+
+def position_of(cursor: str, *, query: FeedQuery) -> Position | None:
+    """
+    Return where a cursor points; an empty one points to the start (None).
+
+    Raises CursorRejected where it was altered, or made for another user or other filters.
+    """
+    if not cursor:
+        return None
+    try:
+        user_id, filters, side, milliseconds, event_id = _signer.unsign_object(cursor)
+    except (signing.BadSignature, ValueError, TypeError) as exc:
+        raise CursorRejected("this cursor was not made by this service, or was altered") from exc
+    if (user_id, filters) != (query.user_id, query.filters):
+        raise CursorRejected("this cursor belongs to another user or to other filters")
+    return Position(
+        timestamp=_EPOCH + milliseconds * _MILLISECOND, event_id=ObjectId(event_id), side=side
+    )

@@ -1,0 +1,180 @@
+"""
+Made-up events, a pure function of a few numbers: the same on every machine, in every run.
+
+Skewed as real use is: user abc does every seventh thing, the others follow Zipf's law; so do the
+notes that are read; the hours of work are busy, weekends are quiet; most events are reads.
+"""
+
+import bisect
+import hashlib
+import itertools
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from bson import ObjectId
+
+BATCH_EVENTS: Final = 2_000
+HEAVY_USER: Final = "abc"
+_HEAVY_EVERY: Final = 7
+_NOTES: Final = 20_000
+_HOUR_WEIGHTS: Final = (
+    *(1, 1, 1, 1, 1, 1, 2, 5, 9, 12, 12, 11),
+    *(8, 10, 12, 12, 11, 9, 6, 5, 5, 4, 3, 2),
+)
+_WEEKEND_WEIGHT: Final = 0.35  # of a working day
+_ACTIONS: Final = {  # with the resource, the status that was answered, and how often of 1000
+    "note_viewed": ("note", 200, 520),
+    "notes_listed": ("note", 200, 210),
+    "note_created": ("note", 201, 90),
+    "note_updated": ("note", 200, 80),
+    "profile_viewed": ("profile", 200, 55),
+    "note_deleted": ("note", 204, 20),
+    "preferences_updated": ("profile", 200, 12),
+    "profile_updated": ("profile", 200, 6),
+    "profile_created": ("profile", 201, 4),
+    "profile_deleted": ("profile", 204, 2),
+    "cache_cleared": ("cache", 200, 1),
+}
+_AGENTS: Final = (
+    "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/126.0 Safari/537.36",
+    "Mozilla/5.0 (Macintosh; Intel Mac OS X 14_5) AppleWebKit/605.1.15 Version/17.5 Safari/605.1.15",
+    "curl/8.8.0",
+    "python-httpx/0.27.0",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Which events: so many, of so many users, in so many days before until (00:00 UTC)."""
+
+    count: int
+    users: int
+    days: int
+    until: date
+    seed: int
+
+
+def batches(plan: Plan) -> Iterator[list[dict[str, Any]]]:
+    """
+    Yield the events in lists of BATCH_EVENTS, the last one shorter, oldest first.
+
+    So they lie in the collection as those of a real site do: in order of time. Batches do not
+    depend on each other.
+    """
+    source = _Source(plan)
+    for first in range(0, plan.count, BATCH_EVENTS):
+        yield source.batch(first, min(BATCH_EVENTS, plan.count - first))
+
+
+def note_id(*, seed: int, index: int) -> str:
+    """Return the id of a seeded note: by the rule of the notes' own seeding with this number."""
+    digest = hashlib.blake2b(f"{seed}:{index}".encode(), digest_size=16).digest()
+    return str(UUID(bytes=digest, version=4))
+
+
+class _Source:
+    """What all batches draw from: users, notes, days and actions, with their weights."""
+
+    def __init__(self, plan: Plan) -> None:
+        width = len(str(plan.users))
+        others = [f"user-{number:0{width}}" for number in range(1, plan.users)]
+        self.users = others or [HEAVY_USER]
+        self.user_weights = _zipf(len(self.users))
+        self.notes = [note_id(seed=plan.seed, index=index) for index in range(_NOTES)]
+        self.note_weights = _zipf(_NOTES)
+        self.count = plan.count
+        self.clock = _Clock(plan)
+        self.name = f"{plan.seed}:{plan.count}:{plan.users}:{plan.days}:{plan.until.isoformat()}"
+        addresses = random.Random(f"{plan.seed}:addresses")  # noqa: S311  # made up
+        self.clients = {
+            user: (
+                f"198.51.{addresses.randrange(100, 114)}.{addresses.randrange(1, 255)}",
+                addresses.choice(_AGENTS),
+            )
+            for user in (*self.users, HEAVY_USER)
+        }
+
+    def batch(self, first: int, many: int) -> list[dict[str, Any]]:
+        """Return so many events from the first on. All is drawn for all at once: cheaper."""
+        chance = random.Random(f"{self.name}:{first}")  # noqa: S311  # made up
+        weights = [often for _, _, often in _ACTIONS.values()]
+        drawn = zip(
+            chance.choices(self.users, cum_weights=self.user_weights, k=many),
+            chance.choices(list(_ACTIONS), weights=weights, k=many),
+            chance.choices(self.notes, cum_weights=self.note_weights, k=many),
+            strict=True,
+        )
+        return [
+            self._event(
+                chance,
+                HEAVY_USER if index % _HEAVY_EVERY == 0 else user,
+                action,
+                note,
+                self.clock.at((index + chance.random()) / self.count),
+            )
+            for index, (user, action, note) in enumerate(drawn, first)
+        ]
+
+    def _event(
+        self, chance: random.Random, user: str, action: str, note: str, timestamp: datetime
+    ) -> dict[str, Any]:
+        resource, status, _ = _ACTIONS[action]
+        resource_id: str | None = None
+        if resource == "profile":
+            resource_id = user
+        elif resource == "note" and action != "notes_listed":
+            resource_id = note
+        address, agent = self.clients[user]
+        return {
+            "_id": _object_id(timestamp, chance),
+            "user_id": user,
+            "action": action,
+            "resource": resource,
+            "resource_id": resource_id,
+            "details": {"status": status},
+            "timestamp": timestamp,
+            "ip_address": address,
+            "user_agent": agent,
+            "request_id": f"{chance.getrandbits(128):032x}",
+        }
+
+
+class _Clock:
+    """The window's time, stretched where much happens."""
+
+    def __init__(self, plan: Plan) -> None:
+        midnight = datetime(plan.until.year, plan.until.month, plan.until.day, tzinfo=UTC)
+        self.start = midnight - timedelta(days=plan.days)
+        days = (self.start + timedelta(days=day) for day in range(plan.days))
+        self.ends = list(
+            itertools.accumulate(
+                hour * (_WEEKEND_WEIGHT if day.weekday() > 4 else 1)
+                for day in days
+                for hour in _HOUR_WEIGHTS
+            )
+        )
+
+    def at(self, share: float) -> datetime:
+        """Return when that share (0 to less than 1) of all events has happened."""
+        wanted = share * self.ends[-1]
+        hour = min(bisect.bisect_right(self.ends, wanted), len(self.ends) - 1)
+        begin = self.ends[hour - 1] if hour else 0
+        part = min((wanted - begin) / (self.ends[hour] - begin), 0.999_999)
+        # MongoDB keeps milliseconds; a finer time would not read back as it was written.
+        return self.start + timedelta(milliseconds=int((hour + part) * 3_600_000))
+
+
+def _object_id(timestamp: datetime, chance: random.Random) -> ObjectId:
+    """Return an id as MongoDB makes them: the seconds, then what tells two of a second apart."""
+    seconds = int(timestamp.timestamp())
+    return ObjectId(seconds.to_bytes(4, "big") + chance.getrandbits(64).to_bytes(8, "big"))
+
+
+def _zipf(count: int) -> Sequence[float]:
+    """Return the cumulative weights 1, 1/2, 1/3, ..."""
+    return list(itertools.accumulate(1 / rank for rank in range(1, count + 1)))

@@ -1,0 +1,124 @@
+"""Reads of single events: the newest of all, and one user's feed by keyset."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, NamedTuple
+
+from pymongo.synchronous.cursor import Cursor
+
+from activity.documents import ActivityEvent
+from activity.paging import FeedQuery, Position
+from activity.windows import timestamp_text
+
+Event = dict[str, Any]  # as the API shows it
+Row = Mapping[str, Any]  # as MongoDB keeps it
+
+FIELDS: Final = (
+    *("user_id", "action", "resource", "resource_id", "details"),
+    *("timestamp", "ip_address", "user_agent", "request_id"),
+)
+
+
+class Page(NamedTuple):
+    """A page of a feed, newest first, and the query strings of its neighbours or None."""
+
+    events: list[Event]
+    next_query: str | None
+    previous_query: str | None
+
+
+def events_exist() -> bool:
+    """Return whether there is any event."""
+    return ActivityEvent._get_collection().find_one({}, {"_id": 1}) is not None
+
+
+def event_count() -> int:
+    """Return how many events there are, by the collection's own count: no scan."""
+    return int(ActivityEvent._get_collection().estimated_document_count())
+
+
+def recent(*, limit: int) -> list[Event]:
+    """Return the newest events over all users, newest first, ties by id."""
+    return [_event(row) for row in _first(recent_match(), limit, backwards=False)[:limit]]
+
+
+def feed(*, query: FeedQuery) -> Page:
+    """
+    Return one page of a user's feed, newest first, ties by id.
+
+    Its cost does not grow with depth. One query to MongoDB; two where the last event shares its
+    millisecond with the one after it.
+    """
+    at = query.position
+    backwards = at is not None and at.side == "before"
+    rows = _first(feed_match(query), query.limit, backwards=backwards)
+    more = len(rows) > query.limit
+    rows = rows[: query.limit]
+    if backwards:
+        rows.reverse()
+    has_next = more or backwards
+    has_previous = more if backwards else at is not None
+    return Page(
+        [_event(row) for row in rows],
+        _link(query, rows[-1:], "after") if has_next else None,
+        _link(query, rows[:1], "before") if has_previous else None,
+    )
+
+
+def recent_match() -> dict[str, Any]:
+    """Return the condition of the newest events over all users."""
+    return {}
+
+
+def feed_match(query: FeedQuery) -> dict[str, Any]:
+    """
+    Return the condition of a page of a feed.
+
+    After a position, the first part bounds the scan of the index, and the second leaves out ties
+    already shown.
+    """
+    at = query.position
+    if at is None:
+        return query.match
+    beyond = "$gt" if at.side == "before" else "$lt"
+    untied = {"$or": [{"timestamp": {beyond: at.timestamp}}, {"_id": {beyond: at.event_id}}]}
+    return {"$and": [query.match, {"timestamp": {f"{beyond}e": at.timestamp}}, untied]}
+
+
+def rows_by_time(match: dict[str, Any], count: int, *, backwards: bool = False) -> Cursor[Row]:
+    """Return the first events that meet the condition, in the order of an index; ties anyhow."""
+    found: Cursor[Row] = ActivityEvent._get_collection().find(match, FIELDS)
+    return found.sort("timestamp", 1 if backwards else -1).limit(count)
+
+
+def _first(match: dict[str, Any], limit: int, *, backwards: bool) -> list[Row]:
+    """
+    Return the first limit events and one more, newest first or backwards, ties by id.
+
+    No index holds the id beside the time, so the ties that the end of the page cuts through are
+    asked for once more, in the order of their ids. Sorting by both would read the whole feed.
+    """
+    rows = list(rows_by_time(match, limit + 1, backwards=backwards))
+    if len(rows) > limit and rows[-1]["timestamp"] == rows[-2]["timestamp"]:
+        cut = rows[-1]["timestamp"]
+        rows = [row for row in rows if row["timestamp"] != cut]
+        tied = ActivityEvent._get_collection().find({"$and": [match, {"timestamp": cut}]}, FIELDS)
+        rows += tied.sort("_id", 1 if backwards else -1).limit(limit + 1 - len(rows))
+    rows.sort(key=lambda row: (row["timestamp"], row["_id"]), reverse=not backwards)
+    return rows
+
+
+def _link(query: FeedQuery, edge: Sequence[Row], side: Literal["after", "before"]) -> str | None:
+    """Return the query string of the page beside the event at the edge; None for no event."""
+    if not edge:
+        return None
+    row = edge[0]
+    return query.link_to(Position(timestamp=row["timestamp"], event_id=row["_id"], side=side))
+
+
+def _event(row: Row) -> Event:
+    event = {"id": str(row["_id"]), **{name: row.get(name) for name in FIELDS}}
+    return {
+        **event,
+        "details": row.get("details") or {},
+        "timestamp": timestamp_text(row["timestamp"]),
+    }
