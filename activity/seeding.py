@@ -1,8 +1,9 @@
 """
 Made-up events, a pure function of a few numbers: the same on every machine, in every run.
 
-Skewed as real use is: user abc does every seventh thing, the others follow Zipf's law; so do the
-notes that are read; the hours of work are busy, weekends are quiet; most events are reads.
+Skewed as real use is: user abc does every fourth thing, the others follow Zipf's law; so do the
+notes that are read; the hours of work are busy, weekends are quiet; most events are reads; half
+of the users come, and some of those go, in the course of the window.
 """
 
 import bisect
@@ -19,7 +20,7 @@ from bson import ObjectId
 
 BATCH_EVENTS: Final = 2_000
 HEAVY_USER: Final = "abc"
-_HEAVY_EVERY: Final = 7
+_HEAVY_EVERY: Final = 4
 _NOTES: Final = 20_000
 _HOUR_WEIGHTS: Final = (
     *(1, 1, 1, 1, 1, 1, 2, 5, 9, 12, 12, 11),
@@ -39,6 +40,7 @@ _ACTIONS: Final = {  # with the resource, the status that was answered, and how 
     "profile_deleted": ("profile", 204, 2),
     "cache_cleared": ("cache", 200, 1),
 }
+_NETWORKS: Final = ("192.0.2", "198.51.100", "203.0.113")  # for documents: nobody's (RFC 5737)
 _AGENTS: Final = (
     "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/126.0 Safari/537.36",
@@ -85,6 +87,7 @@ class _Source:
         others = [f"user-{number:0{width}}" for number in range(1, plan.users)]
         self.users = others or [HEAVY_USER]
         self.user_weights = _zipf(len(self.users))
+        self.stays = _stays(len(self.users), seed=plan.seed)
         self.notes = [note_id(seed=plan.seed, index=index) for index in range(_NOTES)]
         self.note_weights = _zipf(_NOTES)
         self.count = plan.count
@@ -93,7 +96,7 @@ class _Source:
         addresses = random.Random(f"{plan.seed}:addresses")  # noqa: S311  # made up
         self.clients = {
             user: (
-                f"198.51.{addresses.randrange(100, 114)}.{addresses.randrange(1, 255)}",
+                f"{addresses.choice(_NETWORKS)}.{addresses.randrange(1, 255)}",
                 addresses.choice(_AGENTS),
             )
             for user in (*self.users, HEAVY_USER)
@@ -104,21 +107,22 @@ class _Source:
         chance = random.Random(f"{self.name}:{first}")  # noqa: S311  # made up
         weights = [often for _, _, often in _ACTIONS.values()]
         drawn = zip(
-            chance.choices(self.users, cum_weights=self.user_weights, k=many),
+            chance.choices(range(len(self.users)), cum_weights=self.user_weights, k=many),
             chance.choices(list(_ACTIONS), weights=weights, k=many),
             chance.choices(self.notes, cum_weights=self.note_weights, k=many),
             strict=True,
         )
-        return [
-            self._event(
-                chance,
-                HEAVY_USER if index % _HEAVY_EVERY == 0 else user,
-                action,
-                note,
-                self.clock.at((index + chance.random()) / self.count),
-            )
-            for index, (user, action, note) in enumerate(drawn, first)
-        ]
+        events = []
+        for index, (number, action, note) in enumerate(drawn, first):
+            share = (index + chance.random()) / self.count
+            user = HEAVY_USER if index % _HEAVY_EVERY == 0 else self._present(number, share)
+            events.append(self._event(chance, user, action, note, self.clock.at(share)))
+        return events
+
+    def _present(self, number: int, share: float) -> str:
+        """Return the user, or where that one has not come yet or has gone, one who was there."""
+        came, went = self.stays[number]
+        return self.users[number if came <= share < went else number // 2]
 
     def _event(
         self, chance: random.Random, user: str, action: str, note: str, timestamp: datetime
@@ -167,6 +171,16 @@ class _Clock:
         part = min((wanted - begin) / (self.ends[hour] - begin), 0.999_999)
         # MongoDB keeps milliseconds; a finer time would not read back as it was written.
         return self.start + timedelta(milliseconds=int((hour + part) * 3_600_000))
+
+
+def _stays(users: int, *, seed: int) -> list[tuple[float, float]]:
+    """Return when each user came and went, in shares of all events; the first half is always there."""
+    chance = random.Random(f"{seed}:stays")  # noqa: S311  # made up
+    stays = [(0.0, 1.0)] * (users - users // 2)
+    for _ in range(users // 2):
+        came = chance.random()
+        stays.append((came, came + chance.expovariate(2)))
+    return stays
 
 
 def _object_id(timestamp: datetime, chance: random.Random) -> ObjectId:

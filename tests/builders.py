@@ -1,11 +1,13 @@
-"""Notes with defaults in one place."""
+"""Notes and events with defaults in one place."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from bson import ObjectId
 from django.utils import timezone
 
+from activity.documents import ActivityEvent
 from notes import services
 from notes.models import Note
 
@@ -31,3 +33,20 @@ def make_notes(count: int, *, user_id: str = "abc", word: str = "plain") -> list
         )
         for number in range(count)
     )
+
+
+def make_event(timestamp: datetime | None = None, **changes: Any) -> ObjectId:
+    """Insert one event as MongoDB keeps it; return its id."""
+    values = {
+        "user_id": "abc",
+        "action": "note_viewed",
+        "resource": "note",
+        "resource_id": "3f0a6f6e-0000-4000-8000-000000000001",
+        "details": {"status": 200},
+        "timestamp": timestamp or timezone.now(),
+        "ip_address": "192.0.2.1",
+        "user_agent": "a browser",
+        "request_id": "r-1",
+    }
+    inserted = ActivityEvent._get_collection().insert_one(values | changes)
+    return inserted.inserted_id

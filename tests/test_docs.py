@@ -107,6 +107,16 @@ class TestEndpoints:
             ("PATCH", "/api/v1/profiles/{user_id}/preferences"),
             ("GET", "/api/v1/profiles/mongo/{user_id}"),
             ("GET", "/api/v1/profiles/postgres/{user_id}"),
+            ("GET", "/api/v1/activity/recent"),
+            ("GET", "/api/v1/activity/trend"),
+            *(
+                ("GET", f"/api/v1/activity/{{user_id}}{path}")
+                for path in ("", "/summary", "/daily")
+            ),
+            *(
+                ("GET", f"/api/v1/activity/insights/{what}")
+                for what in ("resources", "hours", "retention")
+            ),
             ("POST", "/api/v1/admin/cache/clear"),
             ("GET", "/api/v1/admin/cache/explain"),
             ("GET", "/api/v1/metrics/cache"),
