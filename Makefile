@@ -44,8 +44,8 @@ up: $(BIN)/.site ## start the three servers alone
 down: ## stop the three servers
 	@$(BIN)/python -m config.stack down
 
-seed: $(BIN)/.site ## 100 000 made-up notes (COUNT=...)
-	@$(BIN)/python -m config.run manage seed_notes --count $(or $(COUNT),100000)
+seed: $(BIN)/.site ## made-up notes, profiles and events of the same users (SIZE=small, medium or large)
+	@$(BIN)/python -m config.run manage seed --size $(or $(SIZE),medium)
 
 manage: $(BIN)/.site ## a management command: make manage ARGS="import_notes docs --user-id abc"
 	@$(BIN)/python -m config.run manage $(ARGS)

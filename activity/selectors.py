@@ -36,6 +36,11 @@ def event_count() -> int:
     return int(ActivityEvent._get_collection().estimated_document_count())
 
 
+def event_count_of(*, user_id: str, most: int) -> int:
+    """Return how many events a user has, counted no further than most."""
+    return int(ActivityEvent._get_collection().count_documents({"user_id": user_id}, limit=most))
+
+
 def recent(*, limit: int) -> list[Event]:
     """Return the newest events over all users, newest first, ties by id."""
     return [_event(row) for row in _first(recent_match(), limit, backwards=False)[:limit]]

@@ -12,6 +12,7 @@ from typing import Any, Final
 import pymongo
 from bson import ObjectId
 from django.conf import settings
+from pymongo.client_session import ClientSession
 from pymongo.errors import BulkWriteError
 
 from activity import ledger, spool
@@ -141,3 +142,10 @@ def events_delete_all() -> int:
         ActivityEvent.drop_collection()
     indexes_ensure()
     return int(count)
+
+
+def events_rename(*, old: str, new: str, session: ClientSession) -> int:
+    """Give all events of a user another user id, in the session's transaction; return how many."""
+    collection = ActivityEvent._get_collection()
+    changed = collection.update_many({"user_id": old}, {"$set": {"user_id": new}}, session=session)
+    return int(changed.modified_count)

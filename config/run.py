@@ -26,8 +26,7 @@ _START_SECONDS: Final = 60
 _PREPARATIONS: Final = (
     ("migrate", "--no-input", "--verbosity=0"),
     ("mongo_indexes", "--ensure", "--verbosity=0"),
-    ("seed_notes", "--count=2000", "--users=50", "--if-empty"),
-    ("seed_profiles", "--count=50", "--if-empty"),
+    ("seed", "--size=small", "--if-empty"),
 )
 
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from pymongo import ReturnDocument
+from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
@@ -113,6 +114,15 @@ class _taken(AbstractContextManager[None]):  # noqa: N801  # reads as a word of 
         if isinstance(exc, DuplicateKeyError):
             pattern = (exc.details or {}).get("keyPattern", {})
             raise Taken("email" if "email" in pattern else "user_id") from exc
+
+
+def rename(old: str, new: str, *, session: ClientSession) -> bool:
+    """Give the profile another user_id; return whether there is one. Raises Taken."""
+    change = {"$set": {"user_id": new}, "$inc": {"version": 1}}
+    with _taken():
+        return (
+            _collection().update_one({"user_id": old}, change, session=session).modified_count == 1
+        )
 
 
 def outdated(limit: int) -> list[dict[str, Any]]:

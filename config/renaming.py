@@ -1,0 +1,57 @@
+"""Renaming a user: the profile and the events change together, or not at all."""
+
+from typing import Any, Final
+
+import pymongo
+from django.conf import settings
+from mongoengine.connection import get_connection
+
+from activity import selectors as activity_selectors
+from activity import services as activity
+from cachelayer import keys
+from cachelayer.invalidation import around
+from profiles import mongodb as profiles_in_mongodb
+from profiles import services as profiles
+
+# In one transaction, all changes of which MongoDB holds in its cache until the commit.
+EVENTS_MAX: Final = 100_000
+_LONGEST_SECONDS: Final = 55  # MongoDB ends a transaction after 60 s
+
+
+class CannotRename(Exception):
+    """Nothing was renamed, for the reason that the text gives."""
+
+
+def user_rename(*, old: str, new: str) -> int:
+    """
+    Give the profile of old, and all its events, the user id new; return how many events.
+
+    One transaction of MongoDB: no reader ever sees the profile without its events. Notes keep
+    their owner. Raises CannotRename, or PyMongoError; then nothing was changed.
+    """
+    if settings.PROFILE_BACKEND != "mongo":
+        raise CannotRename(
+            "The profiles are in PostgreSQL, which shares no transaction with the events."
+        )
+    if activity.spool_state()["depth_events"]:
+        raise CannotRename("Events wait in the spool and would keep the old id: try again soon.")
+    number = activity_selectors.event_count_of(user_id=old, most=EVENTS_MAX + 1)
+    if number > EVENTS_MAX:
+        raise CannotRename(f"{old} has more than {EVENTS_MAX} events: too many for a transaction.")
+    if activity_selectors.event_count_of(user_id=new, most=1):
+        raise CannotRename(f"{new} has events already, from which these could not be told again.")
+
+    def rename(session: Any) -> int:
+        if not profiles_in_mongodb.rename(old, new, session=session):
+            raise CannotRename(f"There is no profile of {old}.")
+        return activity.events_rename(old=old, new=new, session=session)
+
+    with (
+        around(*keys.tags_of_profile(old), *keys.tags_of_profile(new)),
+        pymongo.timeout(_LONGEST_SECONDS),
+        get_connection().start_session() as session,
+    ):
+        renamed: int = session.with_transaction(rename)
+    for user_id in (old, new):
+        profiles.twin_update(user_id=user_id)
+    return renamed
