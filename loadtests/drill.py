@@ -68,7 +68,7 @@ def run_fault(site: Site, server: str, fault: str) -> Run:
 
 
 def _calls(site: Site) -> Iterator[Call]:
-    """Yield, for ever: a hot note, a cold one, a page, a write, health and readiness."""
+    """Yield, for ever: notes, profiles and a feed, hot and cold, a write, health and readiness."""
     with connected(site.url) as connection:
         page = send(connection, Call("", "/api/v1/notes?cursor=&limit=100"), 0, 0)
         cold = [note["id"] for note in json.loads(page.body)["results"]]
@@ -84,6 +84,11 @@ def _calls(site: Site) -> Iterator[Call]:
         yield Call("page", "/api/v1/notes?userId=abc")
         yield Call("write", f"/api/v1/notes/{own}", "PATCH", OWNER, change)
         yield Call("read of the written", f"/api/v1/notes/{own}")
+        yield Call("hot profile", "/api/v1/profiles/abc")
+        yield Call(
+            "cold profile", "/api/v1/profiles/user-001", headers={"Cache-Control": "no-cache"}
+        )
+        yield Call("feed", "/api/v1/activity/abc?limit=5")
         yield Call("health", "/health")
         yield Call("ready", "/health/ready")
 
@@ -149,7 +154,7 @@ def _status(sample: Sample) -> str:
     return f"{sample.call} {sample.status} after {sample.latency_ms:.0f} ms"
 
 
-def _notes(samples: list[Sample]) -> list[Sample]:
+def _resources(samples: list[Sample]) -> list[Sample]:
     return [sample for sample in samples if sample.call not in ("health", "ready")]
 
 
@@ -163,8 +168,8 @@ def _ended(sample: Sample) -> float:
 
 
 def _redis(run: Run) -> list[Verdict]:
-    during = _notes(run.phases["during"])
-    usual = percentile([sample.latency_ms for sample in _notes(run.phases["before"])], 0.99)
+    during = _resources(run.phases["during"])
+    usual = percentile([sample.latency_ms for sample in _resources(run.phases["before"])], 0.99)
     late = [sample for sample in during if sample.at > during[0].at + 1.0]
     first = [sample for sample in during if sample.at <= during[0].at + 1.0]
     return [
@@ -172,7 +177,7 @@ def _redis(run: Run) -> list[Verdict]:
             "(p99 before, in the first second, afterwards)",
             ", ".join(
                 f"{percentile([s.latency_ms for s in phase], 0.99):.0f} ms"
-                for phase in (_notes(run.phases["before"]), first, late)
+                for phase in (_resources(run.phases["before"]), first, late)
             ),
             True,
         ),
@@ -192,7 +197,7 @@ def _redis(run: Run) -> list[Verdict]:
 
 
 def _postgres(run: Run) -> list[Verdict]:
-    failed = [s for s in _notes(run.phases["during"]) if s.status != 200]
+    failed = [s for s in _resources(run.phases["during"]) if s.status != 200]
     hot = _of(run, "hot read")
     return [
         _verdict("what fails is a 503", [s for s in failed if s.status != 503], _status),
@@ -209,12 +214,36 @@ def _postgres(run: Run) -> list[Verdict]:
 
 
 def _mongodb(run: Run) -> list[Verdict]:
-    during = _notes(run.phases["during"])
+    during = _resources(run.phases["during"])
+    notes = [s for s in during if s.call not in ("hot profile", "cold profile", "feed")]
+    usual = percentile([s.latency_ms for s in _resources(run.phases["before"])], 0.99)
+    asked = [s for s in during if s.call in ("cold profile", "feed") and s.status != 200]
     return [
-        _verdict("notes are unaffected", [s for s in during if s.status != 200], _status),
+        _verdict("notes are unaffected", [s for s in notes if s.status != 200], _status),
+        _verdict(
+            f"none takes 300 ms longer than usual ({usual:.0f} ms)",
+            [s for s in notes if s.latency_ms > usual + 300],
+            _status,
+        ),
+        _verdict(
+            "cached profiles are served",
+            [s for s in _of(run, "hot profile") if s.status != 200],
+            _status,
+        ),
+        _verdict(
+            'what needs it is a 503 with Retry-After that names the store "mongodb"',
+            [s for s in asked if not _is_unavailable(s, b"mongodb")],
+            _status,
+        ),
+        _verdict("within 3 s", [s for s in asked if s.latency_ms > 3000], _status),
         _verdict("readiness is 503", [s for s in _of(run, "ready") if s.status != 503], _status),
         _health_says(run, 200, "degraded"),
     ]
+
+
+def _is_unavailable(sample: Sample, store: bytes) -> bool:
+    named = b'"store":"%s"' % store in sample.body
+    return sample.status == 503 and bool(sample.retry_after) and named
 
 
 def _health_says(run: Run, status: int, word: str) -> Verdict:
