@@ -6,6 +6,7 @@ drill  what requests see while each server is killed, paused and brought back
 costs  of the cache: one cold key for 500 at once, an edit in psql, an invalidation among many keys
 profile  where the time of a cached read goes
 recording  what recording activity adds to a cached read
+places  where events could wait for MongoDB, and what each place takes for one
 activity-outage  MongoDB down for half a minute, a worker killed: is any event lost or doubled
 chaos  reads and writes over 4 processes under random faults: is any read stale
 """
@@ -20,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from config.stack.process import StackError
-from loadtests import bench, chaos, costs, drill, outage, profile, recording
+from loadtests import bench, chaos, costs, drill, outage, places, profile, recording
 from loadtests.site import running_site
 
 
@@ -36,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
             "profile": _profile,
             "recording": _recording,
             "activity-outage": _outage,
+            "places": _places,
         }[options.command](options)
     except (StackError, bench.Unexpected) as exc:
         print(f"{options.command}: {exc}", file=sys.stderr)
@@ -59,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     faults = commands.add_parser("drill", help="failures, request by request (about 2 minutes)")
     faults.add_argument("--server", choices=("redis", "postgres", "mongodb"), help="this one alone")
     commands.add_parser("recording", help="of activity: its cost, on and off (about a minute)")
+    commands.add_parser("places", help="for events that wait (some seconds)")
     commands.add_parser("activity-outage", help="exit status 1 where an event is lost or doubled")
     commands.add_parser("profile", help="shares of a cached read's time")
     commands.add_parser("costs", help="of the cache, in counts and milliseconds (about a minute)")
@@ -135,6 +138,13 @@ def _profile(options: argparse.Namespace) -> int:
 def _recording(options: argparse.Namespace) -> int:
     with running_site(notes=500, application="loadtests.arms:application") as site:
         table = recording.recording(site)
+    Console(width=120).print(table)
+    return 0
+
+
+def _places(options: argparse.Namespace) -> int:
+    with running_site(notes=100) as site:
+        table = places.places(site)
     Console(width=120).print(table)
     return 0
 

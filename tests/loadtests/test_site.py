@@ -1,6 +1,7 @@
 """The load tests against a real site on servers of their own."""
 
 import json
+import re
 import threading
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -8,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from config.stack import VARIABLES, Stack
-from loadtests import bench, chaos, costs, drill, outage, recording
+from loadtests import bench, chaos, costs, drill, outage, places, recording
 from loadtests.__main__ import main
 from loadtests.load import Call, OpenLoop, Sample, address, closed_loop
 from loadtests.site import running_site
@@ -83,6 +84,17 @@ class TestOutage:
         assert (told.lost, told.doubled, told.unasked) == (1, 1, 1)
         assert (told.answered, told.unanswered) == (3, 1)
         assert not outage.is_kept(told)
+
+
+class TestPlaces:
+    def test_measures_each_place_and_leaves_none_behind(self, site, monkeypatch):
+        monkeypatch.setattr(places, "EVENTS", 20)
+        monkeypatch.setattr(places, "_INGEST", places._INGEST.replace("100_000", "1_000"))
+
+        table = places.places(site)
+
+        assert table.row_count == 4
+        assert re.search("takes [0-9]+ events a second", str(table.caption))
 
 
 class TestRecording:
