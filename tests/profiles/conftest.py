@@ -10,7 +10,7 @@ from profiles.documents import UserProfile
 from profiles.models import ProfileRow
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # another module drops the collections
 def _mongodb_indexes() -> None:
     UserProfile.ensure_indexes()
 
