@@ -119,8 +119,14 @@ def events_load(*, events: Sequence[dict[str, Any]]) -> int:
     """
     collection = ActivityEvent._get_collection()
     with pymongo.timeout(_BULK_SECONDS):
+        # Asking first is much cheaper than an error for each event that is there.
+        wanted = {"_id": {"$in": [event["_id"] for event in events]}}
+        present = {row["_id"] for row in collection.find(wanted, {"_id": 1})}
+        missing = [event for event in events if event["_id"] not in present]
+        if not missing:
+            return 0
         try:
-            return len(collection.insert_many(events, ordered=False).inserted_ids)
+            return len(collection.insert_many(missing, ordered=False).inserted_ids)
         except BulkWriteError as exc:
             if any(error["code"] != _DUPLICATE for error in exc.details["writeErrors"]):
                 raise

@@ -145,8 +145,28 @@ class TestSeedActivity:
 
 
 class TestEventsLoad:
-    def test_raises_whatever_is_not_a_duplicate(self):
-        invalid = {"_id": ["an array is no id"]}
+    def test_leaves_alone_what_another_stores_meanwhile(self, monkeypatch):
+        events = [{"_id": number} for number in range(3)]
+        collection = type(ActivityEvent._get_collection())
+        insert_many = collection.insert_many
+
+        def overtaken(self, *args: Any, **kwargs: Any) -> Any:
+            self.insert_one({"_id": 1, "by": "another"})
+            return insert_many(self, *args, **kwargs)
+
+        monkeypatch.setattr(collection, "insert_many", overtaken)
+
+        assert services.events_load(events=events) == 2
+        assert [event.get("by") for event in stored()] == [None, "another", None]
+
+    def test_raises_whatever_is_not_a_duplicate(self, monkeypatch):
+        monkeypatch.setattr(services, "_DUPLICATE", 0)
+        collection = type(ActivityEvent._get_collection())
+        insert_many = collection.insert_many
+        twice = [{"_id": 1}, {"_id": 1}]
+        monkeypatch.setattr(
+            collection, "insert_many", lambda self, _, **how: insert_many(self, twice, **how)
+        )
 
         with pytest.raises(BulkWriteError):
-            services.events_load(events=[invalid])
+            services.events_load(events=[{"_id": 1}])

@@ -78,6 +78,7 @@ class TestFeed:
         assert shown == ids
         query, back = pages[-1], feed_ids(pages[-1])
         while (query := follow(query, "previous_query")) is not None:
+            assert feed_ids(query), "a link to an empty page"
             back = feed_ids(query) + back
         assert back == ids
 
