@@ -12,6 +12,8 @@ from django.utils import timezone
 from activity import insights
 from activity.limits import ACTIONS
 from activity.windows import midnight
+from config import mongodb
+from config.stack.process import wait_until
 from tests.builders import make_event
 
 BASE = "/api/v1/activity"
@@ -330,6 +332,5 @@ class TestFailure:
                 assert response["Retry-After"]
         finally:
             getattr(stack, "start" if how == "kill" else "resume")("mongodb")
-            deadline = time.monotonic() + 15
-            while get(api, "recent").status_code != 200 and time.monotonic() < deadline:
-                pass
+            assert wait_until(lambda: get(api, "recent").status_code == 200, 15)
+            assert wait_until(lambda: not mongodb.breaker.is_open, 10)

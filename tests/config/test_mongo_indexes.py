@@ -7,6 +7,8 @@ from django.core.management import CommandError, call_command
 from mongoengine.connection import get_db
 
 from activity.documents import ActivityEvent
+from config import mongodb
+from config.stack.process import wait_until
 from profiles.documents import UserProfile
 
 
@@ -64,3 +66,4 @@ class TestMongoIndexes:
                 run(ensure=True)
         finally:
             stack.start("mongodb")
+            assert wait_until(lambda: not mongodb.breaker.is_open, 10)
