@@ -10,6 +10,9 @@ from django.db import connections
 from django.test import Client
 
 from cachelayer import client
+from config import mongodb
+from config.stack import Stack
+from config.stack.process import wait_until
 
 _numbers = itertools.count()
 
@@ -41,6 +44,14 @@ def closed_breaker() -> Iterator[None]:
     """Leave the breaker closed for the next test."""
     yield
     client.breaker.reset()
+
+
+@pytest.fixture
+def mongodb_restored(stack) -> Iterator[Stack]:
+    """The servers, of which the test may kill and pause MongoDB; trusted again for the next one."""
+    yield stack
+    stack.up()
+    assert wait_until(lambda: not mongodb.breaker.is_open, 10)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,6 @@ from activity import ledger, metrics, services, shipping, spool
 from activity.documents import ActivityEvent
 from activity.shipping import Shipper
 from activity.spool import Spool
-from config import mongodb
 from config.stack.process import wait_until
 
 EVENT = {"user_id": "abc", "action": "note_viewed", "resource": "note", "details": {"status": 200}}
@@ -25,13 +24,6 @@ def _no_events() -> None:
 @pytest.fixture
 def own(tmp_path) -> Spool:
     return Spool(tmp_path / "spool", max_bytes=10**9)
-
-
-@pytest.fixture
-def mongodb_restored(stack):
-    yield stack
-    stack.up()
-    assert wait_until(lambda: not mongodb.breaker.is_open, 10)
 
 
 def stored() -> list[bson.ObjectId]:

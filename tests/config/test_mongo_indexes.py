@@ -18,10 +18,17 @@ def run(**options) -> str:
     return out.getvalue()
 
 
-@pytest.fixture(autouse=True)
-def _empty():
+def _drop() -> None:
     for name in ("user_profiles", "activity_logs"):
         get_db().drop_collection(name)
+
+
+@pytest.fixture(autouse=True)
+def _dropped():
+    """Before each test, and after it: what it made is none of another's."""
+    _drop()
+    yield
+    _drop()
 
 
 class TestMongoIndexes:

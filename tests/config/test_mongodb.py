@@ -12,13 +12,6 @@ from config import mongodb
 from config.stack.process import wait_until
 
 
-@pytest.fixture
-def restored(stack):
-    yield stack
-    stack.up()
-    assert wait_until(lambda: not mongodb.breaker.is_open, 10)
-
-
 def ping() -> None:
     mongoengine.get_connection().admin.command("ping")
 
@@ -31,9 +24,9 @@ def fails() -> Exception:
 
 class TestClient:
     @pytest.mark.parametrize("fault", ["kill", "pause"])
-    def test_waits_for_a_silent_server_a_few_times_and_then_no_more(self, restored, fault):
+    def test_waits_for_a_silent_server_a_few_times_and_then_no_more(self, mongodb_restored, fault):
         ping()
-        getattr(restored, fault)("mongodb")
+        getattr(mongodb_restored, fault)("mongodb")
         assert wait_until(lambda: fails() and mongodb.breaker.is_open, 15)
 
         failure = fails()
@@ -41,17 +34,17 @@ class TestClient:
         assert isinstance(failure, mongodb.NotAsked)
         assert unavailable_store(failure) == "mongodb"
 
-    def test_trusts_it_again_by_itself(self, restored):
-        restored.kill("mongodb")
+    def test_trusts_it_again_by_itself(self, mongodb_restored):
+        mongodb_restored.kill("mongodb")
         fails()
-        restored.start("mongodb")
+        mongodb_restored.start("mongodb")
 
         assert wait_until(lambda: not mongodb.breaker.is_open, 10)
         ping()
 
-    def test_one_call_takes_no_longer_than_its_timeout(self, restored, settings):
+    def test_one_call_takes_no_longer_than_its_timeout(self, mongodb_restored, settings):
         ping()
-        restored.pause("mongodb")
+        mongodb_restored.pause("mongodb")
         started = time.monotonic()
 
         fails()

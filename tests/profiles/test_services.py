@@ -11,7 +11,6 @@ from django.core.management import CommandError, call_command
 from cachelayer import keys, outbox, store
 from cachelayer.models import OutboxRow
 from config import mongodb as client
-from config.stack.process import wait_until
 from profiles import documents, seeding, selectors, services
 from profiles.documents import UserProfile
 from profiles.models import ProfileRow
@@ -34,13 +33,6 @@ def command(*words: str) -> str:
     out = StringIO()
     call_command(*words, stdout=out, stderr=StringIO())
     return out.getvalue()
-
-
-@pytest.fixture
-def mongodb_restored(stack):
-    yield stack
-    stack.up()
-    assert wait_until(lambda: not client.breaker.is_open, 10)
 
 
 class TestShapes:

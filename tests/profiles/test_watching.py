@@ -115,12 +115,12 @@ class TestWatcher:
             assert wait_until(lambda: not is_cached(), 5)
             assert Clearance.objects.filter(cleared_by="change stream").exists()
 
-    def test_goes_on_after_an_outage_of_mongodb(self, stack, send, made):
+    def test_goes_on_after_an_outage_of_mongodb(self, mongodb_restored, send, made):
         made()
         with Running() as watcher:
-            stack.kill("mongodb")
+            mongodb_restored.kill("mongodb")
             assert wait_until(lambda: not watcher.watches, 15)
-            stack.start("mongodb")
+            mongodb_restored.start("mongodb")
             assert wait_until(lambda: watcher.watches, 20)
             assert wait_until(lambda: send("GET", "/abc")["Cache-Status"].count("hit"), 5)
 
