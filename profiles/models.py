@@ -5,6 +5,7 @@ from django.db import models
 from django.db.models.functions import Lower
 
 from profiles.limits import EMAIL_MAX_CHARACTERS
+from profiles.preferences import storable
 from profiles.records import Metadata, ProfileRecord
 
 
@@ -43,7 +44,7 @@ def record(row: ProfileRow) -> ProfileRecord:
     return ProfileRecord(
         user_id=row.user_id,
         email=row.email,
-        preferences=row.preferences,
+        preferences=storable(row.preferences),
         metadata=Metadata(row.created_at, row.updated_at, row.last_login),
         version=row.version,
     )

@@ -49,7 +49,7 @@ def check_patch(patch: Preferences) -> None:
 
 def check_size(given: Preferences) -> None:
     """Raise PreferencesRejected where there are too many keys or too many bytes."""
-    keys, size = _count_keys(given), len(bson.encode(_storable(given)))
+    keys, size = _count_keys(given), len(bson.encode(storable(given)))
     if keys > PREFERENCE_KEYS_MAX:
         _reject(
             {"": f"{keys} keys; at most {PREFERENCE_KEYS_MAX} are allowed, nested ones included."}
@@ -77,6 +77,17 @@ def completed(stored: Any) -> Preferences:
     notifications = given.get("notifications")
     told = notifications if isinstance(notifications, dict) else {}
     return {**_DEFAULTS, **given, "notifications": {**_DEFAULTS["notifications"], **told}}  # type: ignore[dict-item]
+
+
+def storable(value: Any) -> Any:
+    """Return what jsonb gives back as it was given: its large whole numbers were floats."""
+    if isinstance(value, dict):
+        return {key: storable(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [storable(inner) for inner in value]
+    if isinstance(value, int) and not -_INT64 <= value < _INT64:
+        return float(value)
+    return value
 
 
 def _reject(mistakes: dict[str, str]) -> None:
@@ -160,14 +171,3 @@ def _count_keys(value: Any) -> int:
     if isinstance(value, dict):
         return len(value) + sum(map(_count_keys, value.values()))
     return sum(map(_count_keys, value)) if isinstance(value, list) else 0
-
-
-def _storable(value: Any) -> Any:
-    """Return the value with those whole numbers as floats that jsonb has made of large floats."""
-    if isinstance(value, dict):
-        return {key: _storable(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_storable(inner) for inner in value]
-    if isinstance(value, int) and not -_INT64 <= value < _INT64:
-        return float(value)
-    return value

@@ -20,6 +20,11 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
+def _mongodb_serves(settings) -> None:
+    settings.PROFILE_BACKEND = "mongo"
+
+
+@pytest.fixture(autouse=True)
 def _one_profile_and_its_events(transactional_db) -> None:
     UserProfile.ensure_indexes()
     ActivityEvent.ensure_indexes()

@@ -61,6 +61,10 @@ def email_of_twin() -> str | None:
 
 
 class TestWatcher:
+    @pytest.fixture(autouse=True)
+    def _mongodb_serves(self, settings) -> None:
+        settings.PROFILE_BACKEND = "mongo"
+
     def test_an_edit_in_the_shell_is_seen_and_copied(self, send, made):
         made()
         with Running():
