@@ -10,13 +10,13 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 _NAME: Final = "ledger.jsonl"
+_MARK: Final = "dropped"  # a file whose time is that of the last loss: cheaper to look at
 _MAX_BYTES: Final = 8 * 1_048_576  # some hundred million events; then the older half goes
 
 
@@ -33,14 +33,6 @@ class Entry(msgspec.Struct, frozen=True):
         return sum(number for when, number in self.minutes.items() if when >= minute)
 
 
-@dataclass(frozen=True)
-class Dropped:
-    """How many events were dropped, and when the last ones were (Unix time; 0: never)."""
-
-    events: int
-    last_at: float
-
-
 def add(folder: Path, segment: str, seconds: Iterable[int], dropped: int) -> None:
     """Append an entry; seconds: of each event that the segment had acknowledged."""
     entry = Entry(segment, Counter(one // 60 for one in seconds), dropped, time.time())
@@ -53,6 +45,8 @@ def add(folder: Path, segment: str, seconds: Iterable[int], dropped: int) -> Non
         os.write(descriptor, line)
     finally:
         os.close(descriptor)
+    if dropped:
+        (folder / _MARK).touch(0o600)
 
 
 def entries(folder: Path) -> dict[str, Entry]:
@@ -71,13 +65,17 @@ def entries(folder: Path) -> dict[str, Entry]:
     return found
 
 
-def dropped(folder: Path) -> Dropped:
-    """Return what the ledger says of events that were never shipped."""
-    with_losses = [entry for entry in entries(folder).values() if entry.dropped]
-    return Dropped(
-        sum(entry.dropped for entry in with_losses),
-        max((entry.at for entry in with_losses), default=0.0),
-    )
+def dropped(folder: Path) -> int:
+    """Return how many events were dropped, as far back as the ledger goes."""
+    return sum(entry.dropped for entry in entries(folder).values())
+
+
+def last_dropped_at(folder: Path) -> float:
+    """Return when events were dropped last, in Unix time; 0 where none ever were."""
+    try:
+        return (folder / _MARK).stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _halve(descriptor: int) -> None:

@@ -100,8 +100,9 @@ def start_shipping() -> None:
 
 def recent_losses() -> int:
     """Return how many events were dropped, where some were in the last 5 minutes; else 0."""
-    told = ledger.dropped(own_spool().folder)
-    return told.events if time.time() - told.last_at < LOSS_TOLD_SECONDS else 0
+    folder = own_spool().folder
+    lately = time.time() - ledger.last_dropped_at(folder) < LOSS_TOLD_SECONDS
+    return ledger.dropped(folder) if lately else 0
 
 
 def spool_state() -> dict[str, Any]:
