@@ -6,14 +6,19 @@ from collections.abc import Iterator
 
 import pytest
 import redis
-from django.db import connections
+from django.core.management.commands import flush
+from django.db import connection, connections
+from django.db.backends.postgresql.operations import DatabaseOperations
 from django.test import Client
 
 from cachelayer import client
+from cachelayer.models import OutboxRow
 from config import mongodb
 from config.stack import Stack
 from config.stack.process import wait_until
 
+KEPT_TABLES = {"django_content_type", "auth_permission"}
+OUTBOX = OutboxRow._meta.db_table
 _numbers = itertools.count()
 
 
@@ -54,8 +59,39 @@ def mongodb_restored(stack) -> Iterator[Stack]:
     assert wait_until(lambda: not mongodb.breaker.is_open, 10)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _quick_flush() -> Iterator[None]:
+    """
+    Empty small tables by DELETE between tests: TRUNCATE makes new files for all of them.
+
+    A table that has grown is truncated all the same, so that none keeps what a test left in it.
+    Content types and permissions, which no test changes, stay; else they would be made again.
+    """
+    truncate = DatabaseOperations.sql_flush
+
+    def sql_flush(self, style, tables, **options):
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT relname FROM pg_class WHERE relname = ANY(%s)"
+                " AND pg_total_relation_size(oid) > 1000000",
+                [list(tables)],
+            )
+            grown = [name for (name,) in cursor.fetchall()]
+        # The outbox last: what the triggers on the others have put there goes, too.
+        small = sorted(
+            set(tables) - set(grown) - KEPT_TABLES, key=lambda name: (name == OUTBOX, name)
+        )
+        deletes = [f"DELETE FROM {self.quote_name(name)}" for name in small]
+        return truncate(self, style, grown, **options) + deletes
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DatabaseOperations, "sql_flush", sql_flush)
+        patch.setattr(flush, "emit_post_migrate_signal", lambda *args, **options: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup) -> Iterator[None]:
     yield
-    for connection in connections.all():
-        connection.close()
+    for one in connections.all():
+        one.close()

@@ -150,7 +150,7 @@ class TestDrill:
         run = drill.run_fault(site, server, fault)
 
         assert all(run.phases.values())
-        assert drill.timeline(run).row_count == 21
+        assert drill.timeline(run).row_count == 30
         by_promise = {one.promise: one for one in drill.verdicts(run)}
         assert by_promise["before: every request is answered"].kept
         stale = [one for promise, one in by_promise.items() if "stale read" in promise]
