@@ -22,6 +22,7 @@ class ProfileRow(models.Model):
 
     class Meta:
         db_table = "user_profiles"
+        verbose_name = "profile"
         constraints = [
             # One profile for each address, compared without case.
             models.UniqueConstraint(Lower("email"), name="user_profiles_email_unique"),

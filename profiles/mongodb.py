@@ -9,16 +9,23 @@ from pymongo import ReturnDocument
 from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError, DuplicateKeyError
+from pymongo.synchronous.cursor import Cursor
 
 from cachelayer.invalidation import around
-from profiles import documents
-from profiles.documents import SCHEMA_VERSION, UserProfile
+from profiles import documents, records
+from profiles.documents import EMAIL_COLLATION, SCHEMA_VERSION, UserProfile
 from profiles.limits import PREFERENCE_KEYS_MAX, PREFERENCE_LEVELS_MAX, PREFERENCES_BYTES_MAX
 from profiles.preferences import Preferences, check_size, merged
-from profiles.records import ProfileRecord
+from profiles.records import ProfileLine, ProfileRecord
 from profiles.stores import Taken
 
 _DUPLICATE_KEY = 11000
+_LAST_CHARACTER = "\U0010ffff"  # after every other, and in no user_id
+# What a line of a list is made of, in documents of any shape.
+_LINE = (
+    *("user_id", "email", "preferences.theme", "preferences.language", "version"),
+    *("metadata.created_at", "metadata.updated_at", "created_at", "updated_at", "schema_version"),
+)
 Expression = Any  # of MongoDB's aggregation language
 
 
@@ -94,6 +101,19 @@ class MongoProfiles:
         found = _collection().find({"user_id": {"$gt": after}}).sort("user_id").limit(limit)
         return [documents.record(one) for one in found]
 
+    def find(self, *, text: str, after: str, limit: int) -> Sequence[ProfileLine]:
+        found = list(by_beginning(text, after=after, limit=limit))
+        if "@" in text:
+            # after is compared here: the collation of the address would compare it without case.
+            known = {one["user_id"] for one in found}
+            found += [
+                one
+                for one in by_email(text)
+                if one.get("user_id", "") > after and one["user_id"] not in known
+            ]
+            found.sort(key=lambda one: one["user_id"])  # by code points, as MongoDB has them
+        return [records.line(documents.record(one)) for one in found[:limit]]
+
     def load(self, profiles: Sequence[ProfileRecord]) -> int:
         try:
             rows = [_document(profile).to_mongo() for profile in profiles]
@@ -123,6 +143,19 @@ def rename(old: str, new: str, *, session: ClientSession) -> bool:
         return (
             _collection().update_one({"user_id": old}, change, session=session).modified_count == 1
         )
+
+
+def by_beginning(text: str, *, after: str, limit: int) -> Cursor[dict[str, Any]]:
+    """Return the lines of the user_ids that begin with text and follow another, in order."""
+    bounds = {"$gt": after}
+    if text:
+        bounds |= {"$gte": text, "$lt": text + _LAST_CHARACTER}
+    return _collection().find({"user_id": bounds}, _LINE).sort("user_id").limit(limit)
+
+
+def by_email(email: str) -> Cursor[dict[str, Any]]:
+    """Return the line of an address, compared without case."""
+    return _collection().find({"email": email}, _LINE, collation=EMAIL_COLLATION, limit=1)
 
 
 def outdated(limit: int) -> list[dict[str, Any]]:

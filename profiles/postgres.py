@@ -4,15 +4,23 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
+from typing import Any
 
 from django.db import IntegrityError, connection, transaction
+from django.db.models import Q, Value
+from django.db.models.functions import Lower
 
 from cachelayer.invalidation import invalidate
-from profiles import models, preferences
+from profiles import models, preferences, records
 from profiles.models import ProfileRow
 from profiles.preferences import Preferences
-from profiles.records import ProfileRecord
+from profiles.records import Metadata, ProfileLine, ProfileRecord
 from profiles.stores import Taken
+
+_LINE = (
+    *("user_id", "email", "preferences__theme", "preferences__language"),
+    *("version", "updated_at"),
+)
 
 
 class PostgresProfiles:
@@ -80,6 +88,13 @@ class PostgresProfiles:
         rows = ProfileRow.objects.filter(pk__gt=after).order_by("pk")[:limit]
         return [models.record(row) for row in rows]
 
+    def find(self, *, text: str, after: str, limit: int) -> Sequence[ProfileLine]:
+        wanted = Q(pk__startswith=text) if text else Q()
+        if "@" in text:
+            wanted |= Q(address=Lower(Value(text)))
+        rows = ProfileRow.objects.alias(address=Lower("email")).filter(wanted, pk__gt=after)
+        return [_line(*row) for row in rows.order_by("pk").values_list(*_LINE)[:limit]]
+
     def load(self, profiles: Sequence[ProfileRecord]) -> int:
         before = ProfileRow.objects.filter(pk__in=[one.user_id for one in profiles]).count()
         with transaction.atomic():
@@ -121,6 +136,15 @@ def _saved(row: ProfileRow, now: datetime) -> ProfileRecord:
     with _taken():
         row.save(force_update=True)
     return models.record(row)
+
+
+def _line(
+    user_id: str, email: str, theme: Any, language: Any, version: int, updated_at: datetime
+) -> ProfileLine:
+    told = {"theme": theme, "language": language}
+    chosen = {name: value for name, value in told.items() if value is not None}
+    times = Metadata(updated_at, updated_at)
+    return records.line(ProfileRecord(user_id, email, chosen, times, version))
 
 
 def _row(profile: ProfileRecord) -> ProfileRow:

@@ -35,6 +35,30 @@ class ProfileRecord(msgspec.Struct, frozen=True):
     version: int
 
 
+class ProfileLine(msgspec.Struct, frozen=True):
+    """What a list shows of a profile; theme and language with their defaults, as they are sent."""
+
+    user_id: str
+    email: str
+    theme: Any
+    language: Any
+    version: int
+    updated_at: datetime
+
+
+def line(profile: ProfileRecord) -> ProfileLine:
+    """Return what a list shows of a profile, of which the other preferences may be left out."""
+    chosen = preferences.completed(profile.preferences)
+    return ProfileLine(
+        user_id=profile.user_id,
+        email=profile.email,
+        theme=chosen["theme"],
+        language=chosen["language"],
+        version=profile.version,
+        updated_at=profile.metadata.updated_at,
+    )
+
+
 def representation(profile: ProfileRecord) -> Representation:
     """Return the profile's JSON, with the defaults of what the user has not chosen, and its ETag."""
     chosen = preferences.completed(profile.preferences)

@@ -1,6 +1,7 @@
 """Reads of profiles, through the cache or straight from one of the stores."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from django.conf import settings
 
@@ -12,6 +13,7 @@ from cachelayer.reading import Accepts, Tried, get_or_load, try_hit
 from profiles import records
 from profiles.mongodb import MongoProfiles
 from profiles.postgres import PostgresProfiles
+from profiles.records import ProfileLine
 from profiles.stores import ProfileStore, StoreName
 
 _STORES: dict[str, ProfileStore] = {"mongo": MongoProfiles(), "postgres": PostgresProfiles()}
@@ -48,6 +50,31 @@ def profile_try(*, user_id: str, accepts: Accepts, head_only: bool) -> Tried:
 def profile_get_from(*, store: StoreName, user_id: str) -> Representation | None:
     """Return the profile as this store has it now, past the cache."""
     found = _STORES[store].get(user_id)
+    return None if found is None else records.representation(found)
+
+
+class Lines(NamedTuple):
+    """Part of a list of profiles; next_after is where the next part begins, None at the end."""
+
+    lines: Sequence[ProfileLine]
+    next_after: str | None
+
+
+def profiles_find(*, text: str, after: str, limit: int) -> Lines:
+    """Return at most limit profiles of the store, found as ProfileStore.find says."""
+    found = store().find(text=text, after=after, limit=limit + 1)
+    lines = found[:limit]
+    return Lines(lines, lines[-1].user_id if len(found) > limit else None)
+
+
+def profile_get_stored(*, user_id: str) -> Representation | None:
+    """Return the profile as the store that serves has it now, past the cache."""
+    return _load(user_id)
+
+
+def profile_get_copied(*, user_id: str) -> Representation | None:
+    """Return the other store's copy of the profile."""
+    found = twin().get(user_id)
     return None if found is None else records.representation(found)
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Literal, Protocol
 
 from profiles.preferences import Preferences
-from profiles.records import ProfileRecord
+from profiles.records import ProfileLine, ProfileRecord
 
 StoreName = Literal["mongo", "postgres"]
 
@@ -68,6 +68,14 @@ class ProfileStore(Protocol):
 
     def page(self, *, after: str, limit: int) -> Sequence[ProfileRecord]:
         """Return the profiles that follow a user_id, in the order of the user_ids."""
+
+    def find(self, *, text: str, after: str, limit: int) -> Sequence[ProfileLine]:
+        """
+        Return the profiles found that follow a user_id, in the order of the user_ids.
+
+        Found are those whose user_id begins with text, and the one whose email is text, compared
+        without case; with an empty text, all.
+        """
 
     def load(self, profiles: Sequence[ProfileRecord]) -> int:
         """Store those whose user_id and email are not there yet; return how many that were."""
