@@ -1,5 +1,6 @@
 """Which requests are recorded, and as what."""
 
+from collections.abc import Set
 from typing import Final, NamedTuple
 
 
@@ -29,3 +30,8 @@ RECORDED: Final = {
     ("cache-clear", "POST"): Recorded("cache_cleared", "cache", None),
     ("cache-clear", "DELETE"): Recorded("cache_cleared", "cache", None),
 }
+
+
+def actions_of(resource: str) -> Set[str]:
+    """Return the actions that are about such a resource."""
+    return {one.action for one in RECORDED.values() if one.resource == resource}

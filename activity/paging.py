@@ -1,4 +1,4 @@
-"""What part of which user's feed: the query as plain values, and the signed cursor."""
+"""What part of which feed, a user's or that of all: the query as plain values, and the signed cursor."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 from bson import ObjectId
 from django.core import signing
 
+from activity.actions import actions_of
 from activity.windows import ALL_TIME, Window, timestamp_text
 
 DEFAULT_LIMIT: Final = 20
@@ -33,9 +34,9 @@ class Position:
 
 @dataclass(frozen=True, kw_only=True)
 class FeedQuery:
-    """One page of a user's feed; None is no such filter, position None the start of the feed."""
+    """One page of a feed; None is no such filter, position None the start of the feed."""
 
-    user_id: str
+    user_id: str | None = None
     action: str | None = None
     resource: str | None = None
     window: Window = ALL_TIME
@@ -54,11 +55,16 @@ class FeedQuery:
     @property
     def match(self) -> dict[str, Any]:
         """The condition that the feed's events meet, apart from the position."""
-        equal = {"user_id": self.user_id, "action": self.action, "resource": self.resource}
-        return {
-            **{name: value for name, value in equal.items() if value is not None},
-            **self.window.match,
+        equal: dict[str, Any] = {
+            "user_id": self.user_id,
+            "action": self.action,
+            "resource": self.resource,
         }
+        match = {name: value for name, value in equal.items() if value is not None}
+        if self.resource is not None and self.user_id is None and self.action is None:
+            # Of all users, no index begins with the resource, but one does with the action.
+            match["action"] = {"$in": sorted(actions_of(self.resource))}
+        return {**match, **self.window.match}
 
     def link_to(self, position: Position) -> str:
         """Return the query string of the page at another position of the same feed."""

@@ -1,4 +1,4 @@
-"""Reads of single events: the newest of all, and one user's feed by keyset."""
+"""Reads of single events: the newest of all, and feeds by keyset, one user's or that of all."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple
@@ -48,7 +48,7 @@ def recent(*, limit: int) -> list[Event]:
 
 def feed(*, query: FeedQuery) -> Page:
     """
-    Return one page of a user's feed, newest first, ties by id.
+    Return one page of a feed, newest first, ties by id.
 
     Its cost does not grow with depth. One query to MongoDB; two where the last event shares its
     millisecond with the one after it.

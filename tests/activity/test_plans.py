@@ -123,6 +123,30 @@ class TestReads:
         assert not stages(explained) & {"COLLSCAN", "SORT"}
         assert examined(explained) <= 22  # the neighbour itself, and no more
 
+    @pytest.mark.parametrize("side", ["after", "before"])
+    @pytest.mark.parametrize("days", [0, 1, 15, 29])
+    def test_a_page_over_all_users_costs_the_same_at_any_depth(self, side, days):
+        at = Position(timestamp=UNTIL - timedelta(days=days), event_id=ObjectId(), side=side)
+        match = selectors.feed_match(FeedQuery(position=at))
+
+        explained = selectors.rows_by_time(match, 21, backwards=side == "before").explain()
+
+        assert indexes(explained) == {"timestamp"}
+        assert not stages(explained) & {"COLLSCAN", "SORT"}
+        assert examined(explained) <= 22
+
+    @pytest.mark.parametrize(
+        "changes", [{"action": "cache_cleared"}, {"resource": "cache"}, {"resource": "profile"}]
+    )
+    def test_what_is_rare_over_all_users_is_found_by_its_action(self, changes):
+        match = selectors.feed_match(FeedQuery(**changes))
+
+        explained = selectors.rows_by_time(match, 21).explain()
+
+        assert indexes(explained) <= {"action_timestamp", "timestamp"}
+        assert not stages(explained) & {"COLLSCAN", "SORT"}
+        assert examined(explained) <= 21 * 15  # of 20 000
+
     @pytest.mark.parametrize(
         "changes", [{"action": "note_deleted"}, {"resource": "cache"}, {"window": DAY}], ids=str
     )

@@ -1,0 +1,84 @@
+"""The Activity page of the admin: the last 30 days as a chart, and the events, newest first."""
+
+import dataclasses
+import json
+from typing import Any, Final
+from urllib.parse import parse_qs
+
+from django.contrib import admin
+from django.http import HttpRequest
+from django.utils import timezone
+from pymongo.errors import PyMongoError
+
+from activity import insights, selectors
+from activity.admin.chart import chart
+from activity.admin.filters import EventFilters
+from activity.models import Event
+from activity.paging import CursorRejected, position_of
+from cachelayer.pages import ReadOnlyPage, mistakes, silence
+
+CHART_DAYS: Final = 30
+
+
+@admin.register(Event)
+class EventAdmin(ReadOnlyPage):
+    """Events, where the admin would list the rows of a table."""
+
+    template = "admin/activity/activity.html"
+
+    def contents(self, request: HttpRequest) -> dict[str, Any]:
+        """Return the chart, on the first page alone, and one page of the events asked for."""
+        form = EventFilters(request.GET, label_suffix="")
+        told = {"title": "Activity", "form": form, "days": CHART_DAYS, **_listed(request, form)}
+        return told if "cursor" in request.GET else {**told, **_charted()}
+
+
+def _listed(request: HttpRequest, form: EventFilters) -> dict[str, Any]:
+    """Return the events, and the query strings of the pages beside them; or what is wrong."""
+    if not form.is_valid():
+        return {"errors": mistakes(form)}
+    query = form.query()
+    try:
+        position = position_of(request.GET.get("cursor", ""), query=query)
+        page = selectors.feed(query=dataclasses.replace(query, position=position))
+    except CursorRejected as exc:
+        return {"errors": [("cursor", f"{exc}.")]}
+    except PyMongoError as exc:
+        return {"errors": [("events", silence(exc))]}
+    return {
+        # The times as a browser's field takes them, whatever way they were given.
+        "form": EventFilters(initial=form.cleaned_data, label_suffix=""),
+        "events": [_shown(event) for event in page.events],
+        "older": _query_string(request, page.next_query),
+        "newer": _query_string(request, page.previous_query),
+        "first": _query_string(request, ""),
+        "is_filtered": any(form.cleaned_data.values()),
+    }
+
+
+def _query_string(request: HttpRequest, beside: str | None) -> str | None:
+    """Return the page's own query string with the cursor of the page beside it."""
+    if beside is None:
+        return None
+    given = request.GET.copy()
+    given.pop("cursor", None)
+    for cursor in parse_qs(beside).get("cursor", []):
+        given["cursor"] = cursor
+    return given.urlencode()
+
+
+def _charted() -> dict[str, Any]:
+    try:
+        trend = insights.trend(days=CHART_DAYS, now=timezone.now())
+    except insights.TooMuchToCount:
+        return {"chart_error": f"There are too many users in {CHART_DAYS} days to count them here."}
+    except PyMongoError as exc:
+        return {"chart_error": silence(exc)}
+    return {"chart": chart(trend), "total": sum(day["total_activities"] for day in trend)}
+
+
+def _shown(event: selectors.Event) -> dict[str, Any]:
+    """Return the event with its time and details as people read them."""
+    details = json.dumps(event["details"], indent=2, ensure_ascii=False, default=str)
+    time = event["timestamp"].replace("T", " ").removesuffix("Z")
+    return {**event, "timestamp": time, "details": details}

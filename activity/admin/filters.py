@@ -1,0 +1,79 @@
+"""The form above the list of events: what it asks for, and what is wrong with it."""
+
+from datetime import datetime
+from typing import Any, Final
+
+from django import forms
+
+from activity.actions import actions_of
+from activity.limits import ACTIONS, RESOURCES, USER_ID_PATTERN
+from activity.paging import FeedQuery
+from activity.windows import Window
+
+EVENTS_A_PAGE: Final = 50
+_YEARS: Final = range(1970, 3000)
+
+
+class Moment(forms.DateTimeField):
+    """A time in UTC, or the beginning of a day; another offset may be given."""
+
+    widget = forms.DateTimeInput({"type": "datetime-local", "step": 1}, "%Y-%m-%dT%H:%M:%S")
+
+    def clean(self, value: Any) -> datetime | None:
+        """Return the time. Raises ValidationError."""
+        try:
+            moment: datetime | None = super().clean(value)
+        except (forms.ValidationError, OverflowError) as exc:
+            raise forms.ValidationError(
+                f"{value} is no time; one is 2026-01-31 23:59 (UTC), or a date."
+            ) from exc
+        if moment is not None and moment.year not in _YEARS:
+            raise forms.ValidationError(f"Must lie in {_YEARS[0]} to {_YEARS[-1]}.")
+        return moment
+
+
+class EventFilters(forms.Form):
+    """Which events; an empty field is no such filter."""
+
+    user = forms.RegexField(
+        USER_ID_PATTERN,
+        strip=True,
+        required=False,
+        label="user",
+        error_messages={"invalid": "Must be 1 to 128 characters of A-Z a-z 0-9 . _ @ : -"},
+        widget=forms.TextInput({"placeholder": "all", "size": 14}),
+    )
+    action = forms.ChoiceField(
+        choices=[("", "all"), *((one, one) for one in sorted(ACTIONS))],
+        required=False,
+        label="action",
+    )
+    resource = forms.ChoiceField(
+        choices=[("", "all"), *((one, one) for one in sorted(RESOURCES))],
+        required=False,
+        label="resource",
+    )
+    since = Moment(required=False, label="since (UTC)")
+    until = Moment(required=False, label="until (UTC)")
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse what no event can be."""
+        given = self.cleaned_data
+        since, until = given.get("since"), given.get("until")
+        if since and until and until <= since:
+            self.add_error("until", "Must be after since.")
+        action, resource = given.get("action"), given.get("resource")
+        if action and resource and action not in actions_of(resource):
+            self.add_error("resource", f"{action} is never about a {resource}.")
+        return given
+
+    def query(self) -> FeedQuery:
+        """Return the first page of the events that a valid form asks for."""
+        given = self.cleaned_data
+        return FeedQuery(
+            user_id=given["user"] or None,
+            action=given["action"] or None,
+            resource=given["resource"] or None,
+            window=Window(since=given["since"], until=given["until"]),
+            limit=EVENTS_A_PAGE,
+        )

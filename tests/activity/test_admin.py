@@ -1,0 +1,356 @@
+"""The Activity page of the admin: the chart, the events with their filters and pages, and who may look."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from html import unescape
+from io import StringIO
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.core.management import call_command
+from django.test import Client
+from django.utils import timezone
+
+from activity import insights
+from activity.admin.chart import HEIGHT, WIDTH, chart
+from activity.admin.filters import EVENTS_A_PAGE
+from activity.windows import midnight
+from config import mongodb
+from config.stack.process import wait_until
+from tests.builders import make_event
+
+pytestmark = pytest.mark.django_db(transaction=True)
+PAGE = "/admin/activity/event/"
+START = midnight(timezone.now()) - timedelta(days=9)
+
+
+@pytest.fixture
+def operator() -> Client:
+    browser = Client()
+    browser.force_login(User.objects.create_superuser("ann"))
+    return browser
+
+
+@pytest.fixture
+def mongodb_restored(stack):
+    yield stack
+    stack.up()
+    assert wait_until(lambda: not mongodb.breaker.is_open, 10)
+
+
+def shown(response) -> list[str]:
+    assert response.status_code == 200
+    assert "errors" not in response.context, response.context["errors"]
+    return [event["id"] for event in response.context["events"]]
+
+
+def link(response, rel: str) -> str | None:
+    found = re.search(rf'<a rel="{rel}" href="([^"]+)"', response.content.decode())
+    return found and PAGE + unescape(found.group(1))
+
+
+def make_events(count: int, **changes: object) -> list[str]:
+    """So many events, three to a millisecond; their ids, newest first."""
+    made = [
+        (at, make_event(at, **changes))
+        for at in (START + timedelta(milliseconds=number // 3) for number in range(count))
+    ]
+    return [str(event_id) for _, event_id in sorted(made, reverse=True)]
+
+
+class TestList:
+    @pytest.mark.parametrize(
+        "filters",
+        [
+            {},
+            {"user": "abc"},
+            {"action": "note_viewed"},
+            {"resource": "note"},
+            {"user": "abc", "since": f"{START:%Y-%m-%dT%H:%M:%S}", "until": "2999-12-31"},
+        ],
+        ids=str,
+    )
+    def test_pages_show_every_event_once_there_and_back(self, operator, filters):
+        ids = make_events(2 * EVENTS_A_PAGE + 7)
+        if filters:
+            make_event(START, user_id="eve", action="cache_cleared", resource="cache")
+        response, there, pages = operator.get(PAGE, filters), [], []
+        while True:
+            there += shown(response)
+            pages.append(shown(response))
+            if (older := link(response, "next")) is None:
+                break
+            response = operator.get(older)
+
+        assert there == ids
+        back = [shown(response)]
+        while (newer := link(response, "prev")) is not None:
+            assert shown(operator.get(link(response, "first"))) == ids[:EVENTS_A_PAGE]
+            response = operator.get(newer)
+            back.insert(0, shown(response))
+        assert back == pages
+
+    @pytest.mark.parametrize(
+        ("filters", "found"),
+        [
+            ({}, "ABCD"),
+            ({"user": "abc"}, "AC"),
+            ({"user": " abc "}, "AC"),
+            ({"user": "nobody"}, ""),
+            ({"action": "note_created"}, "B"),
+            ({"resource": "profile"}, "CD"),
+            ({"resource": "cache"}, ""),
+            ({"user": "abc", "resource": "profile"}, "C"),
+            ({"action": "profile_viewed", "resource": "profile"}, "CD"),
+            ({"since": "{day} 00:00:02"}, "CD"),
+            ({"since": "{day}T02:00:02+02:00"}, "CD"),
+            ({"until": "{day}T00:00:02Z"}, "AB"),
+            ({"since": "{day}", "until": "{day}T00:00:01.001"}, "AB"),
+        ],
+        ids=str,
+    )
+    def test_is_filtered(self, operator, filters, found):
+        profile = {"action": "profile_viewed", "resource": "profile"}
+        made = {
+            "A": make_event(START),
+            "B": make_event(START + timedelta(seconds=1), user_id="eve", action="note_created"),
+            "C": make_event(START + timedelta(seconds=2), **profile),
+            "D": make_event(START + timedelta(seconds=3), user_id="bob", **profile),
+        }
+        asked = {name: text.format(day=START.date()) for name, text in filters.items()}
+
+        ids = shown(operator.get(PAGE, asked))
+
+        assert ids == [str(made[letter]) for letter in reversed(found)]
+
+    def test_a_field_keeps_what_was_asked_for(self, operator):
+        asked = {"user": "abc", "action": "note_viewed", "since": "2026-01-31T23:59:58Z"}
+
+        page = operator.get(PAGE, asked).content.decode()
+
+        assert 'name="user" value="abc"' in page
+        assert '<option value="note_viewed" selected>' in page
+        assert 'name="since" value="2026-01-31T23:59:58"' in page
+
+    def test_shows_an_event_whole(self, operator):
+        event_id = make_event(
+            datetime.now(UTC).replace(microsecond=7000), details={"status": 201, "a": {"b": "ü"}}
+        )
+
+        page = operator.get(PAGE).content.decode()
+
+        for text in ("abc", "note_viewed", "3f0a6f6e-", "192.0.2.1", "a browser", "r-1"):
+            assert text in page, text
+        assert ".007</td>" in page
+        assert "&quot;b&quot;: &quot;ü&quot;" in page
+        assert str(event_id) in page
+
+    def test_shows_an_event_that_has_no_more_than_it_must(self, operator):
+        make_event(resource_id=None, details=None, ip_address=None, user_agent=None)
+
+        page = operator.get(PAGE).content.decode()
+
+        assert "None" not in page[page.index("<tbody>") :]
+        assert "no user agent" in page
+
+    @pytest.mark.parametrize(
+        "field", ["user_agent", "user_id", "resource_id", "action", "details", "ip_address"]
+    )
+    def test_what_an_event_says_is_text(self, operator, field):
+        evil = '"><script>alert(1)</script>'
+        make_event(**{field: {evil: evil} if field == "details" else evil})
+
+        page = operator.get(PAGE).content.decode()
+
+        assert "<script>alert" not in page
+        assert "&lt;script&gt;alert(1)" in page
+
+    def test_says_so_where_there_is_nothing(self, operator):
+        page = operator.get(PAGE).content.decode()
+        assert "There is no event yet." in page
+        assert "No event in this time." in page
+        assert "<polyline" not in page
+        assert "No event is so." in operator.get(PAGE, {"user": "abc"}).content.decode()
+
+    @pytest.mark.parametrize(
+        ("asked", "told"),
+        [
+            ({"user": "a b"}, "user: Must be 1 to 128 characters"),
+            ({"user": "a\0"}, "user: "),
+            ({"user": "a\nb"}, "user: "),
+            ({"user": "x" * 129}, "user: Must be 1 to 128 characters"),
+            ({"user": '{"$gt": ""}'}, "user: Must be 1 to 128 characters"),
+            ({"action": "x"}, "action: Select a valid choice. x is not one"),
+            ({"action": "<script>"}, "&lt;script&gt; is not one"),
+            ({"resource": "$where"}, "resource: Select a valid choice."),
+            ({"since": "2026-13-01"}, "since: 2026-13-01 is no time"),
+            ({"until": "<b>"}, "until: &lt;b&gt; is no time"),
+            ({"until": "9999-12-31"}, "until: Must lie in 1970 to 2999."),
+            ({"since": "0001-01-01T00:00:00+14:00"}, "since: "),
+            ({"since": "2026-01-02", "until": "2026-01-02"}, "until: Must be after since."),
+            (
+                {"action": "note_viewed", "resource": "cache"},
+                "resource: note_viewed is never about a cache.",
+            ),
+            ({"cursor": "x"}, "cursor: this cursor was not made by this service"),
+        ],
+        ids=str,
+    )
+    def test_names_what_is_wrong(self, operator, asked, told):
+        make_event()
+
+        response = operator.get(PAGE, asked)
+
+        assert response.status_code == 200
+        assert told in response.content.decode()
+        assert "events" not in response.context
+
+    def test_refuses_a_cursor_of_other_filters(self, operator):
+        make_events(EVENTS_A_PAGE + 1)
+        older = link(operator.get(PAGE), "next")
+
+        page = operator.get(f"{older}&user=eve").content.decode()
+
+        assert "cursor: this cursor belongs to another user or to other filters." in page
+
+    @pytest.mark.parametrize("name", ["user[$ne]", "user.x", "$where", "limit"])
+    def test_what_is_no_field_asks_for_nothing(self, operator, name):
+        ids = make_events(3)
+
+        assert shown(operator.get(PAGE, {name: "1"})) == ids
+
+
+class TestChart:
+    def test_shows_events_and_users_of_each_of_the_last_30_days(self, operator):
+        today = midnight(timezone.now())
+        for days, users in ((0, ["abc"]), (3, ["abc", "abc", "eve"]), (29, ["eve"]), (30, ["x"])):
+            for user in users:
+                make_event(today - timedelta(days=days), user_id=user)
+
+        response = operator.get(PAGE)
+
+        days = response.context["chart"].days
+        assert [
+            (number, day.events, day.users) for number, day in enumerate(days) if day.events
+        ] == [
+            (0, 1, 1),
+            (26, 3, 2),
+            (29, 1, 1),
+        ]
+        page = response.content.decode()
+        assert page.count('<circle class="dot"') == 31  # one is the legend's
+        day = (today - timedelta(days=3)).date()
+        assert f"<title>{day}: 3 events, 2 users</title>" in page
+        row = f'<th scope="row">{day}</th><td class="number">3</td><td class="number">2</td>'
+        assert row in page
+
+    def test_is_told_on_the_first_page_alone(self, operator):
+        make_events(EVENTS_A_PAGE + 1)
+        first = operator.get(PAGE)
+
+        assert "<svg" in first.content.decode()
+        assert "<svg viewBox" not in operator.get(link(first, "next")).content.decode()
+
+    def test_draws_what_it_says(self):
+        trend = [
+            {"date": f"2026-01-{day:02}", "total_activities": events, "unique_users": users}
+            for day, events, users in ((1, 0, 0), (2, 4000, 8), (3, 1000, 4))
+        ]
+
+        drawn = chart(trend)
+
+        assert [day.height for day in drawn.days] == [0, HEIGHT, HEIGHT / 4]
+        assert [day.top + day.height for day in drawn.days] == [HEIGHT] * 3
+        assert [day.dot for day in drawn.days] == [HEIGHT, 0, HEIGHT / 2]
+        assert [text for _, text in drawn.events_scale] == ["0", "1,000", "2,000", "3,000", "4,000"]
+        assert [text for _, text in drawn.users_scale] == ["0", "2", "4", "6", "8"]
+        assert [day.label for day in drawn.days] == ["", "", "today"]
+        assert drawn.line.split()[1] == f"{WIDTH / 2},0.0"
+
+    @pytest.mark.parametrize(
+        ("most", "end"), [(0, 4), (1, 4), (4, 4), (5, 8), (9, 20), (81, 200), (4001, 8000)]
+    )
+    def test_ends_its_scale_at_a_round_number(self, most, end):
+        drawn = chart([{"date": "2026-01-01", "total_activities": most, "unique_users": 0}])
+
+        assert drawn.events_scale[-1] == (0, f"{end:,}")
+
+    def test_asks_nobody_outside(self, operator):
+        make_event()
+
+        page = operator.get(PAGE).content.decode()
+
+        assert re.findall(r'(?:src|href|url\()=?["\']?(?:https?:)?//[^"\')]+', page) == []
+
+    def test_too_many_users_leave_the_list_as_it_is(self, operator, monkeypatch):
+        ids = make_events(3)
+
+        def too_much(**kwargs: object) -> None:
+            raise insights.TooMuchToCount
+
+        monkeypatch.setattr(insights, "trend", too_much)
+        response = operator.get(PAGE)
+
+        assert shown(response) == ids
+        assert "chart: There are too many users" in response.content.decode()
+
+
+class TestMongodbAway:
+    def test_is_told(self, operator, mongodb_restored):
+        make_event()
+        mongodb_restored.kill("mongodb")
+
+        response = operator.get(PAGE)
+
+        page = response.content.decode()
+        assert response.status_code == 200
+        assert "events: MongoDB does not answer." in page
+        assert "chart: MongoDB does not answer." in page
+        assert "events" not in response.context
+
+
+class TestAccess:
+    @pytest.mark.parametrize("user", [None, {}], ids=["nobody", "no staff"])
+    def test_who_is_no_staff_is_sent_to_the_login(self, user):
+        browser = Client()
+        if user is not None:
+            browser.force_login(User.objects.create_user("bob"))
+
+        response = browser.get(PAGE)
+
+        assert response.status_code == 302
+        assert "/admin/login/" in response["Location"]
+
+    def test_staff_wants_the_permission_to_view(self):
+        bob = User.objects.create_user("bob", is_staff=True)
+        browser = Client()
+        browser.force_login(bob)
+        assert browser.get(PAGE).status_code == 403
+        assert PAGE not in browser.get("/admin/").content.decode()
+
+        bob.user_permissions.add(
+            Permission.objects.get(codename="view_event", content_type__app_label="activity")
+        )
+
+        assert browser.get(PAGE).status_code == 200
+        assert PAGE in browser.get("/admin/").content.decode()
+
+    @pytest.mark.parametrize("path", ["add/", "1/change/", "1/delete/", "1/history/"])
+    def test_nothing_can_be_changed(self, operator, path):
+        assert operator.get(PAGE + path).status_code == 404
+        assert operator.post(PAGE + path).status_code == 404
+
+
+class TestEvent:
+    def test_has_no_permission_but_to_view(self):
+        names = Permission.objects.filter(content_type__app_label="activity")
+
+        assert list(names.values_list("codename", flat=True)) == ["view_event"]
+
+    @pytest.mark.parametrize("words", [[], ["--all"]], ids=str)
+    def test_a_dump_of_the_database_does_without_its_table(self, words):
+        out = StringIO()
+
+        call_command("dumpdata", "activity", *words, stdout=out)
+
+        assert out.getvalue().strip() == "[]"
