@@ -244,12 +244,15 @@ class TestChart:
         row = f'<th scope="row">{day}</th><td class="number">3</td><td class="number">2</td>'
         assert row in page
 
-    def test_is_told_on_the_first_page_alone(self, operator):
+    def test_is_made_only_where_nothing_is_asked_for(self, operator):
         make_events(EVENTS_A_PAGE + 1)
-        first = operator.get(PAGE)
+        first = operator.get(PAGE, {"user": "", "action": ""})
 
-        assert "<svg" in first.content.decode()
-        assert "<svg viewBox" not in operator.get(link(first, "next")).content.decode()
+        assert "chart" in first.context
+        for url in (link(first, "next"), f"{PAGE}?user=abc", f"{PAGE}?action=x"):
+            response = operator.get(url)
+            assert "chart" not in response.context
+            assert "the last 30 days as a chart</a>" in response.content.decode()
 
     def test_draws_what_it_says(self):
         trend = [
