@@ -45,7 +45,7 @@ def ask(operation: str, command: Callable[[redis.Redis], T], *, past_breaker: bo
         raise CacheDown(operation) from exc
     finally:
         seconds = time.perf_counter() - started
-        timings.add("redis", seconds)
+        timings.add("redis", operation, started, seconds)
         metrics.operation_seconds(operation).observe(seconds)
     breaker.succeeded()
     return reply

@@ -7,6 +7,7 @@ class SiteConfig(AppConfig):
     name = "config"
 
     def ready(self) -> None:
-        from config import mongodb, schema  # noqa: F401, PLC0415  # schema registers with OpenAPI
+        # schema registers with OpenAPI, observing with the timings
+        from config import mongodb, observing, schema  # noqa: F401, PLC0415
 
         mongodb.connect()  # mongoengine registers itself with the apps that are ready by now

@@ -1,4 +1,4 @@
-"""What surrounds every request: its id, its clock, the time spent in each store, one log line."""
+"""What surrounds every request: its id, its clock, what it does in each store, one log line."""
 
 import re
 import time
@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import structlog
-from django.conf import settings
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse
 
 from cachelayer import timings
+from config import observing, statements
 from config.postgres import metrics
 
 log = structlog.get_logger("request")
@@ -19,7 +19,7 @@ _SAFE_ID = re.compile(r"[A-Za-z0-9._~:/+=@-]{1,128}")
 
 
 class RequestContextMiddleware:
-    """Give each request an id and a ledger of store times, and report both on its response."""
+    """Give each request an id and a ledger of what it does in the stores, and report both."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -30,7 +30,10 @@ class RequestContextMiddleware:
         request.request_id = request_id  # type: ignore[attr-defined]  # read by problems and logs
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
-        with timings.ledger() as spent, connection.execute_wrapper(_timed_statement):
+        with (
+            timings.ledger(request_id, lambda: observing.endpoint_of(request)) as spent,
+            connection.execute_wrapper(_Statements(request, request_id)),
+        ):
             response = self.get_response(request)
         elapsed_ms = (time.perf_counter() - started) * 1000
         response.headers["X-Request-ID"] = request_id
@@ -46,6 +49,7 @@ class RequestContextMiddleware:
             duration_ms=round(elapsed_ms, 2),
             cache=response.headers.get("Cache-Status"),
         )
+        observing.keep_trace(request, response, spent, elapsed_ms)
         return response
 
 
@@ -55,22 +59,38 @@ def _request_id(request: HttpRequest) -> str:
     return given if _SAFE_ID.fullmatch(given) else uuid.uuid4().hex
 
 
-def _timed_statement(
-    execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]
-) -> Any:
-    """Run one statement on PostgreSQL; add its time to the request's, and warn where it is slow."""
-    started = time.perf_counter()
-    try:
-        return execute(sql, params, many, context)
-    except DatabaseError as exc:
-        metrics.ERRORS.labels(type(exc).__name__).inc()
-        raise
-    finally:
-        seconds = time.perf_counter() - started
-        timings.add("postgres", seconds)
-        metrics.STATEMENT_SECONDS.observe(seconds)
-        if seconds * 1000 > settings.SLOW_QUERY_MS:
-            # sql holds placeholders; parameters are people's data and stay out of the logs.
-            log.warning(
-                "slow query", duration_ms=round(seconds * 1000, 1), sql=sql, store="postgres"
-            )
+class _Statements:
+    """Surrounds each statement of one request: its comment, its time, its failure."""
+
+    __slots__ = ("_comment", "_request", "_request_id")
+
+    def __init__(self, request: HttpRequest, request_id: str) -> None:
+        self._request = request
+        self._request_id = request_id
+        self._comment = ""
+
+    def __call__(
+        self, execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any
+    ) -> Any:
+        """Run one statement on PostgreSQL, marked with the endpoint and the request's id."""
+        marked = sql + self._comment_of_now() if isinstance(sql, str) else sql
+        started = time.perf_counter()
+        try:
+            return execute(marked, params, many, context)
+        except DatabaseError as exc:
+            metrics.ERRORS.labels(type(exc).__name__).inc()
+            raise
+        finally:
+            seconds = time.perf_counter() - started
+            timings.add("postgres", sql, started, seconds)
+            metrics.STATEMENT_SECONDS.observe(seconds)
+
+    def _comment_of_now(self) -> str:
+        """Return the comment, made once: at the first statement that has an endpoint."""
+        if self._comment:
+            return self._comment
+        endpoint = observing.endpoint_of(self._request)
+        made = statements.comment(endpoint or "none", self._request_id)
+        if endpoint:
+            self._comment = made
+        return made

@@ -1,10 +1,11 @@
 """The MongoDB client of the site: it fails at once while the server is silent, and counts what it does."""
 
+import threading
+import time
 from typing import Any, Final
 
 import mongoengine
 import pymongo
-import structlog
 from django.conf import settings
 from prometheus_client import Counter, Gauge, Histogram
 from pymongo import monitoring
@@ -12,8 +13,6 @@ from pymongo.errors import ServerSelectionTimeoutError
 
 from cachelayer import timings
 from cachelayer.breaker import Breaker
-
-log = structlog.get_logger("mongodb")
 
 _PROBE_TIMEOUT_MS: Final = 1000
 # What pymongo calls the failures in which the server itself said nothing.
@@ -72,8 +71,12 @@ class Client(pymongo.MongoClient):
 class Commands(monitoring.CommandListener):
     """Adds each command's time to the request's and to the counts; published in its own thread."""
 
+    def __init__(self) -> None:
+        self._of_this_thread = threading.local()
+
     def started(self, event: monitoring.CommandStartedEvent) -> None:
-        """Do nothing: only the end is counted."""
+        """Remember the command until its end, which does not tell it."""
+        self._of_this_thread.command = event.command
 
     def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
         breaker.succeeded()
@@ -92,15 +95,9 @@ class Commands(monitoring.CommandListener):
         if event.command_name == "getMore":
             return  # that of a change stream waits on purpose
         seconds = event.duration_micros / 1e6
-        timings.add("mongodb", seconds)
         COMMAND_SECONDS.labels(event.command_name).observe(seconds)
-        if seconds * 1000 > settings.SLOW_QUERY_MS:
-            log.warning(
-                "slow query",
-                duration_ms=round(seconds * 1000, 1),
-                command=event.command_name,
-                store="mongodb",
-            )
+        command = self._of_this_thread.__dict__.pop("command", {event.command_name: 1})
+        timings.add("mongodb", command, time.perf_counter() - seconds, seconds)
 
 
 class Pool(monitoring.ConnectionPoolListener):

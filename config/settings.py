@@ -119,7 +119,8 @@ POSTGRES_POOL_MIN = env.int("POSTGRES_POOL_MIN", default=5)  # connections in ea
 POSTGRES_POOL_MAX = env.int("POSTGRES_POOL_MAX", default=20)  # connections in each process
 POSTGRES_POOL_IDLE_SECONDS = env.int("POSTGRES_POOL_IDLE_SECONDS", default=30)
 POSTGRES_POOL_ACQUIRE_SECONDS = env.float("POSTGRES_POOL_ACQUIRE_SECONDS", default=2.0)
-SLOW_QUERY_MS = env.int("SLOW_QUERY_MS", default=1000)  # slower statements are logged as warnings
+SLOW_QUERY_MS = env.int("SLOW_QUERY_MS", default=1000)  # slower statements are logged and kept
+TRACE_SHARE = env.float("TRACE_SHARE", default=0.0)  # of all requests, 0 to 1, whose story is kept
 _database: dict[str, Any] = env.db_url_config(DATABASE_URL)
 _database["ENGINE"] = "config.postgres"
 _database["OPTIONS"] = {

@@ -1,0 +1,97 @@
+"""The Slow queries page of the admin: by shape, the most expensive first, each with its plan."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from django.conf import settings
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
+
+from cachelayer.client import CacheDown
+from config import observing
+from config.generic_plans import NoPlan, generic_plan
+from config.models import SlowStatement
+
+SHAPES_SHOWN = 100
+
+
+@admin.register(SlowStatement)
+class SlowStatementAdmin(admin.ModelAdmin):
+    """
+    Slow statements, where the admin would list rows of a table.
+
+    Looking needs the permission to view slow queries, a plan the one to explain them.
+    """
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.explain_view)
+        name = "config_slowstatement_explain"
+        return [path("<str:fingerprint>/explain/", view, name=name), *super().get_urls()]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show the page."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        shapes = _shapes()
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Slow queries",
+            "opts": self.opts,
+            "threshold_ms": settings.SLOW_QUERY_MS,
+            "shapes": None if shapes is None else shapes[:SHAPES_SHOWN],
+            "left_out": max(0, len(shapes or ()) - SHAPES_SHOWN),
+            "may_explain": _may_explain(request),
+        }
+        return TemplateResponse(request, "admin/config/slow_queries.html", context)
+
+    def explain_view(self, request: HttpRequest, fingerprint: str) -> HttpResponse:
+        """Show the plan of one shape, which is looked up: nobody sends SQL here."""
+        if not _may_explain(request):
+            raise PermissionDenied
+        shape = next((one for one in _shapes() or () if one["fingerprint"] == fingerprint), None)
+        if shape is None or shape["store"] != "postgres":
+            raise Http404("No such statement of PostgreSQL is kept.")
+        plan, reason = None, None
+        try:
+            plan = generic_plan(shape["statement"])
+        except NoPlan as exc:
+            reason = str(exc)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Plan of a slow query",
+            "opts": self.opts,
+            "shape": shape,
+            "plan": plan,
+            "reason": reason,
+        }
+        return TemplateResponse(request, "admin/config/plan.html", context)
+
+
+def _shapes() -> list[dict[str, Any]] | None:
+    """Return the shapes, each with a time for people; None where Redis does not answer."""
+    try:
+        shapes = observing.slow_statements()
+    except CacheDown:
+        return None
+    for one in shapes:
+        one["last"] = datetime.fromtimestamp(one["last_at"], UTC)
+        one["explains"] = one["store"] == "postgres" and one["kind"] == "SELECT"
+    return shapes
+
+
+def _may_explain(request: HttpRequest) -> bool:
+    return bool(request.user.has_perm("config.explain_slowstatement"))

@@ -1,0 +1,60 @@
+"""manage.py slow_queries: what was slower than SLOW_QUERY_MS, by shape, the most expensive first."""
+
+import json
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from cachelayer.client import CacheDown
+from config import observing
+from config.generic_plans import NoPlan, generic_plan
+
+
+class Command(BaseCommand):
+    help = "List the statements that were slow, by shape, the most expensive (in all) first."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--store", choices=("postgres", "mongodb", "redis"))
+        parser.add_argument("--limit", type=int, default=20, help="shapes (default 20)")
+        parser.add_argument("--json", action="store_true", help="for programs")
+        parser.add_argument(
+            "--explain", metavar="FINGERPRINT", help="the generic plan of one SELECT instead"
+        )
+
+    def handle(
+        self, *args: Any, store: str | None, limit: int, explain: str | None, **options: Any
+    ) -> None:
+        try:
+            shapes = observing.slow_statements(store)
+        except CacheDown as exc:
+            raise CommandError("Redis does not answer; the log has every slow query.") from exc
+        if explain:
+            self._explain(shapes, explain)
+        elif options["json"]:
+            self.stdout.write(json.dumps(shapes[:limit], indent=1))
+        elif not shapes:
+            self.stdout.write("None was slow.")
+        else:
+            self._table(shapes[:limit])
+
+    def _table(self, shapes: list[dict[str, Any]]) -> None:
+        self.stdout.write(
+            f"{'total ms':>10} {'count':>6} {'mean ms':>9} {'max ms':>9}  store     fingerprint"
+        )
+        for one in shapes:
+            self.stdout.write(
+                f"{one['total_ms']:>10.1f} {one['count']:>6} {one['mean_ms']:>9.1f} "
+                f"{one['max_ms']:>9.1f}  {one['store']:<9} {one['fingerprint']}"
+            )
+            self.stdout.write(f"{'':11}{', '.join(one['endpoints'])}: {one['statement']}")
+
+    def _explain(self, shapes: list[dict[str, Any]], fingerprint: str) -> None:
+        shape = next((one for one in shapes if one["fingerprint"] == fingerprint), None)
+        if shape is None:
+            raise CommandError(f"No statement with the fingerprint {fingerprint} is kept.")
+        if shape["store"] != "postgres":
+            raise CommandError("Only statements of PostgreSQL are explained.")
+        try:
+            self.stdout.write(f"{shape['statement']}\n\n{generic_plan(shape['statement'])}")
+        except NoPlan as exc:
+            raise CommandError(str(exc)) from exc
