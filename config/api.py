@@ -44,14 +44,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     store = unavailable_store(exc)
     if store is not None:
         log.warning("store unavailable", store=store, reason=str(exc).split("\n")[0])
-        status = HTTPStatus.SERVICE_UNAVAILABLE
-        body = problems.problem(
-            request,
-            status,
-            f"The store {store} does not answer.",
-            kind="store-unavailable",
-            store=store,
-        )
+        body = problems.of_silent_store(request, store, exc)
         return _respond(body, {"Retry-After": str(problems.RETRY_AFTER_SECONDS)})
     response = drf_exception_handler(exc, context)
     if response is None:

@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse
 
 from cachelayer import timings
 from config import observing, statements
-from config.postgres import metrics
+from config.postgres import metrics, repeating
 
 log = structlog.get_logger("request")
 _SAFE_ID = re.compile(r"[A-Za-z0-9._~:/+=@-]{1,128}")
@@ -76,7 +76,7 @@ class _Statements:
         marked = sql + self._comment_of_now() if isinstance(sql, str) else sql
         started = time.perf_counter()
         try:
-            return execute(marked, params, many, context)
+            return repeating.run(execute, marked, params, many, context)
         except DatabaseError as exc:
             metrics.ERRORS.labels(type(exc).__name__).inc()
             raise

@@ -7,8 +7,10 @@ from typing import Any
 import msgspec
 from django.http import HttpRequest, HttpResponse
 from django.views import defaults
+from pymongo.errors import WaitQueueTimeoutError
 
 from cachelayer.failures import unavailable_store
+from config.postgres.base import PoolExhausted
 
 CONTENT_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 1
@@ -48,11 +50,35 @@ def problem_response(
     **members: Any,
 ) -> HttpResponse:
     """Return a problem as a response; for what never reaches DRF."""
-    body = problem(request, status, detail, kind=kind, **members)
+    return _respond(problem(request, status, detail, kind=kind, **members))
+
+
+def _respond(body: dict[str, Any]) -> HttpResponse:
+    status = HTTPStatus(body["status"])
     response = HttpResponse(msgspec.json.encode(body), status=status, content_type=CONTENT_TYPE)
     if status is HTTPStatus.SERVICE_UNAVAILABLE:
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return response
+
+
+def of_silent_store(request: HttpRequest, store: str, exc: BaseException | None) -> dict[str, Any]:
+    """Return the problem of a store that does not answer, or has no connection free."""
+    busy = _has_cause(exc, (PoolExhausted, WaitQueueTimeoutError))
+    return problem(
+        request,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        f"Every connection to {store} is in use."
+        if busy
+        else f"The store {store} does not answer.",
+        kind="store-unavailable",
+        store=store,
+    )
+
+
+def _has_cause(exc: BaseException | None, kinds: tuple[type[Exception], ...]) -> bool:
+    while exc is not None and not isinstance(exc, kinds):
+        exc = exc.__cause__
+    return exc is not None
 
 
 def is_for_programs(request: HttpRequest) -> bool:
@@ -79,15 +105,10 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    store = unavailable_store(sys.exc_info()[1])
+    exc = sys.exc_info()[1]
+    store = unavailable_store(exc)
     if store is not None:
-        return problem_response(
-            request,
-            HTTPStatus.SERVICE_UNAVAILABLE,
-            f"The store {store} does not answer.",
-            kind="store-unavailable",
-            store=store,
-        )
+        return _respond(of_silent_store(request, store, exc))
     if not is_for_programs(request):
         return defaults.server_error(request)
     return problem_response(request, HTTPStatus.INTERNAL_SERVER_ERROR, "This is our mistake.")

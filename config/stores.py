@@ -10,7 +10,7 @@ from activity import services as activity
 from cachelayer import counts
 from cachelayer.counts import Samples
 from config import mongodb
-from config.postgres.base import breaker as postgres_breaker
+from config.postgres.outages import breaker as postgres_breaker
 
 
 def store_figures() -> dict[str, Any]:

@@ -1,74 +1,110 @@
 """The database backend of settings.DATABASES: Django finds DatabaseWrapper here by name."""
 
+import threading
 import time
+from collections import Counter
 from typing import Any
 
 import psycopg
-from django.conf import settings
 from django.db.backends.postgresql import base
 from psycopg_pool import PoolTimeout
 
-from cachelayer.breaker import Breaker
-from config.postgres import deadlines, metrics
-
-
-def _recover() -> None:
-    """Ask a new connection; then let each pool throw out those that the outage has broken."""
-    with deadlines.DeadlineConnection.connect(settings.DATABASE_URL, connect_timeout=2) as asked:
-        asked.execute("SELECT 1")
-    pools = base.DatabaseWrapper._connection_pools  # type: ignore[attr-defined]  # Django's own
-    for pool in list(pools.values()):
-        pool.check()
-
-
-# A frozen PostgreSQL would hold every thread of the site for its whole deadline, those too that
-# cached reads need. The first probe comes at once: one lost connection is no outage.
-breaker = Breaker("PostgreSQL", _recover, first_seconds=0.05, longest_seconds=1.0)
-
-
-def _lost(exc: Exception) -> None:
-    # The probe itself throws out what broke before it: that is no new failure.
-    if not breaker.is_probing:
-        breaker.failed(exc, opens=True)
-
-
-deadlines.when_lost = _lost
+from cachelayer import timings
+from config.postgres import deadlines, metrics, outages
+from config.postgres.outages import breaker
 
 
 class NotAsked(psycopg.OperationalError):
     """PostgreSQL did not answer lately, and is asked again in the background."""
 
 
+class PoolExhausted(psycopg.OperationalError):
+    """Every connection was in use for as long as one may be waited for; PostgreSQL is well."""
+
+
+class NoConnection(psycopg.OperationalError):
+    """The pool had none to lend, and PostgreSQL does not answer."""
+
+
+_lent: Counter[str] = Counter()  # connections by the alias of their pool
+_lent_lock = threading.Lock()
+
+
 class DatabaseWrapper(base.DatabaseWrapper):
     """Fail at once while PostgreSQL is known to be silent, instead of waiting for the pool."""
 
+    _lent_at = 0.0  # of the connection of now, by time.perf_counter()
+
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
-        """Return a connection of the pool. Raises NotAsked, or PoolTimeout where none gets free."""
+        """
+        Return a connection of the pool that is not visibly broken.
+
+        Raises NotAsked while the breaker is open, PoolExhausted or NoConnection where none gets
+        free within POSTGRES_POOL_ACQUIRE_SECONDS.
+        """
         if not self.pool:
             return super().get_new_connection(conn_params)
-        if breaker.is_open:
-            raise NotAsked("PostgreSQL does not answer")
-        started = time.monotonic()
+        started = time.perf_counter()
         metrics.WAITING.inc()
         try:
-            connection = super().get_new_connection(conn_params)
+            connection = self._whole_connection(conn_params)
         except PoolTimeout as exc:
-            metrics.ERRORS.labels("PoolTimeout").inc()
-            breaker.failed(exc, opens=True)
-            raise
+            raise self._why_none(exc) from exc
         finally:
             metrics.WAITING.dec()
+            waited = time.perf_counter() - started
+            metrics.ACQUIRE_SECONDS.observe(waited)
+            timings.waited("postgres", "(waited for a connection)", started, waited)
+        with _lent_lock:
+            _lent[self.alias] += 1
+        self._lent_at = started + waited
         metrics.IN_USE.inc()
         metrics.CONNECTIONS.set(self.pool.get_stats().get("pool_size", 0))
         # One budget for both: who has waited for the pool waits so much less for the answer.
-        waited = time.monotonic() - started
         longest = deadlines.DeadlineConnection.net_timeout_seconds
         connection.net_timeout_seconds = max(longest - waited, longest / 5)
         return connection
+
+    def _whole_connection(self, conn_params: dict[str, Any]) -> Any:
+        """Take connections until one is whole; a restart has broken all that were idle then."""
+        while True:
+            if breaker.is_open:
+                raise NotAsked("PostgreSQL does not answer")
+            connection = super().get_new_connection(conn_params)
+            if not deadlines.is_broken(connection):
+                return connection
+            connection.close()
+            self.pool.putconn(connection)  # which discards it, and has another made
+            metrics.REPLACED.inc()
+            outages.lost(psycopg.OperationalError("PostgreSQL has closed an idle connection"))
+
+    def _why_none(self, exc: PoolTimeout) -> psycopg.OperationalError:
+        """
+        Count that the pool had no connection to lend, and return the error that says why.
+
+        Where all are in use that is load, and no sign that PostgreSQL is silent: whoever holds
+        one goes on, and whoever comes next waits its turn.
+        """
+        if _lent[self.alias] < self.pool.max_size:
+            outages.lost(exc)
+        reason = NoConnection if breaker.is_open else PoolExhausted
+        metrics.ERRORS.labels(reason.__name__).inc()
+        return reason(f"no connection to PostgreSQL within {self.pool.timeout:g} s")
+
+    def _commit(self) -> None:
+        """Commit; to the request's ledger it is a statement like any other."""
+        started = time.perf_counter()
+        try:
+            super()._commit()  # type: ignore[misc]  # Django's own
+        finally:
+            timings.add("postgres", "COMMIT", started, time.perf_counter() - started)
 
     def _close(self) -> None:
         """Give the connection back to the pool."""
         is_pooled = self.connection is not None and bool(self.pool)
         super()._close()  # type: ignore[misc]  # Django's own
         if is_pooled:
+            with _lent_lock:
+                _lent[self.alias] -= 1
             metrics.IN_USE.dec()
+            metrics.HOLD_SECONDS.observe(time.perf_counter() - self._lent_at)

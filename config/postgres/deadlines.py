@@ -1,12 +1,13 @@
 """A PostgreSQL connection whose every wait for the server ends at a deadline."""
 
+import select
 from collections.abc import Callable
 from typing import Any
 
 import psycopg
 from psycopg import errors, pq
 
-# Told of each connection that broke or fell silent; set by config.postgres.base.
+# Told of each connection that broke or fell silent; set by config.postgres.outages.
 when_lost: Callable[[Exception], None] = lambda exc: None  # noqa: E731
 
 
@@ -24,6 +25,7 @@ class DeadlineConnection(psycopg.Connection[Any]):
     """
 
     net_timeout_seconds = 2.5
+    tells_of_loss = True
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         """Wait as psycopg does, at most net_timeout_seconds; raise ServerSilent after that."""
@@ -33,9 +35,33 @@ class DeadlineConnection(psycopg.Connection[Any]):
         except errors._WaitTimeout as exc:  # private in psycopg, which is why its version is pinned
             self.pgconn.finish()
             silent = ServerSilent(f"no answer from PostgreSQL within {limit:g} s")
-            when_lost(silent)
+            self._tell(silent)
             raise silent from exc
         except psycopg.OperationalError as exc:
             if self.pgconn.status == pq.ConnStatus.BAD:
-                when_lost(exc)
+                self._tell(exc)
             raise
+
+    def _tell(self, exc: Exception) -> None:
+        if self.tells_of_loss:
+            when_lost(exc)
+
+
+class ProbeConnection(DeadlineConnection):
+    """The connection on which it is found out whether the server answers."""
+
+    tells_of_loss = False
+
+
+def is_broken(connection: psycopg.Connection[Any]) -> bool:
+    """
+    Return whether an idle connection was closed from the other side; costs no round trip.
+
+    A server has nothing to say to an idle client. What can be read is the end of the connection,
+    or its announcement (or, seldom, a changed setting: then a whole one is given up).
+    """
+    if connection.closed:
+        return True
+    asked = select.poll()
+    asked.register(connection.pgconn.socket, select.POLLIN)
+    return bool(asked.poll(0))

@@ -11,6 +11,16 @@ _BUCKETS: Final = (
 STATEMENT_SECONDS: Final = Histogram(
     "postgres_statement_seconds", "Duration of a statement of a request", buckets=_BUCKETS
 )
+ACQUIRE_SECONDS: Final = Histogram(
+    "postgres_acquire_seconds",
+    "Time until the pool lent a connection, or did not",
+    buckets=_BUCKETS,
+)
+HOLD_SECONDS: Final = Histogram(
+    "postgres_hold_seconds", "Time for which a connection was lent", buckets=_BUCKETS
+)
+REPLACED: Final = Counter("postgres_replaced_connections", "Idle connections found broken")
+REPEATED: Final = Counter("postgres_repeated_statements", "Reads run again on a whole connection")
 ERRORS: Final = Counter("postgres_errors", "Statements and waits that failed, by kind", ["kind"])
 CONNECTIONS: Final = Gauge(
     "postgres_pool_connections", "Connections open", multiprocess_mode="livesum"

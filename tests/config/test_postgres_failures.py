@@ -2,15 +2,19 @@
 
 import copy
 import json
+import threading
 
+import psycopg
 import pytest
 from django.conf import settings
 from django.db import OperationalError, ProgrammingError, connection, connections
 
 from cachelayer import keys, store
 from cachelayer.failures import unavailable_store
-from config.postgres.base import DatabaseWrapper, breaker
+from config.postgres import base, metrics, outages, repeating
+from config.postgres.base import DatabaseWrapper
 from config.postgres.deadlines import DeadlineConnection, ServerSilent
+from config.postgres.outages import breaker
 from config.stack.process import wait_until
 from tests.builders import make_note
 from tests.cachelayer.test_reading import expire
@@ -23,6 +27,24 @@ def restored(stack):
     yield stack
     stack.up()
     connection.close()
+
+
+@pytest.fixture
+def pooled(restored):
+    """A connection as the site has it, beside the tests' own."""
+    connections["default"].close()
+    told = copy.deepcopy(connections["default"].settings_dict)
+    told["OPTIONS"]["pool"] = {
+        "min_size": 1,
+        "max_size": 2,
+        "timeout": 0.3,
+        "connection_class": DeadlineConnection,
+    }
+    wrapper = DatabaseWrapper(told, "default")
+    yield wrapper
+    wrapper.close()
+    wrapper.close_pool()
+    breaker.reset()
 
 
 def assert_unavailable(response):
@@ -125,21 +147,14 @@ class TestBreaker:
     """The site's own backend: a pool, deadlines, and no waiting while the server is silent."""
 
     @pytest.fixture
-    def pooled(self, settings, restored):
-        """A connection as the site has it, beside the tests' own."""
-        connections["default"].close()
-        told = copy.deepcopy(connections["default"].settings_dict)
-        told["OPTIONS"]["pool"] = {
-            "min_size": 1,
-            "max_size": 2,
-            "timeout": 0.3,
-            "connection_class": DeadlineConnection,
-        }
-        wrapper = DatabaseWrapper(told, "default")
-        yield wrapper
-        wrapper.close()
-        wrapper.close_pool()
-        breaker.reset()
+    def holders(self, pooled):
+        """Whoever has all connections."""
+        found = [DatabaseWrapper(pooled.settings_dict, "default") for _ in range(2)]
+        for holder in found:
+            holder.ensure_connection()
+        yield found
+        for holder in found:
+            holder.close()
 
     def ask(self, wrapper):
         try:
@@ -193,14 +208,183 @@ class TestBreaker:
 
         assert not breaker.is_open
 
-    def test_an_exhausted_pool_is_tried_again_soon(self, pooled):
+    def test_stays_closed_where_the_pool_is_merely_exhausted(self, pooled, holders):
+        before = metrics.ERRORS.labels("PoolExhausted")._value.get()
+
+        with pytest.raises(OperationalError) as raised:
+            self.ask(pooled)
+
+        assert isinstance(raised.value.__cause__, base.PoolExhausted)
+        assert not breaker.is_open
+        assert metrics.ERRORS.labels("PoolExhausted")._value.get() == before + 1
+        with holders[0].cursor() as cursor:  # who has a connection goes on
+            cursor.execute("SELECT 1")
+        for holder in holders:
+            holder.close()
+        assert self.ask(pooled) == (1,)
+
+    def test_opens_where_the_pool_gets_no_connection(self, pooled, restored):
+        restored.kill("postgres")
+        before = metrics.ERRORS.labels("NoConnection")._value.get()
+
+        with pytest.raises(OperationalError) as raised:
+            self.ask(pooled)
+
+        assert isinstance(raised.value.__cause__, base.NoConnection)
+        assert metrics.ERRORS.labels("NoConnection")._value.get() == before + 1
+        assert breaker.is_open
+
+    def test_a_server_that_is_full_is_not_silent(self, pooled, stack):
+        pooled.settings_dict["OPTIONS"]["pool"]["max_size"] = 9
+        holders = [DatabaseWrapper(pooled.settings_dict, "default") for _ in range(9)]
+        with psycopg.connect(stack.operator_urls()["DATABASE_URL"], autocommit=True) as operator:
+            holders[0].ensure_connection()
+            operator.execute("ALTER ROLE trilith CONNECTION LIMIT 0")
+            try:
+                outages._recover()
+                with pytest.raises(OperationalError) as raised:
+                    for holder in holders:  # a few may have been made before
+                        holder.ensure_connection()
+            finally:
+                operator.execute("ALTER ROLE trilith CONNECTION LIMIT -1")
+                for holder in holders:
+                    holder.close()
+
+        assert isinstance(raised.value.__cause__, base.PoolExhausted)
+        assert not breaker.is_open
+
+
+class TestRestart:
+    """Connections that a restart of PostgreSQL broke, as requests meet them."""
+
+    @pytest.fixture
+    def site(self, pooled):
+        """The tests' requests go through the pool, too."""
+        own = connections["default"]
+        connections["default"] = pooled
+        yield pooled
+        connections["default"] = own
+
+    def restart(self, stack):
+        stack.kill("postgres")
+        stack.start("postgres")
+
+    def test_a_read_that_held_one_is_answered(self, api, site, restored):
+        note_id = make_note()
+        api.get(f"/api/v1/notes/{note_id}?cache=false")
+        assert site.connection is not None  # between the requests of a test it is kept
+        before = metrics.REPEATED._value.get()
+        self.restart(restored)
+
+        response = api.get(f"/api/v1/notes/{note_id}?cache=false")
+
+        assert response.status_code == 200
+        assert metrics.REPEATED._value.get() == before + 1
+        assert not breaker.is_open
+
+    @pytest.mark.parametrize("method", ["get", "post"])
+    def test_idle_ones_are_replaced_before_reads_and_writes(self, api, site, restored, method):
+        others = [DatabaseWrapper(site.settings_dict, "default") for _ in range(2)]
+        for one in others:
+            one.ensure_connection()
+        for one in others:
+            one.close()
+        before = metrics.REPLACED._value.get()
+        self.restart(restored)
+
+        ask = getattr(api, method)
+        body = [json.dumps({"title": "x"}), "application/json"] if method == "post" else []
+        response = ask("/api/v1/notes", *body)
+
+        assert response.status_code in (200, 201)
+        assert metrics.REPLACED._value.get() == before + 2
+        assert not breaker.is_open
+
+    def test_a_write_that_held_one_is_a_503_and_the_next_one_passes(self, api, site, restored):
+        make_note()
+        self.restart(restored)
+
+        def write():
+            return api.post("/api/v1/notes", json.dumps({"title": "x"}), "application/json")
+
+        assert_unavailable(write())
+        site.close()  # as at the end of a request
+        assert write().status_code == 201
+
+    def test_one_backend_that_ends_leaves_the_breaker_closed(self, api, site, stack):
+        make_note()
+        pid = site.connection.info.backend_pid
+        with psycopg.connect(stack.operator_urls()["DATABASE_URL"], autocommit=True) as operator:
+            operator.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+
+        with pytest.raises(OperationalError), site.cursor() as cursor:
+            cursor.execute("SELECT 1")  # outside of a request nothing is repeated
+
+        assert not breaker.is_open
+
+
+class TestExhaustedPool:
+    def test_a_request_is_a_503_that_says_so_and_the_next_one_is_answered(self, api, pooled):
+        own = connections["default"]
         holders = [DatabaseWrapper(pooled.settings_dict, "default") for _ in range(2)]
         for holder in holders:
             holder.ensure_connection()
-        with pytest.raises(OperationalError):
-            self.ask(pooled)
-        for holder in holders:
-            holder.close()
+        connections["default"] = pooled
+        try:
+            response = api.get("/api/v1/notes?cache=false")
+            assert_unavailable(response)
+            assert response.json()["detail"] == "Every connection to postgres is in use."
+            for holder in holders:
+                holder.close()
+            assert api.get("/api/v1/notes?cache=false").status_code == 200
+        finally:
+            connections["default"] = own
 
-        assert wait_until(lambda: not breaker.is_open, 5)
-        assert self.ask(pooled) == (1,)
+    def test_a_connection_that_is_given_back_goes_to_who_waits(self, pooled):
+        pooled.settings_dict["OPTIONS"]["pool"]["timeout"] = 5
+        holders = [DatabaseWrapper(pooled.settings_dict, "default") for _ in range(2)]
+        for holder in holders:
+            holder.ensure_connection()
+        answered = []
+
+        def ask():
+            waiting = DatabaseWrapper(pooled.settings_dict, "default")
+            with waiting.cursor() as cursor:
+                cursor.execute("SELECT 1")
+                answered.append(cursor.fetchone())
+            waiting.close()
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        assert wait_until(lambda: metrics.WAITING._value.get() == 1, 5)
+        holders[0].inc_thread_sharing()
+        holders[0].close()
+        asking.join(5)
+        holders[1].close()
+
+        assert answered == [(1,)]
+
+
+class TestIsRead:
+    @pytest.mark.parametrize(
+        "sql", ["SELECT 1", " select a FROM t", "SELECT a FROM t ORDER BY updated_at"]
+    )
+    def test_plain_ones_are(self, sql):
+        assert repeating.is_read(sql)
+
+    @pytest.mark.parametrize(
+        "sql",
+        [
+            "INSERT INTO t VALUES (1)",
+            "WITH x AS (DELETE FROM t RETURNING a) SELECT a FROM x",
+            "SELECT a INTO b FROM t",
+            "SELECT a FROM t FOR UPDATE",
+            "SELECT a FROM t FOR NO KEY UPDATE",
+            "SELECT nextval('s')",
+            "SELECT pg_try_advisory_lock(1)",
+            "SELECT set_config('a', 'b', false)",
+            None,
+        ],
+    )
+    def test_those_that_write_lock_or_set_are_not(self, sql):
+        assert not repeating.is_read(sql)

@@ -1,0 +1,76 @@
+"""Does PostgreSQL answer: the breaker before it, and what one broken connection means."""
+
+import threading
+import time
+from typing import Final
+
+import psycopg
+import structlog
+from django.conf import settings
+from django.db.backends.postgresql import base
+
+from cachelayer.breaker import Breaker
+from config.postgres import deadlines
+
+log = structlog.get_logger("postgres")
+
+_ANSWERED_SECONDS: Final = 0.2  # a server that answered just now is not asked again
+# How a server that is alive refuses one more connection (SQLSTATE 53300, which libpq hides).
+_FULL: Final = ("too many clients", "too many connections", "remaining connection slots")
+
+
+def _ask() -> None:
+    """Ask on a new connection. Raises psycopg.Error where the server does not answer."""
+    url = settings.DATABASE_URL
+    try:
+        with deadlines.ProbeConnection.connect(url, connect_timeout=2) as asked:
+            asked.execute("SELECT 1")
+    except psycopg.OperationalError as exc:
+        # Full is not silent: those who hold its connections are served, so let them go on.
+        if not any(sign in str(exc) for sign in _FULL):
+            raise
+        log.warning("PostgreSQL takes no further connection", reason=str(exc).split("\n")[0])
+
+
+def _recover() -> None:
+    """Ask; then let each pool throw out the connections that the outage has broken."""
+    _ask()
+    pools = base.DatabaseWrapper._connection_pools  # type: ignore[attr-defined]  # Django's own
+    for pool in list(pools.values()):
+        pool.check()
+
+
+# A frozen PostgreSQL would hold every thread of the site for its whole deadline, those too that
+# cached reads need.
+breaker = Breaker("PostgreSQL", _recover, first_seconds=0.05, longest_seconds=1.0)
+
+_asking = threading.Lock()
+_answered_at = 0.0
+
+
+def lost(exc: Exception) -> None:
+    """
+    Find out what a lost connection means, and open the breaker only where the server is away.
+
+    A silent connection means a silent server. One that broke, or that the pool could not make,
+    may be what a restart left behind: then the server is asked at once, by one thread for all
+    that wait here.
+    """
+    global _answered_at
+    if breaker.is_open:
+        return  # the probe itself throws out what broke before it: that is no new failure
+    if isinstance(exc, deadlines.ServerSilent):
+        breaker.failed(exc, opens=True)
+        return
+    with _asking:
+        if breaker.is_open or time.monotonic() - _answered_at < _ANSWERED_SECONDS:
+            return
+        try:
+            _ask()
+        except psycopg.Error:
+            breaker.failed(exc, opens=True)
+        else:
+            _answered_at = time.monotonic()
+
+
+deadlines.when_lost = lost

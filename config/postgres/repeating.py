@@ -1,0 +1,63 @@
+"""A read whose connection broke under it is run once more, on a connection that is whole."""
+
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+from django.db import InterfaceError, OperationalError
+from psycopg import ClientCursor
+
+from config.postgres import deadlines, metrics
+from config.postgres.outages import breaker
+
+# What a SELECT may do besides reading, or what the next statement may count on.
+_MORE_THAN_READS: Final = re.compile(
+    r"\b(INTO|FOR\s+(?:NO\s+KEY\s+)?(?:UPDATE|SHARE)|FOR\s+KEY\s+SHARE|nextval|setval|set_config"
+    r"|pg_\w*advisory\w*|pg_notify|pg_terminate_backend|pg_cancel_backend|lo_\w+|dblink\w*)\b",
+    re.IGNORECASE,
+)
+
+
+def run(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any) -> Any:
+    """
+    Run a statement of a request, as Django's execute wrappers do.
+
+    Where its connection turns out to be broken although PostgreSQL answers, a plain SELECT outside
+    of a transaction is run once more: nothing can have happened twice by that. Only for requests,
+    which count on no state of their session; a background thread may hold a lock by it.
+    """
+    try:
+        return execute(sql, params, many, context)
+    except (OperationalError, InterfaceError) as exc:
+        if many or not _may_repeat(sql, exc, context):
+            raise
+    connection = context["connection"]
+    connection.close()  # back to the pool, which throws it away
+    connection.ensure_connection()
+    context["cursor"].cursor = connection.create_cursor()
+    metrics.REPEATED.inc()
+    return execute(sql, params, many, context)
+
+
+def is_read(sql: Any) -> bool:
+    """Return whether a statement is a SELECT that changes nothing and locks nothing."""
+    return (
+        isinstance(sql, str)
+        and re.match(r"\s*SELECT\b", sql, re.IGNORECASE) is not None
+        and _MORE_THAN_READS.search(sql) is None
+    )
+
+
+def _may_repeat(sql: Any, exc: Exception, context: Any) -> bool:
+    connection = context["connection"]
+    return (
+        bool(connection.pool)
+        and connection.connection is not None
+        and connection.connection.closed
+        and not connection.in_atomic_block
+        and connection.get_autocommit()
+        and not isinstance(exc.__cause__, deadlines.ServerSilent)  # the time is used up
+        and not breaker.is_open
+        and isinstance(context["cursor"].cursor, ClientCursor)
+        and is_read(sql)
+    )
