@@ -7,7 +7,7 @@ class SiteConfig(AppConfig):
     name = "config"
 
     def ready(self) -> None:
-        # schema registers with OpenAPI, observing with the timings
-        from config import mongodb, observing, schema  # noqa: F401, PLC0415
+        # They register: checks with Django, schema with OpenAPI, observing with the timings.
+        from config import checks, mongodb, observing, schema  # noqa: F401, PLC0415
 
         mongodb.connect()  # mongoengine registers itself with the apps that are ready by now

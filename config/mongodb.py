@@ -24,6 +24,9 @@ _BUCKETS: Final = (
 COMMAND_SECONDS: Final = Histogram(
     "mongodb_command_seconds", "Duration of a command", ["command"], buckets=_BUCKETS
 )
+ACQUIRE_SECONDS: Final = Histogram(
+    "mongodb_acquire_seconds", "Time until the pool lent a connection, or did not", buckets=_BUCKETS
+)
 ERRORS: Final = Counter("mongodb_errors", "Commands that failed, by kind", ["kind"])
 CONNECTIONS: Final = Gauge(
     "mongodb_pool_connections", "Connections open", multiprocess_mode="livesum"
@@ -114,10 +117,13 @@ class Pool(monitoring.ConnectionPoolListener):
 
     def connection_check_out_failed(self, event: Any) -> None:
         WAITING.dec()
-        ERRORS.labels(f"check out: {event.reason}").inc()
+        ACQUIRE_SECONDS.observe(event.duration)
+        exhausted = event.reason == monitoring.ConnectionCheckOutFailedReason.TIMEOUT
+        ERRORS.labels("PoolExhausted" if exhausted else f"check out: {event.reason}").inc()
 
     def connection_checked_out(self, event: Any) -> None:
         WAITING.dec()
+        ACQUIRE_SECONDS.observe(event.duration)
         IN_USE.inc()
 
     def connection_checked_in(self, event: Any) -> None:
@@ -151,6 +157,9 @@ def connect() -> None:
         timeoutMS=settings.MONGODB_TIMEOUT_MS,
         serverSelectionTimeoutMS=settings.MONGODB_TIMEOUT_MS,
         connectTimeoutMS=settings.MONGODB_TIMEOUT_MS,
+        # The wait for a connection is part of timeoutMS, which leaves waitQueueTimeoutMS unused.
+        minPoolSize=settings.MONGODB_POOL_MIN,
         maxPoolSize=settings.MONGODB_POOL_MAX,
+        maxIdleTimeMS=settings.MONGODB_POOL_IDLE_SECONDS * 1000,
         event_listeners=[Commands(), Pool()],
     )

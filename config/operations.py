@@ -114,7 +114,7 @@ def _only(request: Request, name: str) -> str | None:
 def prometheus(request: HttpRequest) -> HttpResponse:
     """Return all that is counted, over all processes, in Prometheus' text format."""
     return HttpResponse(
-        figures.as_prometheus() + generate_latest(stores.SpoolState()),
+        figures.as_prometheus() + generate_latest(stores.PresentState()),
         content_type=CONTENT_TYPE_LATEST,
         headers=_NOT_STORED,
     )

@@ -23,6 +23,7 @@ from config.stack.process import StackError, port_is_free, wait_until
 from config.stack.site import DRAIN_SECONDS, die_with_parent, is_answering, site_command
 
 _START_SECONDS: Final = 60
+_READING_COUNTS: Final = ("cache", "pool_advice")  # of all the processes of the site
 _PREPARATIONS: Final = (
     ("migrate", "--no-input", "--verbosity=0"),
     ("mongo_indexes", "--ensure", "--verbosity=0"),
@@ -50,6 +51,9 @@ def main(arguments: list[str]) -> int:
 def _manage(stack: Stack, arguments: list[str]) -> int:
     stack.up()
     _set_environment(stack)
+    counted = stack.folder / "metrics"
+    if arguments[:1] and arguments[0] in _READING_COUNTS and counted.is_dir():
+        os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(counted))  # the running site's
     return subprocess.run(
         [sys.executable, "manage.py", *arguments], cwd=ROOT, check=False
     ).returncode

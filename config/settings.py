@@ -119,6 +119,8 @@ POSTGRES_POOL_MIN = env.int("POSTGRES_POOL_MIN", default=5)  # connections in ea
 POSTGRES_POOL_MAX = env.int("POSTGRES_POOL_MAX", default=20)  # connections in each process
 POSTGRES_POOL_IDLE_SECONDS = env.int("POSTGRES_POOL_IDLE_SECONDS", default=30)
 POSTGRES_POOL_ACQUIRE_SECONDS = env.float("POSTGRES_POOL_ACQUIRE_SECONDS", default=2.0)
+WEB_WORKERS = env.int("WEB_WORKERS", default=2)  # processes of the site, each with its pools
+WEB_THREADS = env.int("WEB_THREADS", default=16)  # of each process
 SLOW_QUERY_MS = env.int("SLOW_QUERY_MS", default=1000)  # slower statements are logged and kept
 TRACE_SHARE = env.float("TRACE_SHARE", default=0.0)  # of all requests, 0 to 1, whose story is kept
 _database: dict[str, Any] = env.db_url_config(DATABASE_URL)
@@ -146,7 +148,9 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # --- MongoDB -----------------------------------------------------------------------------------
 MONGODB_URI = _required("MONGODB_URI", _STACK)
 MONGODB_TIMEOUT_MS = env.int("MONGODB_TIMEOUT_MS", default=2000)  # one operation, retries included
+MONGODB_POOL_MIN = env.int("MONGODB_POOL_MIN", default=5)  # connections in each process
 MONGODB_POOL_MAX = env.int("MONGODB_POOL_MAX", default=20)  # connections in each process
+MONGODB_POOL_IDLE_SECONDS = env.int("MONGODB_POOL_IDLE_SECONDS", default=30)
 PROFILE_BACKEND = env.str("PROFILE_BACKEND", default="mongo")  # or postgres: who serves /profiles
 if PROFILE_BACKEND not in ("mongo", "postgres"):
     raise ImproperlyConfigured(f"PROFILE_BACKEND={PROFILE_BACKEND!r}: must be mongo or postgres.")

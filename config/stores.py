@@ -1,16 +1,23 @@
 """The databases in figures, over all processes: pools, latencies, errors, and the spool before MongoDB."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
+import psycopg
+from mongoengine.connection import get_connection
 from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
+from pymongo.errors import PyMongoError
 
 from activity import services as activity
 from cachelayer import counts
 from cachelayer.counts import Samples
 from config import mongodb
+from config.postgres import server
 from config.postgres.outages import breaker as postgres_breaker
+
+# What serverStatus need not gather.
+_LEFT_OUT: Final = dict.fromkeys(("locks", "metrics", "repl", "wiredTiger"), 0)
 
 
 def store_figures() -> dict[str, Any]:
@@ -18,18 +25,28 @@ def store_figures() -> dict[str, Any]:
     Return the figures of /api/v1/metrics/db.
 
     Times in milliseconds, ages in seconds, sizes in bytes. Connections are those of the site's
-    own pools. breaker_open: this process does not ask the store at present.
+    own pools; server has those of all its clients, null where it does not answer. breaker_open:
+    this process does not ask the store at present.
     """
     samples = counts.samples()
     return {
         "postgres": {
             **_pool(samples, "postgres"),
+            "acquire_ms": _latency(samples, "postgres_acquire_seconds"),
+            "hold_ms": _latency(samples, "postgres_hold_seconds"),
+            "server": _postgres_server(),
             "latency_ms": _latency(samples, "postgres_statement_seconds"),
             "errors": _by_kind(samples, "postgres_errors_total"),
+            "replaced_connections": int(
+                counts.total(samples, "postgres_replaced_connections_total")
+            ),
+            "repeated_statements": int(counts.total(samples, "postgres_repeated_statements_total")),
             "breaker_open": postgres_breaker.is_open,
         },
         "mongodb": {
             **_pool(samples, "mongodb"),
+            "acquire_ms": _latency(samples, "mongodb_acquire_seconds"),
+            "server": _mongodb_server(),
             "latency_ms": _latency(samples, "mongodb_command_seconds"),
             "commands": counts.timings(samples, "mongodb_command_seconds", "command"),
             "errors": _by_kind(samples, "mongodb_errors_total"),
@@ -67,9 +84,35 @@ def _events(samples: Samples) -> dict[str, int]:
     return {name: int(counts.total(samples, f"activity_{name}_total")) for name in names}
 
 
-class SpoolState(Collector):
-    """The spool as gauges for Prometheus."""
+def _postgres_server() -> dict[str, int] | None:
+    if postgres_breaker.is_open:
+        return None
+    try:
+        return server.capacity()._asdict()
+    except psycopg.Error:
+        return None
+
+
+def _mongodb_server() -> dict[str, int] | None:
+    try:
+        told = get_connection().admin.command("serverStatus", **_LEFT_OUT)["connections"]
+    except PyMongoError:
+        return None
+    return {
+        "connections": told["current"],
+        "max_connections": told["current"] + told["available"],
+        "usable": told["current"] + told["available"],
+    }
+
+
+class PresentState(Collector):
+    """As gauges for Prometheus, what is not counted but asked: the spool, the servers."""
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
+        for store, told in (("postgres", _postgres_server()), ("mongodb", _mongodb_server())):
+            for name, value in (told or {}).items():  # a silent server tells nothing
+                yield GaugeMetricFamily(
+                    f"{store}_server_{name}", f"{name} of the server", value=value
+                )
         for name, value in activity.spool_state().items():
             yield GaugeMetricFamily(f"activity_spool_{name}", f"Spool: {name}", value=value)

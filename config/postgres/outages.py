@@ -63,7 +63,7 @@ def lost(exc: Exception) -> None:
         breaker.failed(exc, opens=True)
         return
     with _asking:
-        if breaker.is_open or time.monotonic() - _answered_at < _ANSWERED_SECONDS:
+        if _is_known():
             return
         try:
             _ask()
@@ -71,6 +71,11 @@ def lost(exc: Exception) -> None:
             breaker.failed(exc, opens=True)
         else:
             _answered_at = time.monotonic()
+
+
+def _is_known() -> bool:
+    """Whether another thread found it out while this one waited for its turn."""
+    return breaker.is_open or time.monotonic() - _answered_at < _ANSWERED_SECONDS
 
 
 deadlines.when_lost = lost

@@ -1,14 +1,17 @@
 """The MongoDB client against a real server that is killed and paused."""
 
+import threading
 import time
 
 import mongoengine
+import pymongo
 import pytest
-from pymongo.errors import PyMongoError
+from django.test import RequestFactory
+from pymongo.errors import PyMongoError, WaitQueueTimeoutError
 
 from cachelayer import timings
 from cachelayer.failures import unavailable_store
-from config import mongodb
+from config import mongodb, problems
 from config.stack.process import wait_until
 
 
@@ -81,3 +84,48 @@ class TestCounts:
         assert mongodb.CONNECTIONS._value.get() >= 1
         assert mongodb.IN_USE._value.get() == 0
         assert mongodb.WAITING._value.get() == 0
+
+
+class TestPool:
+    """A pool of one connection, which somebody holds."""
+
+    @pytest.fixture
+    def small(self, settings):
+        options = {"maxPoolSize": 1, "timeoutMS": 400, "retryReads": False}
+        listeners = [mongodb.Commands(), mongodb.Pool()]
+        with mongodb.Client(settings.MONGODB_URI, event_listeners=listeners, **options) as client:
+            client.admin.command("ping")
+            yield client
+
+    def test_has_the_sizes_of_the_settings(self):
+        options = mongoengine.get_connection().options.pool_options
+
+        assert (options.min_pool_size, options.max_pool_size) == (5, 20)
+        assert options.max_idle_time_seconds == 30
+
+    def test_exhausted_it_fails_in_time_is_counted_and_recovers(self, small):
+        small.get_default_database().held.insert_one({})
+        before = mongodb.ERRORS.labels("PoolExhausted")._value.get()
+
+        def hold() -> None:
+            with pymongo.timeout(5):
+                small.get_default_database().held.find_one({"$where": "sleep(1500) || true"})
+
+        holder = threading.Thread(target=hold)
+        holder.start()
+        assert wait_until(lambda: mongodb.IN_USE._value.get() >= 1, 5)
+        with pytest.raises(WaitQueueTimeoutError) as raised:
+            small.admin.command("ping")
+        holder.join(10)
+
+        assert unavailable_store(raised.value) == "mongodb"
+        assert mongodb.ERRORS.labels("PoolExhausted")._value.get() == before + 1
+        assert not mongodb.breaker.is_open
+        assert small.admin.command("ping")["ok"] == 1
+
+    def test_is_said_to_be_in_use_by_the_answer(self, api):
+        problem = problems.of_silent_store(
+            RequestFactory().get("/"), "mongodb", WaitQueueTimeoutError("no connection")
+        )
+
+        assert problem["detail"] == "Every connection to mongodb is in use."

@@ -16,7 +16,7 @@ REQUIRED = {
     "MONGODB_URI": "mongodb://127.0.0.1:1/x",
 }
 # Read by config/run.py and config/stack; or by docker compose alone.
-ELSEWHERE = {"PORT", "WEB_WORKERS", "WEB_THREADS", "PROMETHEUS_MULTIPROC_DIR"}
+ELSEWHERE = {"PORT", "PROMETHEUS_MULTIPROC_DIR"}
 STACK = {"STACK_PG_BIN", "STACK_REDIS_BIN", "STACK_MONGOD_BIN"}
 COMPOSE = {"POSTGRES_PASSWORD", "REDIS_PASSWORD", "MONGODB_ROOT_PASSWORD", "MONGODB_PASSWORD"}
 
@@ -73,6 +73,23 @@ class TestPool:
         assert "'min_size': 5, 'max_size': 20, 'max_idle': 30, 'timeout': 2.0" in told
         assert "statement_timeout=2000" in told
         assert "DeadlineConnection" in told
+
+    @pytest.mark.parametrize(
+        ("variable", "given", "shown"),
+        [
+            ("POSTGRES_POOL_MIN", "3", "'min_size': 3,"),
+            ("POSTGRES_POOL_MAX", "7", "'max_size': 7,"),
+            ("POSTGRES_POOL_IDLE_SECONDS", "11", "'max_idle': 11,"),
+            ("POSTGRES_POOL_ACQUIRE_SECONDS", "0.5", "'timeout': 0.5,"),
+            ("POSTGRES_STATEMENT_TIMEOUT_MS", "900", "statement_timeout=900"),
+        ],
+    )
+    def test_each_part_of_it_is_a_setting(self, variable, given, shown):
+        told = evaluate(
+            "s.DATABASES['default']['OPTIONS']", SERVES_REQUESTS="true", **{variable: given}
+        ).stdout
+
+        assert shown in told
 
     def test_commands_are_patient(self):
         told = evaluate("s.DATABASES['default']['OPTIONS']").stdout

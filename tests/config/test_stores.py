@@ -1,13 +1,19 @@
 """The databases in figures, and what health says of dropped events."""
 
+import copy
 import time
 
 import mongoengine
 import pytest
 from django.conf import settings
+from django.db import connections
 from django.test import Client
 
 from activity import ledger, services
+from config import mongodb
+from config.postgres.base import DatabaseWrapper
+from config.postgres.outages import breaker as postgres_breaker
+from config.stack.process import wait_until
 from tests.builders import make_note
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -41,6 +47,49 @@ class TestMetricsDb:
         assert told["mongodb"]["idle_connections"] >= 1
         assert told["mongodb"]["commands"]["ping"]["count"] >= 1
 
+    def test_tells_the_connections_of_the_servers_and_their_maximum(self):
+        connections["default"].ensure_connection()
+
+        told = figures()
+
+        assert told["postgres"]["server"]["max_connections"] == 100
+        assert told["postgres"]["server"]["usable"] == 97
+        assert 1 <= told["postgres"]["server"]["connections"] < 97
+        assert told["mongodb"]["server"]["connections"] >= 1
+        assert told["mongodb"]["server"]["max_connections"] > 100
+
+    def test_tells_how_long_connections_were_waited_for_and_held(self):
+        told = copy.deepcopy(connections["default"].settings_dict)
+        told["OPTIONS"]["pool"] = {"min_size": 1, "max_size": 2}
+        pooled = DatabaseWrapper(told, "default")
+        try:
+            pooled.ensure_connection()
+            pooled.close()
+        finally:
+            pooled.close_pool()
+
+        postgres = figures()["postgres"]
+
+        for name in ("acquire_ms", "hold_ms"):
+            assert postgres[name]["count"] >= 1
+            assert 0 < postgres[name]["p50"] <= postgres[name]["p95"] <= postgres[name]["p99"]
+        assert figures()["mongodb"]["acquire_ms"]["count"] >= 1
+
+    def test_answers_while_a_store_is_down(self, stack):
+        for name in ("postgres", "mongodb"):
+            stack.kill(name)
+        try:
+            told, text = figures(), Client().get("/metrics").content.decode()
+        finally:
+            stack.up()
+            assert wait_until(lambda: not mongodb.breaker.is_open, 10)
+            postgres_breaker.reset()
+            connections["default"].close()
+
+        assert told["postgres"]["server"] is None
+        assert told["mongodb"]["server"] is None
+        assert "postgres_server_connections" not in text
+
     def test_tells_what_waits_in_the_spool(self):
         services.own_spool().append(EVENT)
 
@@ -58,7 +107,17 @@ class TestMetricsDb:
 
         assert "activity_spool_depth_events 1.0" in text
         assert "mongodb_pool_connections" in text
-        assert "postgres_statement_seconds_bucket" in text
+        for name in (
+            "postgres_statement_seconds_bucket",
+            "postgres_acquire_seconds_bucket",
+            "postgres_hold_seconds_bucket",
+            "mongodb_acquire_seconds_bucket",
+            "postgres_server_max_connections 100.0",
+            "postgres_server_connections ",
+            "mongodb_server_max_connections ",
+            "postgres_pool_waiting",
+        ):
+            assert name in text, name
 
 
 class TestHealth:

@@ -1,0 +1,50 @@
+"""System checks of the site: connections that the processes may ask for and nobody has."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+from django.conf import settings
+from django.core import checks
+
+from config.pools import BACKGROUND
+from config.postgres.server import capacity
+
+
+def check_pool(
+    *, workers: int, threads: int, pool_max: int, usable: int | None
+) -> Iterator[checks.CheckMessage]:
+    """Yield where pools exceed the server (W001) or threads their pool (W002); None: not known."""
+    total = workers * (pool_max + BACKGROUND)
+    if usable is not None and total > usable:
+        yield checks.Warning(
+            f"WEB_WORKERS x (POSTGRES_POOL_MAX + {BACKGROUND} in the background) is "
+            f"{workers} x {pool_max + BACKGROUND} = {total}, but the PostgreSQL server leaves this "
+            f"user {usable} connections.",
+            hint="See manage.py pool_advice; or raise max_connections.",
+            id="config.W001",
+        )
+    if threads > pool_max:
+        yield checks.Warning(
+            f"WEB_THREADS is {threads} and POSTGRES_POOL_MAX {pool_max}: under load requests wait "
+            "for a connection, and some get a 503.",
+            hint="See manage.py pool_advice.",
+            id="config.W002",
+        )
+
+
+@checks.register("config")
+def check_pools(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
+    """Return the messages above; where PostgreSQL does not answer, nothing is said of it."""
+    try:
+        usable: int | None = capacity().usable
+    except psycopg.Error:
+        usable = None
+    return list(
+        check_pool(
+            workers=settings.WEB_WORKERS,
+            threads=settings.WEB_THREADS,
+            pool_max=settings.POSTGRES_POOL_MAX,
+            usable=usable,
+        )
+    )

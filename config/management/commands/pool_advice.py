@@ -1,0 +1,116 @@
+"""manage.py pool_advice: how many connections to PostgreSQL each process should have, and why."""
+
+import os
+import threading
+from typing import Any, Final
+
+import psycopg
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from cachelayer import counts
+from config import pools
+from config.pools import Load, Site
+from config.postgres.server import Capacity, capacity
+
+_BINDING: Final = {
+    "load": "the measured load, which has connections open for longer than the server works on them",
+    "formula": "the formula: more would only wait inside of the server instead of before it",
+    "threads": "the threads of a process: they can use no more",
+    "server": "the server: it takes no more, whatever the load needs",
+}
+
+
+class Command(BaseCommand):
+    help = "Say how large the pool of each process should be; run it while the site is under load."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--seconds", type=float, default=10.0, help="to measure (default 10)")
+        parser.add_argument("--rate", type=float, help="connections lent a second; not measured")
+        parser.add_argument("--hold-ms", type=float, help="how long each; not measured")
+        cores = os.cpu_count() or 1
+        parser.add_argument("--cores", type=int, default=cores, help="of the database server")
+        parser.add_argument("--spindles", type=int, default=1, help="its disks (an SSD: 1)")
+        parser.add_argument("--workers", type=int, default=settings.WEB_WORKERS)
+        parser.add_argument("--threads", type=int, default=settings.WEB_THREADS)
+
+    def handle(
+        self, *args: Any, cores: int, spindles: int, workers: int, threads: int, **options: Any
+    ) -> None:
+        if min(cores, workers, threads) < 1 or spindles < 0 or options["seconds"] <= 0:
+            raise CommandError("Cores, workers, threads and seconds are positive.")
+        try:
+            server = capacity()
+        except psycopg.Error as exc:
+            raise CommandError("PostgreSQL does not answer.") from exc
+        load = self._load(options["seconds"], options["rate"], options["hold_ms"])
+        site = Site(workers, threads, settings.POSTGRES_POOL_MAX)
+        at_once = pools.formula(cores, spindles)
+        ours = int(counts.total(counts.samples(), "postgres_pool_connections"))
+        others = max(0, server.connections - ours)
+        advice = pools.advise(
+            load=load, at_once=at_once, usable=max(0, server.usable - others), site=site
+        )
+        write = self.stdout.write
+        write(f"{'':28}{'each of':>10}\n{'':28}{workers:>3} processes   because")
+        write(f"{'load (Little)':28}{_told(advice.load)}   {self._of_load(load)}")
+        write(f"{'formula':28}{advice.formula:>10}   {cores} cores x 2 + {spindles} = {at_once}")
+        write(
+            f"{'at most, by threads':28}{advice.threads:>10}   "
+            f"WEB_THREADS {threads} + {pools.BACKGROUND} in the background"
+        )
+        write(f"{'at most, by the server':28}{advice.server:>10}   {_of_server(server, others)}")
+        write(f"{'POSTGRES_POOL_MAX now':28}{site.pool_max:>10}   {_of_break(site, load)}")
+        write(f"\nWhat binds is {_BINDING[advice.binds]}.")
+        write(_verdict(advice.pool_max, site, server))
+
+    def _load(self, seconds: float, rate: float | None, hold_ms: float | None) -> Load | None:
+        """Return the load as given, or as measured from the counts of all processes."""
+        if (rate is None) != (hold_ms is None):
+            raise CommandError("--rate and --hold-ms belong together.")
+        if rate is not None and hold_ms is not None:
+            return Load(rate, hold_ms / 1000)
+        self.stderr.write(f"Measuring for {seconds:g} s ...")
+        before = counts.samples()
+        threading.Event().wait(seconds)
+        return pools.measured(before, counts.samples(), seconds)
+
+    def _of_load(self, load: Load | None) -> str:
+        if load is None:
+            return (
+                "no connection was lent: run it under load, with the site's "
+                "PROMETHEUS_MULTIPROC_DIR, or give --rate and --hold-ms"
+            )
+        return (
+            f"{load.rate:.1f}/s x {load.hold_seconds * 1000:.2f} ms = {load.busy:.2f} in use on average; "
+            "its share, and twice the standard deviation"
+        )
+
+
+def _told(number: int | None) -> str:
+    return f"{'-' if number is None else number:>10}"
+
+
+def _of_server(server: Capacity, others: int) -> str:
+    return (
+        f"max_connections {server.max_connections}, {server.usable} for this user, "
+        f"{others} of them in use by others"
+    )
+
+
+def _of_break(site: Site, load: Load | None) -> str:
+    total = site.workers * site.pool_max
+    if load is None or not load.hold_seconds:
+        return f"{total} in all"
+    return f"{total} in all: exhausted from {total / load.hold_seconds:.0f}/s on, at this hold time"
+
+
+def _verdict(pool_max: int, site: Site, server: Capacity) -> str:
+    lines = []
+    if site.workers * (site.pool_max + pools.BACKGROUND) > server.usable:
+        lines.append(f"The pools together exceed the server's {server.usable}.")
+    if pool_max == site.pool_max:
+        lines.append(f"POSTGRES_POOL_MAX={pool_max} is right.")
+    else:
+        lines.append(f"Set POSTGRES_POOL_MAX={pool_max}.")
+    return "\n".join(lines)
