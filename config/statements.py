@@ -10,11 +10,13 @@ from cachelayer.timings import Step
 STATEMENT_CHARACTERS: Final = 2_000
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._~:/+=@-]")  # could end a comment, or be a placeholder
 
-# In the order in which they are tried. Names in quotes may look like anything; LIMIT and OFFSET
-# and the configuration of a text search are no one's data, and decide the plan.
+# In the order in which they are tried. Names in quotes may look like anything. LIMIT, OFFSET, the
+# columns to sort and group by, and the configuration of a text search are no one's data, and
+# decide the plan.
 _SQL: Final = re.compile(
     r"""
-      (?P<kept> "(?:[^"]|"")*" | %% | '[a-z_]{1,30}'::regconfig | \b(?:LIMIT|OFFSET)\s+\d+\b )
+      (?P<kept> "(?:[^"]|"")*" | %% | '[a-z_]{1,30}'::regconfig | \b(?:LIMIT|OFFSET)\s+\d+\b
+        | \b\d{1,2}\s+(?:ASC|DESC)\b | \bGROUP\s+BY\s+\d{1,2}\b(?:\s*,\s*\d{1,2}\b)* )
     | (?P<comment> /\*.*?\*/ | --[^\n]* )
     | (?P<value>
         e'(?:[^'\\]|''|\\.)*' | '(?:[^']|'')*' | \$(?P<tag>\w*)\$.*?\$(?P=tag)\$ | '.*

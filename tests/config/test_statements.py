@@ -38,6 +38,8 @@ class TestSqlShape:
             ("SELECT a FROM t WHERE b IN (%s, %s,%s)", "SELECT a FROM t WHERE b IN (%s, ...)"),
             ("INSERT INTO t VALUES (1, 2), (3, 4)", "INSERT INTO t VALUES (%s, ...), ..."),
             ("SELECT a FROM t LIMIT 20 OFFSET 9980", "SELECT a FROM t LIMIT 20 OFFSET 9980"),
+            ("SELECT a FROM t ORDER BY 5 DESC, 1 ASC", "SELECT a FROM t ORDER BY 5 DESC, 1 ASC"),
+            ("SELECT a, 7 FROM t GROUP BY 1, 2", "SELECT a, %s FROM t GROUP BY 1, 2"),
             ("SELECT a %% 2 FROM t", "SELECT a %% %s FROM t"),
             (
                 "to_tsvector('english'::regconfig, 'private')",
