@@ -49,7 +49,7 @@ class Relay:
                 self._relay(listening)
             except (DatabaseError, InterfaceError, psycopg.Error) as exc:  # notifies: psycopg's own
                 log.info("relay lost its connection", reason=str(exc).split("\n")[0])
-                self._stopping.wait(_POLL_SECONDS)
+                self._pause(_POLL_SECONDS)
             finally:
                 self.leads = False
                 listening.close()
@@ -68,7 +68,7 @@ class Relay:
                 else:
                     if outbox.depth_and_age()[1] > _OVERDUE_SECONDS:
                         self._deliver(also_not_due=False)
-                    self._stopping.wait(_POLL_SECONDS)
+                    self._pause(_POLL_SECONDS)
                 connections.close_all()
 
     def _try_to_lead(self, cursor: Any) -> None:
@@ -87,7 +87,12 @@ class Relay:
         except CacheDown:
             # The rows are still there, and the breaker has told. Ask again soon: once Redis
             # answers they are to be delivered within 2 s, the wait for a notice included.
-            self._stopping.wait(_RETRY_SECONDS)
+            self._pause(_RETRY_SECONDS)
+
+    def _pause(self, seconds: float) -> None:
+        """Wait, and hold no connection of the pool meanwhile, which requests may be waiting for."""
+        connections.close_all()
+        self._stopping.wait(seconds)
 
 
 def start_in_background() -> Relay:

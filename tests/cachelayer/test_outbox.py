@@ -9,7 +9,7 @@ import time
 
 import pytest
 from django.core.management import call_command
-from django.db import connection, transaction
+from django.db import connection, connections, transaction
 
 from cachelayer import client, keys, outbox, store
 from cachelayer.invalidation import clear, invalidate
@@ -277,6 +277,23 @@ class TestTriggers:
 
 
 class TestRelay:
+    def test_holds_no_connection_of_the_pool_while_it_waits_to_lead(self, relay):
+        held = []
+
+        class Stopping(threading.Event):
+            def wait(self, timeout=None):
+                held.append(connections["default"].connection)
+                self.set()
+                return True
+
+        follower = Relay()
+        follower._stopping = Stopping()
+        following = threading.Thread(target=follower.run)
+        following.start()
+        following.join(10)
+
+        assert held == [None]
+
     def test_one_of_many_leads_and_another_takes_over(self, relay):
         other = Relay()
         thread = threading.Thread(target=other.run)
