@@ -27,9 +27,13 @@ class SlowStatementAdmin(admin.ModelAdmin):
     """
 
     def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.explain_view)
-        name = "config_slowstatement_explain"
-        return [path("<str:fingerprint>/explain/", view, name=name), *super().get_urls()]
+        page = self.admin_site.admin_view(self.changelist_view)
+        plan = self.admin_site.admin_view(self.explain_view)
+        # No other: there is no table with rows to show, change or delete.
+        return [
+            path("", page, name="config_slowstatement_changelist"),
+            path("<str:fingerprint>/explain/", plan, name="config_slowstatement_explain"),
+        ]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

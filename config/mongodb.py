@@ -63,6 +63,7 @@ class Client(pymongo.MongoClient):
     def _select_server(self, *args: Any, **kwargs: Any) -> Any:
         # The one door through which every operation goes; private, so pymongo is pinned.
         if breaker.is_open:
+            ERRORS.labels(NotAsked.__name__).inc()
             raise NotAsked("MongoDB does not answer")
         try:
             return super()._select_server(*args, **kwargs)

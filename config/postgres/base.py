@@ -69,6 +69,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         """Take connections until one is whole; a restart has broken all that were idle then."""
         while True:
             if breaker.is_open:
+                metrics.ERRORS.labels(NotAsked.__name__).inc()
                 raise NotAsked("PostgreSQL does not answer")
             connection = super().get_new_connection(conn_params)
             if not deadlines.is_broken(connection):

@@ -48,6 +48,13 @@ class TestPage:
 
         assert "Redis does not answer" in operator.get(PAGE).content.decode()
 
+    @pytest.mark.parametrize("rest", ["add/", "1/change/", "1/delete/", "1/history/"])
+    def test_has_nothing_beside_it(self, operator, rest):
+        assert operator.get(PAGE + rest).status_code == 404
+
+    def test_is_in_the_index(self, operator):
+        assert PAGE in operator.get("/admin/").content.decode()
+
     def test_is_for_those_who_may_view_it(self):
         browser = Client()
         browser.force_login(User.objects.create_user("bob", is_staff=True))

@@ -172,8 +172,10 @@ class TestBreaker:
             self.ask(pooled)
 
         assert breaker.is_open
+        before = metrics.ERRORS.labels("NotAsked")._value.get()
         with pytest.raises(OperationalError, match="does not answer"):
             self.ask(pooled)
+        assert metrics.ERRORS.labels("NotAsked")._value.get() == before + 1
 
     def test_opens_where_the_server_is_frozen(self, pooled, restored, monkeypatch):
         monkeypatch.setattr(DeadlineConnection, "net_timeout_seconds", 0.3)
