@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+import pymongo
 from pymongo.collection import Collection
 from pymongo.synchronous.cursor import Cursor
 
@@ -12,6 +13,8 @@ from config.explain.nodes import Node, Plan, Store
 
 Explained = dict[str, Any]
 _INPUTS: Final = ("inputStage", "outerStage", "innerStage", "thenStage", "elseStage")
+# Without an index, over millions of documents; the site itself waits less.
+_LONGEST_SECONDS: Final = 120
 _NATURAL: Final = {"$natural": 1}
 
 
@@ -34,10 +37,12 @@ class Find:
         return f"{cursor.collection.name}.find({_json(told)})"
 
     def explain(self) -> Plan:
-        return plan_of(self._cursor().explain(), self.text)
+        with pymongo.timeout(_LONGEST_SECONDS):
+            return plan_of(self._cursor().explain(), self.text)
 
     def execute(self) -> int:
-        return sum(1 for _ in self._cursor())
+        with pymongo.timeout(_LONGEST_SECONDS):
+            return sum(1 for _ in self._cursor())
 
     def without_index(self) -> "Find":
         """Return the same, read from the collection alone."""
@@ -76,7 +81,8 @@ class Aggregate:
 
     def execute(self) -> int:
         hint: dict[str, Any] = {"hint": _NATURAL} if self.whole else {}
-        return sum(1 for _ in self.collection.aggregate(self.pipeline, **hint))
+        with pymongo.timeout(_LONGEST_SECONDS):
+            return sum(1 for _ in self.collection.aggregate(self.pipeline, **hint))
 
     def without_index(self) -> "Aggregate":
         """Return the same, read from the collection alone."""

@@ -1,7 +1,7 @@
 """PostgreSQL's plans: EXPLAIN (ANALYZE, BUFFERS) of the statements that the code really runs."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -44,6 +44,14 @@ class Sql:
             told = cursor.fetchone()[0]
         [explained] = json.loads(told) if isinstance(told, str) else told
         return plan_of(explained, self.text)
+
+    def planned_indexes(self) -> frozenset[str]:
+        """Return the indexes that the planner would use, without running anything."""
+        with connections[self.using].cursor() as cursor:
+            cursor.execute(f"EXPLAIN (FORMAT JSON) {self.sql}", self.params)
+            told = cursor.fetchone()[0]
+        [explained] = json.loads(told) if isinstance(told, str) else told
+        return frozenset(_index_names(explained["Plan"]))
 
     def execute(self) -> int:
         with connections[self.using].cursor() as cursor:
@@ -123,6 +131,13 @@ def _node(told: dict[str, Any], *, cut: bool = False) -> Node:
         blocks_temporary=told.get("Temp Written Blocks"),
         children=children,
     )
+
+
+def _index_names(told: dict[str, Any]) -> Iterator[str]:
+    if "Index Name" in told:
+        yield told["Index Name"]
+    for child in told.get("Plans", ()):
+        yield from _index_names(child)
 
 
 def _joined(value: str | list[str]) -> str:

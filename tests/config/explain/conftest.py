@@ -16,9 +16,9 @@ from profiles.models import ProfileRow
 NOTES, EVENTS, PROFILES = 4_000, 3_000, 300
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def _seeded(django_db_setup, django_db_blocker):
-    """Committed, so that one seeding does for all tests here; gone after them."""
+    """Committed, so that one seeding does for all tests of a module; gone after them."""
     with django_db_blocker.unblock():
         _empty()
         for document in (ActivityEvent, UserProfile):

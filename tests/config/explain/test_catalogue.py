@@ -4,10 +4,7 @@ import pytest
 from django.db import connection
 from django.test import Client
 
-from activity.documents import ActivityEvent
-from config.explain import catalogue, samples
-from config.explain.samples import NothingThere
-from notes.models import Note
+from config.explain import catalogue
 
 # Reads that ask no database of ours for rows.
 ASKS_NO_TABLE = {
@@ -46,17 +43,6 @@ class TestAllQueries:
         for deep, cursor in (("user-deep", "user-cursor"), ("all-deep", "all-cursor")):
             assert rows(found[deep]) == rows(found[cursor])
             assert found[cursor].explain().rows_examined < found[deep].explain().rows_examined
-
-
-@pytest.mark.django_db
-class TestNothingThere:
-    @pytest.mark.parametrize("what", ["notes", "profile_user", "events"])
-    def test_says_what_makes_some(self, what):
-        ActivityEvent._get_collection().delete_many({})
-        assert not Note.objects.exists()
-
-        with pytest.raises(NothingThere, match=r"manage\.py seed_"):
-            getattr(samples, what)()
 
 
 def rows(statement) -> list[tuple]:
