@@ -5,6 +5,7 @@ import threading
 from io import StringIO
 
 import pytest
+import redis
 from django.core.management import CommandError, call_command
 from django.db import connection
 
@@ -127,6 +128,12 @@ class TestWarm:
 
 
 class TestAudit:
+    @pytest.fixture(autouse=True)
+    def _nothing_else_in_redis(self, stack) -> None:
+        """Sampling draws among all keys, and those of other tests are still there."""
+        with redis.Redis.from_url(stack.operator_urls()["REDIS_URL"]) as operator:
+            operator.flushall()
+
     def test_finds_all_fresh(self, api):
         for note in make_notes(3):
             api.get(f"/api/v1/notes/{note.pk}")
