@@ -14,7 +14,7 @@ _LEFT: Final = 76
 _RIGHT: Final = 16
 _TOP: Final = 12
 _BOTTOM: Final = 44
-_STEPS: Final = 5
+_STEPS: Final = 6
 
 
 def svg(curve: Curve) -> str:
@@ -42,9 +42,9 @@ def _parts(curve: Curve) -> Iterator[str]:
         _, y = place(0, 10.0**power)
         yield f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y}" y2="{y}"/>'
         yield f'<text x="{_LEFT - 8}" y="{y + 4}" text-anchor="end">{10.0**power:g} ms</text>'
-    for step in range(_STEPS + 1):
-        x, y = place(most_x * step / _STEPS, 10.0**low)
-        yield f'<text x="{x}" y="{y + 18}" text-anchor="middle">{most_x * step / _STEPS:.0f}</text>'
+    for value in _ticks(most_x):
+        x, y = place(value, 10.0**low)
+        yield f'<text x="{x}" y="{y + 18}" text-anchor="middle">{value:.0f}</text>'
     yield (
         f'<text x="{(_LEFT + _WIDTH) / 2}" y="{_HEIGHT - 6}" text-anchor="middle">'
         f"{escape(curve.x)}</text>"
@@ -52,6 +52,14 @@ def _parts(curve: Curve) -> Iterator[str]:
     for number, line in enumerate(curve.lines, 1):
         yield from _line(number, line, [place(x, y) for x, y in line.points if y > 0])
     yield "</svg>"
+
+
+def _ticks(most: float) -> list[float]:
+    """Return round numbers from 0 up to the most, four to nine of them."""
+    rough = most / _STEPS
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(size * power for size in (1, 2, 5, 10) if size * power >= rough)
+    return [step * number for number in range(int(most / step) + 1)]
 
 
 def _line(number: int, line: Line, places: list[tuple[float, float]]) -> Iterator[str]:

@@ -20,7 +20,7 @@ class Timing:
     @property
     def text(self) -> str:
         """The median and, in brackets, from the least to the most."""
-        return f"{ms(self.median_ms)} ({ms(self.least_ms)} to {ms(self.most_ms)})"
+        return f"{ms(self.median_ms)} ({_number(self.least_ms)} to {_number(self.most_ms)})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,11 @@ def measured(statement: Statement, *, runs: int) -> Measured:
 
 def ms(value: float) -> str:
     """Return milliseconds with three digits that matter."""
-    return f"{value:.3g} ms" if value < 100 else f"{value:.0f} ms"
+    return f"{_number(value)} ms"
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}" if value < 100 else f"{value:.0f}"
 
 
 def times(factor: float) -> str:

@@ -33,7 +33,7 @@ def render(report: Report) -> str:
         "explain/report.html",
         {
             "report": report,
-            "head": head(report),
+            "head": [sentence.replace("`", "") for sentence in head(report)],
             "queries": [_query(part, slowest) for part in report.queries],
             "index_columns": INDEX_COLUMNS,
             "indexes": [index_row(part) for part in report.indexes],

@@ -32,7 +32,7 @@ def head(report: Report) -> list[str]:
         f"Each time is the median of {at.runs} runs after one to warm up, with the least and the "
         "most: PostgreSQL's by its own clock under EXPLAIN (ANALYZE, BUFFERS), MongoDB's by the "
         "client's. Without indexes means without those that hold no constraint; MongoDB is made "
-        "to read the collection from end to end.",
+        "to read the collection from end to end. Advice is for dropping one index alone.",
     ]
 
 

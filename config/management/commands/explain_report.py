@@ -31,6 +31,9 @@ class Command(BaseCommand):
         )
         parser.add_argument("--format", choices=FORMATS, default="text")
         parser.add_argument("--out", type=Path, help="a file instead of standard output")
+        parser.add_argument(
+            "--read", type=Path, metavar="JSON", help="measure nothing: write this report again"
+        )
         parser.add_argument("--runs", type=int, default=5, help="of each statement (1 to 100)")
         parser.add_argument(
             "--drop-indexes",
@@ -48,7 +51,9 @@ class Command(BaseCommand):
             with_trials=options["drop_indexes"],
             command=_command(runs, options),
         )
-        written = _written(self._take(wanted), options["format"], is_file=out is not None)
+        earlier = options["read"]
+        report = self._take(wanted) if earlier is None else _read(earlier)
+        written = _written(report, options["format"], is_file=out is not None)
         if out is None:
             self.stdout.write(written)
             return
@@ -74,6 +79,13 @@ class Command(BaseCommand):
     def _tell(self, what: str) -> None:
         if self.stderr.isatty():
             self.stderr.write(what)
+
+
+def _read(earlier: Path) -> Report:
+    try:
+        return msgspec.json.decode(earlier.read_bytes(), type=Report)
+    except (OSError, msgspec.DecodeError) as exc:
+        raise CommandError(f"{earlier}: {exc}") from exc
 
 
 def _command(runs: int, options: dict[str, Any]) -> str:

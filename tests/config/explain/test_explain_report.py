@@ -152,6 +152,26 @@ class TestFormats:
         assert report(format="json", out=there, query=["note"]) == f"{there} written.\n"
         assert json.loads(there.read_text())["queries"][0]["name"] == "note"
 
+    @pytest.mark.parametrize("form", ["json", "html", "md", "text"])
+    def test_a_report_in_json_can_be_written_again_in_each_format(self, form, tmp_path):
+        first = tmp_path / "report.json"
+        report(format="json", out=first, query=["note", "feed"])
+        Note.objects.all().delete()
+
+        again = report(format=form, read=first)
+
+        assert "GET /api/v1/notes/{note_id}" in again or form == "text"
+        assert json.loads(first.read_text())["surroundings"]["taken_at"] in again
+
+    @pytest.mark.parametrize("content", ["{}", "no json", None])
+    def test_what_is_no_report_is_told(self, content, tmp_path):
+        first = tmp_path / "report.json"
+        if content is not None:
+            first.write_text(content)
+
+        with pytest.raises(CommandError, match=r"report\.json: "):
+            report(read=first)
+
     def test_the_command_that_made_it_is_told(self):
         told = json.loads(report(format="json", query=["note", "feed"]))
 
