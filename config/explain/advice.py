@@ -8,6 +8,7 @@ from config.explain.report import Cost, Served
 
 # A query that takes so many times as long without an index misses it; less is within the noise.
 WORTH_FACTOR: Final = 1.5
+_WORTH_MS: Final = 0.02
 
 
 def advice(index: Index, served: list[Served], cost: Cost | None) -> str:
@@ -25,13 +26,14 @@ def advice(index: Index, served: list[Served], cost: Cost | None) -> str:
         return (
             f"In use by {names}; run with --drop-indexes to learn what they would take without it."
         )
-    return _verdict(index, max(measured, key=lambda one: one.factor or 0), price)
+    most = max(measured, key=lambda one: one.factor or 0)
+    return _verdict(index, most, price) + _to_its_loss(measured)
 
 
 def _verdict(index: Index, most: Served, price: str) -> str:
     factor = most.factor or 0
     without = "" if most.without is None else ms(most.without.timing.median_ms)
-    if factor >= WORTH_FACTOR:
+    if factor >= WORTH_FACTOR and most.added_ms >= _WORTH_MS:
         return (
             f"Keep{_although(index)}: without it {most.query} takes {without} instead of "
             f"{ms(most.with_it.timing.median_ms)}, {times(factor)} as long.{price}"
@@ -45,6 +47,16 @@ def _verdict(index: Index, most: Served, price: str) -> str:
         f"Hardly worth it at this size: without it {most.query}, which misses it most, takes "
         f"{times(factor)} as long.{price} Look again when the table has grown."
     )
+
+
+def _to_its_loss(measured: list[Served]) -> str:
+    """Return which queries are quicker without the index, which the planner chose for them."""
+    worse = [
+        f"{one.query} ({times(one.factor or 0)} as long without it)"
+        for one in measured
+        if (one.factor or 1) <= 1 / WORTH_FACTOR and one.added_ms <= -_WORTH_MS
+    ]
+    return f" The planner picks it to its loss for {', '.join(worse)}." if worse else ""
 
 
 def _although(index: Index) -> str:

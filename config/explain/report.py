@@ -50,6 +50,12 @@ class Served:
         """How many times as long it takes without this index."""
         return None if self.without is None else _factor(self.with_it, self.without)
 
+    @property
+    def added_ms(self) -> float:
+        """How much longer it takes without this index; 0 where that was not tried."""
+        without = self.with_it if self.without is None else self.without
+        return without.timing.median_ms - self.with_it.timing.median_ms
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:

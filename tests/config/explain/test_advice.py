@@ -71,6 +71,17 @@ class TestAdvice:
     def test_what_gains_next_to_nothing_is_called_so(self):
         assert advice(index(), [served(1, 1.1)], None).startswith("Hardly worth it at this size")
 
+    def test_a_few_microseconds_are_no_gain_whatever_their_factor(self):
+        told = advice(index(), [served(0.01, 0.018)], None)
+
+        assert told.startswith("Hardly worth it at this size")
+
+    def test_what_is_quicker_without_it_is_named(self):
+        told = advice(index(), [served(0.5, 20), served(50, 5)], None)
+
+        assert told.startswith("Keep: ")
+        assert told.endswith("picks it to its loss for user (0.1 x as long without it).")
+
     def test_without_a_trial_nothing_is_claimed(self):
         told = advice(index(), [Served(query="user", with_it=took(1))], None)
 
