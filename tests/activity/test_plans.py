@@ -118,6 +118,17 @@ class TestReads:
 
 class TestIndexes:
     def test_each_serves_a_query_of_the_service(self):
-        used = catalogue.indexes_used(catalogue.activity_queries())
+        assert unused() == set()
 
-        assert of_collection(ActivityEvent._get_collection()) - set(used) == set()
+    def test_one_that_serves_none_is_found_out(self):
+        collection = ActivityEvent._get_collection()
+        collection.create_index("ip_address", name="ip_address")
+        try:
+            assert unused() == {"ip_address"}
+        finally:
+            collection.drop_index("ip_address")
+
+
+def unused() -> set[str]:
+    used = catalogue.indexes_used(catalogue.activity_queries())
+    return of_collection(ActivityEvent._get_collection()) - set(used)
