@@ -27,7 +27,7 @@ class ActivityEvent(me.Document):
         "indexes": [
             # One user's feed, newest first.
             {"name": "user_id_timestamp", "fields": ["user_id", "-timestamp"]},
-            # The summaries by action.
+            # One action of a user in the feed, where that action is rare.
             {"name": "action_timestamp", "fields": ["action", "-timestamp"]},
             # The newest events over all users; and MongoDB deletes what is past the retention.
             {

@@ -1,8 +1,6 @@
 """The plans that MongoDB chooses, at 20 000 events of real skew: always an index, and which."""
 
-from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from bson import ObjectId
@@ -12,6 +10,9 @@ from activity import pipelines, seeding, selectors, services
 from activity.documents import ActivityEvent
 from activity.paging import FeedQuery, Position
 from activity.windows import Window, midnight
+from config.explain import catalogue
+from config.explain.asserting import Checked, assert_plan
+from tests.indexes import of_collection
 
 UNTIL = midnight(timezone.now())
 MONTH = Window(since=UNTIL - timedelta(days=30), until=UNTIL)
@@ -28,39 +29,8 @@ def _empty() -> None:
         services.events_load(events=events)
 
 
-def parts(explained: Any) -> Iterator[dict[str, Any]]:
-    """Every part of an explanation, at any depth."""
-    if isinstance(explained, dict):
-        yield explained
-        for inner in explained.values():
-            yield from parts(inner)
-    elif isinstance(explained, list):
-        for inner in explained:
-            yield from parts(inner)
-
-
-def winner(explained: dict[str, Any]) -> list[dict[str, Any]]:
-    """The stages of the plan that won."""
-    [plan] = [one["winningPlan"] for one in parts(explained) if "winningPlan" in one]
-    return [one for one in parts(plan.get("queryPlan", plan)) if "stage" in one]
-
-
-def stages(explained: dict[str, Any]) -> set[str]:
-    return {stage["stage"] for stage in winner(explained)}
-
-
-def indexes(explained: dict[str, Any]) -> set[str]:
-    return {stage["indexName"] for stage in winner(explained) if "indexName" in stage}
-
-
-def explain(pipeline: pipelines.Pipeline) -> dict[str, Any]:
-    collection = ActivityEvent._get_collection()
-    command = {"aggregate": collection.name, "pipeline": pipeline, "cursor": {}}
-    return collection.database.command("explain", command, verbosity="queryPlanner")
-
-
-def examined(explained: dict[str, Any]) -> int:
-    return explained["executionStats"]["totalDocsExamined"]
+def plan(pipeline: pipelines.Pipeline) -> Checked:
+    return assert_plan(pipeline, collection=ActivityEvent._get_collection()).no_seq_scan()
 
 
 class TestPipelines:
@@ -68,47 +38,30 @@ class TestPipelines:
     @pytest.mark.parametrize("make", [pipelines.summary, pipelines.daily])
     @pytest.mark.parametrize("user_id", ["abc", "user-100", "nobody"])
     def test_a_user_is_counted_by_the_index_of_the_user(self, make, window, user_id):
-        explained = explain(make(user_id=user_id, window=window))
-
-        assert indexes(explained) == {"user_id_timestamp"}
-        assert not stages(explained) & {"COLLSCAN", "SORT"}
+        plan(make(user_id=user_id, window=window)).uses_only("user_id_timestamp").no_sort()
 
     @pytest.mark.parametrize("make", [pipelines.trend, pipelines.retention])
     def test_users_are_counted_without_reading_a_document(self, make):
-        explained = explain(make(window=MONTH))
-
-        assert indexes(explained) == {"user_id_timestamp"}
-        assert not stages(explained) & {"COLLSCAN", "FETCH"}
+        plan(make(window=MONTH)).uses_only("user_id_timestamp").reads_the_index_alone()
 
     @pytest.mark.parametrize("make", [pipelines.trend, pipelines.retention])
     def test_users_of_a_short_time_are_counted_by_either_index(self, make):
-        explained = explain(make(window=DAY))
-
-        assert indexes(explained) <= {"user_id_timestamp", "timestamp"}
-        assert "COLLSCAN" not in stages(explained)
+        plan(make(window=DAY)).uses_one_of("user_id_timestamp", "timestamp")
 
     @pytest.mark.parametrize("window", [MONTH, DAY], ids=["month", "day"])
     def test_hours_are_counted_without_reading_a_document(self, window):
-        explained = explain(pipelines.hours(window=window))
-
-        assert indexes(explained) == {"timestamp"}
-        assert not stages(explained) & {"COLLSCAN", "FETCH"}
+        plan(pipelines.hours(window=window)).uses_only("timestamp").reads_the_index_alone()
 
     @pytest.mark.parametrize("window", [MONTH, DAY], ids=["month", "day"])
     def test_resources_are_counted_by_the_index_of_the_time(self, window):
-        explained = explain(pipelines.resources(window=window, limit=20))
-
-        assert indexes(explained) == {"timestamp"}
-        assert "COLLSCAN" not in stages(explained)
+        plan(pipelines.resources(window=window, limit=20)).uses_only("timestamp")
 
 
 class TestReads:
     def test_the_newest_are_read_from_the_end_of_the_index(self):
-        explained = selectors.rows_by_time(selectors.recent_match(), 21).explain()
+        checked = assert_plan(selectors.rows_by_time(selectors.recent_match(), 21))
 
-        assert indexes(explained) == {"timestamp"}
-        assert not stages(explained) & {"COLLSCAN", "SORT"}
-        assert examined(explained) == 21
+        checked.uses_only("timestamp").no_seq_scan().no_sort().rows_examined_at_most(21)
 
     @pytest.mark.parametrize("user_id", ["abc", "user-100"])
     @pytest.mark.parametrize("side", ["after", "before"])
@@ -117,11 +70,11 @@ class TestReads:
         at = Position(timestamp=UNTIL - timedelta(days=days), event_id=ObjectId(), side=side)
         match = selectors.feed_match(FeedQuery(user_id=user_id, position=at))
 
-        explained = selectors.rows_by_time(match, 21, backwards=side == "before").explain()
+        checked = assert_plan(selectors.rows_by_time(match, 21, backwards=side == "before"))
 
-        assert indexes(explained) == {"user_id_timestamp"}
-        assert not stages(explained) & {"COLLSCAN", "SORT"}
-        assert examined(explained) <= 22  # the neighbour itself, and no more
+        checked.uses_only("user_id_timestamp").no_seq_scan().no_sort()
+        checked.rows_fetched_at_most(22)  # the neighbour itself, and no more
+        checked.rows_examined_at_most(22)
 
     @pytest.mark.parametrize("side", ["after", "before"])
     @pytest.mark.parametrize("days", [0, 1, 15, 29])
@@ -129,11 +82,9 @@ class TestReads:
         at = Position(timestamp=UNTIL - timedelta(days=days), event_id=ObjectId(), side=side)
         match = selectors.feed_match(FeedQuery(position=at))
 
-        explained = selectors.rows_by_time(match, 21, backwards=side == "before").explain()
+        checked = assert_plan(selectors.rows_by_time(match, 21, backwards=side == "before"))
 
-        assert indexes(explained) == {"timestamp"}
-        assert not stages(explained) & {"COLLSCAN", "SORT"}
-        assert examined(explained) <= 22
+        checked.uses_only("timestamp").no_seq_scan().no_sort().rows_examined_at_most(22)
 
     @pytest.mark.parametrize(
         "changes", [{"action": "cache_cleared"}, {"resource": "cache"}, {"resource": "profile"}]
@@ -141,11 +92,10 @@ class TestReads:
     def test_what_is_rare_over_all_users_is_found_by_its_action(self, changes):
         match = selectors.feed_match(FeedQuery(**changes))
 
-        explained = selectors.rows_by_time(match, 21).explain()
+        checked = assert_plan(selectors.rows_by_time(match, 21))
 
-        assert indexes(explained) <= {"action_timestamp", "timestamp"}
-        assert not stages(explained) & {"COLLSCAN", "SORT"}
-        assert examined(explained) <= 21 * 15  # of 20 000
+        checked.uses_one_of("action_timestamp", "timestamp").no_seq_scan().no_sort()
+        checked.rows_examined_at_most(21 * 15)  # of 20 000
 
     @pytest.mark.parametrize(
         "changes", [{"action": "note_deleted"}, {"resource": "cache"}, {"window": DAY}], ids=str
@@ -153,7 +103,32 @@ class TestReads:
     def test_a_filtered_feed_is_read_by_an_index_in_its_order(self, changes):
         match = selectors.feed_match(FeedQuery(user_id="abc", **changes))
 
-        explained = selectors.rows_by_time(match, 21).explain()
+        checked = assert_plan(selectors.rows_by_time(match, 21))
 
-        assert indexes(explained) <= {"user_id_timestamp", "action_timestamp"}
-        assert not stages(explained) & {"COLLSCAN", "SORT"}
+        checked.uses_one_of("user_id_timestamp", "action_timestamp").no_seq_scan().no_sort()
+
+    def test_a_feed_of_an_action_that_is_rare_is_read_by_the_index_of_the_actions(self):
+        """What clients ask of action_timestamp: the summaries are by user."""
+        match = selectors.feed_match(FeedQuery(user_id="abc", action="cache_cleared"))
+
+        checked = assert_plan(selectors.rows_by_time(match, 21))
+
+        checked.uses_only("action_timestamp").no_sort().rows_examined_at_most(100)
+
+
+class TestIndexes:
+    def test_each_serves_a_query_of_the_service(self):
+        assert unused() == set()
+
+    def test_one_that_serves_none_is_found_out(self):
+        collection = ActivityEvent._get_collection()
+        collection.create_index("ip_address", name="ip_address")
+        try:
+            assert unused() == {"ip_address"}
+        finally:
+            collection.drop_index("ip_address")
+
+
+def unused() -> set[str]:
+    used = catalogue.indexes_used(catalogue.activity_queries())
+    return of_collection(ActivityEvent._get_collection()) - set(used)

@@ -1,0 +1,166 @@
+"""The service's own queries, each built by the code that the endpoints run."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from bson import ObjectId
+from mongoengine.connection import get_db
+
+from activity import paging as activity_paging
+from activity import pipelines
+from activity import selectors as activity
+from activity.documents import ActivityEvent
+from activity.paging import FeedQuery
+from activity.windows import Window
+from config.explain import samples
+from config.explain.mongo_plans import Aggregate, Find
+from config.explain.nodes import Statement
+from config.explain.postgres_plans import of_call, of_queryset
+from notes import selectors as notes
+from notes.paging import CursorQuery, PageQuery
+from profiles.documents import UserProfile
+from profiles.postgres import PostgresProfiles
+
+_NOTES: Final = "GET /api/v1/notes"
+_ACTIVITY: Final = "GET /api/v1/activity"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """A query of the service: the endpoints that send it, and what it asks of the data at hand."""
+
+    name: str
+    asks: str
+    serves: tuple[str, ...]
+    statement: Statement
+
+
+def all_queries() -> list[Query]:
+    """Return every query. Raises NothingThere where a table or collection is empty."""
+    return [*notes_queries(), *profile_queries(), *activity_queries()]
+
+
+def notes_queries() -> list[Query]:
+    """Return the queries of the notes, in PostgreSQL. Raises NothingThere."""
+    has = samples.notes()
+    heavy = PageQuery(user_id=has.heavy_user, page=has.page)
+    deep_of_all = samples.deepest_page(has.rows)
+    found = [
+        _listed("user", "a page of a usual user's list", PageQuery(user_id=has.usual_user)),
+        _listed("heavy-user", "the heaviest user's first page", PageQuery(user_id=has.heavy_user)),
+        _listed("user-deep", f"the heaviest user's page {has.page}, by OFFSET", heavy),
+        _listed(
+            "user-cursor",
+            "the same page by cursor",
+            CursorQuery(user_id=has.heavy_user, position=has.at),
+        ),
+        _listed("all", "the first page of the list over all", PageQuery()),
+        _listed(
+            "all-deep", f"page {deep_of_all} of the list over all", PageQuery(page=deep_of_all)
+        ),
+        _listed("all-cursor", "the same page by cursor", CursorQuery(position=has.at_of_all)),
+        _listed("search", "titles with a rare word", PageQuery(search=has.rare_word)),
+        _listed("search-common", "titles with a common word", PageQuery(search=has.common_word)),
+        _counted("count-user", "how many notes the heaviest user has", heavy),
+        _counted("count-all", "how many notes there are", PageQuery()),
+        _counted("count-search", "how many titles have a word", PageQuery(search=has.rare_word)),
+    ]
+    [one] = of_call(lambda: notes.load_notes([has.note_id]))
+    serves = (f"{_NOTES}/{{note_id}}",)
+    return [*found, Query(name="note", asks="one note", serves=serves, statement=one)]
+
+
+def profile_queries() -> list[Query]:
+    """Return the queries of the profiles, in both stores. Raises NothingThere."""
+    user_id = samples.profile_user()
+    [row] = of_call(lambda: PostgresProfiles().get(user_id))
+    base = "GET /api/v1/profiles"
+    either = f"{base}/{{user_id}}"
+    return [
+        Query(
+            name="profile-postgres",
+            asks="one profile of the table",
+            serves=(either, f"{base}/postgres/{{user_id}}"),
+            statement=row,
+        ),
+        Query(
+            name="profile-mongo",
+            asks="one profile of the collection",
+            serves=(either, f"{base}/mongo/{{user_id}}"),
+            # As profiles.mongodb asks by find_one, which makes no cursor that could be explained.
+            statement=Find(lambda: get_db()[_collection()].find({"user_id": user_id}).limit(1)),
+        ),
+    ]
+
+
+def activity_queries() -> list[Query]:
+    """Return the queries of the activity, in MongoDB. Raises NothingThere."""
+    has = samples.events()
+    feed = FeedQuery(user_id=has.heavy_user)
+    rare = FeedQuery(user_id=has.heavy_user, action=has.rare_action)
+    at = activity_paging.Position(timestamp=has.middle, event_id=ObjectId(), side="after")
+    deep = FeedQuery(user_id=has.heavy_user, position=at)
+    of_user = f"{_ACTIVITY}/{{user_id}}"
+    return [
+        _find("feed", "the heaviest user's feed", of_user, activity.feed_match(feed)),
+        _find("feed-cursor", "the same by cursor, halfway", of_user, activity.feed_match(deep)),
+        _find("feed-action", "the same, of a rare action", of_user, activity.feed_match(rare)),
+        _find("recent", "the newest of all", f"{_ACTIVITY}/recent", activity.recent_match()),
+        *_aggregations(has.heavy_user, has.window),
+    ]
+
+
+def _aggregations(user_id: str, window: Window) -> list[Query]:
+    of_user = f"{_ACTIVITY}/{{user_id}}"
+    counted = pipelines.summary(user_id=user_id, window=window)
+    by_day = pipelines.daily(user_id=user_id, window=window)
+    used = pipelines.resources(window=window, limit=activity_paging.DEFAULT_LIMIT)
+    trend, hours = pipelines.trend(window=window), pipelines.hours(window=window)
+    came_back = pipelines.retention(window=window)
+    insights = f"{_ACTIVITY}/insights"
+    return [
+        _pipeline("summary", "the heaviest user's actions", f"{of_user}/summary", counted),
+        _pipeline("daily", "the same by day", f"{of_user}/daily", by_day),
+        _pipeline("trend", "events and users of 30 days", f"{_ACTIVITY}/trend", trend),
+        _pipeline("resources", "what was used most", f"{insights}/resources", used),
+        _pipeline("hours", "the hours of the week", f"{insights}/hours", hours),
+        _pipeline("retention", "who came back later", f"{insights}/retention", came_back),
+    ]
+
+
+def _pipeline(name: str, asks: str, route: str, pipeline: pipelines.Pipeline) -> Query:
+    statement = Aggregate(ActivityEvent._get_collection(), pipeline)
+    return Query(name=name, asks=asks, serves=(route,), statement=statement)
+
+
+def indexes_used(queries: Iterable[Query]) -> dict[str, list[str]]:
+    """Return each index that some query uses at present, with the names of those."""
+    used: dict[str, list[str]] = {}
+    for query in queries:
+        for index in query.statement.explain().indexes:
+            used.setdefault(index, []).append(query.name)
+    return used
+
+
+def _listed(name: str, asks: str, query: PageQuery | CursorQuery) -> Query:
+    make: Callable[..., object] = (
+        notes.cursor_rows if isinstance(query, CursorQuery) else notes.page_rows
+    )
+    statement = of_queryset(make(query))  # type: ignore[arg-type]  # each takes its own query
+    return Query(name=name, asks=asks, serves=(_NOTES,), statement=statement)
+
+
+def _counted(name: str, asks: str, query: PageQuery) -> Query:
+    _, count = of_call(lambda: notes.load_list(query))
+    return Query(name=name, asks=asks, serves=(_NOTES,), statement=count)
+
+
+def _find(name: str, asks: str, route: str, match: dict[str, object]) -> Query:
+    limit = activity_paging.DEFAULT_LIMIT + 1
+    statement = Find(lambda: activity.rows_by_time(match, limit))
+    return Query(name=name, asks=asks, serves=(route,), statement=statement)
+
+
+def _collection() -> str:
+    return str(UserProfile._meta["collection"])

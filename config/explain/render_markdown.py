@@ -1,0 +1,128 @@
+"""A report as Markdown, and the rows of its tables, which the text has in common with it."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from config.explain.measuring import kib, ms, times
+from config.explain.report import Cell, Curve, IndexPart, QueryPart, Report
+
+QUERY_COLUMNS = (
+    "query",
+    "asks",
+    "median (least to most)",
+    "rows",
+    "examined",
+    "indexes",
+    "without indexes",
+)
+INDEX_COLUMNS = ("index", "size", "after a rebuild", "uses", "serves", "covered by", "advice")
+
+
+def render(report: Report) -> str:
+    """Return the report as one Markdown page."""
+    return "\n".join(_lines(report)) + "\n"
+
+
+def head(report: Report) -> list[str]:
+    """Return what was measured, when and how, a sentence each."""
+    at = report.surroundings
+    rows = ", ".join(f"{count} {table}" for table, count in at.rows.items())
+    return [
+        f"Taken {at.taken_at} by `{at.command}`.",
+        f"PostgreSQL {at.postgres}, MongoDB {at.mongodb}. Rows: {rows}.",
+        f"Each time is the median of {at.runs} runs after one to warm up, with the least and the "
+        "most: PostgreSQL's by its own clock under EXPLAIN (ANALYZE, BUFFERS), MongoDB's by the "
+        "client's. Without indexes means without those that hold no constraint; MongoDB is made "
+        "to read the collection from end to end. Advice is for dropping one index alone.",
+    ]
+
+
+def query_row(part: QueryPart) -> tuple[str, ...]:
+    """Return a query's row under QUERY_COLUMNS."""
+    plan = part.now.plan
+    return (
+        part.name,
+        part.asks,
+        part.now.timing.text,
+        str(plan.rows_returned),
+        str(plan.rows_examined),
+        ", ".join(sorted(plan.indexes)) or "none",
+        without_text(part),
+    )
+
+
+def without_text(part: QueryPart) -> str:
+    """Return the time without indexes and how many times as long that is; empty: not tried."""
+    if part.without_indexes is None:
+        return ""
+    factor = "" if part.factor is None else f", {times(part.factor)}"
+    return f"{ms(part.without_indexes.timing.median_ms)}{factor}"
+
+
+def index_row(part: IndexPart) -> tuple[str, ...]:
+    """Return an index's row under INDEX_COLUMNS."""
+    one, bloat = part.index, part.bloat_percent
+    served = [
+        one.query if one.factor is None else f"{one.query} ({times(one.factor)} without it)"
+        for one in part.served
+    ]
+    rebuilt = (
+        "" if part.rebuilt_bytes is None else f"{kib(part.rebuilt_bytes)}, {bloat or 0:.0f} % less"
+    )
+    return (
+        f"{one.name} ({one.table})",
+        kib(one.size_bytes),
+        rebuilt,
+        str(one.uses),
+        ", ".join(served) or "no query",
+        one.covered_by or "",
+        part.advice,
+    )
+
+
+def curve_rows(curve: Curve) -> Iterator[tuple[str, ...]]:
+    """Yield a row for each x, with the value of each line there."""
+    values = [dict(line.points) for line in curve.lines]
+    for x in sorted({x for line in values for x in line}):
+        yield (f"{x:.0f}", *(ms(line[x]) if x in line else "" for line in values))
+
+
+def _lines(report: Report) -> Iterator[str]:
+    yield "# Queries and their indexes"
+    for sentence in head(report):
+        yield from ("", sentence)
+    yield from ("", "## Queries", "")
+    yield from _table(QUERY_COLUMNS, map(query_row, report.queries))
+    yield from ("", "## Indexes", "")
+    yield from _table(INDEX_COLUMNS, map(index_row, report.indexes))
+    for curve in report.curves:
+        yield from ("", f"## {curve.title}", "")
+        yield from _table((curve.x, *(line.name for line in curve.lines)), curve_rows(curve))
+        yield from ("", *_bullets(curve.told))
+    for comparison in report.comparisons:
+        yield from ("", f"## {comparison.title}", "")
+        yield from _table(comparison.columns, comparison.rows)
+        yield from ("", *_bullets(comparison.told))
+    yield from ("", "## Plans")
+    for part in report.queries:
+        yield from _plan(part)
+
+
+def _plan(part: QueryPart) -> Iterator[str]:
+    yield from ("", f"### {part.name}", "", f"{', '.join(part.serves)}: {part.asks}.")
+    if part.findings:
+        yield from ("", *_bullets(part.findings))
+    yield from ("", "```", part.now.plan.statement, "", part.now.plan.as_text(), "```")
+    if part.without_indexes is not None:
+        yield from ("", "Without indexes:", "", "```", part.without_indexes.plan.as_text(), "```")
+
+
+def _bullets(sentences: Sequence[str]) -> list[str]:
+    return [f"- {sentence}" for sentence in sentences]
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Iterator[str]:
+    yield f"| {' | '.join(columns)} |"
+    yield "|" + "---|" * len(columns)
+    for row in rows:
+        cells = (str(cell).replace("|", "&#124;") for cell in row)
+        yield f"| {' | '.join(cells)} |"

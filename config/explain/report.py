@@ -1,0 +1,137 @@
+"""What a report holds, whatever it is written as: plain values, ready for JSON."""
+
+from dataclasses import dataclass, field
+
+from config.explain.indexes import Index
+from config.explain.measuring import Measured, ms
+
+Cell = str | float | int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """When, on what and how the figures were taken; rows by table or collection."""
+
+    taken_at: str
+    command: str
+    postgres: str
+    mongodb: str
+    runs: int
+    rows: dict[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueryPart:
+    """One query: as it runs now and, where that was tried, without any index but the keys."""
+
+    name: str
+    asks: str
+    serves: tuple[str, ...]
+    now: Measured
+    without_indexes: Measured | None = None
+    findings: list[str] = field(default_factory=list)
+
+    @property
+    def factor(self) -> float | None:
+        """How many times as long it takes without indexes."""
+        return None if self.without_indexes is None else _factor(self.now, self.without_indexes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """A query that an index serves, with it and, where that was tried, without it."""
+
+    query: str
+    with_it: Measured
+    without: Measured | None = None
+
+    @property
+    def factor(self) -> float | None:
+        """How many times as long it takes without this index."""
+        return None if self.without is None else _factor(self.with_it, self.without)
+
+    @property
+    def added_ms(self) -> float:
+        """How much longer it takes without this index; 0 where that was not tried."""
+        without = self.with_it if self.without is None else self.without
+        return without.timing.median_ms - self.with_it.timing.median_ms
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What an index adds to inserting so many rows."""
+
+    rows: int
+    with_ms: float
+    without_ms: float
+    noise_ms: float  # how far the median of the same inserts lies from their least
+
+    @property
+    def text(self) -> str:
+        added = self.with_ms - self.without_ms
+        if added <= self.noise_ms:
+            return f"nothing that shows beside {ms(self.noise_ms)} of noise (inserting {self.rows} rows)"
+        share = 100 * added / self.without_ms
+        return f"{share:.0f} % more time for inserting {self.rows} rows ({ms(added)})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexPart:
+    """One index: what it serves, what it costs, and what to do about it."""
+
+    index: Index
+    served: list[Served]
+    advice: str
+    cost: Cost | None = None
+    rebuilt_bytes: int | None = None
+
+    @property
+    def bloat_percent(self) -> float | None:
+        """How much of it a rebuild would free."""
+        if self.rebuilt_bytes is None or not self.index.size_bytes:
+            return None
+        return max(0.0, 100 * (1 - self.rebuilt_bytes / self.index.size_bytes))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One line of a curve: its points from left to right."""
+
+    name: str
+    points: list[tuple[float, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """Lines over a common axis, and in words what they show."""
+
+    title: str
+    x: str
+    y: str
+    lines: list[Line]
+    told: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A table of alternatives, and in words what it shows."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: list[tuple[Cell, ...]]
+    told: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """All of it."""
+
+    surroundings: Surroundings
+    queries: list[QueryPart]
+    indexes: list[IndexPart]
+    curves: list[Curve]
+    comparisons: list[Comparison]
+
+
+def _factor(now: Measured, without: Measured) -> float:
+    return without.timing.median_ms / max(now.timing.median_ms, 0.001)

@@ -1,0 +1,147 @@
+"""What the catalogue asks for: users, words and depths that the data at hand really has."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import Count
+
+from activity.documents import ActivityEvent
+from activity.windows import Window, last_days
+from notes.models import Note
+from notes.paging import DEFAULT_LIMIT, Position
+from profiles.models import ProfileRow
+
+PAGE: Final = 500
+_TITLES: Final = 5_000  # of which words are taken
+_DAYS: Final = 30
+
+
+class NothingThere(Exception):
+    """A table or collection is empty, so there is no plan worth a look."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotesSample:
+    """
+    Of the notes: who has most and who has a usual number, and words in many and in few titles.
+
+    page is 500, or the last page that the heavy user's list has; at is the position of a cursor at
+    the same depth, and at_of_all that in the list over all users.
+    """
+
+    rows: int
+    note_id: UUID
+    heavy_user: str
+    usual_user: str
+    common_word: str
+    rare_word: str
+    page: int
+    at: Position | None
+    at_of_all: Position | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventsSample:
+    """Of the events: who has most, what that user does least, and the last days that have some."""
+
+    rows: int
+    heavy_user: str
+    rare_action: str
+    window: Window
+    middle: datetime
+
+
+def notes() -> NotesSample:
+    """Return what there is to ask the notes for. Raises NothingThere."""
+    owners = list(
+        Note.objects.values("user_id").annotate(notes=Count("pk")).order_by("-notes", "user_id")
+    )
+    if not owners:
+        raise NothingThere("there are no notes; manage.py seed_notes makes some up")
+    heavy, usual = owners[0], owners[len(owners) // 2]
+    rows = sum(owner["notes"] for owner in owners)
+    common_word, rare_word = _words()
+    page = deepest_page(heavy["notes"])
+    return NotesSample(
+        rows=rows,
+        note_id=Note.objects.values_list("pk", flat=True)[0],
+        heavy_user=heavy["user_id"],
+        usual_user=usual["user_id"],
+        common_word=common_word,
+        rare_word=rare_word,
+        page=page,
+        at=note_position(heavy["user_id"], (page - 1) * DEFAULT_LIMIT),
+        at_of_all=note_position(None, (deepest_page(rows) - 1) * DEFAULT_LIMIT),
+    )
+
+
+def deepest_page(rows: int, *, most: int = PAGE) -> int:
+    """Return the page of the usual length that lies deepest, up to the one given."""
+    return min(most, max(1, rows // DEFAULT_LIMIT))
+
+
+def note_position(user_id: str | None, depth: int) -> Position | None:
+    """Return the position of a cursor after so many notes of a user's list, or of the list of all."""
+    if depth == 0:
+        return None
+    rows = Note.objects.order_by("-created_at", "-id")
+    if user_id is not None:
+        rows = rows.filter(user_id=user_id)
+    note = rows.only("created_at")[depth - 1]
+    return Position(value=note.created_at.isoformat(), note_id=str(note.pk), side="after")
+
+
+def _words() -> tuple[str, str]:
+    """Return a word of many titles and one of few, as the search knows words."""
+    titles = f"SELECT to_tsvector(''english'', title) FROM notes LIMIT {_TITLES}"  # noqa: S608  # a number of ours
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT word FROM ts_stat('{titles}') WHERE word ~ '^[a-z]{{3,}}$'"  # noqa: S608
+            " ORDER BY ndoc DESC, word"
+        )
+        words = [word for (word,) in cursor.fetchall()]
+    return (words[0], words[-1]) if words else ("nothing", "nothing")
+
+
+def profile_user() -> str:
+    """Return a user who has a profile. Raises NothingThere."""
+    found = ProfileRow.objects.values_list("pk", flat=True).first()
+    if found is None:
+        raise NothingThere("there are no profiles; manage.py seed_profiles makes some up")
+    return found
+
+
+def events() -> EventsSample:
+    """Return what there is to ask the events for. Raises NothingThere."""
+    collection = ActivityEvent._get_collection()
+    newest = collection.find_one({}, sort=[("timestamp", -1)])
+    if newest is None:
+        raise NothingThere("there are no events; manage.py seed_activity makes some up")
+    heavy = _counted("user_id", {})[0]
+    window = last_days(_DAYS, now=newest["timestamp"])
+    rows = collection.estimated_document_count()
+    return EventsSample(
+        rows=rows,
+        heavy_user=heavy,
+        rare_action=_counted("action", {"user_id": heavy})[-1],
+        window=window,
+        middle=collection.find({}, {"timestamp": 1})
+        .sort("timestamp", -1)
+        .skip(rows // 2)[0]["timestamp"],
+    )
+
+
+def _counted(field: str, match: dict[str, Any]) -> Sequence[str]:
+    """Return the values of a field, the most frequent first."""
+    grouped = ActivityEvent._get_collection().aggregate(
+        [
+            {"$match": match},
+            {"$group": {"_id": f"${field}", "count": {"$sum": 1}}},
+            {"$sort": {"count": -1, "_id": 1}},
+        ]
+    )
+    return [row["_id"] for row in grouped]

@@ -1,0 +1,108 @@
+"""manage.py explain_report: how the service's own queries run, and what each index is worth."""
+
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import Error as DatabaseError
+from pymongo.errors import PyMongoError
+
+from config.explain import render_html, render_markdown, render_text, reporting
+from config.explain.report import Report
+from config.explain.reporting import NoSuchQuery, Wanted
+from config.explain.samples import NothingThere
+from config.explain.trials import TrialsRefused
+
+FORMATS: Final = ("text", "md", "json", "html")
+INTERRUPTED: Final = 130  # exit status, as a shell has it for SIGINT
+_NARROWEST: Final = 100  # columns; a table of seven is no table below that
+
+
+class Command(BaseCommand):
+    help = "Measure the service's own queries, and say what each index is worth."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--query", action="append", default=[], metavar="NAME", help="this one; repeatable"
+        )
+        parser.add_argument("--format", choices=FORMATS, default="text")
+        parser.add_argument("--out", type=Path, help="a file instead of standard output")
+        parser.add_argument(
+            "--read", type=Path, metavar="JSON", help="measure nothing: write this report again"
+        )
+        parser.add_argument("--runs", type=int, default=5, help="of each statement (1 to 100)")
+        parser.add_argument(
+            "--drop-indexes",
+            action="store_true",
+            help="measure without each index, too, in transactions that are rolled back; "
+            "needs ALLOW_EXPLAIN_DDL=true",
+        )
+
+    def handle(self, *args: Any, runs: int, out: Path | None, **options: Any) -> None:
+        if not 1 <= runs <= 100:
+            raise CommandError(f"--runs {runs}: must be from 1 to 100.")
+        wanted = Wanted(
+            queries=options["query"],
+            runs=runs,
+            with_trials=options["drop_indexes"],
+            command=_command(runs, options),
+        )
+        earlier = options["read"]
+        report = self._take(wanted) if earlier is None else _read(earlier)
+        written = _written(report, options["format"], is_file=out is not None)
+        if out is None:
+            self.stdout.write(written)
+            return
+        try:
+            out.write_text(written, encoding="utf-8")
+        except OSError as exc:
+            raise CommandError(f"{out}: {exc.strerror}") from exc
+        self.stdout.write(f"{out} written.")
+
+    def _take(self, wanted: Wanted) -> Report:
+        try:
+            return reporting.take(wanted, tell=self._tell)
+        except KeyboardInterrupt:
+            self.stderr.write("Interrupted: whatever was dropped or inserted was rolled back.")
+            sys.exit(INTERRUPTED)
+        except (NoSuchQuery, NothingThere, TrialsRefused) as exc:
+            raise CommandError(str(exc)) from exc
+        except DatabaseError as exc:
+            raise CommandError(f"PostgreSQL: {str(exc).splitlines()[0]}") from exc
+        except PyMongoError as exc:
+            raise CommandError(f"MongoDB: {str(exc).splitlines()[0]}") from exc
+
+    def _tell(self, what: str) -> None:
+        if self.stderr.isatty():
+            self.stderr.write(what)
+
+
+def _read(earlier: Path) -> Report:
+    try:
+        return msgspec.json.decode(earlier.read_bytes(), type=Report)
+    except (OSError, msgspec.DecodeError) as exc:
+        raise CommandError(f"{earlier}: {exc}") from exc
+
+
+def _command(runs: int, options: dict[str, Any]) -> str:
+    words = ["manage.py", "explain_report", "--runs", str(runs)]
+    for name in options["query"]:
+        words += ["--query", name]
+    if options["drop_indexes"]:
+        words.append("--drop-indexes")
+    return shlex.join(words)
+
+
+def _written(report: Report, form: str, *, is_file: bool) -> str:
+    if form == "json":
+        return msgspec.json.format(msgspec.json.encode(report), indent=2).decode()
+    if form == "html":
+        return render_html.render(report)
+    if form == "md":
+        return render_markdown.render(report)
+    width = max(_NARROWEST, shutil.get_terminal_size((120, 24)).columns)
+    return render_text.render(report, width=width, colour=not is_file and sys.stdout.isatty())

@@ -1,0 +1,48 @@
+"""A few thousand rows in each store, as the seeding commands make them up."""
+
+import io
+from datetime import UTC, datetime
+
+import pytest
+from django.core.management import call_command
+from django.db import connection
+
+from activity.documents import ActivityEvent
+from cachelayer.models import OutboxRow
+from notes.models import Note
+from profiles.documents import UserProfile
+from profiles.models import ProfileRow
+
+NOTES, EVENTS, PROFILES = 4_000, 3_000, 300
+
+
+@pytest.fixture(scope="module")
+def _seeded(django_db_setup, django_db_blocker):
+    """Committed, so that one seeding does for all tests of a module; gone after them."""
+    with django_db_blocker.unblock():
+        _empty()
+        for document in (ActivityEvent, UserProfile):
+            document.ensure_indexes()
+        out = io.StringIO()
+        until = datetime.now(UTC).date()
+        call_command("seed_notes", count=NOTES, users=50, stdout=out)
+        call_command("seed_profiles", count=PROFILES, stdout=out)
+        call_command("seed_activity", count=EVENTS, users=50, until=until, stdout=out)
+        with connection.cursor() as cursor:
+            cursor.execute("VACUUM ANALYZE notes, user_profiles")
+    yield
+    with django_db_blocker.unblock():
+        _empty()
+
+
+def _empty() -> None:
+    for model in (Note, ProfileRow, OutboxRow):
+        model.objects.all().delete()
+    for document in (ActivityEvent, UserProfile):
+        document._get_collection().delete_many({})
+    OutboxRow.objects.all().delete()
+
+
+@pytest.fixture
+def seeded(_seeded, db) -> None:
+    """Data to explain, in all three tables and collections."""

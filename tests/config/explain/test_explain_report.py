@@ -1,0 +1,310 @@
+"""manage.py explain_report on a few thousand rows: its formats, its refusals, and no trace of it."""
+
+import io
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.template.loader import render_to_string
+from mongoengine.connection import get_db
+
+from cachelayer.models import OutboxRow
+from config.explain import catalogue, render_html, reporting, trials
+from config.explain.nodes import Node, Plan
+from config.explain.reporting import Wanted
+from config.management.commands.explain_report import Command
+from notes.models import Note
+from tests.builders import make_note
+from tests.config.explain.conftest import NOTES
+
+pytestmark = pytest.mark.usefixtures("seeded")
+
+
+def report(**options) -> str:
+    out = io.StringIO()
+    call_command("explain_report", stdout=out, **({"runs": 1} | options))
+    return out.getvalue()
+
+
+def silent(what: str) -> None:
+    pass
+
+
+@pytest.fixture
+def allowed(settings) -> None:
+    settings.ALLOW_EXPLAIN_DDL = True
+
+
+def traces() -> dict[str, object]:
+    """All that a report could have left behind."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1"
+        )
+        indexes = cursor.fetchall()
+        cursor.execute("SELECT relname FROM pg_class WHERE relname LIKE 'explain%'")
+        tables = cursor.fetchall()
+        cursor.execute("SHOW enable_bitmapscan")
+        parameter = cursor.fetchone()
+    collections = [get_db()[name].index_information() for name in reporting.COLLECTIONS]
+    rows = Note.objects.count(), OutboxRow.objects.count()
+    return {
+        "indexes": indexes,
+        "tables": tables,
+        "set": parameter,
+        "mongo": collections,
+        "rows": rows,
+    }
+
+
+class Tags(HTMLParser):
+    """Whether each element is closed, and what the page would ask the network for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.asked: list[str] = []
+        self.seen: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append(tag)
+        self.asked += [value for name, value in attrs if name in ("src", "href")]
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_startendtag(self, tag, attrs):
+        self.seen.append(tag)
+
+
+class TestFormats:
+    def test_json_is_the_whole_report(self):
+        told = json.loads(report(format="json"))
+
+        assert [query["name"] for query in told["queries"]] == [
+            query.name for query in catalogue.all_queries()
+        ]
+        assert told["surroundings"]["rows"]["notes (PostgreSQL)"] == NOTES
+        assert {line["name"] for line in told["curves"][0]["lines"]} >= {"cursor"}
+        for query in told["queries"]:
+            assert query["now"]["timing"]["runs"] == 1
+            assert query["now"]["plan"]["root"]["kind"]
+
+    def test_html_is_one_well_formed_page_that_asks_for_nothing(self):
+        page = report(format="html")
+
+        tags = Tags()
+        tags.feed(page)
+
+        assert tags.open == tags.asked == []
+        assert {"svg", "polyline", "circle", "details", "table"} <= set(tags.seen)
+        assert "prefers-color-scheme: dark" in page
+        assert not re.search(r"https?://|@import|url\(", page)
+
+    def test_html_marks_what_is_slow_and_what_was_misestimated(self):
+        quick = Node(kind="Index Scan", index="idx", rows=5, total_ms=0.1, own_ms=0.1)
+        slow = Node(kind="Sort", rows=9_000, rows_estimated=30, own_ms=50, total_ms=50)
+        whole = Node(kind="Limit", rows=5, total_ms=50.2, own_ms=0.1, children=(slow, quick))
+        plan = Plan(
+            store="postgres",
+            statement="SELECT '<b>'",
+            root=whole,
+            rows_returned=5,
+            rows_examined=5,
+            rows_fetched=5,
+            execution_ms=50.2,
+        )
+
+        boxes = render_to_string("explain/node.html", {"node": render_html._tree(plan)})
+
+        marked = re.findall(r'class="node([^"]*)">\s*<div class="step">\s*<strong>(.*?)<', boxes)
+        assert marked == [("", "Limit"), (" slow wrong", "Sort"), ("", "Index Scan")]
+        assert "estimate off 300 x" in boxes
+
+    def test_html_escapes_what_the_statements_hold(self):
+        make_note(title="<script>alert(1)</script>", user_id="abc")
+
+        assert "<script" not in report(format="html")
+
+    def test_markdown_has_tables_of_one_width_each(self):
+        page = report(format="md")
+
+        for table in re.findall(r"(?:^\|.*\|\n)+", page, re.MULTILINE):
+            assert len({line.count("|") for line in table.splitlines()}) == 1, table
+        assert "## Queries" in page
+        assert "Index Scan using idx_notes_user_created on notes" in page
+
+    def test_text_fits_a_terminal(self):
+        told = report()
+
+        tables = told.split("\nuser: a page")[0]
+        assert max(map(len, tables.splitlines())) <= 120
+        assert "the heaviest user's page" in told
+
+    def test_out_is_a_file(self, tmp_path):
+        there = tmp_path / "report.json"
+
+        assert report(format="json", out=there, query=["note"]) == f"{there} written.\n"
+        assert json.loads(there.read_text())["queries"][0]["name"] == "note"
+
+    @pytest.mark.parametrize("form", ["json", "html", "md", "text"])
+    def test_a_report_in_json_can_be_written_again_in_each_format(self, form, tmp_path):
+        first = tmp_path / "report.json"
+        report(format="json", out=first, query=["note", "feed"])
+        Note.objects.all().delete()
+
+        again = report(format=form, read=first)
+
+        assert "GET /api/v1/notes/{note_id}" in again or form == "text"
+        assert json.loads(first.read_text())["surroundings"]["taken_at"] in again
+
+    @pytest.mark.parametrize("content", ["{}", "no json", None])
+    def test_what_is_no_report_is_told(self, content, tmp_path):
+        first = tmp_path / "report.json"
+        if content is not None:
+            first.write_text(content)
+
+        with pytest.raises(CommandError, match=r"report\.json: "):
+            report(read=first)
+
+    def test_the_command_that_made_it_is_told(self):
+        told = json.loads(report(format="json", query=["note", "feed"]))
+
+        assert told["surroundings"]["command"] == (
+            "manage.py explain_report --runs 1 --query note --query feed"
+        )
+        assert [query["name"] for query in told["queries"]] == ["note", "feed"]
+        assert {part["index"]["name"] for part in told["indexes"]} == {
+            *("notes_pkey", "user_id_timestamp"),
+        }
+
+
+class TestRefusals:
+    def test_an_unknown_query_is_told_with_those_there_are(self):
+        with pytest.raises(CommandError, match=r"no query nonsense; there are user, heavy-user"):
+            report(query=["nonsense"])
+
+    @pytest.mark.parametrize("runs", [0, 101])
+    def test_too_few_and_too_many_runs(self, runs):
+        with pytest.raises(CommandError, match="from 1 to 100"):
+            report(runs=runs)
+
+    def test_a_file_that_cannot_be_written(self, tmp_path):
+        with pytest.raises(CommandError, match="No such file or directory"):
+            report(query=["note"], out=tmp_path / "none" / "report.md")
+
+    def test_indexes_are_dropped_only_where_the_settings_allow_it(self):
+        before = traces()
+
+        with pytest.raises(CommandError, match="set ALLOW_EXPLAIN_DDL=true where that does no"):
+            report(drop_indexes=True)
+
+        assert traces() == before
+
+    def test_a_trial_asks_for_leave_itself(self):
+        with pytest.raises(trials.TrialsRefused), trials.rolled_back():
+            pytest.fail("ran")
+        with (
+            pytest.raises(trials.TrialsRefused),
+            trials.hidden(get_db()["activity_logs"], "timestamp"),
+        ):
+            pytest.fail("ran")
+
+    def test_no_notes_is_told_with_what_makes_some(self):
+        Note.objects.all().delete()
+
+        with pytest.raises(CommandError, match=r"manage\.py seed_notes"):
+            report()
+
+
+@pytest.mark.usefixtures("allowed")
+class TestTrials:
+    def test_measures_with_and_without_and_leaves_no_trace(self):
+        before = traces()
+
+        told = json.loads(report(format="json", drop_indexes=True))
+
+        assert traces() == before
+        parts = {part["index"]["name"]: part for part in told["indexes"]}
+        assert parts["idx_notes_user_id"]["index"]["covered_by"] == "idx_notes_user_created"
+        for name in ("idx_notes_title_search", "idx_notes_created_at", "timestamp"):
+            assert parts[name]["served"]
+            for served in parts[name]["served"]:
+                assert f"'index': '{name}'" not in str(served["without"]["plan"]["root"])
+                assert f"'index': '{name}'" in str(served["with_it"]["plan"]["root"])
+        assert parts["idx_notes_title_search"]["cost"]["rows"] > 0
+        assert parts["idx_notes_title_search"]["rebuilt_bytes"] > 0
+        assert parts["idx_profiles_preferences"]["advice"].startswith("Drop, unless")
+        assert parts["notes_pkey"]["served"][0]["without"] is None
+        queries = {query["name"]: query for query in told["queries"]}
+        assert queries["search"]["without_indexes"]["plan"]["root"]
+        assert "Seq Scan" in str(queries["search"]["without_indexes"]["plan"]["root"])
+        assert "COLLSCAN" in str(queries["recent"]["without_indexes"]["plan"]["root"])
+        titles = [one["title"] for one in told["comparisons"]]
+        assert [title.split()[0] for title in titles] == ["random_page_cost:", "B-tree", "A"]
+
+    @pytest.mark.parametrize(
+        "step",
+        [
+            "measuring note without indexes",
+            "measuring user without idx_notes_user_created",
+            "measuring recent without timestamp",
+            "inserting",
+            "measuring by random_page_cost",
+            "measuring a hash index",
+        ],
+    )
+    @pytest.mark.parametrize("how", [KeyboardInterrupt, RuntimeError])
+    def test_an_interruption_anywhere_leaves_no_trace(self, step, how):
+        before = traces()
+        heard = []
+
+        def interrupt(what: str) -> None:
+            heard.append(what)
+            if what.startswith(step):
+                raise how
+
+        with pytest.raises(how):
+            reporting.take(Wanted(runs=1, with_trials=True), tell=interrupt)
+
+        assert heard[-1].startswith(step)
+        assert traces() == before
+
+    def test_ctrl_c_ends_the_command_as_a_shell_expects(self, monkeypatch, capsys):
+        def interrupt(command: Command, what: str) -> None:
+            if what.endswith("without indexes"):
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(Command, "_tell", interrupt)
+        before = traces()
+
+        with pytest.raises(SystemExit) as ended:
+            report(drop_indexes=True)
+
+        assert ended.value.code == 130
+        assert "rolled back" in capsys.readouterr().err
+        assert traces() == before
+
+    def test_an_index_that_a_killed_run_left_hidden_is_shown_again(self):
+        events = get_db()["activity_logs"]
+        before = traces()
+        trials._hide(events, "timestamp", is_hidden=True)
+
+        reporting.take(Wanted(runs=1, with_trials=True, queries=["recent"]), tell=silent)
+
+        assert traces() == before
+
+
+class TestComposite:
+    def test_says_from_which_page_on_the_planner_leaves_the_composite_index(self):
+        told = json.loads(report(format="json"))["curves"][0]["told"]
+
+        assert "idx_notes_user_created" in told[1]
+        assert re.search(
+            r"as far as page \d+|down to the last page|even for the first page", told[1]
+        )
