@@ -67,6 +67,15 @@ def profiles_find(*, text: str, after: str, limit: int) -> Lines:
     return Lines(lines, lines[-1].user_id if len(found) > limit else None)
 
 
+def profiles_exist() -> bool:
+    """
+    Return whether there is any profile.
+
+    Looked for, not counted: MongoDB's own count is wrong for a while after a crash.
+    """
+    return bool(store().find(text="", after="", limit=1))
+
+
 def profile_get_stored(*, user_id: str) -> Representation | None:
     """Return the profile as the store that serves has it now, past the cache."""
     return _load(user_id)

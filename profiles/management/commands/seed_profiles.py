@@ -29,7 +29,7 @@ class Command(BaseCommand):
             raise CommandError(f"--count {count}: must be from 1 to 1000000.")
         started, stored = time.monotonic(), 0
         try:
-            if if_empty and selectors.store().count():
+            if if_empty and selectors.profiles_exist():
                 self.stdout.write("There are profiles already; nothing was added.")
                 return
             terminal = self.stdout.isatty()
