@@ -1,6 +1,7 @@
 """
-Measurements of the site, seen from outside, on servers of their own.
+Measurements of the site, and experiments with it, seen from outside, on servers of their own.
 
+list, run, report  the experiments: what the seed module expects, and what is so
 bench  what a cached read, an uncached one and a page cost, as ratios in one run
 drill  what requests see while each server is killed, paused and brought back
 costs  of the cache: one cold key for 500 at once, an edit in psql, an invalidation among many keys
@@ -21,15 +22,18 @@ from rich.console import Console
 from rich.table import Table
 
 from config.stack.process import StackError
-from loadtests import bench, chaos, costs, drill, outage, places, profile, recording
+from loadtests import bench, chaos, costs, drill, lab_commands, outage, places, profile, recording
 from loadtests.site import running_site
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one measurement; return 0, or 1 where it failed or a promise was not kept."""
+    """Run one command; return 0, or 1 where it failed or a promise was not kept."""
     options = _parser().parse_args(arguments)
     try:
         return {
+            "list": lab_commands.list_experiments,
+            "run": lab_commands.run,
+            "report": lab_commands.report,
             "bench": _bench,
             "drill": _drill,
             "chaos": _chaos,
@@ -54,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    lab_commands.add_to(commands)
     one = commands.add_parser("bench", help="costs as ratios")
     one.add_argument("--seconds", type=_positive, default=10.0, help="for each kind of request")
     one.add_argument("--rounds", type=int, choices=range(1, 101), default=5, metavar="1..100")

@@ -72,16 +72,20 @@ class Stack:
     A named set of the three servers.
 
     A server whose URL the environment (or .env) names is external: it is used and never touched.
-    A URL of the stack's own, as env prints it, makes no server external.
+    A URL of the stack's own, as env prints it, makes no server external. With own_only none is
+    external, whatever is named: for measurements and experiments, which break and overwrite.
     Every method raises StackError with one line that says what to do.
     """
 
-    def __init__(self, name: str = "dev", root: Path = ROOT) -> None:
+    def __init__(self, name: str = "dev", root: Path = ROOT, *, own_only: bool = False) -> None:
         if not re.fullmatch("[a-z0-9][a-z0-9-]{0,31}", name):
             raise StackError(f"--name {name}: use 1 to 32 of a-z 0-9 -")
         self.name = name
         self.folder = root.resolve() / ".stack" / name
         dotenv.load_dotenv(root / ".env")
+        self._external: dict[str, str] = {}
+        if own_only:
+            return
         # Read once: who starts a stack exports its URLs afterwards, and it is theirs all the same.
         own = {server.name: server.url for server in self._own()}
         self._external = {

@@ -1,18 +1,16 @@
-"""Charts as plain values, and as inline SVG that works offline and in both colour schemes."""
+"""Charts as plain values that any format can be made of; config.charts.drawing makes SVG of them."""
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, kw_only=True)
-class Axis:
+class Axis(msgspec.Struct, frozen=True, kw_only=True):
     """What one axis shows; the label names the unit."""
 
     label: str
     log: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class Point:
+class Point(msgspec.Struct, frozen=True, kw_only=True):
     """A measured or predicted point; low and high enclose it where its spread is known."""
 
     x: float
@@ -21,8 +19,7 @@ class Point:
     high: float | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Line:
+class Line(msgspec.Struct, frozen=True, kw_only=True):
     """Points joined by a line; a predicted one is dashed."""
 
     name: str
@@ -30,8 +27,7 @@ class Line:
     predicted: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class Span:
+class Span(msgspec.Struct, frozen=True, kw_only=True):
     """A stretch of the horizontal axis with a name, such as an outage."""
 
     name: str
@@ -39,8 +35,7 @@ class Span:
     end: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class LineChart:
+class LineChart(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="lines"):
     """Lines over a numeric axis, such as depth, load, or seconds since the start."""
 
     title: str  # the answer that the chart gives, as a sentence
@@ -50,8 +45,7 @@ class LineChart:
     spans: tuple[Span, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Bar:
+class Bar(msgspec.Struct, frozen=True, kw_only=True):
     """One value; low and high enclose it where its spread is known; told is its label."""
 
     name: str
@@ -61,8 +55,7 @@ class Bar:
     told: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class BarChart:
+class BarChart(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="bars"):
     """Horizontal bars from zero (or from a power of ten), to be compared by length."""
 
     title: str  # the answer that the chart gives, as a sentence

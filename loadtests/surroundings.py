@@ -1,0 +1,80 @@
+"""Where figures were taken: the machine, the versions, the revision; no names and no paths."""
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from config.stack import ROOT
+
+_CODE: Final = ("--", ".", ":!docs")  # what a run may write itself makes no other code
+_PACKAGES: Final = ("django", "psycopg", "pymongo", "redis", "granian")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What the figures depend on, besides the code."""
+
+    cores: int
+    memory_gib: float
+    processor: str
+    system: str
+    versions: Mapping[str, str]
+    revision: str | None  # of git; None outside a repository
+    modified: bool  # whether files differ from the revision
+
+
+def surroundings(servers: Mapping[str, str]) -> Surroundings:
+    """Return those of this process; servers: the versions as each server tells its own."""
+    revision, modified = _revision()
+    return Surroundings(
+        cores=len(os.sched_getaffinity(0)),
+        memory_gib=round(psutil.virtual_memory().total / 2**30, 1),
+        processor=_processor(),
+        system=f"{_distribution()}, {platform.system()} {platform.release()} {platform.machine()}",
+        versions={
+            "Python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in _PACKAGES},
+            **servers,
+        },
+        revision=revision,
+        modified=modified,
+    )
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _distribution() -> str:
+    try:
+        return platform.freedesktop_os_release()["PRETTY_NAME"]
+    except (OSError, KeyError):
+        return "Linux"
+
+
+def _revision() -> tuple[str | None, bool]:
+    try:
+        revision = _git("rev-parse", "--short=12", "HEAD")
+        return revision, bool(_git("status", "--porcelain", "--untracked-files=no", *_CODE))
+    except (OSError, subprocess.CalledProcessError):
+        return None, False
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(
+        ["git", *arguments],  # noqa: S607  # whichever git is there
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout.strip()

@@ -1,0 +1,105 @@
+"""An experiment that measures nothing, with one of everything that a report shows."""
+
+from config.charts import Axis, Bar, BarChart, Line, LineChart, Point, Span
+from loadtests.experiment import (
+    Expectation,
+    Experiment,
+    Findings,
+    Guess,
+    Outcome,
+    Series,
+    Table,
+)
+
+EXPECTATIONS = (
+    Expectation(
+        key="quicker",
+        text="A cached read takes less time than one from the store <at all>.",
+        line=1541,
+        threshold="the ratio's interval lies above 1: confirmed; below: refuted",
+        declared=Outcome.CONFIRMED,
+    ),
+    Expectation(
+        key="seconds",
+        text="A deep page takes seconds.",
+        line=1700,
+        threshold="median of 1000 ms or more: confirmed",
+        declared=Outcome.REFUTED,
+        because="At 100 000 rows a page takes milliseconds; it becomes true from 40 million on.",
+    ),
+    Expectation(
+        key="own",
+        text="No read is stale.",
+        line=None,
+        threshold="0 of at least 100",
+        declared=Outcome.CONFIRMED,
+        declared_quick=Outcome.INCONCLUSIVE,
+        because="",
+    ),
+)
+LINES = LineChart(
+    title="A page behind 10 000 notes takes 3.2 ms & not seconds",
+    x=Axis(label="notes skipped"),
+    y=Axis(label="latency (ms)", log=True),
+    lines=(
+        Line(
+            name="measured",
+            points=tuple(
+                Point(x=x, y=y, low=y * 0.8, high=y * 1.3)
+                for x, y in ((0, 0.4), (2000, 0.9), (5000, 1.8), (10000, 3.2))
+            ),
+        ),
+        Line(
+            name="predicted <linear>",
+            points=(Point(x=0, y=0.4), Point(x=10000, y=4.0)),
+            predicted=True,
+        ),
+    ),
+    spans=(Span(name="outage", start=4000, end=6000),),
+)
+BARS = BarChart(
+    title="A cached read takes a tenth of the time",
+    axis=Axis(label="median latency (ms)"),
+    bars=(
+        Bar(name="cached", value=1.2, low=1.1, high=1.5),
+        Bar(name="from the store", value=12.0, low=9.0, high=14.0, told="12 ms (n=40)"),
+    ),
+)
+
+
+def findings(*, slow_ms: float = 3.2) -> Findings:
+    found = Findings(
+        series=[
+            Series(name="cached read", arm="treatment", unit="ms", values=(1.0, 1.2, 1.4)),
+            Series(name="deep page", arm="control", unit="ms", values=(slow_ms, slow_ms + 0.2)),
+        ],
+        charts=[LINES, BARS],
+        tables=[
+            Table(title="Plans", columns=("page", "plan"), rows=(("1", "Index | Scan"),), note="!")
+        ],
+        remarks=["The breaker opened once."],
+        quantities={"deep_page_ms": slow_ms},
+    )
+    found.rows += [
+        EXPERIMENT.judge("quicker", True, "10.2 (9.1 to 11.3), n=40", evidence=["cached read"]),
+        EXPERIMENT.judge("seconds", slow_ms >= 1000, f"{slow_ms} ms, n=2", evidence=["deep page"]),
+        EXPERIMENT.judge("own", True, "0 of 120", evidence=["cached read"]),
+    ]
+    return found
+
+
+EXPERIMENT = Experiment(
+    name="made_up",
+    title="A made-up experiment",
+    question="Does the report show all of it?",
+    lines=(1516, 1561),
+    procedure=("Do nothing.", "Look at nothing."),
+    control="no cache",
+    treatment="the cache",
+    expectations=EXPECTATIONS,
+    lessons=("What is not measured is not known.",),
+    run=lambda lab: findings(),
+    guesses=(
+        Guess(question="How long does a deep page take?", unit="ms", quantity="deep_page_ms"),
+    ),
+)
