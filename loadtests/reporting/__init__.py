@@ -3,16 +3,18 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from loadtests.reporting import markdown
+from config.charts.drawing import svg
+from loadtests.reporting import html, markdown
 from loadtests.results import Result
 
 
 def write_reports(results: Sequence[Result], folder: Path) -> list[Path]:
-    """Write every report of the results into the folder; return the files."""
-    pages = {
-        **{f"{one.name}.md": markdown.page(one) for one in results},
-        "index.md": markdown.index(results),
-    }
-    for name, text in pages.items():
+    """Write every report of the results into the folder; return where to begin reading."""
+    files = {"index.html": html.page(results), "index.md": markdown.index(results)}
+    for one in results:
+        files[f"{one.name}.md"] = markdown.page(one)
+        for number, chart in enumerate(one.charts, 1):
+            files[markdown.chart_file(one, number)] = svg(chart, standalone=True)
+    for name, text in files.items():
         (folder / name).write_text(text)
-    return [folder / "index.md"]
+    return [folder / "index.html", folder / "index.md"]

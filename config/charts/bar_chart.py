@@ -1,0 +1,79 @@
+"""A bar chart as SVG: level bars with their names before and their values behind them."""
+
+from collections.abc import Iterator
+from textwrap import wrap
+from typing import Final
+
+from config.charts import Bar, BarChart
+from config.charts.elements import colour, element, interval, rule, text, titled
+from config.charts.scales import Scale, number, scale, text_width
+
+WIDTH: Final = 760
+_BAR: Final = 18
+_ROW: Final = 36
+_TOP: Final = 8
+_BELOW: Final = 46
+_NAME_CHARACTERS: Final = 34
+_LINES: Final = 2
+
+
+def parts(chart: BarChart) -> tuple[float, Iterator[str]]:
+    """Return the height, and the elements from back to front."""
+    bottom = _TOP + _ROW * len(chart.bars)
+    names = [_wrapped(bar.name) for bar in chart.bars]
+    left = 14 + max((text_width(line) for lines in names for line in lines), default=0)
+    behind = 14 + max((text_width(_told(bar)) for bar in chart.bars), default=0)
+    values = [
+        value for bar in chart.bars for value in (bar.value, bar.low, bar.high) if value is not None
+    ]
+    over = scale(values, log=chart.axis.log, start=left, end=WIDTH - behind, from_zero=True)
+    return bottom + _BELOW, _parts(chart, names, over, bottom)
+
+
+def _parts(chart: BarChart, names: list[list[str]], over: Scale, bottom: float) -> Iterator[str]:
+    free_from = 0.0
+    for tick in over.ticks(5):
+        x, half = over.place(tick), text_width(number(tick)) / 2
+        yield rule(x, _TOP, x, bottom + 5, "grid")
+        if x - half > free_from:
+            yield text(number(tick), x, bottom + 19, anchor="middle")
+            free_from = x + half + 8
+    for row, (bar, lines) in enumerate(zip(chart.bars, names, strict=True)):
+        yield from _bar(bar, lines, over, _TOP + _ROW * (row + 0.5))
+    yield rule(over.start, _TOP, over.start, bottom, "axis")
+    yield text(chart.axis.label, (over.start + over.end) / 2, bottom + 39, anchor="middle")
+
+
+def _bar(bar: Bar, lines: list[str], over: Scale, middle: float) -> Iterator[str]:
+    first = middle + 4 - 7 * (len(lines) - 1)
+    for at, line in enumerate(lines):
+        yield text(line, over.start - 8, first + 14 * at, anchor="end", kind="name")
+    end = over.place(bar.value)
+    yield element(
+        "rect",
+        titled(f"{bar.name}: {_told(bar)}"),
+        x=over.start,
+        y=middle - _BAR / 2,
+        width=round(max(end - over.start, 0), 1),
+        height=_BAR,
+        class_=f"bar {colour(1)}",
+    )
+    if bar.low is not None and bar.high is not None:
+        low, high = over.place(bar.low), over.place(bar.high)
+        yield interval(low, middle, high, middle, "whisker")
+        end = max(end, high)
+    yield text(_told(bar), round(end + 9, 1), middle + 4, kind="value")
+
+
+def _told(bar: Bar) -> str:
+    if bar.told:
+        return bar.told
+    spread = ""
+    if bar.low is not None and bar.high is not None:
+        spread = f" ({number(bar.low)} to {number(bar.high)})"
+    return f"{number(bar.value)}{spread}"
+
+
+def _wrapped(name: str) -> list[str]:
+    lines = wrap(name, _NAME_CHARACTERS) or [""]
+    return lines if len(lines) <= _LINES else [lines[0], f"{lines[1][:-1]}…"]

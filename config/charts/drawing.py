@@ -1,0 +1,30 @@
+"""Charts as SVG that needs no script and no other file, in both colour schemes."""
+
+from config.charts import Chart, LineChart, bar_chart, line_chart
+from config.charts.elements import STYLE, element, titled
+
+__all__ = ["STYLE", "svg"]
+
+
+def svg(chart: Chart, *, standalone: bool = False) -> str:
+    """
+    Return the chart as an element for a page that has STYLE in it.
+
+    standalone: as a file of its own, with the style inside. All text is escaped.
+    """
+    if isinstance(chart, LineChart):
+        height, parts = line_chart.parts(chart)
+        width = line_chart.WIDTH
+    else:
+        height, parts = bar_chart.parts(chart)
+        width = bar_chart.WIDTH
+    style = element("style", STYLE) if standalone else ""
+    return element(
+        "svg",
+        titled(chart.title) + style + "".join(parts),
+        xmlns="http://www.w3.org/2000/svg",
+        viewBox=f"0 0 {width} {height:g}",
+        role="img",
+        class_="chart",
+        aria_label=chart.title,
+    )
