@@ -47,7 +47,7 @@ def _plot(chart: LineChart, top: float) -> _Plot:
     xs += [edge for span in chart.spans for edge in (span.start, span.end)]
     ys = [y for one in points for y in (one.y, one.low, one.high) if y is not None]
     bottom = top + _PLOT_HEIGHT
-    y = scale(ys, log=chart.y.log, start=bottom, end=top, from_zero=True)
+    y = scale(ys, log=chart.y.log, start=bottom, end=top, from_zero=not chart.y.log)
     left = 18 + max(text_width(number(tick)) for tick in y.ticks())
     x = scale(xs, log=chart.x.log, start=left, end=WIDTH - _RIGHT, from_zero=False)
     if not x.log:  # its ends are the data's, since an empty margin would say nothing

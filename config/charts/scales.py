@@ -52,12 +52,14 @@ def scale(
     """
     Return the axis that holds the values, its ends being round.
 
-    from_zero: a linear axis begins at zero, so that lengths can be compared. A logarithmic axis
-    shows what is above zero.
+    from_zero: for lengths, which begin at zero, or at the power of ten below all of them. A
+    logarithmic axis shows what is above zero.
     """
     if log:
         shown = [value for value in values if value > 0] or [1.0]
-        low, high = _round_down(min(shown)), _round_up(max(shown))
+        least = min(shown)
+        low = 10.0 ** math.floor(math.log10(least * 0.99)) if from_zero else _round_down(least)
+        high = _round_up(max(shown))
         if high <= low:
             low, high = low / 10, high * 10
         return Scale(low=low, high=high, start=start, end=end, log=True)
@@ -97,7 +99,8 @@ def _grouped(value: float) -> str:
     if value == int(value):
         return f"{int(value):,}".replace(",", "\u202f")
     digits = max(0, 3 - math.floor(math.log10(abs(value))))
-    return f"{value:.{digits}f}".rstrip("0").rstrip(".")
+    told = f"{value:,.{digits}f}".replace(",", "\u202f")
+    return told.rstrip("0").rstrip(".") if digits else told
 
 
 def text_width(text: str, size_px: float = _FONT_PX) -> float:

@@ -58,10 +58,8 @@ def _index(results: Sequence[Result]) -> Iterator[str]:
 def _page(result: Result) -> Iterator[str]:
     one = result.experiment
     yield from (f"# {_text(one.title)}", "", f"**{_text(one.question)}**", "")
-    yield f"{_text(wording.answer(result))}"
-    yield ""
-    yield f"Seed module, lines {one.lines[0]} to {one.lines[1]}. Control: {_text(one.control)}. "
-    yield f"Treatment: {_text(one.treatment)}."
+    yield f"Seed module, lines {one.lines[0]} to {one.lines[1]}."
+    yield from ("", f"- Control: {_text(one.control)}", f"- Treatment: {_text(one.treatment)}")
     yield from _section(
         "Procedure", [f"{at}. {_text(step)}" for at, step in enumerate(one.procedure, 1)]
     )

@@ -1,5 +1,7 @@
 """An experiment that measures nothing, with one of everything that a report shows."""
 
+import datetime as dt
+
 from config.charts import Axis, Bar, BarChart, Line, LineChart, Point, Span
 from loadtests.experiment import (
     Expectation,
@@ -8,8 +10,14 @@ from loadtests.experiment import (
     Guess,
     Outcome,
     Series,
+    SteadyState,
     Table,
 )
+from loadtests.guessing import compared
+from loadtests.results import Result, facts
+from loadtests.surroundings import surroundings
+
+WELL = SteadyState(when="before (both)", healthy=True, requests=90, failures=0, p50_ms=1.25)
 
 EXPECTATIONS = (
     Expectation(
@@ -103,3 +111,24 @@ EXPERIMENT = Experiment(
         Guess(question="How long does a deep page take?", unit="ms", quantity="deep_page_ms"),
     ),
 )
+
+
+def result(*, slow_ms: float = 3.2) -> Result:
+    found = findings(slow_ms=slow_ms)
+    return Result(
+        experiment=facts(EXPERIMENT),
+        quick=False,
+        seed=7,
+        command="python -m loadtests run made_up --seed 7",
+        started_at=dt.datetime(2026, 11, 24, 20, 0, tzinfo=dt.UTC),
+        ended_at=dt.datetime(2026, 11, 24, 20, 1, 30, tzinfo=dt.UTC),
+        surroundings=surroundings({"postgres": "PostgreSQL 18.0"}),
+        rows=tuple(found.rows),
+        series=tuple(found.series),
+        charts=tuple(found.charts),
+        tables=tuple(found.tables),
+        remarks=tuple(found.remarks),
+        quantities=found.quantities,
+        steady=(WELL,),
+        guessed=compared(EXPERIMENT, {("made_up", "deep_page_ms"): 1600.0}, found.quantities),
+    )
