@@ -9,7 +9,7 @@ CHECK_ENV := PYTHON_DOTENV_DISABLED=1 SECRET_KEY=a-stand-in-for-checks-that-is-l
 	HTTPS=true ALLOWED_HOSTS=trilith.example
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check prove chaos up down seed manage superuser bench drill format clean
+.PHONY: help run test check prove chaos up down seed manage superuser bench drill experiments format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -59,11 +59,14 @@ bench: $(BIN)/.site ## requests a second and latencies of the hot paths, as rati
 drill: $(BIN)/.site ## kill, pause and bring back each server under load, request by request
 	@$(BIN)/python -m loadtests drill
 
+experiments: $(BIN)/.site ## the six experiments into docs/experiments, about 20 minutes (QUICK=1: small, into .lab)
+	@$(BIN)/python -m loadtests run all $(if $(QUICK),--quick,--out docs/experiments)
+
 format: $(BIN)/.dev ## sort imports and lay the code out
 	@$(BIN)/ruff check --fix --select I -q . && $(BIN)/ruff format -q .
 
 clean: down ## delete the local servers' data, the virtual environment and caches
-	rm -rf .stack .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+	rm -rf .stack .lab .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
 
 $(BIN)/python:
 	$(PYTHON) -m venv .venv

@@ -132,15 +132,11 @@ def _one(
 
 def _as_migrated(servers: Servers, tell: Callable[[str], None]) -> None:
     """Have indexes, triggers and settings be as migrated; else begin with empty servers."""
+    servers.claim()
     kept = servers.stack.folder / "as-migrated.json"
     known = condition.remembered(kept)
     now = condition.taken(servers)
     is_fresh = not any(name.startswith("column ") for name in now)
-    if not is_fresh and not servers.is_marked():
-        raise StackError(
-            f"the database of the stack {STACK} is not marked as one for experiments, so it is left "
-            f"alone; delete it with: python -m config.stack --name {STACK} reset"
-        )
     if not is_fresh and known != now:
         left = condition.differences(known, now) if known else ["it is not known what was done"]
         told = "; ".join(left[:5]) + ("; ..." if len(left) > 5 else "")
@@ -149,7 +145,6 @@ def _as_migrated(servers: Servers, tell: Callable[[str], None]) -> None:
     else:
         tell("indexes, triggers and settings are as migrated")
     servers.migrate()
-    servers.mark()
     condition.remember(condition.taken(servers), kept)
 
 

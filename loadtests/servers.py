@@ -35,11 +35,34 @@ class Servers:
     environment: dict[str, str] = field(repr=False)
     _is_migrated: bool = False
 
+    def claim(self) -> None:
+        """
+        Mark an empty database as one for experiments.
+
+        Raises StackError for one that is neither empty nor marked: its data may be somebody's.
+        """
+        query = """
+            SELECT shobj_description(oid, 'pg_database') = %s, to_regclass('django_migrations') IS NULL
+            FROM pg_database WHERE datname = current_database()"""
+        with self._connected() as connection:
+            row = connection.execute(query, [_MARK]).fetchone()
+            is_marked, is_empty = row or (False, False)
+            if is_empty:
+                name = sql.Identifier(connection.info.dbname)
+                comment = sql.SQL("COMMENT ON DATABASE {} IS {}")
+                connection.execute(comment.format(name, sql.Literal(_MARK)))
+            elif not is_marked:
+                raise StackError(
+                    f"the database of the stack {self.stack.name} is not marked as one for "
+                    "experiments, so it is left alone; delete it with: "
+                    f"python -m config.stack --name {self.stack.name} reset"
+                )
+
     def migrate(self) -> None:
         """Bring schema and indexes up to date, and have the made-up profiles be there."""
-        if not self._is_migrated:
-            self._manage(_BASICS)
-            self._is_migrated = True
+        self.claim()
+        self._manage(_BASICS)
+        self._is_migrated = True
 
     def prepare(self, notes: int) -> None:
         """
@@ -48,12 +71,14 @@ class Servers:
         Only what is missing is done. Raises StackError.
         """
         self.stack.up()
-        basics = [] if self._is_migrated else list(_BASICS)
+        if not self._is_migrated:
+            self.claim()
+        commands = [] if self._is_migrated else list(_BASICS)
         there = self._note_count()
         if there != notes:
             reset = ("--reset", "--no-input") if there else ()
-            basics.append(("seed_notes", f"--count={notes}", f"--users={USERS}", *reset))
-        self._manage(basics)
+            commands.append(("seed_notes", f"--count={notes}", f"--users={USERS}", *reset))
+        self._manage(commands)
         self._is_migrated = True
         with redis.Redis.from_url(self.stack.operator_urls()["REDIS_URL"]) as cache:
             cache.flushall()
@@ -64,22 +89,6 @@ class Servers:
         self.stack.up()
         self.environment |= self.stack.urls()
         self._is_migrated = False
-
-    def mark(self) -> None:
-        """Mark the database as one for experiments."""
-        with self._connected() as connection:
-            name = sql.Identifier(connection.info.dbname)
-            connection.execute(
-                sql.SQL("COMMENT ON DATABASE {} IS {}").format(name, sql.Literal(_MARK))
-            )
-
-    def is_marked(self) -> bool:
-        """Return whether the database is marked as one for experiments."""
-        query = """
-            SELECT shobj_description(oid, 'pg_database') FROM pg_database
-            WHERE datname = current_database()"""
-        with self._connected() as connection:
-            return connection.execute(query).fetchone() == (_MARK,)
 
     def _connected(self) -> psycopg.Connection:
         return psycopg.connect(self.stack.operator_urls()["DATABASE_URL"])
