@@ -16,7 +16,9 @@ import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Final
 
 from rich.console import Console
 from rich.table import Table
@@ -30,19 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; return 0, or 1 where it failed or a promise was not kept."""
     options = _parser().parse_args(arguments)
     try:
-        return {
-            "list": lab_commands.list_experiments,
-            "run": lab_commands.run,
-            "report": lab_commands.report,
-            "bench": _bench,
-            "drill": _drill,
-            "chaos": _chaos,
-            "costs": _costs,
-            "profile": _profile,
-            "recording": _recording,
-            "activity-outage": _outage,
-            "places": _places,
-        }[options.command](options)
+        return COMMANDS[options.command](options)
     except (StackError, bench.Unexpected) as exc:
         print(f"{options.command}: {exc}", file=sys.stderr)
         return 1
@@ -190,6 +180,20 @@ def _chaos(options: argparse.Namespace) -> int:
     found = report.counts["stale"] > 0
     return int(found != naive)
 
+
+COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
+    "list": lab_commands.list_experiments,
+    "run": lab_commands.run,
+    "report": lab_commands.report,
+    "bench": _bench,
+    "drill": _drill,
+    "chaos": _chaos,
+    "costs": _costs,
+    "profile": _profile,
+    "recording": _recording,
+    "activity-outage": _outage,
+    "places": _places,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

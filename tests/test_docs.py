@@ -11,6 +11,7 @@ from cachelayer import keys
 from cachelayer.http import _TOLD
 from config.stack import ROOT, VARIABLES
 from config.stack.__main__ import _SINGLE, _WHOLE
+from loadtests.__main__ import COMMANDS
 from notes.models import Note
 from profiles.documents import UserProfile
 from profiles.models import ProfileRow
@@ -144,6 +145,12 @@ class TestCommands:
 
         for name in (*_WHOLE, *_SINGLE, *VARIABLES):
             assert f"`{name}`" in rows or f"config.stack {name}`" in rows, name
+
+    def test_each_command_of_the_load_tests_is_told(self):
+        rows = [cell for cell in first_cells("docs/operations.md") if "loadtests" in cell]
+        named = re.findall(r"`(?:python -m loadtests )?([a-z-]+)[^`]*`", " ".join(rows))
+
+        assert set(named) == set(COMMANDS)
 
     def test_each_target_of_the_makefile_explains_itself(self):
         declared = re.search(r"\.PHONY: (.+)", text("Makefile")).group(1).split()
