@@ -1,8 +1,11 @@
 """Charts as SVG that needs no script and no other file, in both colour schemes."""
 
+from typing import Final
+
 from config.charts import Chart, LineChart, bar_chart, line_chart
 from config.charts.elements import STYLE, element, titled
 
+_NAMESPACE: Final = "http://www.w3.org/2000/svg"  # a page of HTML knows it
 __all__ = ["STYLE", "svg"]
 
 
@@ -19,10 +22,11 @@ def svg(chart: Chart, *, standalone: bool = False) -> str:
         height, parts = bar_chart.parts(chart)
         width = bar_chart.WIDTH
     style = element("style", STYLE) if standalone else ""
+    namespace = {"xmlns": _NAMESPACE} if standalone else {}
     return element(
         "svg",
         titled(chart.title) + style + "".join(parts),
-        xmlns="http://www.w3.org/2000/svg",
+        **namespace,
         viewBox=f"0 0 {width} {height:g}",
         role="img",
         class_="chart",

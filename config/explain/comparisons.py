@@ -7,11 +7,12 @@ from typing import Final
 
 from django.db import transaction
 
+from config.charts import Axis, Line, LineChart, Point
 from config.explain import samples, trials
 from config.explain.catalogue import Query
 from config.explain.measuring import Measured, kib, measured, ms
 from config.explain.postgres_plans import Sql, of_queryset
-from config.explain.report import Cell, Comparison, Curve, Line
+from config.explain.report import Cell, Comparison, Curve
 from config.explain.samples import NotesSample
 from notes import selectors
 from notes.models import Note
@@ -57,29 +58,31 @@ def offset_or_cursor(has: NotesSample, *, runs: int) -> Curve:
     notes = Note.objects.filter(user_id=has.heavy_user).count()
     last = samples.deepest_page(notes, most=_DEPTHS[-1])
     pages = [page for page in _DEPTHS if page < last] + [last]
-    by_number: list[tuple[float, float]] = []
-    forced: list[tuple[float, float]] = []
-    by_cursor: list[tuple[float, float]] = []
+    by_number: list[Point] = []
+    forced: list[Point] = []
+    by_cursor: list[Point] = []
     for page in pages:
         depth = (page - 1) * DEFAULT_LIMIT
         at = samples.note_position(has.heavy_user, depth)
-        by_number.append((depth, _took(_page(has, page), runs)))
+        by_number.append(_point(depth, _page(has, page), runs))
         with planning_with(enable_bitmapscan="off", enable_seqscan="off"):
-            forced.append((depth, _took(_page(has, page), runs)))
+            forced.append(_point(depth, _page(has, page), runs))
         keyset = of_queryset(
             selectors.cursor_rows(CursorQuery(user_id=has.heavy_user, position=at))
         )
-        by_cursor.append((depth, _took(keyset, runs)))
-    return Curve(
+        by_cursor.append(_point(depth, keyset, runs))
+    chart = LineChart(
         title="A page of the heaviest user's list, by depth",
-        x="notes skipped",
-        y="ms",
-        lines=[
-            Line(name="OFFSET, as planned", points=by_number),
-            Line(name="OFFSET, made to use an index in its order", points=forced),
-            Line(name="cursor", points=by_cursor),
-        ],
-        told=[_told_of_depth(by_number, by_cursor), composite_told(has, last)],
+        x=Axis(label="notes skipped"),
+        y=Axis(label="ms (median, least to most)", log=True),
+        lines=(
+            Line(name="OFFSET, as planned", points=tuple(by_number)),
+            Line(name="OFFSET, made to use an index in its order", points=tuple(forced)),
+            Line(name="cursor", points=tuple(by_cursor)),
+        ),
+    )
+    return Curve(
+        chart=chart, told=[_told_of_depth(by_number, by_cursor), composite_told(has, last)]
     )
 
 
@@ -198,8 +201,9 @@ def _user_page(has: NotesSample) -> Sql:
     return of_queryset(selectors.page_rows(PageQuery(user_id=has.usual_user)))
 
 
-def _took(statement: Sql, runs: int) -> float:
-    return measured(statement, runs=runs).timing.median_ms
+def _point(depth: int, statement: Sql, runs: int) -> Point:
+    timing = measured(statement, runs=runs).timing
+    return Point(x=depth, y=timing.median_ms, low=timing.least_ms, high=timing.most_ms)
 
 
 def _built(statement: str) -> float:
@@ -208,13 +212,12 @@ def _built(statement: str) -> float:
     return (time.perf_counter() - started) * 1000
 
 
-def _told_of_depth(
-    by_number: list[tuple[float, float]], by_cursor: list[tuple[float, float]]
-) -> str:
-    (depth, offset_ms), (_, cursor_ms) = by_number[-1], by_cursor[-1]
+def _told_of_depth(by_number: list[Point], by_cursor: list[Point]) -> str:
+    first, last = by_number[0], by_number[-1]
     return (
-        f"Behind {depth:.0f} notes a page takes {ms(offset_ms)} by OFFSET and {ms(cursor_ms)} by "
-        f"cursor; on the first page {ms(by_number[0][1])} and {ms(by_cursor[0][1])}."
+        f"Behind {last.x:.0f} notes a page takes {ms(last.y)} by OFFSET and "
+        f"{ms(by_cursor[-1].y)} by cursor; on the first page {ms(first.y)} and "
+        f"{ms(by_cursor[0].y)}."
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 from django.template.loader import render_to_string
 from django.utils.safestring import mark_safe
 
-from config.explain.curves_svg import svg
+from config.charts.drawing import STYLE, svg
 from config.explain.measuring import kib, ms, times
 from config.explain.nodes import Node, Plan
 from config.explain.render_markdown import (
@@ -38,8 +38,9 @@ def render(report: Report) -> str:
             "index_columns": INDEX_COLUMNS,
             "indexes": [index_row(part) for part in report.indexes],
             "total_size": kib(sum(part.index.size_bytes for part in report.indexes)),
+            "chart_style": mark_safe(STYLE),  # noqa: S308  # a constant of ours
             "curves": [
-                {"curve": curve, "svg": mark_safe(svg(curve))}  # noqa: S308  # escaped where it is made
+                {"curve": curve, "svg": mark_safe(svg(curve.chart))}  # noqa: S308  # escaped where it is made
                 for curve in report.curves
             ],
         },

@@ -79,9 +79,14 @@ def index_row(part: IndexPart) -> tuple[str, ...]:
     )
 
 
+def curve_columns(curve: Curve) -> tuple[str, ...]:
+    """Return what each cell of curve_rows holds."""
+    return (curve.chart.x.label, *(line.name for line in curve.chart.lines))
+
+
 def curve_rows(curve: Curve) -> Iterator[tuple[str, ...]]:
     """Yield a row for each x, with the value of each line there."""
-    values = [dict(line.points) for line in curve.lines]
+    values = [{point.x: point.y for point in line.points} for line in curve.chart.lines]
     for x in sorted({x for line in values for x in line}):
         yield (f"{x:.0f}", *(ms(line[x]) if x in line else "" for line in values))
 
@@ -95,8 +100,8 @@ def _lines(report: Report) -> Iterator[str]:
     yield from ("", "## Indexes", "")
     yield from _table(INDEX_COLUMNS, map(index_row, report.indexes))
     for curve in report.curves:
-        yield from ("", f"## {curve.title}", "")
-        yield from _table((curve.x, *(line.name for line in curve.lines)), curve_rows(curve))
+        yield from ("", f"## {curve.chart.title}", "")
+        yield from _table(curve_columns(curve), curve_rows(curve))
         yield from ("", *_bullets(curve.told))
     for comparison in report.comparisons:
         yield from ("", f"## {comparison.title}", "")

@@ -10,6 +10,7 @@ from rich.text import Text
 from config.explain.render_markdown import (
     INDEX_COLUMNS,
     QUERY_COLUMNS,
+    curve_columns,
     curve_rows,
     head,
     index_row,
@@ -27,8 +28,7 @@ def render(report: Report, *, width: int, colour: bool = False) -> str:
     console.print(_table("Queries", QUERY_COLUMNS, [query_row(one) for one in report.queries]))
     console.print(_table("Indexes", INDEX_COLUMNS, [index_row(one) for one in report.indexes]))
     for curve in report.curves:
-        columns = (curve.x, *(line.name for line in curve.lines))
-        console.print(_table(curve.title, columns, list(curve_rows(curve))))
+        console.print(_table(curve.chart.title, curve_columns(curve), list(curve_rows(curve))))
         console.print(*map(Text, curve.told), sep="\n")
     for comparison in report.comparisons:
         console.print(_table(comparison.title, comparison.columns, comparison.rows))

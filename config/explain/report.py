@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from config.charts import LineChart
 from config.explain.indexes import Index
 from config.explain.measuring import Measured, ms
 
@@ -94,21 +95,10 @@ class IndexPart:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
-    """One line of a curve: its points from left to right."""
-
-    name: str
-    points: list[tuple[float, float]]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Curve:
-    """Lines over a common axis, and in words what they show."""
+    """A chart, and in words what it shows."""
 
-    title: str
-    x: str
-    y: str
-    lines: list[Line]
+    chart: LineChart
     told: list[str]
 
 

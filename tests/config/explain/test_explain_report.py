@@ -90,7 +90,7 @@ class TestFormats:
             query.name for query in catalogue.all_queries()
         ]
         assert told["surroundings"]["rows"]["notes (PostgreSQL)"] == NOTES
-        assert {line["name"] for line in told["curves"][0]["lines"]} >= {"cursor"}
+        assert {line["name"] for line in told["curves"][0]["chart"]["lines"]} >= {"cursor"}
         for query in told["queries"]:
             assert query["now"]["timing"]["runs"] == 1
             assert query["now"]["plan"]["root"]["kind"]
@@ -102,7 +102,7 @@ class TestFormats:
         tags.feed(page)
 
         assert tags.open == tags.asked == []
-        assert {"svg", "polyline", "circle", "details", "table"} <= set(tags.seen)
+        assert {"svg", "polyline", "path", "details", "table"} <= set(tags.seen)
         assert "prefers-color-scheme: dark" in page
         assert not re.search(r"https?://|@import|url\(", page)
 
