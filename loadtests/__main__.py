@@ -9,6 +9,7 @@ profile  where the time of a cached read goes
 recording  what recording activity adds to a cached read
 places  where events could wait for MongoDB, and what each place takes for one
 activity-outage  MongoDB down for half a minute, a worker killed: is any event lost or doubled
+matrix  what every endpoint answers in every state of the stores: docs/degradation.md
 chaos  reads and writes over 4 processes under random faults: is any read stale
 """
 
@@ -21,10 +22,24 @@ from pathlib import Path
 from typing import Final
 
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
 from config.stack.process import StackError
-from loadtests import bench, chaos, costs, drill, lab_commands, outage, places, profile, recording
+from loadtests import (
+    bench,
+    chaos,
+    costs,
+    degradation,
+    drill,
+    lab_commands,
+    matrix,
+    outage,
+    places,
+    profile,
+    recording,
+    states,
+)
 from loadtests.site import running_site
 
 
@@ -60,6 +75,10 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("activity-outage", help="exit status 1 where an event is lost or doubled")
     commands.add_parser("profile", help="shares of a cached read's time")
     commands.add_parser("costs", help="of the cache, in counts and milliseconds (about a minute)")
+    every = commands.add_parser(
+        "matrix", help="exit status 1 where an answer breaks the contract, or is not as accepted"
+    )
+    every.add_argument("--write", action="store_true", help="accept: write docs/degradation.md")
     hard = commands.add_parser(
         "chaos", help="exit status 1 where the outcome is not as it should be"
     )
@@ -151,6 +170,22 @@ def _outage(options: argparse.Namespace) -> int:
     return 0 if outage.is_kept(outcome) else 1
 
 
+def _matrix(options: argparse.Namespace) -> int:
+    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task("states", total=len(states.STATES))
+        outcome = matrix.run(lambda state: progress.advance(task))
+    violations = degradation.violations(outcome)
+    for violation in violations:
+        print(violation)
+    if options.write and not violations:
+        degradation.DOCUMENT.write_text(degradation.as_markdown(outcome))
+        return 0
+    different = degradation.difference(outcome)
+    if different:
+        print(f"{different}\n\nTo accept it: {degradation.COMMAND}")
+    return 1 if violations or different else 0
+
+
 def _chaos(options: argparse.Namespace) -> int:
     naive = options.protocol == "naive"
     variables = {
@@ -193,6 +228,7 @@ COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
     "recording": _recording,
     "activity-outage": _outage,
     "places": _places,
+    "matrix": _matrix,
 }
 
 if __name__ == "__main__":

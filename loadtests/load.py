@@ -76,6 +76,13 @@ def send(connection: http.client.HTTPConnection, call: Call, meant: float, zero:
     )
 
 
+def ask(url: str, call: Call) -> Sample:
+    """Send one request over a connection of its own, now."""
+    now = time.perf_counter()
+    with connected(url) as connection:
+        return send(connection, call, now, now)
+
+
 def closed_loop(url: str, call: Call, *, connections: int, seconds: float) -> list[Sample]:
     """Send over so many connections, each its next request when the last was answered."""
     zero = time.perf_counter()

@@ -72,14 +72,39 @@ def serving(
     folder = servers.stack.folder
     environment = {**servers.environment, **(variables or {})}
     environment["PROMETHEUS_MULTIPROC_DIR"] = _emptied(folder / "metrics")
+    log = folder / "site.log"
+    with _process(environment, log, workers, threads, application) as (url, pid):
+        yield Site(url, servers.stack, pid, environment)
+
+
+@contextmanager
+def another_site(site: Site, *, variables: Mapping[str, str]) -> Iterator[str]:
+    """
+    Start a further process on the servers of a site, as they are, with other settings; yield its URL.
+
+    It keeps its counts apart. Stopped at the end. Raises StackError.
+    """
+    folder = site.stack.folder
+    counted = {"PROMETHEUS_MULTIPROC_DIR": _emptied(folder / "metrics-of-another")}
+    environment = {**site.environment, **counted, **variables}
+    log = folder / "another-site.log"
+    with _process(environment, log, 1, THREADS, "config.wsgi:application") as (url, _):
+        yield url
+
+
+@contextmanager
+def _process(
+    environment: Mapping[str, str], log: Path, workers: int, threads: int, application: str
+) -> Iterator[tuple[str, int]]:
+    """Serve on a free port until the end; yield URL and pid once it is ready. Raises StackError."""
     port = free_port()
     command_line = site_command(port, workers=workers, threads=threads, application=application)
-    process = _spawn(command_line, environment, folder / "site.log")
+    process = _spawn(command_line, environment, log)
     try:
         url = f"http://127.0.0.1:{port}"
         if not wait_until(lambda: is_answering(url, "/health/ready"), 60):
-            raise StackError(f"the site does not get ready (log: {folder}/site.log)")
-        yield Site(url, servers.stack, process.pid, environment)
+            raise StackError(f"the site does not get ready (log: {log})")
+        yield url, process.pid
     finally:
         _end(process)
 
