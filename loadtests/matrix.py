@@ -19,7 +19,6 @@ from loadtests.usecases import USE_CASES, Things, UseCase
 AT_ONCE_MS: Final = 1000.0  # far below every deadline, far above what an answer takes
 SETTLED_SECONDS: Final = 30.0
 FEED_SECONDS: Final = 10.0
-_TRIES: Final = 3  # of a slow answer: one that waits for a store is slow every time
 _AT_A_TIME: Final = 4
 
 
@@ -31,7 +30,7 @@ class Cell:
     source: str  # of Cache-Status, in one word; empty where there is none
     store: str  # that a 503 names
     retry_after: str
-    latency_ms: float  # the least of its tries
+    latency_ms: float  # of its quicker try, where it was slow
 
 
 Column = dict[str, Cell]  # by the name of the use case
@@ -64,7 +63,7 @@ def run(told: Callable[[State], None] = lambda state: None) -> Outcome:
     stack.reset()  # of what a killed run has left
     with (
         _removed(stack),
-        running_site("matrix", notes=100, workers=1, variables=variables) as site,
+        running_site("matrix", notes=0, workers=1, variables=variables) as site,
         another_site(site, variables=brief) as expiring,
     ):
         probe = _Probe(site, expiring)
@@ -163,9 +162,8 @@ class _Probe:
         call = case.sent(things)
         sample = self._ask(call)
         least = sample.latency_ms
-        for _ in range(_TRIES - 1):
-            if least >= AT_ONCE_MS:
-                least = min(least, self._ask(call).latency_ms)
+        if least >= AT_ONCE_MS:  # one that waits for a store does so again
+            least = min(least, self._ask(call).latency_ms)
         return Cell(sample.status, _source(sample.cache), _store(sample), sample.retry_after, least)
 
     def _became_of_events(self, state: State, recorded: int) -> str:
