@@ -9,7 +9,7 @@ CHECK_ENV := PYTHON_DOTENV_DISABLED=1 SECRET_KEY=a-stand-in-for-checks-that-is-l
 	HTTPS=true ALLOWED_HOSTS=trilith.example
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check prove chaos up down seed manage superuser bench drill experiments format clean
+.PHONY: help run test check prove chaos up down seed manage superuser backup restore bench drill experiments format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -52,6 +52,12 @@ manage: $(BIN)/.site ## a management command: make manage ARGS="import_notes doc
 
 superuser: $(BIN)/.site ## an account for the admin
 	@$(BIN)/python -m config.run manage createsuperuser
+
+backup: $(BIN)/.site ## both databases into a new folder (DIR; backups/ and the time by default)
+	@$(BIN)/python -m config.run manage backup $(if $(DIR),--to $(DIR))
+
+restore: $(BIN)/.site ## a backup (DIR) into empty databases; FORCE=1 replaces what they hold
+	@$(BIN)/python -m config.run manage restore $(or $(DIR),$(error DIR=backups/... says which)) $(if $(FORCE),--force)
 
 bench: $(BIN)/.site ## requests a second and latencies of the hot paths, as ratios
 	@$(BIN)/python -m loadtests bench

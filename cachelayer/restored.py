@@ -1,0 +1,39 @@
+"""What the cache must forget when its stores were restored to an earlier time."""
+
+from typing import Any
+
+import structlog
+from django.core.cache import caches
+from redis.exceptions import RedisError
+
+from cachelayer import outbox
+from cachelayer.client import CacheDown
+from cachelayer.namespaces import declared
+
+log = structlog.get_logger("cachelayer")
+
+
+def forget(cursor: Any) -> None:
+    """
+    Write into a restored database, before it is used, that no entry of any namespace is valid.
+
+    An outbox row: delivered by deliver, or else before the cache is trusted at the next start.
+    """
+    outbox.add_by(cursor, [namespace.tag for namespace in declared()])
+
+
+def deliver() -> bool:
+    """
+    Deliver what waits, and forget the sessions that Redis has; they are read from the database.
+
+    Return False where Redis does not answer.
+    """
+    try:
+        while outbox.deliver(also_not_due=True):
+            pass
+        # By SCAN over the sessions' prefix: nobody waits for this one.
+        caches["sessions"].delete_pattern("*")  # type: ignore[attr-defined]  # django-redis's own
+    except (CacheDown, RedisError) as exc:
+        log.info("cache not cleared", reason=str(exc).split("\n")[0])
+        return False
+    return True

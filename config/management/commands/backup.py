@@ -1,0 +1,56 @@
+"""manage.py backup: PostgreSQL and MongoDB into one folder."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError
+from pymongo.errors import PyMongoError
+from rich.console import Console
+from rich.progress import Progress
+
+from config.backup import BackupRefused, manifest
+from config.backup.making import backup_make
+
+
+class Command(BaseCommand):
+    help = (
+        "Back both databases up into a new folder, while the site goes on. Redis is a cache, and "
+        "is not backed up."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--to", type=Path, help="the new folder; backups/ and the time by default"
+        )
+
+    def handle(self, *args: Any, to: Path | None, **options: Any) -> None:
+        named = manifest.now().strftime("%Y%m%dT%H%M%SZ")
+        folder = to or settings.BASE_DIR / "backups" / named
+        terminal = self.stdout.isatty()
+        try:
+            with Progress(console=Console(file=sys.stderr), disable=not terminal) as progress:
+                task = progress.add_task("backup", total=None)
+                made = backup_make(
+                    to=folder,
+                    tell=lambda what, done, total: progress.update(
+                        task, description=what, completed=done, total=total or None
+                    ),
+                )
+        except KeyboardInterrupt:
+            self.stderr.write("Interrupted: there is no backup.")
+            sys.exit(130)
+        except BackupRefused as exc:
+            raise CommandError(str(exc)) from exc
+        except (PyMongoError, DatabaseError, psycopg.Error) as exc:
+            raise CommandError(f"there is no backup: {str(exc).splitlines()[0]}") from exc
+        size = sum(file.size_bytes for file in made.files.values())
+        self.stdout.write(
+            f"{folder}: {sum(made.tables.values())} rows, {sum(made.collections.values())} "
+            f"documents, {size / 1e6:.1f} MB."
+        )
+        if made.events_waiting:
+            self.stdout.write(f"{made.events_waiting} events still wait in the spool, not in it.")

@@ -1,0 +1,68 @@
+"""manage.py restore: a backup in the place of what the databases hold."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError
+from pymongo.errors import PyMongoError
+from rich.console import Console
+from rich.progress import Progress
+
+from cachelayer import restored
+from config.backup import BackupRefused, Tell
+from config.backup.restoring import backup_check, backup_restore
+
+
+class Command(BaseCommand):
+    help = "Restore a backup. The site is stopped; the databases are empty, or --force is given."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("folder", type=Path, help="as manage.py backup has made it")
+        what = parser.add_mutually_exclusive_group()
+        what.add_argument("--force", action="store_true", help="replace what the databases hold")
+        what.add_argument("--check", action="store_true", help="only whether it could be restored")
+
+    def handle(self, *args: Any, folder: Path, **options: Any) -> None:
+        terminal = self.stdout.isatty()
+        try:
+            with Progress(console=Console(file=sys.stderr), disable=not terminal) as progress:
+                task = progress.add_task("restore", total=None)
+                self._run(
+                    folder,
+                    lambda what, done, total: progress.update(
+                        task, description=what, completed=done, total=total or None
+                    ),
+                    **options,
+                )
+        except KeyboardInterrupt:
+            self.stderr.write("Interrupted: run it again, or the databases are as they were.")
+            sys.exit(130)
+        except BackupRefused as exc:
+            raise CommandError(f"nothing was restored: {exc}") from exc
+        except (PyMongoError, DatabaseError, psycopg.Error) as exc:
+            raise CommandError(f"run it again: {str(exc).splitlines()[0]}") from exc
+
+    def _run(self, folder: Path, tell: Tell, *, force: bool, check: bool, **options: Any) -> None:
+        if check:
+            found = backup_check(folder=folder, tell=tell)
+            self.stdout.write(f"{folder} is whole: made at {found.made_at.isoformat()}.")
+            return
+        found = backup_restore(folder=folder, force=force, tell=tell)
+        # What a newer version adds to the schema, and the copies of profiles that the two stores
+        # have of each other, which were dumped one after the other.
+        call_command("migrate", verbosity=0, interactive=False)
+        call_command("mongo_indexes", ensure=True, stdout=self.stderr, verbosity=0)
+        call_command("copy_profiles", stdout=self.stderr)
+        if not restored.deliver():
+            self.stdout.write(
+                "Redis does not answer: the site will serve nothing that it has cached, but "
+                "start it empty, since it may have sessions from after the backup."
+            )
+        self.stdout.write(
+            f"{sum(found.tables.values())} rows and {sum(found.collections.values())} documents "
+            f"are as of {found.made_at.isoformat()}."
+        )
