@@ -1,12 +1,15 @@
 """Restoring a backup: checked, loaded beside what is in use, and put in its place at the end."""
 
 from pathlib import Path
+from typing import Final
 
 from django.db.migrations.loader import MigrationLoader
 
 from cachelayer import restored
 from config.backup import BackupRefused, Tell, manifest, mongodb, postgres
 from config.backup.manifest import Manifest
+
+PUTTING_IN_PLACE: Final = "putting in place"  # what is told before anything in use is touched
 
 
 def backup_check(*, folder: Path, tell: Tell) -> Manifest:
@@ -41,7 +44,7 @@ def backup_restore(*, folder: Path, force: bool, tell: Tell) -> Manifest:
         postgres.restored_aside(folder, found.tables, restored.forget) as put_tables,
         mongodb.restored_aside(folder, found.collections, tell) as put_collections,
     ):
-        tell("putting in place", 0, 0)
+        tell(PUTTING_IN_PLACE, 0, 0)
         put_tables()
         put_collections()
     return found

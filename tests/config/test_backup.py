@@ -15,9 +15,9 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from config.backup import BackupRefused, manifest, mongodb, postgres
+from config.backup import BackupRefused, Tell, manifest, mongodb, postgres
 from config.backup.making import backup_make
-from config.backup.restoring import backup_check, backup_restore
+from config.backup.restoring import PUTTING_IN_PLACE, backup_check, backup_restore
 from config.stack import VARIABLES
 from config.stack.process import wait_until
 from loadtests.copies import logged_in
@@ -315,14 +315,14 @@ class TestBackupRestore:
 
         def interrupt(what: str, done: int, total: int) -> None:
             steps.append(what)
-            if what == "putting in place":
+            if what == PUTTING_IN_PLACE:
                 assert left_aside()
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
             backup_restore(folder=backup, force=True, tell=interrupt)
 
-        assert steps[-1] == "putting in place"
+        assert steps[-1] == PUTTING_IN_PLACE
         assert left_aside() == []
         with connection.cursor() as cursor:
             cursor.execute("SELECT title FROM notes")
@@ -395,14 +395,19 @@ class TestCommands:
         assert stopped.value.code == 130
         assert "Interrupted" in capsys.readouterr().err
 
-    def test_a_silent_store_is_one_line(self, tmp_path, monkeypatch):
-        def silent_store(**arguments: Any) -> None:
+    @pytest.mark.parametrize(
+        ("step", "told"),
+        [("PostgreSQL", "as they were"), (PUTTING_IN_PLACE, "run it again with --force")],
+    )
+    def test_a_store_that_falls_silent_is_one_line(self, tmp_path, monkeypatch, step, told):
+        def fall_silent(*, tell: Tell, **arguments: Any) -> None:
+            tell(step, 0, 0)
             raise pymongo.errors.ServerSelectionTimeoutError("no primary")
 
-        monkeypatch.setattr("config.management.commands.restore.backup_restore", silent_store)
-        monkeypatch.setattr("config.management.commands.backup.backup_make", silent_store)
+        monkeypatch.setattr("config.management.commands.restore.backup_restore", fall_silent)
+        monkeypatch.setattr("config.management.commands.backup.backup_make", fall_silent)
 
-        with pytest.raises(CommandError, match="run it again: no primary"):
+        with pytest.raises(CommandError, match=f"no primary: .*{told}"):
             call_command("restore", tmp_path)
         with pytest.raises(CommandError, match="there is no backup: no primary"):
             call_command("backup", to=tmp_path / "made")

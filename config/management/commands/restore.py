@@ -14,7 +14,7 @@ from rich.progress import Progress
 
 from cachelayer import restored
 from config.backup import BackupRefused, Tell
-from config.backup.restoring import backup_check, backup_restore
+from config.backup.restoring import PUTTING_IN_PLACE, backup_check, backup_restore
 
 
 class Command(BaseCommand):
@@ -28,23 +28,23 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, folder: Path, **options: Any) -> None:
         terminal = self.stdout.isatty()
+        steps: list[str] = []
+
+        def tell(what: str, done: int, total: int) -> None:
+            steps.append(what)
+            progress.update(task, description=what, completed=done, total=total or None)
+
         try:
             with Progress(console=Console(file=sys.stderr), disable=not terminal) as progress:
                 task = progress.add_task("restore", total=None)
-                self._run(
-                    folder,
-                    lambda what, done, total: progress.update(
-                        task, description=what, completed=done, total=total or None
-                    ),
-                    **options,
-                )
+                self._run(folder, tell, **options)
         except KeyboardInterrupt:
-            self.stderr.write("Interrupted: run it again, or the databases are as they were.")
+            self.stderr.write(f"Interrupted: {_remedy(steps)}.")
             sys.exit(130)
         except BackupRefused as exc:
             raise CommandError(f"nothing was restored: {exc}") from exc
         except (PyMongoError, DatabaseError, psycopg.Error) as exc:
-            raise CommandError(f"run it again: {str(exc).splitlines()[0]}") from exc
+            raise CommandError(f"{str(exc).splitlines()[0]}: {_remedy(steps)}") from exc
 
     def _run(self, folder: Path, tell: Tell, *, force: bool, check: bool, **options: Any) -> None:
         if check:
@@ -66,3 +66,9 @@ class Command(BaseCommand):
             f"{sum(found.tables.values())} rows and {sum(found.collections.values())} documents "
             f"are as of {found.made_at.isoformat()}."
         )
+
+
+def _remedy(steps: list[str]) -> str:
+    if PUTTING_IN_PLACE in steps:
+        return "it was being put in place, so run it again with --force"
+    return "nothing was restored, and the databases are as they were"
