@@ -108,8 +108,10 @@ def violations(outcome: Outcome) -> list[str]:
         for sample in outcome.first[state]:
             if sample.status not in (200, 503):
                 found.append(f"{_heading(state)}: at first, {sample.call}: {sample.status}")
-    if outcome.dropped_events:
-        found.append(f"{outcome.dropped_events} events were dropped")
+    if outcome.lost_events:
+        found.append(
+            f"{outcome.lost_events} events were acknowledged, and are not in MongoDB at the end"
+        )
     return found
 
 

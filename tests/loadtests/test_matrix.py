@@ -136,12 +136,12 @@ class TestViolations:
         outcome.events[AWAY] = "lost"
         outcome.first[AWAY].append(Sample("a note", 0, 1, 500))
 
-        found = degradation.violations(replace(outcome, dropped_events=3))
+        found = degradation.violations(replace(outcome, lost_events=3))
 
         assert [re.sub(".*: ", "", one) for one in found] == [
             "events are neither in MongoDB nor in the spool",
             "500",
-            "3 events were dropped",
+            "3 events were acknowledged, and are not in MongoDB at the end",
         ]
 
 
