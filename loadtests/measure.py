@@ -1,5 +1,6 @@
 """From samples to figures: percentiles, and ratios with their uncertainty."""
 
+import math
 import random
 import statistics
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ _RESAMPLES = 2_000
 
 
 class Ratio(NamedTuple):
-    """A ratio of medians, and the interval that holds it in 95 of 100 repetitions."""
+    """A ratio of medians, and the interval that holds it with the confidence asked for."""
 
     value: float
     low: float
@@ -21,10 +22,12 @@ def percentile(samples: Sequence[float], share: float) -> float:
     if not samples:
         raise ValueError("there are no samples")
     ordered = sorted(samples)
-    return ordered[max(0, -(-int(share * 1000) * len(ordered) // 1000) - 1)]
+    return ordered[max(0, math.ceil(round(share * len(ordered), 6)) - 1)]
 
 
-def ratio_of_medians(above: Sequence[float], below: Sequence[float], *, seed: int = 1) -> Ratio:
+def ratio_of_medians(
+    above: Sequence[float], below: Sequence[float], *, seed: int = 1, confidence: float = 0.95
+) -> Ratio:
     """
     Return median(above) / median(below) of paired rounds, with its bootstrap interval.
 
@@ -38,8 +41,9 @@ def ratio_of_medians(above: Sequence[float], below: Sequence[float], *, seed: in
     for _ in range(_RESAMPLES):
         some = chance.choices(pairs, k=len(pairs))
         drawn.append(statistics.median(a for a, _ in some) / statistics.median(b for _, b in some))
+    outside = (1 - confidence) / 2
     return Ratio(
         statistics.median(above) / statistics.median(below),
-        percentile(drawn, 0.025),
-        percentile(drawn, 0.975),
+        percentile(drawn, outside),
+        percentile(drawn, 1 - outside),
     )

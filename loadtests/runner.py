@@ -17,9 +17,9 @@ import redis
 from config.stack import ROOT
 from config.stack.process import StackError
 from loadtests import condition, results
-from loadtests.bench import Unexpected
 from loadtests.experiment import Experiment
 from loadtests.guessing import Predictions, compared
+from loadtests.hot_paths import Unexpected
 from loadtests.lab import STACK, Lab
 from loadtests.results import Incomplete, Result, facts
 from loadtests.servers import Servers, running_servers

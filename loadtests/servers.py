@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 import dotenv
@@ -20,6 +21,7 @@ from config.stack.process import StackError
 
 USERS: Final = 200
 _MARK: Final = "for experiments: whatever is in it may be overwritten"
+_PREPARATION: Final = ROOT / "loadtests" / "preparation.py"
 _BASICS: Final = (
     ("migrate", "-v0"),
     ("mongo_indexes", "--ensure"),
@@ -33,6 +35,7 @@ class Servers:
 
     stack: Stack
     environment: dict[str, str] = field(repr=False)
+    root: Path = ROOT  # of the code that fills them
     _is_migrated: bool = False
 
     def claim(self) -> None:
@@ -95,7 +98,9 @@ class Servers:
 
     def _manage(self, commands: Sequence[Sequence[str]]) -> None:
         if commands:
-            run_python(["-m", "loadtests.preparation", json.dumps(commands)], self.environment)
+            # By its path, and with the code in root: another revision may not have the module.
+            environment = self.environment | {"PYTHONPATH": str(self.root)}
+            run_python(["-P", str(_PREPARATION), json.dumps(commands)], environment, self.root)
 
     def _note_count(self) -> int:
         """Return how many notes there are; 0 where there is no table yet."""
@@ -112,7 +117,7 @@ class Servers:
 
 
 @contextmanager
-def running_servers(name: str) -> Iterator[Servers]:
+def running_servers(name: str, root: Path = ROOT) -> Iterator[Servers]:
     """
     Start the stack's own servers, yield them, stop them, whatever happened.
 
@@ -131,16 +136,16 @@ def running_servers(name: str) -> Iterator[Servers]:
             "LOG_LEVEL": "WARNING",
             "ACTIVITY_SPOOL_DIR": str(stack.folder / "spool"),
         }
-        yield Servers(stack, environment)
+        yield Servers(stack, environment, root)
     finally:
         stack.down()
 
 
-def run_python(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
+def run_python(arguments: Sequence[str], environment: Mapping[str, str], root: Path = ROOT) -> str:
     """Run Python in the project's folder; return what it printed. Raises StackError."""
     done = subprocess.run(
         [sys.executable, *arguments],
-        cwd=ROOT,
+        cwd=root,
         env=environment,
         check=False,
         capture_output=True,

@@ -3,9 +3,10 @@
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from config.stack import ROOT, Stack
@@ -26,10 +27,11 @@ class Site:
     stack: Stack
     pid: int  # of the server process, whose children are the workers
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)  # of its processes
+    root: Path = ROOT  # of its code
 
     def manage(self, *command: str) -> str:
         """Run manage.py against the site's servers; return what it printed. Raises StackError."""
-        return run_python(["manage.py", *command], self.environment)
+        return run_python(["manage.py", *command], self.environment, self.root)
 
 
 @contextmanager
@@ -41,10 +43,15 @@ def running_site(
     threads: int = THREADS,
     application: str = "config.wsgi:application",
     variables: Mapping[str, str] | None = None,
+    root: Path = ROOT,
 ) -> Iterator[Site]:
-    """Start servers and a site on them; yield it; stop everything. Raises StackError."""
+    """
+    Start servers and a site on them; yield it; stop everything. Raises StackError.
+
+    The site's code is that in root, run by this interpreter.
+    """
     with (
-        running_servers(name) as servers,
+        running_servers(name, root) as servers,
         serving(
             servers,
             notes=notes,
@@ -73,8 +80,9 @@ def serving(
     environment = {**servers.environment, **(variables or {})}
     environment["PROMETHEUS_MULTIPROC_DIR"] = _emptied(folder / "metrics")
     log = folder / "site.log"
-    with _process(environment, log, workers, threads, application) as (url, pid):
-        yield Site(url, servers.stack, pid, environment)
+    command = _serves(workers, threads, application)
+    with _process(command, environment, log, servers.root) as (url, pid):
+        yield Site(url, servers.stack, pid, environment, servers.root)
 
 
 @contextmanager
@@ -88,18 +96,23 @@ def another_site(site: Site, *, variables: Mapping[str, str]) -> Iterator[str]:
     counted = {"PROMETHEUS_MULTIPROC_DIR": _emptied(folder / "metrics-of-another")}
     environment = {**site.environment, **counted, **variables}
     log = folder / "another-site.log"
-    with _process(environment, log, 1, THREADS, "config.wsgi:application") as (url, _):
+    command = _serves(1, THREADS, "config.wsgi:application")
+    with _process(command, environment, log, site.root) as (url, _):
         yield url
+
+
+def _serves(workers: int, threads: int, application: str) -> Callable[[int], list[str]]:
+    """Return what makes the command line that serves on a port."""
+    return partial(site_command, workers=workers, threads=threads, application=application)
 
 
 @contextmanager
 def _process(
-    environment: Mapping[str, str], log: Path, workers: int, threads: int, application: str
+    command: Callable[[int], list[str]], environment: Mapping[str, str], log: Path, root: Path
 ) -> Iterator[tuple[str, int]]:
     """Serve on a free port until the end; yield URL and pid once it is ready. Raises StackError."""
     port = free_port()
-    command_line = site_command(port, workers=workers, threads=threads, application=application)
-    process = _spawn(command_line, environment, log)
+    process = _spawn(command(port), environment, log, root)
     try:
         url = f"http://127.0.0.1:{port}"
         if not wait_until(lambda: is_answering(url, "/health/ready"), 60):
@@ -116,12 +129,12 @@ def _emptied(folder: Path) -> str:
 
 
 def _spawn(
-    command: list[str], environment: Mapping[str, str], log_file: Path
+    command: list[str], environment: Mapping[str, str], log_file: Path, root: Path
 ) -> subprocess.Popen[bytes]:
     with log_file.open("wb") as log:
         return subprocess.Popen(
             command,
-            cwd=ROOT,
+            cwd=root,
             env=environment,
             stdout=log,
             stderr=log,

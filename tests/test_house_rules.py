@@ -25,7 +25,12 @@ MODULES = [
 ]
 MAX_LINES = 300
 MAX_FUNCTION_LINES = 45
-REQUIREMENTS = ("requirements.txt", "requirements-servers.txt", "requirements-dev.txt")
+REQUIREMENTS = (
+    "requirements.txt",
+    "requirements-servers.txt",
+    "requirements-load.txt",
+    "requirements-dev.txt",
+)
 
 
 def named(path: Path) -> str:

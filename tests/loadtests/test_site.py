@@ -1,57 +1,14 @@
 """The load tests against a real site on servers of their own."""
 
-import json
 import re
-import threading
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from config.stack import VARIABLES, Stack
-from loadtests import bench, chaos, costs, drill, outage, places, recording
+from config.stack import Stack
+from loadtests import chaos, costs, drill, outage, places, recording
 from loadtests.__main__ import main
-from loadtests.load import Call, OpenLoop, Sample, address, closed_loop
-from loadtests.site import running_site
-
-
-@pytest.fixture(scope="module")
-def site():
-    with pytest.MonkeyPatch.context() as patch:
-        for variable in VARIABLES.values():
-            patch.delenv(variable, raising=False)
-        with running_site("smoke", notes=500, application="loadtests.arms:application") as running:
-            yield running
-        states = {one.state for one in running.stack.status()}
-        running.stack.reset()
-    assert states == {"stopped"}
-
-
-class TestBench:
-    def test_measures_every_arm_as_what_it_claims_to_be(self, site):
-        figures = bench.bench(site, seconds=0.4, rounds=2)
-
-        assert [one.arm for one in figures] == [
-            "bare view: one GET",
-            "cached read",
-            "cached read, not recorded",
-            "cached profile",
-            "not modified",
-            "uncached read",
-            "cached page",
-            "uncached page",
-        ]
-        assert all(one.requests > 0 and one.errors == 0 for one in figures)
-        assert next(one for one in figures if one.arm == "cached read").time_ratio.value == 1.0
-        told = json.loads(bench.as_json(figures, command="bench"))
-        assert len(told["figures"]) == 8
-        assert bench.report(figures, command="bench").row_count == 8
-
-    def test_refuses_an_arm_that_is_another(self, site):
-        taken = closed_loop(site.url, Call("x", "/nowhere"), connections=1, seconds=0.1)
-
-        with pytest.raises(bench.Unexpected, match="were not 200 hit, such as 404"):
-            bench._check(Call("x", "/nowhere"), (200, "hit"), taken)
+from loadtests.load import Sample
 
 
 class TestCosts:
@@ -159,48 +116,19 @@ class TestDrill:
         assert {one.state for one in site.stack.status()} == {"running"}
 
 
-class TestOpenLoop:
-    def test_counts_the_wait_from_when_a_request_was_meant_to_start(self):
-        class Slow(BaseHTTPRequestHandler):
-            def do_GET(self):
-                threading.Event().wait(0.2)
-                self.send_response(200)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *args: object) -> None:
-                pass
-
-        with ThreadingHTTPServer(("127.0.0.1", 0), Slow) as server:
-            threading.Thread(target=server.serve_forever, daemon=True).start()
-            loop = OpenLoop(f"http://127.0.0.1:{server.server_port}", per_second=50)
-            loop.run(iter([Call("slow", "/")] * 10), seconds=1)
-            samples = loop.finish()
-            server.shutdown()
-
-        assert len(samples) == 10
-        assert {one.status for one in samples} == {200}
-        assert all(one.latency_ms >= 200 for one in samples)
-
-    def test_an_answer_that_never_comes_is_a_sample_too(self):
-        loop = OpenLoop("http://127.0.0.1:9", per_second=10)
-        loop.run(iter([Call("x", "/")]), seconds=1)
-
-        assert [one.status for one in loop.finish()] == [0]
-
-
-class TestAddress:
-    @pytest.mark.parametrize(
-        "url", ["http://example.com:80", "http://10.0.0.1:80", "http://127.0.0.1"]
-    )
-    def test_refuses_whatever_is_not_this_machine(self, url):
-        with pytest.raises(ValueError, match="loopback only"):
-            address(url)
-
-
 class TestMain:
     @pytest.mark.parametrize(
-        "arguments", [[], ["nothing"], ["bench", "--seconds", "0"], ["bench", "--rounds", "0"]]
+        "arguments",
+        [
+            [],
+            ["nothing"],
+            ["bench", "--seconds", "0"],
+            ["bench", "--rounds", "0"],
+            ["bench", "--compare", "HEAD", "--write-docs", "docs/benchmarks.md"],
+            ["load", "--fail-ratio", "2"],
+            ["load", "--users", "0"],
+            ["load", "--kind", "nobody"],
+        ],
     )
     def test_refuses_what_it_does_not_know(self, arguments, capsys):
         with pytest.raises(SystemExit) as stopped:

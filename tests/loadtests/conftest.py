@@ -1,0 +1,18 @@
+"""One site for all tests of the load tests: to start it takes longer than most of them."""
+
+import pytest
+
+from config.stack import VARIABLES
+from loadtests.site import running_site
+
+
+@pytest.fixture(scope="package")
+def site():
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in VARIABLES.values():
+            patch.delenv(variable, raising=False)
+        with running_site("smoke", notes=500, application="loadtests.arms:application") as running:
+            yield running
+        states = {one.state for one in running.stack.status()}
+        running.stack.reset()
+    assert states == {"stopped"}
