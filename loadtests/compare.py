@@ -52,6 +52,8 @@ class Row:
     requests_per_second_ratio: Ratio
     errors: tuple[int, int]
     verdict: str
+    rounds_p50_ms: tuple[list[float], list[float]]
+    rounds_requests_per_second: tuple[list[float], list[float]]
 
 
 @contextmanager
@@ -101,18 +103,18 @@ def table(rows: list[Row], old: Revision, *, command: str, facts: dict[str, str]
     found = Table(title=command, title_justify="left", caption=told(facts))
     found.add_column("request")
     for what in ("p50 ms", "requests/s"):
-        for heading in (f"{what}, {old.commit}", f"{what}, this tree", "ratio"):
-            found.add_column(heading, justify="right")
+        found.add_column(f"{what}: {old.commit}, this tree", justify="right")
+        found.add_column("ratio", justify="right")
     found.add_column("errors", justify="right")
-    found.add_column("verdict on this tree")
+    found.add_column("verdict on this tree", no_wrap=True)
     for one in rows:
         found.add_row(
             one.arm,
-            *(f"{value:.2f}" for value in one.p50_ms),
+            ", ".join(f"{value:.2f}" for value in one.p50_ms),
             ratio(one.p50_ratio).replace("[", r"\["),
-            *(f"{value:.0f}" for value in one.requests_per_second),
+            ", ".join(f"{value:.0f}" for value in one.requests_per_second),
             ratio(one.requests_per_second_ratio).replace("[", r"\["),
-            " and ".join(map(str, one.errors)),
+            ", ".join(map(str, one.errors)),
             one.verdict,
         )
     return found
@@ -159,6 +161,8 @@ def _row(name: str, before: list[Turn], after: list[Turn], *, confidence: float)
         rate,
         (sum(turn.errors for turn in before), sum(turn.errors for turn in after)),
         verdict(p50, rate, rounds=len(before)),
+        (old_ms, new_ms),
+        (old_rate, new_rate),
     )
 
 

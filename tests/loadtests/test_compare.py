@@ -191,7 +191,9 @@ class TestCompare:
             compare, "exported", lambda name: exported(name, repository=repository, own=repository)
         )
         monkeypatch.setattr(bench_command, "_fresh_site", lambda *args, **how: nullcontext(site))
-        row = compare.Row("x", (1, 2), SAME, (3, 4), SAME, (0, 0), compare.NO_DIFFERENCE)
+        row = compare.Row(
+            "x", (1, 2), SAME, (3, 4), SAME, (0, 0), compare.NO_DIFFERENCE, ([], []), ([], [])
+        )
         monkeypatch.setattr(compare, "compare", lambda old, new, plan: plans.append(plan) or [row])
         told = tmp_path / "rows.json"
 
