@@ -149,6 +149,7 @@ class TestCompare:
         _git(copy, "init", "-q")
         _commit(copy, "v1")
         few = hot_paths.arms
+        monkeypatch.setattr(hot_paths, "_WRITTEN", 1)
         monkeypatch.setattr(hot_paths, "arms", lambda site: few(site)[1:3])
         plan = Plan(seconds=0.2, rounds=2, rate=50, seed=1)
 
