@@ -4,9 +4,11 @@ import pytest
 from django.db import connection
 from mongoengine.connection import get_db
 
+from cachelayer.models import OutboxRow
 from config.explain import catalogue
 from config.explain.asserting import assert_plan
 from profiles import seeding
+from profiles.documents import UserProfile
 from profiles.models import ProfileRow
 from profiles.mongodb import MongoProfiles
 from profiles.postgres import PostgresProfiles
@@ -21,16 +23,28 @@ SERVES_NO_QUERY = {
 }
 
 
-@pytest.fixture
-def many() -> None:
-    profiles = [profile for batch in seeding.batches(count=COUNT, seed=1) for profile in batch]
-    PostgresProfiles().load(profiles)
-    MongoProfiles().load(profiles)
-    with connection.cursor() as cursor:
-        cursor.execute("VACUUM ANALYZE user_profiles")
+@pytest.fixture(scope="module", autouse=True)
+def _no_profiles(_mongodb_indexes, django_db_setup, django_db_blocker):
+    """In the place of the fixture of that name: filled once for all tests here, which only read."""
+    with django_db_blocker.unblock():
+        _empty()
+        profiles = [profile for batch in seeding.batches(count=COUNT, seed=1) for profile in batch]
+        PostgresProfiles().load(profiles)
+        MongoProfiles().load(profiles)
+        with connection.cursor() as cursor:
+            cursor.execute("VACUUM ANALYZE user_profiles")
+    yield
+    with django_db_blocker.unblock():
+        _empty()
 
 
-@pytest.mark.usefixtures("many")
+def _empty() -> None:
+    UserProfile._get_collection().delete_many({})
+    ProfileRow.objects.all().delete()
+    OutboxRow.objects.all().delete()  # emptying the tables fired the triggers
+
+
+@pytest.mark.django_db
 class TestPlans:
     def test_a_profile_is_one_row_by_an_index_of_its_user(self):
         """
@@ -67,7 +81,7 @@ class TestPlans:
         assert_plan(rows).uses_only("idx_profiles_preferences").rows_examined_at_most(0)
 
 
-@pytest.mark.usefixtures("many")
+@pytest.mark.django_db
 class TestIndexes:
     def test_each_serves_a_query_or_a_constraint_or_is_known_to_serve_neither(self):
         used = set(catalogue.indexes_used(catalogue.profile_queries()))

@@ -5,6 +5,7 @@ from django.db import connection
 from mongoengine.connection import get_db
 
 from activity.documents import ActivityEvent
+from cachelayer.models import OutboxRow
 from config.explain.asserting import assert_plan
 from config.explain.mongo_plans import Aggregate, Find
 from notes.models import Note
@@ -13,12 +14,23 @@ from tests.builders import make_event, make_notes
 NOTES = 3_000
 
 
+@pytest.fixture(scope="module")
+def _notes(django_db_setup, django_db_blocker):
+    """Committed once for all tests here, which only read; gone after them."""
+    with django_db_blocker.unblock():
+        make_notes(NOTES // 2)
+        make_notes(NOTES // 2, user_id="eve", word="other")
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE notes")
+    yield
+    with django_db_blocker.unblock():
+        Note.objects.all().delete()
+        OutboxRow.objects.all().delete()
+
+
 @pytest.fixture
-def notes(db) -> None:
-    make_notes(NOTES // 2)
-    make_notes(NOTES // 2, user_id="eve", word="other")
-    with connection.cursor() as cursor:
-        cursor.execute("ANALYZE notes")
+def notes(_notes, db) -> None:
+    """Notes to explain."""
 
 
 @pytest.fixture
