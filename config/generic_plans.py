@@ -5,6 +5,8 @@ from typing import Final
 
 from django.db import DatabaseError, connection, transaction
 
+from config.statements import numbered
+
 _VERSION_MIN: Final = 160_000
 _TIMEOUT_MS: Final = 2_000
 _NAMES: Final = re.compile(r'"(?:[^"]|"")*"')
@@ -25,8 +27,6 @@ def generic_plan(statement: str) -> str:
         raise NoPlan("Only a SELECT is explained.")
     if ";" in _NAMES.sub("", statement):
         raise NoPlan("This is more than one statement.")
-    numbers = iter(range(1, 10_000))
-    asked = re.sub(r"%s", lambda _: f"${next(numbers)}", statement.replace(", ...", ""))
     try:
         with transaction.atomic(), connection.cursor() as cursor:
             if connection.pg_version < _VERSION_MIN:  # type: ignore[attr-defined]  # of this backend
@@ -34,7 +34,7 @@ def generic_plan(statement: str) -> str:
             cursor.execute(
                 f"SET TRANSACTION READ ONLY; SET LOCAL statement_timeout = {_TIMEOUT_MS}"
             )
-            cursor.execute(f"EXPLAIN (GENERIC_PLAN) {asked.replace('%%', '%')}")
+            cursor.execute(f"EXPLAIN (GENERIC_PLAN) {numbered(statement)}")
             return "\n".join(line for (line,) in cursor.fetchall())
     except DatabaseError as exc:
         raise NoPlan(f"PostgreSQL says: {str(exc).splitlines()[0]}") from exc

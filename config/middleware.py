@@ -11,7 +11,7 @@ from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse
 
 from cachelayer import timings
-from config import observing, statements
+from config import observing, statements, workload
 from config.postgres import metrics, repeating
 
 log = structlog.get_logger("request")
@@ -84,6 +84,7 @@ class _Statements:
             seconds = time.perf_counter() - started
             timings.add("postgres", sql, started, seconds)
             metrics.STATEMENT_SECONDS.observe(seconds)
+            workload.ran(observing.endpoint_of(self._request), sql, seconds)
 
     def _comment_of_now(self) -> str:
         """Return the comment, made once: at the first statement that has an endpoint."""

@@ -1,6 +1,7 @@
 """What a statement is, without anybody's values: its shape, its fingerprint, its comment."""
 
 import hashlib
+import itertools
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -26,6 +27,7 @@ _SQL: Final = re.compile(
 )
 _SEVERAL: Final = re.compile(r"\(\s*%s(?:\s*,\s*%s)+\s*\)")
 _SEVERAL_ROWS: Final = re.compile(r"\((?:%s(?:, \.\.\.)?)\)(?:\s*,\s*\(%s(?:, \.\.\.)?\))+")
+_MARKED: Final = re.compile(r"%%|%s")
 _BOUND: Final = re.compile(r"\b(LIMIT|OFFSET)\s+\d+\b", re.IGNORECASE)
 
 # Of a MongoDB command: what tells its shape, and which of it is a document of somebody's.
@@ -72,6 +74,15 @@ def sql_shape(sql: Any) -> str:
     text = _SEVERAL.sub("(%s, ...)", text)
     text = _SEVERAL_ROWS.sub("(%s, ...), ...", text)
     return " ".join(text.split())
+
+
+def numbered(statement: str) -> str:
+    """Return a shape with $1, $2, ... for its placeholders, one for a list of them."""
+    numbers = itertools.count(1)
+    return _MARKED.sub(
+        lambda found: "%" if found[0] == "%%" else f"${next(numbers)}",
+        statement.replace(", ...", ""),
+    )
 
 
 def _without_value(found: re.Match[str]) -> str:

@@ -8,7 +8,7 @@ from config.explain.report import Cost, Served
 
 # A query that takes so many times as long without an index misses it; less is within the noise.
 WORTH_FACTOR: Final = 1.5
-_WORTH_MS: Final = 0.02
+WORTH_MS: Final = 0.02
 
 
 def advice(index: Index, served: list[Served], cost: Cost | None) -> str:
@@ -33,7 +33,7 @@ def advice(index: Index, served: list[Served], cost: Cost | None) -> str:
 def _verdict(index: Index, most: Served, price: str) -> str:
     factor = most.factor or 0
     without = "" if most.without is None else ms(most.without.timing.median_ms)
-    if factor >= WORTH_FACTOR and most.added_ms >= _WORTH_MS:
+    if factor >= WORTH_FACTOR and most.added_ms >= WORTH_MS:
         return (
             f"Keep{_although(index)}: without it {most.query} takes {without} instead of "
             f"{ms(most.with_it.timing.median_ms)}, {times(factor)} as long.{price}"
@@ -54,7 +54,7 @@ def _to_its_loss(measured: list[Served]) -> str:
     worse = [
         f"{one.query} ({times(one.factor or 0)} as long without it)"
         for one in measured
-        if (one.factor or 1) <= 1 / WORTH_FACTOR and one.added_ms <= -_WORTH_MS
+        if (one.factor or 1) <= 1 / WORTH_FACTOR and one.added_ms <= -WORTH_MS
     ]
     return f" The planner picks it to its loss for {', '.join(worse)}." if worse else ""
 

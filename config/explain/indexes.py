@@ -1,6 +1,6 @@
 """The indexes that there are: their size, how often they were used, and which cover which."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -73,6 +73,7 @@ def of_collection(collection: Collection[Any]) -> list[Index]:
         one["name"]: int(one["accesses"]["ops"])
         for one in collection.aggregate([{"$indexStats": {}}])
     }
+    known = collection.index_information()
     return [
         Index(
             store="mongodb",
@@ -82,11 +83,25 @@ def of_collection(collection: Collection[Any]) -> list[Index]:
             size_bytes=sizes[name],
             is_unique=bool(told.get("unique")),
             uses=uses.get(name, 0),
+            covered_by=_longer(told, known),
             expires="expireAfterSeconds" in told,
         )
-        for name, told in collection.index_information().items()
+        for name, told in known.items()
         if name != "_id_"
     ]
+
+
+def _longer(one: Mapping[str, Any], others: Mapping[str, Any]) -> str | None:
+    """Return an index of MongoDB that begins with the same fields; none serves for a constraint."""
+    keys = list(one["key"])
+    if one.get("unique") or "expireAfterSeconds" in one:
+        return None
+    for name, other in others.items():
+        longer = list(other["key"])
+        is_alike = other.get("collation") == one.get("collation")
+        if len(longer) > len(keys) and longer[: len(keys)] == keys and is_alike:
+            return None if "partialFilterExpression" in other else name
+    return None
 
 
 def _covering(one: Sequence[Any], others: Sequence[Sequence[Any]]) -> str | None:

@@ -68,6 +68,12 @@ class Cost:
     noise_ms: float  # how far the median of the same inserts lies from their least
 
     @property
+    def row_ms(self) -> float:
+        """What it adds to one row; 0 where that does not show beside the noise."""
+        added = self.with_ms - self.without_ms
+        return added / self.rows if added > self.noise_ms else 0.0
+
+    @property
     def text(self) -> str:
         added = self.with_ms - self.without_ms
         if added <= self.noise_ms:

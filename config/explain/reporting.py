@@ -154,7 +154,7 @@ def _droppable(facts: Sequence[Index]) -> list[Index]:
     return [one for one in facts if one.store == "postgres" and not one.is_unique]
 
 
-def _absent(index: Index) -> AbstractContextManager[None]:
+def absent(index: Index) -> AbstractContextManager[None]:
     """Return a block in which the planner does not see an index."""
     if index.store == "mongodb":
         return trials.hidden(get_db()[index.table], index.name)
@@ -175,7 +175,7 @@ def _index_parts(
     wanted: Wanted,
     tell: Tell,
 ) -> list[IndexPart]:
-    costs = _costs(facts, tell) if wanted.with_trials else {}
+    found = costs(facts, tell) if wanted.with_trials else {}
     parts = []
     for one in facts:
         is_tried = wanted.with_trials and not one.is_unique
@@ -183,7 +183,7 @@ def _index_parts(
         asked = [query for query in asked if query.statement.store == one.store]
         served = _served(one, asked, now, wanted, tell) if is_tried else []
         served = served or [Served(query=query.name, with_it=now[query.name]) for query in asked]
-        cost = costs.get(one.name)
+        cost = found.get(one.name)
         parts.append(
             IndexPart(
                 index=one,
@@ -203,7 +203,7 @@ def _served(
     if not asked:
         return []
     served = []
-    with _absent(index):
+    with absent(index):
         for query in asked:
             tell(f"measuring {query.name} without {index.name}")
             without = measured(query.statement, runs=wanted.runs)
@@ -215,7 +215,12 @@ def _rebuilt(index: Index) -> int | None:
     return trials.rebuilt_bytes(index.name) if index.store == "postgres" else None
 
 
-def _costs(facts: Sequence[Index], tell: Tell) -> dict[str, Cost]:
+def costs(facts: Sequence[Index], tell: Tell) -> dict[str, Cost]:
+    """
+    Return what each index adds to inserting rows into a copy of its table, by its name.
+
+    Those that hold a constraint are left out. Raises TrialsRefused, and what the driver raises.
+    """
     found = {}
     for table in TABLES:
         of_table = [one for one in facts if one.store == "postgres" and one.table == table]
@@ -224,14 +229,15 @@ def _costs(facts: Sequence[Index], tell: Tell) -> dict[str, Cost]:
         tell(f"inserting {_INSERTED} rows into a copy of {table}, with and without each index")
         times = trials.insert_times(table, of_table, rows=_INSERTED, rounds=_ROUNDS)
         for one in _droppable(of_table):
-            found[one.name] = _cost(times[None], times[one.name])
+            found[one.name] = cost_of(times[None], times[one.name], rows=_INSERTED)
     return found
 
 
-def _cost(with_it: Timing, without: Timing) -> Cost:
+def cost_of(with_it: Timing, without: Timing, *, rows: int) -> Cost:
+    """Return the cost of so many inserts by what they took with an index and without it."""
     noise = max(one.median_ms - one.least_ms for one in (with_it, without))
     return Cost(
-        rows=_INSERTED,
+        rows=rows,
         with_ms=with_it.median_ms,
         without_ms=without.median_ms,
         noise_ms=noise,

@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
+import pymongo
 from django.conf import settings
 from django.db import connection, transaction
 from pymongo.collection import Collection
+from pymongo.errors import OperationFailure
 
 from config.explain.indexes import Index
 from config.explain.measuring import Timing, timing_of
@@ -25,6 +27,11 @@ _NEW_ROWS: Final[Mapping[str, str]] = {
     " FROM (SELECT *, row_number() OVER () AS n FROM user_profiles LIMIT {}) AS numbered",
 }
 _COPY: Final = "explain_"
+_BUILD_SECONDS: Final = 600
+_COPIED_MAX: Final = 20_000
+_INDEX_NOT_FOUND: Final = 27
+
+Keys = Sequence[tuple[str, int]]  # of an index of MongoDB: fields, and 1 or -1
 _BEGINNING: Final = re.compile(r"^CREATE (UNIQUE )?INDEX (\S+) ON \S+ ")
 
 
@@ -83,6 +90,79 @@ def show_hidden(collection: Collection[Any]) -> list[str]:
     for name in left:
         _hide(collection, name, is_hidden=False)
     return left
+
+
+@contextmanager
+def temporary(collection: Collection[Any], name: str, keys: Keys, **options: Any) -> Iterator[str]:
+    """
+    Make an index of MongoDB for the block; yield its name, which begins with explain_.
+
+    It is dropped however the block ends, Ctrl-C while it is being made included. A process that
+    is killed meanwhile leaves it, and the next run drops it. Raises TrialsRefused unless
+    ALLOW_EXPLAIN_DDL.
+    """
+    refuse_unless_allowed()
+    trial = _COPY + name
+    try:
+        with pymongo.timeout(_BUILD_SECONDS):
+            collection.create_index(list(keys), name=trial, **options)
+        yield trial
+    finally:
+        _drop_of(collection, trial)
+
+
+def drop_left(collection: Collection[Any]) -> list[str]:
+    """Drop the indexes that a killed run has left; return their names."""
+    left = [name for name in collection.index_information() if name.startswith(_COPY)]
+    for name in left:
+        _drop_of(collection, name)
+    return left
+
+
+def _drop_of(collection: Collection[Any], index: str) -> None:
+    try:
+        collection.drop_index(index)  # which also ends the making of it
+    except OperationFailure as exc:
+        if exc.code != _INDEX_NOT_FOUND:
+            raise
+
+
+def inserting(
+    collection: Collection[Any], name: str, keys: Keys, *, rows: int, rounds: int
+) -> tuple[Timing, Timing]:
+    """
+    Return how long inserting so many documents takes with an index more, and without it.
+
+    Into two copies of some of the collection, which are dropped; one after the other in each
+    round, of which the first only warms up.
+    """
+    refuse_unless_allowed()
+    copies = [collection.database[f"{_COPY}copy_{side}"] for side in ("with", "without")]
+    times: list[list[float]] = [[], []]
+    try:
+        for copy in copies:
+            _fill(copy, collection)
+        copies[0].create_index(list(keys), name=name)
+        documents = list(copies[1].find({}, {"_id": 0}).limit(rows))
+        for _ in range(rounds + 1):
+            for copy, taken in zip(copies, times, strict=True):
+                fresh = [dict(one) for one in documents]  # to each its own _id
+                started = time.perf_counter()
+                copy.insert_many(fresh, ordered=False)
+                taken.append((time.perf_counter() - started) * 1000)
+    finally:
+        for copy in copies:
+            copy.drop()
+    return timing_of(times[0][1:]), timing_of(times[1][1:])
+
+
+def _fill(copy: Collection[Any], source: Collection[Any]) -> None:
+    """Copy documents and indexes; without what is unique about them, and without their expiry."""
+    with pymongo.timeout(_BUILD_SECONDS):
+        source.aggregate([{"$limit": _COPIED_MAX}, {"$out": copy.name}])
+        for name, told in source.index_information().items():
+            if name != "_id_":
+                copy.create_index(told["key"], name=name)
 
 
 def _hide(collection: Collection[Any], index: str, *, is_hidden: bool) -> None:
