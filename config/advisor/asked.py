@@ -22,7 +22,7 @@ _COMPARISONS: Final = (
     *_BOUNDS,
     *(exp.MatchAgainst, exp.ArrayContainsAll),
 )
-Kind = Literal["value", "pattern", "word", "member", "configuration", "limit", "offset"]
+Kind = Literal["value", "array", "pattern", "word", "member", "configuration", "limit", "offset"]
 
 
 class NotUnderstood(Exception):
@@ -187,7 +187,7 @@ def _key(side: exp.Expr, sources: Mapping[str, str]) -> tuple[str, Key] | None:
     if len(tables) != 1 or tables == {""} or plain.find(exp.Query):
         return None
     for cast in list(plain.find_all(exp.Cast)):
-        if _is_configuration(cast):
+        if _is_configuration(cast) and isinstance(cast.this, exp.Parameter):
             cast.set("this", exp.Literal.string(CONFIGURATION))
     if plain.find(exp.Parameter):
         return None
@@ -242,7 +242,8 @@ def _role(parameter: exp.Expr, tables: Mapping[int, str]) -> Role | None:
     table = "" if column is None else tables.get(id(column), "")
     if column is None or not table:
         return None
-    return Role(_kind(around), table, column.name)
+    is_array = parameter.find_ancestor(exp.Any) is not None
+    return Role("array" if is_array else _kind(around), table, column.name)
 
 
 def _kind(comparison: exp.Expr | None) -> Kind:

@@ -101,13 +101,14 @@ def for_need(need: Need, *, json_columns: Iterable[str] = ()) -> Iterator[Candid
     equal = need.equal[:_KEYS_MAX]
     sort = tuple(key for key in need.sort if not _has(equal, key))
     bounded = tuple(key for key in need.bounded if not _has((*equal, *sort), key))[:1]
-    for keys in (
+    accesses = (
         (*equal, *sort, *bounded),
         (*equal, *sort),
         (*equal, *sort[:1]),  # what comes after it often only settles ties
         (*equal, *bounded),
         equal,
-    ):
+    )
+    for keys in dict.fromkeys(accesses):
         if keys and len(keys) <= _KEYS_MAX:
             yield Candidate(table=need.table, method="btree", keys=keys, equal=len(equal))
 

@@ -2,15 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Final, Generic, TypeVar
 
 from config.advisor.ran import Ran
 from config.explain.advice import WORTH_FACTOR
-from config.explain.measuring import measured, ms, times
+from config.explain.measuring import Measured, measured, ms, times
 from config.explain.nodes import Statement
 from config.explain.report import Cost
 
-# Whoever leaves so many times the best one's time and rows, at the most, with fewer columns, is better.
+# Whoever reads so many times as much as the best one at most, with fewer columns, is better: what
+# is left between them in time is mostly chance.
 _AS_GOOD: Final = WORTH_FACTOR
 
 C = TypeVar("C")
@@ -25,11 +26,17 @@ class Query:
     tables: frozenset[str]
 
 
-class Took(NamedTuple):
-    """Milliseconds, and rows touched: the mean over the sets of values."""
+@dataclass(frozen=True)
+class Took:
+    """
+    What a statement takes: the mean over its sets of values.
+
+    rows are those that it touches; fetched are blocks of PostgreSQL, or documents of MongoDB.
+    """
 
     ms: float
     rows: float
+    fetched: float
 
     @property
     def text(self) -> str:
@@ -47,6 +54,12 @@ class Gain:
     @property
     def factor(self) -> float:
         return self.without.ms / max(self.with_it.ms, 0.001)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it reads so much less that the time saved cannot be chance."""
+        less_rows = self.without.rows >= WORTH_FACTOR * max(self.with_it.rows, 1)
+        return less_rows or self.without.fetched >= WORTH_FACTOR * max(self.with_it.fetched, 1)
 
     @property
     def saved_ms(self) -> float:
@@ -82,7 +95,15 @@ def took(query: Query, runs: int) -> Took:
     return Took(
         ms=sum(one.timing.median_ms for one in found) / len(found),
         rows=sum(one.plan.rows_examined for one in found) / len(found),
+        fetched=sum(map(_fetched, found)) / len(found),
     )
+
+
+def _fetched(found: Measured) -> int:
+    root = found.plan.root
+    if root.blocks_hit is None or root.blocks_read is None:
+        return found.plan.rows_fetched
+    return root.blocks_hit + root.blocks_read
 
 
 def choose(
@@ -90,7 +111,7 @@ def choose(
     before: Before,
     *,
     attempt: Callable[[C, Before], Trial[C]],
-    keep: Callable[[Trial[C]], None],
+    keep: Callable[[Trial[C]], object],
     worth_ms: float,
 ) -> tuple[list[Trial[C]], list[Trial[C]]]:
     """
@@ -119,7 +140,9 @@ def choose(
 def pays(trial: Trial[C], worth_ms: float) -> bool:
     """Whether a statement misses it, and all together win by it."""
     missed = any(
-        gain.factor >= WORTH_FACTOR and gain.without.ms - gain.with_it.ms >= worth_ms
+        gain.is_plain
+        and gain.factor >= WORTH_FACTOR
+        and gain.without.ms - gain.with_it.ms >= worth_ms
         for gain in trial.gains
     )
     return missed and trial.saved_ms > 0
@@ -131,6 +154,8 @@ def why_not(trial: Trial[C]) -> str:
         return trial.obstacle
     if not trial.gains:
         return "no statement would use it"
+    if trial.saved_ms <= 0:
+        return f"the planner uses it where it does harm: all in all it loses {ms(-trial.saved_ms)}"
     most = max(trial.gains, key=lambda gain: gain.factor)
     return f"it gains too little: {most.text} is the most"
 
@@ -154,26 +179,24 @@ def missed(gains: Sequence[Gain]) -> str:
 def threshold(worth_ms: float) -> str:
     """Return what is asked of an index, in words."""
     return (
-        f"Proposed is what some statement takes {WORTH_FACTOR:g} times as long without, and at least "
-        f"{worth_ms:g} ms longer, and what saves more than the writes that were seen pay for it."
+        f"Proposed is an index without which some statement takes {WORTH_FACTOR:g} times as long, at "
+        f"least {worth_ms:g} ms longer, and reads {WORTH_FACTOR:g} times as much, and which saves "
+        "more than the writes that were seen pay for it."
     )
 
 
 def _best(paying: Sequence[Trial[C]]) -> Trial[C]:
     best = max(paying, key=lambda one: one.saved_ms)
     as_good = [one for one in paying if _is_as_good(one, best)]
-    return min(as_good, key=lambda one: (one.keys, one.size_bytes))
+    return min(as_good, key=lambda one: (one.keys, one.size_bytes, -one.saved_ms))
 
 
 def _is_as_good(other: Trial[C], best: Trial[C]) -> bool:
-    """Whether the statements that use the best one would hardly miss it for the other."""
+    """Whether the statements that use the best one would read hardly more with the other."""
     instead = {gain.ran.fingerprint: gain.with_it for gain in other.gains}
-    left = [
-        (gain.ran.calls, instead.get(gain.ran.fingerprint, gain.without)) for gain in best.gains
-    ]
-    least = [(gain.ran.calls, gain.with_it) for gain in best.gains]
+    left = [(instead.get(gain.ran.fingerprint, gain.without), gain.with_it) for gain in best.gains]
     return all(
-        sum(calls * getattr(took, name) for calls, took in left)
-        <= _AS_GOOD * sum(calls * getattr(took, name) for calls, took in least)
-        for name in Took._fields
+        took.rows <= _AS_GOOD * max(least.rows, 1)
+        and took.fetched <= _AS_GOOD * max(least.fetched, 1)
+        for took, least in left
     )

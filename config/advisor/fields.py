@@ -55,11 +55,12 @@ def for_lookup(lookup: Lookup) -> Iterator[MongoIndex]:
     first = [(field, 1) for field in equal][:_KEYS_MAX]
     alone = [(field, 1) for field in bounded if field not in equal][:1]
     collation = tuple(sorted((lookup.collation or {}).items()))
-    for keys in ((*first, *sort, *after), (*first, *sort), (*first, *alone), tuple(first)):
+    accesses = ((*first, *sort, *after), (*first, *sort), (*first, *alone), tuple(first))
+    for keys in dict.fromkeys(accesses):
         if keys and len(keys) <= _KEYS_MAX and keys != (("_id", 1),):
             yield MongoIndex(
                 collection=lookup.collection,
-                keys=tuple(keys),
+                keys=keys,
                 collation=collation,
                 equal=len(first),
             )

@@ -53,17 +53,11 @@ def advise(*, limit: int, runs: int, tell: Tell) -> Advice:
         for one in ran.profiled[:limit]
     ]
     wanted, refused = _wanted(ran, limit)
-    proving = Proving(queries, runs, tell)
-    flagged = list(_flagged(facts, proving))
-    with ExitStack() as kept:
-        chosen, others = choose(
-            wanted,
-            dict(proving.before),
-            attempt=lambda one, before: _attempt(one, before, proving),
-            keep=lambda trial: _keep(trial, kept),
-            worth_ms=WORTH_MS,
-        )
-    costs = [_cost(one.candidate, tell) for one in chosen]
+    with profile.at_level(profile.NOTHING):  # our own commands are no part of what ran
+        proving = Proving(queries, runs, tell)
+        flagged = list(_flagged(facts, proving))
+        chosen, others = _chosen(wanted, proving)
+        costs = [_cost(one.candidate, tell) for one in chosen]
     proposals, costly = _sorted_by_cost(chosen, costs, ran)
     unproved = [Refused(what=one.candidate.text, why=why_not(one)) for one in others]
     left_out = [Refused(what=f"{ran.left_out} commands", why=_NO_CONDITION)] if ran.left_out else []
@@ -103,6 +97,19 @@ def _wanted(ran: Profile, limit: int) -> tuple[list[MongoIndex], list[Refused]]:
     return wanted, refused
 
 
+def _chosen(
+    wanted: Sequence[MongoIndex], proving: Proving
+) -> tuple[list[Trial[MongoIndex]], list[Trial[MongoIndex]]]:
+    with ExitStack() as kept:  # until all trials are through
+        return choose(
+            wanted,
+            dict(proving.before),
+            attempt=lambda one, before: _attempt(one, before, proving),
+            keep=lambda trial: kept.enter_context(_made(trial.candidate)),
+            worth_ms=WORTH_MS,
+        )
+
+
 def _attempt(candidate: MongoIndex, before: Before, proving: Proving) -> Trial[MongoIndex]:
     """Make an index, measure what would use it, and drop it."""
     proving.tell(f"trying {candidate.text}")
@@ -121,11 +128,6 @@ def _attempt(candidate: MongoIndex, before: Before, proving: Proving) -> Trial[M
 def _made(candidate: MongoIndex) -> AbstractContextManager[str]:
     collection = _of(candidate.collection)
     return trials.temporary(collection, candidate.name, candidate.keys, **candidate.options)
-
-
-def _keep(trial: Trial[MongoIndex], kept: ExitStack) -> None:
-    """Have an index until all trials are through."""
-    kept.enter_context(_made(trial.candidate))
 
 
 def _cost(candidate: MongoIndex, tell: Tell) -> Cost:

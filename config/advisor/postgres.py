@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from django.db import DatabaseError, connection
+import psycopg
+from django.db import DatabaseError, connection, transaction
 
 from config.advisor import asked, candidates, migration, ran, values
 from config.advisor.asked import Asked, NotUnderstood
@@ -101,8 +102,15 @@ def _read_select(one: Ran, rows: dict[str, list[values.Row]], read: _Read) -> No
         found = asked.asked(one.statement)
         tables = frozenset(need.table for need in found.needs) & set(reporting.TABLES)
         statements = values.filled(one.statement, found, rows)
+        with transaction.atomic():
+            for statement in statements:
+                statement.planned_indexes()
     except NotUnderstood as exc:
         read.left_out.append(Refused(what=one.name, why=str(exc)))
+        return
+    except DatabaseError as exc:
+        told = str(exc).splitlines()[0]
+        read.left_out.append(Refused(what=one.name, why=f"PostgreSQL does not take it: {told}"))
         return
     if tables:
         read.queries.append(Query(ran=one, statements=statements, tables=tables))
@@ -149,16 +157,18 @@ def _json_columns(table: str) -> list[str]:
 def _attempt(candidate: Candidate, before: Before, proving: Proving) -> Trial[Candidate]:
     """Make an index, measure what would use it, and take it back."""
     proving.tell(f"trying {candidate.text}")
-    with trials.rolled_back():
-        _make(candidate)
-        gains = proving.gains(candidate.table, candidate.name, before)
-        return Trial(
-            candidate=candidate,
-            gains=gains,
-            keys=len(candidate.keys),
-            size_bytes=trials.size_bytes(candidate.name),
-            obstacle="" if gains else _obstacle(candidate.name),
-        )
+    keys = len(candidate.keys)
+    try:
+        with trials.rolled_back():
+            _make(candidate)
+            gains = proving.gains(candidate.table, candidate.name, before)
+            size = trials.size_bytes(candidate.name)
+            obstacle = "" if gains else _obstacle(candidate.name)
+    except DatabaseError as exc:
+        if not isinstance(exc.__cause__, psycopg.errors.ProgramLimitExceeded):
+            raise
+        size, gains, obstacle = 0, [], f"PostgreSQL cannot make it: {str(exc).splitlines()[0]}"
+    return Trial(candidate=candidate, gains=gains, keys=keys, size_bytes=size, obstacle=obstacle)
 
 
 def _make(candidate: Candidate) -> None:

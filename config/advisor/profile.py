@@ -14,6 +14,8 @@ from config.advisor.ran import Ran
 from config.explain.mongo_plans import Aggregate, Find
 from config.explain.nodes import Statement
 
+NOTHING: Final = 0
+EVERYTHING: Final = 2
 _READ_MAX: Final = 20_000
 _SETS_MAX: Final = 3  # of values, of commands of one shape
 _EXPLAINED: Final = "explain_"  # collections of ours begin so
@@ -107,11 +109,15 @@ def lookup(collection: str, told: Document) -> Lookup | None:
 
 
 @contextmanager
-def profiling() -> Iterator[None]:
-    """Have the profiler keep every command for the block; then as before, however it ends."""
+def at_level(level: int) -> Iterator[None]:
+    """
+    Have the profiler keep NOTHING or EVERYTHING for the block.
+
+    Then it is as it was before, however the block ends.
+    """
     database = get_db()
     before = database.command("profile", -1)
-    database.command("profile", 2)
+    database.command("profile", level)
     try:
         yield
     finally:
@@ -121,11 +127,6 @@ def profiling() -> Iterator[None]:
 def wait(seconds: float) -> None:
     """Wait; Ctrl-C ends it."""
     threading.Event().wait(seconds)
-
-
-def is_on() -> bool:
-    """Whether the profiler keeps every command."""
-    return bool(get_db().command("profile", -1)["was"] == 2)
 
 
 def _of_pipeline(

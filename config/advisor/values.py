@@ -73,6 +73,8 @@ def _value(role: Role, row: Row) -> Any:
         return max(words, key=len) if words else "nothing"
     if role.kind == "pattern":
         return f"{str(value)[:3]}%"
+    if role.kind == "array":
+        return [value]
     return _member(value) if role.kind == "member" or isinstance(value, (dict, list)) else value
 
 

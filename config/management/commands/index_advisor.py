@@ -88,7 +88,7 @@ class Command(BaseCommand):
         if seconds is None:
             return
         self._tell(f"profiling MongoDB for {seconds:g} s")
-        with profile.profiling():
+        with profile.at_level(profile.EVERYTHING):
             profile.wait(seconds)
 
     def _write(self, candidates: Sequence[Candidate], folder: Path) -> None:

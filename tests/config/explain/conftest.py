@@ -20,22 +20,28 @@ NOTES, EVENTS, PROFILES = 4_000, 3_000, 300
 def _seeded(django_db_setup, django_db_blocker):
     """Committed, so that one seeding does for all tests of a module; gone after them."""
     with django_db_blocker.unblock():
-        _empty()
-        for document in (ActivityEvent, UserProfile):
-            document.ensure_indexes()
-        out = io.StringIO()
-        until = datetime.now(UTC).date()
-        call_command("seed_notes", count=NOTES, users=50, stdout=out)
-        call_command("seed_profiles", count=PROFILES, stdout=out)
-        call_command("seed_activity", count=EVENTS, users=50, until=until, stdout=out)
-        with connection.cursor() as cursor:
-            cursor.execute("VACUUM ANALYZE notes, user_profiles")
+        fill(notes=NOTES, users=50)
     yield
     with django_db_blocker.unblock():
-        _empty()
+        empty()
 
 
-def _empty() -> None:
+def fill(*, notes: int, users: int) -> None:
+    """Replace whatever is there by made-up rows, with statistics and all indexes of MongoDB."""
+    empty()
+    for document in (ActivityEvent, UserProfile):
+        document.ensure_indexes()
+    out = io.StringIO()
+    until = datetime.now(UTC).date()
+    call_command("seed_notes", count=notes, users=users, stdout=out)
+    call_command("seed_profiles", count=PROFILES, stdout=out)
+    call_command("seed_activity", count=EVENTS, users=users, until=until, stdout=out)
+    with connection.cursor() as cursor:
+        cursor.execute("VACUUM ANALYZE notes, user_profiles")
+
+
+def empty() -> None:
+    """Leave nothing in the tables and collections."""
     for model in (Note, ProfileRow, OutboxRow):
         model.objects.all().delete()
     for document in (ActivityEvent, UserProfile):

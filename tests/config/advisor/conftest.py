@@ -1,0 +1,86 @@
+"""Rows as in the tests of the reports, what runs on them, and all that a trial could leave behind."""
+
+import pytest
+from django.db import connection
+from mongoengine.connection import get_db
+
+from activity.documents import ActivityEvent
+from cachelayer import kept
+from config import workload
+from config.explain import reporting, samples
+from tests.config.explain.conftest import empty, fill
+
+EVENTS = "activity_logs"
+
+
+@pytest.fixture(scope="module")
+def _seeded(django_db_setup, django_db_blocker):
+    """Few users, so that each has hundreds of notes, of which a page is a small part."""
+    with django_db_blocker.unblock():
+        fill(notes=6_000, users=6)
+    yield
+    with django_db_blocker.unblock():
+        empty()
+
+
+@pytest.fixture
+def seeded(_seeded, db) -> None:
+    """Data to advise on, in all three tables and collections."""
+
+
+@pytest.fixture
+def allowed(settings) -> None:
+    settings.ALLOW_EXPLAIN_DDL = True
+
+
+@pytest.fixture
+def is_site(settings, monkeypatch) -> None:
+    """This process counts its statements as the site does, from nothing."""
+    settings.SERVES_REQUESTS = True
+    monkeypatch.setattr(workload, "_counts", {})
+    monkeypatch.setattr(workload, "_EVERY_SECONDS", 0.0)
+
+
+@pytest.fixture
+def lists_read(seeded, is_site, api) -> None:
+    """Two users' lists, read past the cache a few times."""
+    has = samples.notes()
+    for user_id in (has.heavy_user, has.usual_user) * 3:
+        assert api.get(f"/api/v1/notes?userId={user_id}&cache=false").status_code == 200
+    kept.flush()
+
+
+@pytest.fixture
+def without_composite(seeded) -> None:
+    """
+    The composite index of the notes dropped, until the test's transaction is rolled back.
+
+    And that of the time, which serves whoever has a large part of so few notes.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("DROP INDEX idx_notes_user_created, idx_notes_created_at")
+
+
+@pytest.fixture
+def events(seeded):
+    """The collection of the events; its indexes and the profiler's log as before, after the test."""
+    yield get_db()[EVENTS]
+    get_db()["system.profile"].drop()
+    ActivityEvent.ensure_indexes()
+
+
+def traces() -> dict[str, object]:
+    """All that an interrupted trial could have left behind."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'")
+        indexes = sorted(cursor.fetchall())
+        cursor.execute("SELECT relname FROM pg_class WHERE relname LIKE 'explain%'")
+        tables = cursor.fetchall()
+    database = get_db()
+    return {
+        "indexes": indexes,
+        "tables": tables,
+        "mongo": [database[name].index_information() for name in reporting.COLLECTIONS],
+        "collections": sorted(set(database.list_collection_names()) - {"system.profile"}),
+        "profiler": database.command("profile", -1)["was"],
+    }

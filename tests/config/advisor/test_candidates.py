@@ -1,0 +1,111 @@
+"""Which indexes a need asks of PostgreSQL, and whether one that is there will do."""
+
+import pytest
+from django.db import DatabaseError, connection, transaction
+
+from config.advisor import candidates
+from config.advisor.asked import asked
+from config.advisor.candidates import Candidate
+
+LIST = "SELECT id FROM notes WHERE user_id = %s ORDER BY created_at DESC, id DESC LIMIT 21"
+
+
+def wanted(statement: str, **options) -> list[Candidate]:
+    [need] = asked(statement).needs
+    return list(candidates.for_need(need, **options))
+
+
+class TestForNeed:
+    @pytest.mark.parametrize(
+        ("statement", "made"),
+        [
+            (
+                LIST,
+                {
+                    "notes (user_id, created_at DESC, id DESC)",
+                    "notes (user_id, created_at DESC)",
+                    "notes (user_id)",
+                },
+            ),
+            (
+                "SELECT id FROM notes WHERE version > %s AND user_id = %s ORDER BY created_at",
+                {
+                    "notes (user_id, created_at, version)",
+                    "notes (user_id, created_at)",
+                    "notes (user_id, version)",
+                    "notes (user_id)",
+                },
+            ),
+            ("SELECT id FROM notes WHERE created_at > %s", {"notes (created_at)"}),
+            ("SELECT id FROM notes", set()),
+            (
+                "SELECT id FROM notes WHERE a=%s AND b=%s AND c=%s AND d=%s AND e=%s",
+                {"notes (a, b, c, d)"},
+            ),
+        ],
+    )
+    def test_has_equality_first_then_the_sort_then_what_is_bounded(self, statement, made):
+        assert {one.text for one in wanted(statement)} == made
+
+    def test_of_members_is_an_inverted_index_where_the_column_is_json(self):
+        statement = "SELECT user_id FROM user_profiles WHERE preferences @> %s"
+
+        assert wanted(statement) == []
+        [found] = wanted(statement, json_columns=["preferences"])
+        assert found.text == "user_profiles gin (preferences jsonb_path_ops)"
+
+
+class TestName:
+    def test_says_table_and_columns_and_is_as_long_as_django_allows(self):
+        names = [one.name for one in wanted(LIST)]
+
+        assert "idx_notes_user_id_created_at" in names
+        assert all(len(name) <= 30 for name in names)
+        assert len(set(names)) == len({one.text for one in wanted(LIST)})
+
+
+@pytest.mark.django_db
+class TestServedBy:
+    @pytest.fixture(autouse=True)
+    def _allowed(self, settings):
+        settings.ALLOW_EXPLAIN_DDL = True
+
+    @pytest.mark.parametrize(
+        ("statement", "serving"),
+        [
+            (LIST, {"idx_notes_user_created", "idx_notes_user_id", None}),
+            ("SELECT id FROM notes ORDER BY created_at ASC", {"idx_notes_created_at"}),  # backwards
+            ("SELECT id FROM notes WHERE id = %s ORDER BY title", {"notes_pkey"}),
+            (
+                "SELECT id FROM notes WHERE created_at = %s ORDER BY id",
+                {"idx_notes_created_at", None},
+            ),
+            (
+                "SELECT id FROM notes WHERE to_tsvector('english'::regconfig, title) @@ to_tsquery(%s)",
+                {"idx_notes_title_search"},
+            ),
+            ("SELECT id FROM notes WHERE to_tsvector('german'::regconfig, title) @@ %s", {None}),
+        ],
+    )
+    def test_is_what_postgresql_itself_says_of_both(self, statement, serving):
+        there = candidates.existing("notes")
+        found = {
+            candidates.served_by(one, candidates.as_made(one), there) for one in wanted(statement)
+        }
+
+        assert found == serving
+
+    def test_a_partial_index_serves_for_no_whole_one(self):
+        with connection.cursor() as cursor:
+            cursor.execute("CREATE INDEX part ON notes (title) WHERE version > 1")
+        [one] = wanted("SELECT id FROM notes WHERE title = %s")
+
+        there = candidates.existing("notes")
+
+        assert candidates.served_by(one, candidates.as_made(one), there) is None
+
+    def test_what_cannot_be_made_is_postgresql_s_word(self):
+        [one] = wanted("SELECT id FROM notes WHERE date_trunc('day', created_at) = %s")
+
+        with pytest.raises(DatabaseError, match="IMMUTABLE"), transaction.atomic():
+            candidates.as_made(one)

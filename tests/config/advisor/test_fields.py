@@ -1,0 +1,97 @@
+"""Which indexes of MongoDB a lookup asks for, and when one that is there will do."""
+
+import pytest
+
+from config.advisor import profile
+from config.advisor.fields import MongoIndex, for_lookup, served_by
+from config.advisor.profile import Lookup
+
+
+def lookup(match, sort=(), **changes) -> Lookup:
+    return Lookup(collection="logs", match=match, sort=dict(sort), **changes)
+
+
+class TestForLookup:
+    @pytest.mark.parametrize(
+        ("found", "keys"),
+        [
+            (
+                lookup({"user": "a", "at": {"$lt": 1}}, [("at", -1)]),
+                ["user:1 at:-1", "user:1 at:1", "user:1"],
+            ),
+            (
+                lookup({"$and": [{"user": {"$in": [1]}}, {"size": {"$gte": 1}}]}, [("at", -1)]),
+                ["user:1 at:-1 size:1", "user:1 at:-1", "user:1 size:1", "user:1"],
+            ),
+            (lookup({}, [("at", -1)]), ["at:-1"]),
+            (lookup({"$or": [{"a": 1}], "b": {"$ne": 1}}), []),
+            (lookup({"_id": 1}), []),
+        ],
+    )
+    def test_has_equality_first_then_the_sort_then_what_is_bounded(self, found, keys):
+        made = {
+            " ".join(f"{field}:{side}" for field, side in one.keys) for one in for_lookup(found)
+        }
+
+        assert made == set(keys)
+
+    def test_keeps_the_collation(self):
+        [made] = set(for_lookup(lookup({"email": "x"}, collation={"locale": "en", "strength": 2})))
+
+        assert made.options == {"collation": {"locale": "en", "strength": 2}}
+        assert made.name == "email_collated"
+
+
+class TestServedBy:
+    WANTED = MongoIndex(collection="logs", keys=(("user", 1), ("at", -1)), equal=1)
+
+    @pytest.mark.parametrize(
+        ("told", "serves"),
+        [
+            ({"key": [("user", 1), ("at", -1)]}, True),
+            ({"key": [("user", -1), ("at", 1), ("size", 1)]}, True),  # backwards, and longer
+            ({"key": [("user", 1), ("at", 1)]}, False),
+            ({"key": [("user", 1)]}, False),
+            ({"key": [("user", 1)], "unique": True}, True),  # one document at the most
+            ({"key": [("at", 1)], "unique": True}, False),  # that one is not compared by =
+            ({"key": [("user", 1), ("at", -1)], "hidden": True}, False),
+            ({"key": [("user", 1), ("at", -1)], "partialFilterExpression": {}}, False),
+            ({"key": [("user", 1), ("at", -1)], "collation": {"locale": "en"}}, False),
+            ({"key": [("_fts", "text")]}, False),
+        ],
+    )
+    def test_is_one_that_begins_so_or_is_unique(self, told, serves):
+        assert served_by(self.WANTED, {"there": told}) == ("there" if serves else None)
+
+
+class TestLine:
+    def test_is_what_a_document_of_mongoengine_declares(self):
+        wanted = MongoIndex(collection="logs", keys=(("user_id", 1), ("timestamp", -1)))
+
+        assert wanted.line == '{"name": "user_id_timestamp", "fields": ["user_id", "-timestamp"]},'
+
+
+class TestLookup:
+    @pytest.mark.parametrize(
+        ("command", "op", "match"),
+        [
+            ({"find": "logs", "filter": {"a": 1}, "sort": {"b": 1}}, "query", {"a": 1}),
+            ({"findAndModify": "logs", "query": {"a": 1}}, "command", {"a": 1}),
+            ({"q": {"a": 1}, "u": {}}, "update", {"a": 1}),
+            ({"q": {"a": 1}, "limit": 0}, "remove", {"a": 1}),
+            ({"aggregate": "logs", "pipeline": [{"$match": {"a": 1}}]}, "command", {"a": 1}),
+            ({"aggregate": "logs", "pipeline": [{"$group": {}}]}, "command", None),
+            (
+                {"aggregate": "logs", "pipeline": [{"$match": {}}, {"$out": "other"}]},
+                "command",
+                None,
+            ),
+            ({"$truncated": "{ find: ..."}, "query", None),
+            ({"explain": {"find": "logs", "filter": {}}}, "command", None),
+            ({"getMore": 1}, "getmore", None),
+        ],
+    )
+    def test_is_what_a_command_looks_for(self, command, op, match):
+        found = profile.lookup("logs", {"op": op, "command": command})
+
+        assert (None if found is None else found.match) == match

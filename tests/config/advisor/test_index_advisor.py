@@ -1,0 +1,425 @@
+"""manage.py index_advisor on real servers: what is missing is found, and what does not pay is not."""
+
+import io
+import json
+import random
+import string
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+from mongoengine.connection import get_db
+
+from cachelayer import client, kept
+from config import workload
+from config.advisor import choosing, profile, proving, ran
+from config.advisor import mongodb as mongo_advice
+from config.advisor.choosing import Gain, Took, Trial
+from config.advisor.ran import Ran
+from config.explain import reporting, samples
+from config.explain.report import Cost
+from config.management.commands.index_advisor import Command
+from notes.models import Note
+from tests.config.advisor.conftest import EVENTS, traces
+
+OF_ALL = 'SELECT "id", "title" FROM "notes" WHERE "notes"."version" = %s ORDER BY "notes"."title"'
+
+
+@pytest.fixture(autouse=True)
+def _brief(monkeypatch) -> None:
+    for module in (reporting, mongo_advice):
+        monkeypatch.setattr(module, "_ROUNDS", 1)
+        monkeypatch.setattr(module, "_INSERTED", 100)
+
+
+def advise(**options) -> list[dict]:
+    out = io.StringIO()
+    call_command("index_advisor", json=True, stdout=out, **({"runs": 3} | options))
+    return json.loads(out.getvalue())
+
+
+def postgres(**options) -> dict:
+    [advice] = advise(store="postgres", **options)
+    return advice
+
+
+def mongodb(**options) -> dict:
+    [advice] = advise(store="mongodb", **options)
+    return advice
+
+
+def random_text(length: int) -> str:
+    """No compression makes it short."""
+    return "".join(random.Random(1).choices(string.ascii_letters, k=length))
+
+
+def why_not(advice: dict, text: str) -> str:
+    [found] = [one["why"] for one in advice["refused"] if one["what"] == text]
+    return found
+
+
+@pytest.mark.usefixtures("allowed", "lists_read")
+class TestPostgreSQL:
+    @pytest.mark.usefixtures("without_composite")
+    def test_finds_the_composite_index_that_was_dropped_with_its_gain_and_its_cost(self):
+        before = traces()
+
+        advice = postgres()
+
+        [found] = advice["proposals"]
+        assert found["text"] == "notes (user_id, created_at DESC)"
+        assert found["line"] == (
+            "models.Index(fields=['user_id', '-created_at'], name='idx_notes_user_id_created_at')"
+        )
+        assert found["makes_redundant"] == ["idx_notes_user_id"]
+        [gain] = [one for one in found["gains"] if "ORDER BY" in one["ran"]["statement"]]
+        assert gain["ran"]["endpoints"] == ["notes"]
+        assert gain["ran"]["calls"] >= 6
+        assert gain["with_it"]["rows"] < gain["without"]["rows"] / 3
+        assert gain["with_it"]["ms"] < gain["without"]["ms"]
+        assert found["size_bytes"] > 0
+        assert found["cost"]["rows"] == 100
+        assert advice["source"] == "the site's own count"
+        assert traces() == before
+
+    def test_proposes_nothing_where_nothing_is_missing_and_flags_the_prefix(self):
+        advice = postgres()
+
+        assert advice["proposals"] == []
+        assert "idx_notes_user_created is there" in why_not(
+            advice, "notes (user_id, created_at DESC)"
+        )
+        [prefix] = [one for one in advice["flagged"] if one["kind"] == "redundant"]
+        assert prefix["name"] == "idx_notes_user_id"
+        assert "idx_notes_user_created begins with the same columns" in prefix["why"]
+        assert "as long, the most of all" in prefix["why"]  # the count was tried without it
+
+    def test_flags_what_nothing_has_used_and_nothing_would(self):
+        with connection.cursor() as cursor:
+            cursor.execute("CREATE INDEX idx_notes_content ON notes (md5(content))")
+
+        flagged = {one["name"]: one for one in postgres()["flagged"]}
+
+        assert flagged["idx_notes_content"]["kind"] == "unused"
+        assert "no statement that ran would use it" in flagged["idx_notes_content"]["why"]
+        assert "notes_pkey" not in flagged
+
+    def test_does_not_propose_what_no_plan_would_use(self):
+        workload.ran("x", OF_ALL, 5.0)
+        kept.flush()
+
+        advice = postgres()
+
+        assert advice["proposals"] == []  # every note has that version
+        assert why_not(advice, "notes (version)")
+
+    def test_leaves_out_what_cannot_be_run_again_and_says_why(self):
+        workload.ran("x", "SELECT id FROM notes WHERE %s", 1.0)
+        workload.ran("y", "SELECT id FROM notes WHERE id = %s::int", 1.0)
+        kept.flush()
+
+        left_out = {one["what"]: one["why"] for one in postgres()["left_out"]}
+
+        assert {name[0]: why.split(":")[0] for name, why in left_out.items()} == {
+            "x": "what value $1 had cannot be told",
+            "y": "PostgreSQL does not take it",
+        }
+
+    def test_says_so_where_a_row_is_too_long_for_an_index(self):
+        workload.ran("x", 'SELECT "id" FROM "notes" WHERE "content" = %s', 5.0)
+        kept.flush()
+        Note.objects.filter(pk__in=Note.objects.values("pk")[:1]).update(content=random_text(9_000))
+
+        assert "PostgreSQL cannot make it: index row" in why_not(postgres(), "notes (content)")
+
+    def test_finds_a_dropped_index_of_the_search(self, api):
+        with connection.cursor() as cursor:
+            cursor.execute("DROP INDEX idx_notes_title_search")
+        word = samples.notes().rare_word
+        api.get(f"/api/v1/notes?q={word}&cache=false")
+        kept.flush()
+
+        advice = postgres()
+
+        [found] = [one for one in advice["proposals"] if "gin" in one["text"]]
+        assert found["text"].startswith("notes gin ((TO_TSVECTOR(CAST('english' AS REGCONFIG)")
+        assert "GinIndex" in found["line"]
+
+    @pytest.mark.usefixtures("without_composite")
+    def test_takes_pg_stat_statements_where_that_is(self):
+        """A table in its place, with what PostgreSQL 15 has written into the view for this site."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "CREATE TABLE pg_stat_statements AS SELECT 9::bigint AS calls, 4.5::float AS "
+                "total_exec_time, oid AS dbid, %s AS query FROM pg_database "
+                "WHERE datname = current_database()",
+                [
+                    'SELECT "notes"."id" AS "id" FROM "notes" WHERE "notes"."user_id" = $1 ORDER BY '
+                    '"notes"."created_at" DESC LIMIT $2 '
+                    "/*endpoint='notes',request_id='617b07af2e344faea7669f32153ef711'*/"
+                ],
+            )
+
+        advice = postgres()
+
+        assert advice["source"] == "pg_stat_statements"
+        [found] = advice["proposals"]
+        assert found["text"] == "notes (user_id, created_at DESC)"
+        [gain] = found["gains"]
+        assert (gain["ran"]["calls"], gain["ran"]["endpoints"]) == (9, ["notes"])
+        assert gain["ran"]["statement"].endswith("DESC LIMIT %s")
+
+
+@pytest.mark.usefixtures("allowed")
+class TestMongoDB:
+    def profiled(self, api, *paths: str) -> None:
+        with profile.at_level(profile.EVERYTHING):
+            for path in paths:
+                assert api.get(path).status_code == 200
+
+    def test_finds_the_index_of_the_users_that_was_dropped(self, api, events):
+        user_id = samples.events().heavy_user
+        events.drop_index("user_id_timestamp")
+        events.drop_index("timestamp")  # which serves whoever has a large part of the events
+        self.profiled(api, *[f"/api/v1/activity/{user_id}?limit=5"] * 3)
+        before = traces()
+
+        advice = mongodb()
+
+        [found] = advice["proposals"]
+        assert (
+            found["line"] == '{"name": "user_id_timestamp", "fields": ["user_id", "-timestamp"]},'
+        )
+        [gain] = found["gains"]
+        assert gain["ran"]["calls"] == 3
+        assert gain["with_it"]["rows"] <= 6 < 100 < gain["without"]["rows"]
+        assert found["size_bytes"] > 0
+        assert found["cost"]["rows"] == 100
+        assert traces() == before
+
+    def test_proposes_nothing_where_nothing_is_missing_and_flags_a_prefix(self, api, events):
+        user_id = samples.events().heavy_user
+        self.profiled(api, f"/api/v1/activity/{user_id}", f"/api/v1/activity/{user_id}/summary")
+        events.create_index([("user_id", 1)], name="user_alone")
+        events.create_index([("details.x", 1)], name="details")
+        try:
+            advice = mongodb()
+        finally:
+            events.drop_index("user_alone")
+            events.drop_index("details")
+
+        assert advice["proposals"] == []
+        assert "user_id_timestamp is there" in why_not(
+            advice, f"{EVENTS} {{user_id: 1, timestamp: -1}}"
+        )
+        flagged = {one["name"]: one for one in advice["flagged"]}
+        assert flagged["user_alone"]["kind"] == "redundant"
+        assert "user_id_timestamp begins with the same fields" in flagged["user_alone"]["why"]
+        assert flagged["details"]["kind"] == "unused"
+        assert "timestamp" not in flagged  # documents are deleted by it
+
+    def test_lets_the_profiler_keep_what_runs_for_so_long_and_ends_that(
+        self, api, events, monkeypatch
+    ):
+        user_id = samples.events().heavy_user
+        waited = []
+
+        def use_the_site(seconds: float) -> None:
+            waited.append(seconds)
+            api.get(f"/api/v1/activity/{user_id}")
+
+        monkeypatch.setattr(profile, "wait", use_the_site)
+
+        advice = mongodb(profile_seconds=30)
+
+        assert waited == [30]
+        assert advice["statements"] == 1
+        assert get_db().command("profile", -1)["was"] == 0
+
+    def test_says_how_to_have_anything_kept(self, seeded):
+        out = io.StringIO()
+        call_command("index_advisor", store="mongodb", stdout=out)
+
+        assert "--profile-seconds 30" in out.getvalue()
+
+    def test_drops_what_a_killed_run_left(self, events):
+        before = traces()
+        events.create_index([("resource", 1)], name="explain_resource")
+
+        mongodb()
+
+        assert traces() == before
+
+
+@pytest.mark.usefixtures("allowed", "lists_read", "without_composite")
+class TestInterruption:
+    @pytest.mark.parametrize("step", ["measuring", "trying without", "trying notes", "inserting"])
+    def test_anywhere_in_postgresql_leaves_no_trace(self, monkeypatch, capsys, step):
+        with connection.cursor() as cursor:  # so that another is redundant, and tried without
+            cursor.execute("CREATE INDEX longer ON notes (user_id, version)")
+        before = traces()
+        heard = []
+
+        def interrupt(command: Command, what: str) -> None:
+            heard.append(what)
+            if what.startswith(step):
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(Command, "_tell", interrupt)
+
+        with pytest.raises(SystemExit) as ended:
+            postgres()
+
+        assert ended.value.code == 130
+        assert heard[-1].startswith(step)
+        assert "taken back" in capsys.readouterr().err
+        assert traces() == before
+
+    @pytest.mark.parametrize("step", ["while it is made", "measuring beside it", "inserting"])
+    def test_anywhere_in_mongodb_leaves_no_trace(self, monkeypatch, api, events, step):
+        user_id = samples.events().heavy_user
+        events.drop_index("user_id_timestamp")
+        events.drop_index("timestamp")
+        with profile.at_level(profile.EVERYTHING):
+            api.get(f"/api/v1/activity/{user_id}")
+        before = traces()
+        seen = []
+
+        def interrupt(*args, **options):
+            there = get_db().list_collection_names()
+            made = [name for name in events.index_information() if name.startswith("explain_")]
+            if made or "explain_copy_with" in there:
+                seen.append(step)
+                raise KeyboardInterrupt
+            return whole(*args, **options)
+
+        module, name = {
+            "while it is made": (type(events), "create_index"),
+            "measuring beside it": (proving, "took"),
+            "inserting": (type(events), "insert_many"),
+        }[step]
+        whole = getattr(module, name)
+        if step == "while it is made":
+
+            def interrupt(collection, keys, **options):
+                whole(collection, keys, **options)
+                seen.append(step)
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(module, name, interrupt)
+        with pytest.raises(SystemExit):
+            mongodb()
+        monkeypatch.undo()
+
+        assert seen == [step]
+        assert traces() == before
+
+
+class TestRefusals:
+    @pytest.mark.parametrize("store", ["postgres", "mongodb"])
+    def test_without_leave_nothing_is_tried(self, seeded, store):
+        before = traces()
+
+        with pytest.raises(CommandError, match="set ALLOW_EXPLAIN_DDL=true"):
+            advise(store=store)
+
+        assert traces() == before
+
+    @pytest.mark.parametrize(("name", "value"), [("runs", 0), ("limit", 1_001)])
+    def test_of_numbers_that_make_no_sense(self, name, value):
+        with pytest.raises(CommandError, match=f"--{name} {value}: must be from 1 to"):
+            advise(**{name: value})
+
+    @pytest.mark.usefixtures("allowed", "seeded")
+    def test_tells_of_a_store_that_does_not_answer(self, monkeypatch):
+        def fails(*args):
+            raise client.CacheDown
+
+        monkeypatch.setattr(ran.workload.KEPT, "rows", fails)
+        with pytest.raises(CommandError, match="Redis, which keeps what ran"):
+            postgres()
+
+        monkeypatch.setattr(ran, "postgres", lambda: connection.cursor().execute("nonsense"))
+        with pytest.raises(CommandError, match="PostgreSQL: syntax error"):
+            postgres()
+
+
+class TestChoosing:
+    RAN = Ran(statement="SELECT", fingerprint="f", endpoints=("notes",), calls=10, total_ms=50.0)
+
+    def trial(self, name: str, with_ms: float, rows: int = 20, keys: int = 1) -> Trial[str]:
+        gain = Gain(ran=self.RAN, without=Took(5, 900, 900), with_it=Took(with_ms, rows, rows))
+        return Trial(candidate=name, gains=[gain], keys=keys, size_bytes=8192)
+
+    def choose(self, *made: Trial[str]) -> tuple[list[str], list[str]]:
+        known = {one.candidate: one for one in made}
+        kept_names: list[str] = []
+
+        def attempt(name: str, before: dict[str, Took]) -> Trial[str]:
+            [gain] = known[name].gains
+            now = Gain(ran=self.RAN, without=before["f"], with_it=gain.with_it)
+            return Trial(candidate=name, gains=[now], keys=known[name].keys, size_bytes=8192)
+
+        chosen, refused = choosing.choose(
+            list(known),
+            {"f": Took(5, 900, 900)},
+            attempt=attempt,
+            keep=lambda trial: kept_names.append(trial.candidate),
+            worth_ms=0.02,
+        )
+        assert kept_names == [one.candidate for one in chosen]
+        return kept_names, [one.candidate for one in refused]
+
+    def test_takes_the_one_that_saves_most_and_tries_the_others_beside_it(self):
+        assert self.choose(self.trial("a", 1), self.trial("b", 0.1)) == (["b"], ["a"])
+
+    def test_takes_fewer_columns_where_that_is_as_good(self):
+        made = self.trial("long", 0.02, rows=21, keys=3), self.trial("short", 0.03, rows=22, keys=2)
+
+        assert self.choose(*made) == (["short"], ["long"])
+
+    def test_does_not_where_that_reads_more_rows(self):
+        made = self.trial("long", 0.1, rows=21, keys=2), self.trial("short", 0.1, rows=80, keys=1)
+
+        assert self.choose(*made) == (["long"], ["short"])
+
+    def test_refuses_a_gain_that_no_plan_explains(self):
+        assert self.choose(self.trial("a", 1, rows=900)) == ([], ["a"])
+
+    def test_refuses_a_gain_too_small(self):
+        assert self.choose(self.trial("a", 4)) == ([], ["a"])
+        assert "gains too little: 5 ms and 900 rows" in choosing.why_not(self.trial("a", 4))
+
+    def test_refuses_what_writes_pay_more_for_than_reads_save(self):
+        cost = Cost(rows=100, with_ms=20.0, without_ms=10.0, noise_ms=1.0)  # 0.1 ms a row
+        trial = self.trial("a", 1)  # saves 40 ms
+
+        assert choosing.too_costly(trial, cost, 399) is None
+        assert choosing.too_costly(trial, cost, 400) == (
+            "it saves 40 ms of reads and costs 400 writes 40 ms"
+        )
+
+    def test_refuses_what_does_harm_all_in_all(self):
+        good, bad = self.trial("a", 1), self.trial("a", 30)
+        trial = Trial(candidate="a", gains=[*good.gains, *bad.gains], keys=1, size_bytes=1)
+
+        assert not choosing.pays(trial, 0.02)
+        assert "it loses 210 ms" in choosing.why_not(trial)
+
+
+@pytest.mark.usefixtures("allowed", "lists_read", "without_composite")
+class TestText:
+    def test_tells_gain_cost_line_and_what_else_there_is(self):
+        out = io.StringIO()
+
+        call_command("index_advisor", store="postgres", stdout=out)
+
+        text = out.getvalue()
+        assert "make: notes (user_id, created_at DESC), saves" in text
+        assert "rows without it" in text
+        assert "inserting 100 rows" in text
+        assert "into Meta.indexes of the model: models.Index(" in text
+        assert "idx_notes_user_id would be redundant beside it" in text
+        assert "not proposed: notes (user_id): idx_notes_user_id is there" in text
+        assert "some statement takes 1.5 times as long" in text
+        assert Note.objects.exists()

@@ -1,0 +1,126 @@
+"""The migration that is written: valid, and it makes what was proposed, without locking the table."""
+
+import importlib.util
+import io
+from pathlib import Path
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.db.migrations.loader import MigrationLoader
+
+from config.advisor import candidates, migration
+from config.advisor.asked import asked
+from config.advisor.candidates import Candidate
+from config.advisor.proposals import Advice
+from config.management.commands import index_advisor
+from tests.builders import make_note
+from tests.indexes import of_table
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+STATEMENTS = (
+    "SELECT id FROM notes WHERE user_id = %s ORDER BY title DESC",
+    "SELECT id FROM notes WHERE to_tsvector('simple'::regconfig, title) @@ to_tsquery(%s)",
+    "SELECT id FROM notes WHERE user_id = %s AND upper(title) = %s",
+)
+
+
+@pytest.fixture
+def wanted() -> list[Candidate]:
+    """A composite index, an inverted one, and one with an expression."""
+    return [
+        next(iter(candidates.for_need(need)))
+        for statement in STATEMENTS
+        for need in asked(statement).needs
+    ]
+
+
+def loaded(path: Path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.Migration(path.stem, "notes")
+
+
+class TestWrite:
+    def test_makes_the_indexes_and_drops_them_again(self, wanted, tmp_path):
+        make_note()
+        before = of_table("notes")
+
+        [path] = migration.write(wanted, tmp_path)
+
+        assert path == tmp_path / "notes" / "0003_advised_indexes.py"
+        made = loaded(path)
+        assert made.atomic is False
+        assert made.dependencies == [("notes", "0002_notes_indexes")]
+        state = MigrationLoader(connection).project_state(made.dependencies)
+        changed = made.mutate_state(state)
+        with connection.schema_editor(atomic=False) as editor:
+            made.apply(state.clone(), editor)
+        try:
+            assert of_table("notes") - before == {one.name for one in wanted}
+            models = changed.models["notes", "note"].options["indexes"]
+            assert {one.name for one in wanted} <= {index.name for index in models}
+        finally:
+            with connection.schema_editor(atomic=False) as editor:
+                made.unapply(state.clone(), editor)
+        assert of_table("notes") == before
+
+    def test_has_the_same_keys_as_the_proposal(self, wanted, tmp_path, settings):
+        settings.ALLOW_EXPLAIN_DDL = True
+        [path] = migration.write(wanted, tmp_path)
+        made = loaded(path)
+        state = MigrationLoader(connection).project_state(made.dependencies)
+        with connection.schema_editor(atomic=False) as editor:
+            made.apply(state.clone(), editor)
+        try:
+            there = {one.name: one for one in candidates.existing("notes")}
+            for one in wanted:
+                assert there[one.name].parts == candidates.as_made(one).parts
+        finally:
+            with connection.schema_editor(atomic=False) as editor:
+                made.unapply(state.clone(), editor)
+
+    def test_leaves_a_file_that_is_there(self, wanted, tmp_path):
+        [path] = migration.write(wanted, tmp_path)
+        path.write_text("mine")
+
+        with pytest.raises(FileExistsError):
+            migration.write(wanted, tmp_path)
+
+        assert path.read_text() == "mine"
+
+
+class TestCommand:
+    def write(self, monkeypatch, wanted: list[Candidate], folder: Path) -> str:
+        advice = Advice(
+            store="postgres",
+            source="a test",
+            statements=1,
+            threshold="",
+            proposals=[],
+            refused=[],
+            left_out=[],
+            flagged=[],
+        )
+        monkeypatch.setattr(index_advisor.postgres, "advise", lambda **options: (advice, wanted))
+        errors = io.StringIO()
+        call_command(
+            "index_advisor", store="postgres", write=folder, stdout=io.StringIO(), stderr=errors
+        )
+        return errors.getvalue()
+
+    def test_writes_into_the_folder_and_says_what_is_left_to_do(
+        self, monkeypatch, wanted, tmp_path
+    ):
+        said = self.write(monkeypatch, wanted, tmp_path)
+
+        assert f"{tmp_path}/notes/0003_advised_indexes.py written" in said
+        assert "Meta.indexes" in said
+        with pytest.raises(CommandError, match=r"0003_advised_indexes\.py: File exists"):
+            self.write(monkeypatch, wanted, tmp_path)
+
+    def test_says_so_where_there_is_none_to_write(self, monkeypatch, tmp_path):
+        assert "No migration written" in self.write(monkeypatch, [], tmp_path)
+        assert list(tmp_path.iterdir()) == []
