@@ -123,7 +123,7 @@ WEB_WORKERS = env.int("WEB_WORKERS", default=2)  # processes of the site, each w
 WEB_THREADS = env.int("WEB_THREADS", default=16)  # of each process
 SLOW_QUERY_MS = env.int("SLOW_QUERY_MS", default=1000)  # slower statements are logged and kept
 TRACE_SHARE = env.float("TRACE_SHARE", default=0.0)  # of all requests, 0 to 1, whose story is kept
-# Lets manage.py explain_report drop indexes, in transactions that are rolled back.
+# Lets explain_report and index_advisor drop and make indexes, in transactions that are rolled back.
 ALLOW_EXPLAIN_DDL = env.bool("ALLOW_EXPLAIN_DDL", default=False)
 _database: dict[str, Any] = env.db_url_config(DATABASE_URL)
 _database["ENGINE"] = "config.postgres"

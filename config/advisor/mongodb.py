@@ -27,8 +27,6 @@ from config.explain.report import Cost
 
 # The time is the client's, which is noise by so much.
 WORTH_MS: Final = 0.2
-_INSERTED: Final = 2_000
-_ROUNDS: Final = 5
 _NO_CONDITION: Final = "too long to have been kept whole, or without a condition to begin with"
 
 
@@ -57,7 +55,10 @@ def advise(*, limit: int, runs: int, tell: Tell) -> Advice:
         proving = Proving(queries, runs, tell)
         flagged = list(_flagged(facts, proving))
         chosen, others = _chosen(wanted, proving)
-        costs = [_cost(one.candidate, tell) for one in chosen]
+        costs = [
+            reporting.cost_in_mongodb(made.collection, made.name, made.keys, tell)
+            for made in (one.candidate for one in chosen)
+        ]
     proposals, costly = _sorted_by_cost(chosen, costs, ran)
     unproved = [Refused(what=one.candidate.text, why=why_not(one)) for one in others]
     left_out = [Refused(what=f"{ran.left_out} commands", why=_NO_CONDITION)] if ran.left_out else []
@@ -128,18 +129,6 @@ def _attempt(candidate: MongoIndex, before: Before, proving: Proving) -> Trial[M
 def _made(candidate: MongoIndex) -> AbstractContextManager[str]:
     collection = _of(candidate.collection)
     return trials.temporary(collection, candidate.name, candidate.keys, **candidate.options)
-
-
-def _cost(candidate: MongoIndex, tell: Tell) -> Cost:
-    tell(f"inserting {_INSERTED} documents into a copy, with and without {candidate.text}")
-    with_it, without = trials.inserting(
-        _of(candidate.collection),
-        candidate.name,
-        candidate.keys,
-        rows=_INSERTED,
-        rounds=_ROUNDS,
-    )
-    return reporting.cost_of(with_it, without, rows=_INSERTED)
 
 
 def _sorted_by_cost(

@@ -43,6 +43,7 @@ class Index:
     uses: int
     covered_by: str | None = None
     expires: bool = False  # documents are deleted by it
+    keys: tuple[tuple[str, int], ...] = ()  # of MongoDB's
 
 
 def of_tables(names: Sequence[str]) -> list[Index]:
@@ -85,6 +86,7 @@ def of_collection(collection: Collection[Any]) -> list[Index]:
             uses=uses.get(name, 0),
             covered_by=_longer(told, known),
             expires="expireAfterSeconds" in told,
+            keys=tuple((field, side) for field, side in told["key"]),
         )
         for name, told in known.items()
         if name != "_id_"

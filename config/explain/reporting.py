@@ -217,9 +217,9 @@ def _rebuilt(index: Index) -> int | None:
 
 def costs(facts: Sequence[Index], tell: Tell) -> dict[str, Cost]:
     """
-    Return what each index adds to inserting rows into a copy of its table, by its name.
+    Return what each index adds to inserting into a copy of its table or collection, by its name.
 
-    Those that hold a constraint are left out. Raises TrialsRefused, and what the driver raises.
+    Those that hold a constraint are left out. Raises TrialsRefused, and what the drivers raise.
     """
     found = {}
     for table in TABLES:
@@ -230,7 +230,17 @@ def costs(facts: Sequence[Index], tell: Tell) -> dict[str, Cost]:
         times = trials.insert_times(table, of_table, rows=_INSERTED, rounds=_ROUNDS)
         for one in _droppable(of_table):
             found[one.name] = cost_of(times[None], times[one.name], rows=_INSERTED)
+    for one in facts:
+        if one.store == "mongodb" and not one.is_unique:
+            found[one.name] = cost_in_mongodb(one.table, one.name, one.keys, tell)
     return found
+
+
+def cost_in_mongodb(collection: str, name: str, keys: trials.Keys, tell: Tell) -> Cost:
+    """Return what an index of MongoDB, there or not, adds to inserting into a copy."""
+    tell(f"inserting {_INSERTED} documents into a copy of {collection}, with and without {name}")
+    times = trials.inserting(get_db()[collection], name, keys, rows=_INSERTED, rounds=_ROUNDS)
+    return cost_of(*times, rows=_INSERTED)
 
 
 def cost_of(with_it: Timing, without: Timing, *, rows: int) -> Cost:

@@ -131,7 +131,7 @@ def inserting(
     collection: Collection[Any], name: str, keys: Keys, *, rows: int, rounds: int
 ) -> tuple[Timing, Timing]:
     """
-    Return how long inserting so many documents takes with an index more, and without it.
+    Return how long inserting so many documents takes with an index, there or not, and without it.
 
     Into two copies of some of the collection, which are dropped; one after the other in each
     round, of which the first only warms up.
@@ -140,9 +140,13 @@ def inserting(
     copies = [collection.database[f"{_COPY}copy_{side}"] for side in ("with", "without")]
     times: list[list[float]] = [[], []]
     try:
-        for copy in copies:
-            _fill(copy, collection)
-        copies[0].create_index(list(keys), name=name)
+        others = {
+            other: told["key"]
+            for other, told in collection.index_information().items()
+            if other not in ("_id_", name)
+        }
+        for copy, wanted in zip(copies, ({**others, name: list(keys)}, others), strict=True):
+            _fill(copy, collection, wanted)
         documents = list(copies[1].find({}, {"_id": 0}).limit(rows))
         for _ in range(rounds + 1):
             for copy, taken in zip(copies, times, strict=True):
@@ -156,13 +160,13 @@ def inserting(
     return timing_of(times[0][1:]), timing_of(times[1][1:])
 
 
-def _fill(copy: Collection[Any], source: Collection[Any]) -> None:
-    """Copy documents and indexes; without what is unique about them, and without their expiry."""
+def _fill(copy: Collection[Any], source: Collection[Any], wanted: Mapping[str, Keys]) -> None:
+    """Make indexes, without what is unique about them and without expiry; copy documents."""
     with pymongo.timeout(_BUILD_SECONDS):
-        source.aggregate([{"$limit": _COPIED_MAX}, {"$out": copy.name}])
-        for name, told in source.index_information().items():
-            if name != "_id_":
-                copy.create_index(told["key"], name=name)
+        models = [pymongo.IndexModel(list(keys), name=name) for name, keys in wanted.items()]
+        if models:
+            copy.create_indexes(models)
+        source.aggregate([{"$limit": _COPIED_MAX}, {"$out": copy.name}])  # which keeps indexes
 
 
 def _hide(collection: Collection[Any], index: str, *, is_hidden: bool) -> None:

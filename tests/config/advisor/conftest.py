@@ -17,7 +17,7 @@ EVENTS = "activity_logs"
 def _seeded(django_db_setup, django_db_blocker):
     """Few users, so that each has hundreds of notes, of which a page is a small part."""
     with django_db_blocker.unblock():
-        fill(notes=6_000, users=6)
+        fill(notes=6_000, events=20_000, users=6)
     yield
     with django_db_blocker.unblock():
         empty()

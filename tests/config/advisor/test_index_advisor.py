@@ -13,10 +13,9 @@ from mongoengine.connection import get_db
 from cachelayer import client, kept
 from config import workload
 from config.advisor import choosing, profile, proving, ran
-from config.advisor import mongodb as mongo_advice
 from config.advisor.choosing import Gain, Took, Trial
 from config.advisor.ran import Ran
-from config.explain import reporting, samples
+from config.explain import reporting, samples, trials
 from config.explain.report import Cost
 from config.management.commands.index_advisor import Command
 from notes.models import Note
@@ -27,9 +26,9 @@ OF_ALL = 'SELECT "id", "title" FROM "notes" WHERE "notes"."version" = %s ORDER B
 
 @pytest.fixture(autouse=True)
 def _brief(monkeypatch) -> None:
-    for module in (reporting, mongo_advice):
-        monkeypatch.setattr(module, "_ROUNDS", 1)
-        monkeypatch.setattr(module, "_INSERTED", 100)
+    monkeypatch.setattr(reporting, "_ROUNDS", 1)
+    monkeypatch.setattr(reporting, "_INSERTED", 100)
+    monkeypatch.setattr(trials, "_COPIED_MAX", 200)
 
 
 def advise(**options) -> list[dict]:

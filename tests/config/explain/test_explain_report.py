@@ -56,8 +56,6 @@ def brief(seeded, monkeypatch) -> None:
     queries = [one for one in catalogue.all_queries() if one.name in asked]
     monkeypatch.setattr(catalogue, "all_queries", lambda: queries)
     monkeypatch.setattr(comparisons, "_DEPTHS", (1, 5))
-    monkeypatch.setattr(reporting, "_INSERTED", 50)
-    monkeypatch.setattr(reporting, "_ROUNDS", 1)
 
 
 def traces() -> dict[str, object]:
@@ -71,7 +69,9 @@ def traces() -> dict[str, object]:
         tables = cursor.fetchall()
         cursor.execute("SHOW enable_bitmapscan")
         parameter = cursor.fetchone()
-    collections = [get_db()[name].index_information() for name in reporting.COLLECTIONS]
+    database = get_db()
+    collections = [database[name].index_information() for name in reporting.COLLECTIONS]
+    collections += sorted(database.list_collection_names())
     rows = Note.objects.count(), OutboxRow.objects.count()
     return {
         "indexes": indexes,
@@ -249,6 +249,12 @@ class TestRefusals:
 
 @pytest.mark.usefixtures("allowed")
 class TestTrials:
+    @pytest.fixture(autouse=True)
+    def _few_inserts(self, monkeypatch):
+        monkeypatch.setattr(reporting, "_INSERTED", 50)
+        monkeypatch.setattr(reporting, "_ROUNDS", 1)
+        monkeypatch.setattr(trials, "_COPIED_MAX", 50)
+
     def test_measures_with_and_without_and_leaves_no_trace(self):
         before = traces()
 
@@ -263,6 +269,7 @@ class TestTrials:
                 assert f"'index': '{name}'" not in str(served["without"]["plan"]["root"])
                 assert f"'index': '{name}'" in str(served["with_it"]["plan"]["root"])
         assert parts["idx_notes_title_search"]["cost"]["rows"] > 0
+        assert parts["user_id_timestamp"]["cost"]["rows"] > 0
         assert parts["idx_notes_title_search"]["rebuilt_bytes"] > 0
         assert parts["idx_profiles_preferences"]["advice"].startswith("Drop, unless")
         assert parts["notes_pkey"]["served"][0]["without"] is None
