@@ -59,6 +59,13 @@ class TestSqlShape:
         assert shape == "SELECT a FROM t WHERE b = %s AND c = %s"
 
 
+class TestNumbered:
+    def test_numbers_placeholders_in_the_order_of_the_text_one_for_a_list(self):
+        shape = "SELECT a %% %s FROM t WHERE b IN (%s, ...) AND c LIKE %s"
+
+        assert statements.numbered(shape) == "SELECT a % $1 FROM t WHERE b IN ($2) AND c LIKE $3"
+
+
 class TestFingerprint:
     def test_is_one_for_each_page_of_a_list(self):
         first, other = ("SELECT a FROM t LIMIT 20", "SELECT a FROM t LIMIT 50")
