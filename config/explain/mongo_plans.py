@@ -76,7 +76,9 @@ class Aggregate:
             "cursor": {},
             **({"hint": _NATURAL} if self.whole else {}),
         }
-        explained = self.collection.database.command("explain", command, verbosity="executionStats")
+        database = self.collection.database
+        with pymongo.timeout(_LONGEST_SECONDS):
+            explained = database.command("explain", command, verbosity="executionStats")
         return plan_of(explained, self.text)
 
     def execute(self) -> int:
