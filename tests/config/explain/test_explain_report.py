@@ -281,17 +281,19 @@ class TestTrials:
         assert [title.split()[0] for title in titles] == ["random_page_cost:", "B-tree", "A"]
 
     @pytest.mark.parametrize(
-        "step",
+        ("step", "how"),
         [
-            "measuring note without indexes",
-            "measuring user without idx_notes_user_created",
-            "measuring recent without timestamp",
-            "inserting",
-            "measuring by random_page_cost",
-            "measuring a hash index",
+            ("measuring note without indexes", KeyboardInterrupt),
+            ("measuring note without indexes", RuntimeError),
+            ("inserting 50 rows", KeyboardInterrupt),
+            ("inserting 50 documents", KeyboardInterrupt),
+            ("measuring user without idx_notes_user_created", KeyboardInterrupt),
+            ("measuring recent without timestamp", KeyboardInterrupt),
+            ("measuring recent without timestamp", RuntimeError),
+            ("measuring by random_page_cost", KeyboardInterrupt),
+            ("measuring a hash index", KeyboardInterrupt),
         ],
     )
-    @pytest.mark.parametrize("how", [KeyboardInterrupt, RuntimeError])
     @pytest.mark.usefixtures("brief")
     def test_an_interruption_anywhere_leaves_no_trace(self, step, how):
         before = traces()
