@@ -9,7 +9,7 @@ CHECK_ENV := PYTHON_DOTENV_DISABLED=1 SECRET_KEY=a-stand-in-for-checks-that-is-l
 	HTTPS=true ALLOWED_HOSTS=trilith.example
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check prove chaos up down seed manage superuser backup restore bench load drill experiments format clean
+.PHONY: help run test check prove chaos up down seed manage superuser backup restore bench load drill experiments pictures format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -70,6 +70,9 @@ drill: $(BIN)/.site ## kill, pause and bring back each server under load, reques
 
 experiments: $(BIN)/.site ## the six experiments into docs/experiments, about 20 minutes (QUICK=1: small, into .lab)
 	@$(BIN)/python -m loadtests run all $(if $(QUICK),--quick,--out docs/experiments)
+
+pictures: $(BIN)/.site ## take the pictures in docs again, by the Chromium on PATH
+	@$(BIN)/python -m loadtests pictures
 
 format: $(BIN)/.dev ## sort imports and lay the code out
 	@$(BIN)/ruff check --fix --select I -q . && $(BIN)/ruff format -q .

@@ -11,6 +11,7 @@ recording  what recording activity adds to a cached read
 places  where events could wait for MongoDB, and what each place takes for one
 activity-outage  MongoDB down for half a minute, a worker killed: is any event lost or doubled
 matrix  what every endpoint answers in every state of the stores: docs/degradation.md
+pictures  of the admin and of the report, for docs
 chaos  reads and writes over 4 processes under random faults: is any read stale
 """
 
@@ -26,6 +27,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from config.stack import ROOT
 from config.stack.process import StackError
 from loadtests import (
     bench_command,
@@ -37,6 +39,7 @@ from loadtests import (
     load_command,
     matrix,
     outage,
+    pictures,
     places,
     profile,
     recording,
@@ -76,6 +79,10 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("recording", help="of activity: its cost, on and off (about a minute)")
     commands.add_parser("places", help="for events that wait (some seconds)")
     commands.add_parser("activity-outage", help="exit status 1 where an event is lost or doubled")
+    shown = commands.add_parser(
+        "pictures", help="of the admin and the report, for docs (4 minutes)"
+    )
+    shown.add_argument("--out", type=Path, default=ROOT / "docs", metavar="FOLDER")
     commands.add_parser("profile", help="shares of a cached read's time")
     commands.add_parser("costs", help="of the cache, in counts and milliseconds (about a minute)")
     every = commands.add_parser(
@@ -216,6 +223,7 @@ COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
     "activity-outage": _outage,
     "places": _places,
     "matrix": _matrix,
+    "pictures": pictures.run,
 }
 
 if __name__ == "__main__":

@@ -29,9 +29,10 @@ class Site:
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)  # of its processes
     root: Path = ROOT  # of its code
 
-    def manage(self, *command: str) -> str:
+    def manage(self, *command: str, variables: Mapping[str, str] | None = None) -> str:
         """Run manage.py against the site's servers; return what it printed. Raises StackError."""
-        return run_python(["manage.py", *command], self.environment, self.root)
+        environment = {**self.environment, **(variables or {})}
+        return run_python(["manage.py", *command], environment, self.root)
 
 
 @contextmanager
