@@ -88,9 +88,9 @@ class Result:
         """The rows that did not come out as declared."""
         return [row for row in self.rows if not row.is_as_declared(quick=self.quick)]
 
-    def count(self, outcome: Outcome) -> int:
-        """Return how many rows came to that."""
-        return sum(row.outcome == outcome for row in self.rows)
+    def came_to(self, outcome: Outcome) -> list[Row]:
+        """Return the rows that came to that."""
+        return [row for row in self.rows if row.outcome == outcome]
 
 
 def facts(experiment: Experiment) -> Facts:

@@ -56,11 +56,16 @@ class Bar(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BarChart(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="bars"):
-    """Horizontal bars from zero (or from a power of ten), to be compared by length."""
+    """
+    Horizontal bars, to be compared by length.
+
+    They begin at zero, or at a power of ten, or at the origin, to both sides, as ratios do at 1.
+    """
 
     title: str  # the answer that the chart gives, as a sentence
     axis: Axis
     bars: tuple[Bar, ...]
+    origin: float | None = None
 
 
 Chart = LineChart | BarChart

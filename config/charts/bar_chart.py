@@ -26,11 +26,20 @@ def parts(chart: BarChart) -> tuple[float, Iterator[str]]:
     values = [
         value for bar in chart.bars for value in (bar.value, bar.low, bar.high) if value is not None
     ]
-    over = scale(values, log=chart.axis.log, start=left, end=WIDTH - behind, from_zero=True)
+    if chart.origin is not None:
+        values.append(chart.origin)
+    over = scale(
+        values,
+        log=chart.axis.log,
+        start=left,
+        end=WIDTH - behind,
+        from_zero=chart.origin is None,
+    )
     return bottom + _BELOW, _parts(chart, names, over, bottom)
 
 
 def _parts(chart: BarChart, names: list[list[str]], over: Scale, bottom: float) -> Iterator[str]:
+    origin = over.start if chart.origin is None else over.place(chart.origin)
     free_from = 0.0
     for tick in over.ticks(5):
         x, half = over.place(tick), text_width(number(tick)) / 2
@@ -39,30 +48,37 @@ def _parts(chart: BarChart, names: list[list[str]], over: Scale, bottom: float) 
             yield text(number(tick), x, bottom + 19, anchor="middle")
             free_from = x + half + 8
     for row, (bar, lines) in enumerate(zip(chart.bars, names, strict=True)):
-        yield from _bar(bar, lines, over, _TOP + _ROW * (row + 0.5))
-    yield rule(over.start, _TOP, over.start, bottom, "axis")
+        middle = _TOP + _ROW * (row + 0.5)
+        yield _name(lines, over.start - 8, middle)
+        yield from _bar(bar, over, origin, middle)
+    yield rule(origin, _TOP, origin, bottom, "axis")
     yield text(chart.axis.label, (over.start + over.end) / 2, bottom + 39, anchor="middle")
 
 
-def _bar(bar: Bar, lines: list[str], over: Scale, middle: float) -> Iterator[str]:
-    first = middle + 4 - 7 * (len(lines) - 1)
-    for at, line in enumerate(lines):
-        yield text(line, over.start - 8, first + 14 * at, anchor="end", kind="name")
+def _bar(bar: Bar, over: Scale, origin: float, middle: float) -> Iterator[str]:
     end = over.place(bar.value)
     yield element(
         "rect",
         titled(f"{bar.name}: {_told(bar)}"),
-        x=over.start,
+        x=min(origin, end),
         y=middle - _BAR / 2,
-        width=round(max(end - over.start, 0), 1),
+        width=round(abs(end - origin), 1),
         height=_BAR,
-        class_=f"bar {colour(1)}",
+        class_=f"bar {colour(1 if end >= origin else 2)}",
     )
     if bar.low is not None and bar.high is not None:
         low, high = over.place(bar.low), over.place(bar.high)
         yield interval(low, middle, high, middle, "whisker")
         end = max(end, high)
-    yield text(_told(bar), round(end + 9, 1), middle + 4, kind="value")
+    yield text(_told(bar), round(max(end, origin) + 9, 1), middle + 4, kind="value")
+
+
+def _name(lines: list[str], right: float, middle: float) -> str:
+    first = middle + 4 - 7 * (len(lines) - 1)
+    return "".join(
+        text(line, right, first + 14 * at, anchor="end", kind="name")
+        for at, line in enumerate(lines)
+    )
 
 
 def _told(bar: Bar) -> str:

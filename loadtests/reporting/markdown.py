@@ -33,13 +33,13 @@ def _index(results: Sequence[Result]) -> Iterator[str]:
                 f"[{one.name}]({one.name}.md)",
                 _text(one.experiment.question),
                 _text(wording.answer(one)),
-                *(str(one.count(outcome)) for outcome in Outcome),
+                *(str(len(one.came_to(outcome))) for outcome in Outcome),
                 str(len(one.unexpected)),
             )
             for one in results
         ),
     )
-    refuted = [(one, row) for one in results for row in one.rows if row.outcome == Outcome.REFUTED]
+    refuted = [(one, row) for one in results for row in one.came_to(Outcome.REFUTED)]
     if refuted:
         yield from ("", "## Refuted", "")
         yield from _table(

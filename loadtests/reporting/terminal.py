@@ -55,7 +55,9 @@ def rows_table(result: Result) -> Table:
 
 def verdicts_line(result: Result) -> Text:
     """Return the counts in one line."""
-    counts = ", ".join(f"{result.count(one)} {one}" for one in Outcome if result.count(one))
+    counts = ", ".join(
+        f"{len(result.came_to(one))} {one}" for one in Outcome if len(result.came_to(one))
+    )
     seconds = (result.ended_at - result.started_at).total_seconds()
     as_declared = (
         f"{len(result.unexpected)} NOT AS DECLARED" if result.unexpected else "all as declared"

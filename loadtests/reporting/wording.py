@@ -49,7 +49,7 @@ def verdicts(results: Sequence[Result]) -> str:
     """Return the counts over all results in one sentence."""
     rows = sum(len(one.rows) for one in results)
     counts = ", ".join(
-        f"{sum(one.count(outcome) for one in results)} {outcome}" for outcome in Outcome
+        f"{sum(len(one.came_to(outcome)) for one in results)} {outcome}" for outcome in Outcome
     )
     unexpected = sum(len(one.unexpected) for one in results)
     declared = f"{unexpected} not as declared" if unexpected else "all as declared"

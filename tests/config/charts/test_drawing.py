@@ -167,6 +167,21 @@ class TestBarChart:
         assert 0 < short < long
         assert "0.01" in labels(root)
 
+    def test_ratios_go_to_both_sides_of_one(self):
+        bars = (
+            Bar(name="less", value=0.5),
+            Bar(name="the same", value=1),
+            Bar(name="more", value=2),
+        )
+        chart = BarChart(title="t", axis=Axis(label="x", log=True), bars=bars, origin=1)
+        less, same, more = of(drawn(chart), "rect", "bar")
+
+        ends = float(less.get("x")) + float(less.get("width"))
+        assert float(less.get("width")) == pytest.approx(float(more.get("width")), abs=0.2)
+        assert ends == pytest.approx(float(more.get("x")), abs=0.2)
+        assert float(same.get("width")) == 0
+        assert less.get("class") != more.get("class")
+
     def test_a_long_name_is_set_in_two_lines(self):
         bar = Bar(name="what a request that waits for a connection of the pool takes here", value=1)
 
