@@ -34,7 +34,8 @@ _QUERIES: Final = {
         SELECT relname, concat_ws(' ', relkind, relpersistence, reloptions)
         FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v', 'm')""",
     "setting of PostgreSQL": """
-        SELECT name, concat_ws(' ', sourcefile, setting) FROM pg_file_settings WHERE applied""",
+        SELECT concat_ws(' in line ', name, sourceline), concat_ws(' ', sourcefile, setting)
+        FROM pg_file_settings""",
     "setting of a role or database": """
         SELECT concat_ws('/', setrole::regrole, setdatabase), setconfig::text
         FROM pg_db_role_setting""",

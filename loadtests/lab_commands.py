@@ -14,6 +14,7 @@ from typing import Final
 
 from rich.console import Console
 from rich.status import Status
+from rich.text import Text
 
 from config.stack import ROOT
 from config.stack.process import StackError
@@ -64,7 +65,7 @@ def _known(name: str) -> str:
 
 def list_experiments(options: argparse.Namespace) -> int:
     """Print name, question and lines of each."""
-    Console(width=_WIDTH).print(experiments_table(EXPERIMENTS.values()))
+    _console().print(experiments_table(EXPERIMENTS.values()))
     return 0
 
 
@@ -93,6 +94,11 @@ def run(options: argparse.Namespace) -> int:
     except guessing.NoNumber as exc:
         print(f"run: {exc}", file=sys.stderr)
         return 1
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        print(f"run: {options.out}: {exc.strerror}", file=sys.stderr)
+        return 1
     wish = Wish(
         experiments=chosen,
         quick=options.quick,
@@ -112,11 +118,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _run(wish: Wish, ran: Ran) -> int:
-    console = Console(width=_WIDTH)
+    console = _console()
     progress = Console(stderr=True)
     with progress.status("") as shown:
         try:
-            runner.run(wish, _telling(progress, shown), lambda one: _print(console, one), ran)
+            runner.run(wish, _telling(progress, shown), _printing(console, shown), ran)
         except KeyboardInterrupt:
             kept = ", ".join(one.name for one in ran.results) or "nothing was finished"
             print(f"Interrupted; all is put back and stopped. Kept: {kept}.", file=sys.stderr)
@@ -134,13 +140,24 @@ def _run(wish: Wish, ran: Ran) -> int:
 def _telling(progress: Console, shown: Status) -> Callable[[str], None]:
     """Return what shows one line of progress: in place on a terminal, else line by line."""
     if progress.is_terminal:
-        return lambda text: shown.update(text)
+        return lambda text: shown.update(Text(text))
     return lambda text: print(text, file=sys.stderr, flush=True)
 
 
-def _print(console: Console, result: Result) -> None:
-    console.print(rows_table(result))
-    console.print(verdicts_line(result))
+def _printing(console: Console, shown: Status) -> Callable[[Result], None]:
+    """Return what prints a result, with the line of progress out of its way."""
+
+    def done(result: Result) -> None:
+        shown.stop()
+        console.print(rows_table(result))
+        console.print(verdicts_line(result))
+        shown.start()
+
+    return done
+
+
+def _console() -> Console:
+    return Console(width=None if sys.stdout.isatty() else _WIDTH)
 
 
 def _write(found: Sequence[Result], folder: Path) -> None:

@@ -142,6 +142,7 @@ def _as_migrated(servers: Servers, tell: Callable[[str], None]) -> None:
         told = "; ".join(left[:5]) + ("; ..." if len(left) > 5 else "")
         tell(f"an earlier run was killed and left things behind ({told}): making the servers anew")
         servers.anew()
+        servers.claim()
     else:
         tell("indexes, triggers and settings are as migrated")
     servers.migrate()

@@ -63,9 +63,9 @@ class Servers:
 
     def migrate(self) -> None:
         """Bring schema and indexes up to date, and have the made-up profiles be there."""
-        self.claim()
-        self._manage(_BASICS)
-        self._is_migrated = True
+        if not self._is_migrated:
+            self._manage(_BASICS)
+            self._is_migrated = True
 
     def prepare(self, notes: int) -> None:
         """
@@ -74,8 +74,6 @@ class Servers:
         Only what is missing is done. Raises StackError.
         """
         self.stack.up()
-        if not self._is_migrated:
-            self.claim()
         commands = [] if self._is_migrated else list(_BASICS)
         there = self._note_count()
         if there != notes:

@@ -27,6 +27,7 @@ def servers():
         for variable in VARIABLES.values():
             patch.setenv(variable, "postgresql://elsewhere.invalid/production")
         with running_servers(NAME) as running:
+            running.claim()
             yield running
         running.stack.reset()
 
@@ -144,6 +145,13 @@ class TestRun:
 
         assert stopped.value.code == 2
         assert "did you mean made_up?" in capsys.readouterr().err
+
+    def test_a_folder_that_cannot_be_written_is_an_error_before_anything_runs(self, out, capsys):
+        out.write_text("a file")
+        given(run=lambda lab: pytest.fail("it ran"))
+
+        assert main(["run", "made_up", "--out", str(out)]) == 1
+        assert f"run: {out}: File exists" in capsys.readouterr().err
 
     def test_refuses_to_run_beside_another(self, out, capsys):
         statuses = []
