@@ -80,6 +80,8 @@ class Lab:
         taken = closed_loop(site.url, call, connections=2, seconds=_PROBE_SECONDS)
         failures = [one for one in taken if one.status != 200]
         told = [f"such as {failures[0].status}"] if failures else []
+        if not taken:
+            told.append("nothing was asked in time")
         if not _is_well(site.url):
             told.append("/health tells of a store that is not well")
         self.steady.append(
@@ -88,7 +90,7 @@ class Lab:
                 healthy=not told,
                 requests=len(taken),
                 failures=len(failures),
-                p50_ms=statistics.median(one.latency_ms for one in taken),
+                p50_ms=statistics.median([one.latency_ms for one in taken] or [0.0]),
                 told=", ".join(told),
             )
         )

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ import msgspec
 
 from config.stack import ROOT, Stack
 from config.stack.process import StackError
-from loadtests.load import Call, OpenLoop, address, closed_loop
+from loadtests.load import Call, OpenLoop, address, connected, send
 from loadtests.site import Site, running_site
 
 _BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -60,17 +61,10 @@ def run(options: argparse.Namespace) -> int:
     else:
         print("No report yet, so no picture of it: make experiments", file=sys.stderr)
     Stack(_STACK, own_only=True).reset()
-    with running_site(_STACK, notes=2_000) as site:
-        key = _used(site)
-        pictures = (
-            Picture("cache-page.png", f"/admin/cachelayer/clearance/?key={key}", 1360, 1824),
-            Picture("activity-page.png", "/admin/activity/event/", 1280, 980),
-            Picture("profiles-page.png", f"/admin/profiles/profilerow/?user_id={_USER}", 1280, 980),
-        )
-        with _as_staff(site) as url:
-            for one in pictures:
-                taken.append(options.out / one.file)
-                shoot(browser, f"{url}{one.path}", taken[-1], width=one.width, height=one.height)
+    with running_site(_STACK, notes=2_000) as site, _as_staff(site) as url:
+        for one in _pictures(site):
+            taken.append(options.out / one.file)
+            shoot(browser, f"{url}{one.path}", taken[-1], width=one.width, height=one.height)
     for file in taken:
         print(file)
     return 0
@@ -98,13 +92,21 @@ def shoot(browser: str, url: str, file: Path, *, width: int, height: int) -> Non
         shutil.copyfile(fresh, file)
 
 
+def _pictures(site: Site) -> Iterator[Picture]:
+    """Yield each picture when there is something to see; the use of the site is no activity."""
+    site.manage("seed_activity", "--count=60000", "--users=200", "--days=30")
+    yield Picture("activity-page.png", "/admin/activity/event/", 1280, 980)
+    key = _used(site)
+    yield Picture("profiles-page.png", f"/admin/profiles/profilerow/?user_id={_USER}", 1280, 980)
+    yield Picture("cache-page.png", f"/admin/cachelayer/clearance/?key={key}", 1360, 1824)
+
+
 def _used(site: Site) -> str:
     """Use the site for a while; return a cached key."""
-    site.manage("seed_activity", "--count=60000", "--users=200", "--days=30")
-    taken = closed_loop(
-        site.url, Call("list", "/api/v1/notes?limit=100"), connections=1, seconds=0.01
-    )
-    notes = [one["id"] for one in msgspec.json.decode(taken[0].body)["results"]]
+    with connected(site.url) as connection:
+        call = Call("list", "/api/v1/notes?limit=100")
+        page = send(connection, call, time.perf_counter(), 0.0)
+    notes = [one["id"] for one in msgspec.json.decode(page.body)["results"]]
     chance = random.Random(1)  # noqa: S311  # which note is read is no secret
     weights = [1 / (rank + 1) for rank in range(len(notes))]
 
