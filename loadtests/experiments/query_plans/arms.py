@@ -33,8 +33,8 @@ class Sizes:
 QUICK: Final = Sizes(
     notes=20_000,
     rounds=3,
-    runs=3,
-    per_second=15,
+    runs=5,
+    per_second=30,
     seconds=1.0,
     growth=(5_000, 20_000, 100_000),
 )
