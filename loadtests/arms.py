@@ -10,6 +10,10 @@ busy process or a slow network holds it.
 LOADTESTS_PROFILE=file: the process profiles its requests for notes into that file.
 X-Recording: off, in a request: no event of it is recorded, as if there were no recording.
 GET /bare/KEY: the least that a view behind the same middleware can do with Redis, one GET.
+GET /hold/MS: a request that holds a connection of PostgreSQL's pool for so long, by pg_sleep.
+GET /pool/SIZE/MS: the pool has SIZE connections from now on, and is waited for MS at most; answers
+its own counts. As POSTGRES_POOL_MIN, POSTGRES_POOL_MAX and POSTGRES_POOL_ACQUIRE_SECONDS would
+have it at a start, so that two sizes can be compared in turn in one process.
 """
 
 import cProfile
@@ -20,7 +24,8 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse
+from django.db import connection
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
 
 from cachelayer import client, entries, store
@@ -77,9 +82,29 @@ def _bare(request: HttpRequest, name: str) -> HttpResponse:
     return HttpResponse(stored, content_type="application/json")
 
 
+def _hold(request: HttpRequest, milliseconds: int) -> HttpResponse:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_sleep(%s)", [milliseconds / 1000])
+    return HttpResponse()
+
+
+def _resize(request: HttpRequest, size: int, acquire_ms: int) -> JsonResponse:
+    pool = connection.pool  # type: ignore[attr-defined]  # of PostgreSQL's backend alone
+    pool.resize(size, size)
+    pool.timeout = acquire_ms / 1000
+    for _ in range(_POOL_MOST):  # by itself it lets one go every POSTGRES_POOL_IDLE_SECONDS
+        pool._shrink_pool()
+    return JsonResponse(pool.get_stats())
+
+
+_POOL_MOST = 100
 _record = middleware._record
 middleware._record = _record_unless_told
-urlpatterns.append(path("bare/<str:name>", _bare))
+urlpatterns += [
+    path("bare/<str:name>", _bare),
+    path("hold/<int:milliseconds>", _hold),
+    path("pool/<int:size>/<int:acquire_ms>", _resize),
+]
 _naive = os.environ.get("LOADTESTS_PROTOCOL") == "naive"
 _die_one_in = int(os.environ.get("LOADTESTS_DIE_ONE_IN", "0"))
 _lag_one_in = int(os.environ.get("LOADTESTS_LAG_ONE_IN", "0"))

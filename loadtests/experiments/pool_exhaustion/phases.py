@@ -1,0 +1,248 @@
+"""The parts of the experiment, each on one site, with the pool of one size and another in turn."""
+
+import json
+import threading
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from loadtests.experiments.pool_exhaustion import pressure
+from loadtests.experiments.pool_exhaustion.pressure import Tick
+from loadtests.lab import Lab
+from loadtests.load import Call, Sample, closed_loop, connected, send
+from loadtests.measure import percentile
+from loadtests.site import Site
+
+CLIENTS: Final = 50
+SMALL: Final = 5
+LARGE: Final = 20
+POOLS: Final = (SMALL, LARGE)
+SITE_ACQUIRE_MS: Final = 2000  # POSTGRES_POOL_ACQUIRE_SECONDS as it is by default
+LEAK_MS: Final = 1500
+LEAK_ACQUIRE_MS: Final = 500
+_LIST: Final = Call("list", "/api/v1/notes", headers={"Cache-Control": "no-store"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """
+    How much of everything. hold_ms: of the sweep; pools: of the latency by pool size.
+
+    acquire_ms: the timeout in the sweep and the overload, shorter than the site's, so that they
+    take less long; all else there is in proportion to it.
+    """
+
+    requests: int
+    rounds: int
+    hold_ms: tuple[int, ...]
+    acquire_ms: int
+    seconds: float  # of each hold in each pool, after one acquire_ms for the queue to settle
+    pools: tuple[int, ...]
+    pool_seconds: float
+    overload_ms: int  # held by each in the overload that is watched
+    pool_hold_ms: int = 50
+
+
+QUICK: Final = Sizes(
+    requests=150,
+    rounds=4,
+    hold_ms=(30, 200),
+    acquire_ms=600,
+    seconds=0.6,
+    pools=(5, 20),
+    pool_seconds=0.8,
+    overload_ms=200,
+)
+FULL: Final = Sizes(
+    requests=1000,
+    rounds=3,
+    hold_ms=(30, 55, 80, 110, 150, 220, 300, 450, 670, 900),
+    acquire_ms=1000,
+    seconds=3.0,
+    pools=(2, 5, 10, 20, 50),
+    pool_seconds=2.5,
+    overload_ms=300,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """The seed's load once."""
+
+    pool: int
+    samples: list[Sample]
+    seconds: float
+    ticks: list[Tick]
+
+    @property
+    def per_second(self) -> float:
+        return len(self.samples) / self.seconds
+
+    @property
+    def p50_ms(self) -> float:
+        return percentile([one.latency_ms for one in self.samples], 0.5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AtHold:
+    """So many clients, each holding its connection so long, after the queue has settled."""
+
+    pool: int
+    hold_ms: int
+    samples: list[Sample]
+
+    @property
+    def failed(self) -> list[Sample]:
+        return [one for one in self.samples if one.status != 200]
+
+    @property
+    def failure_ratio(self) -> float:
+        return len(self.failed) / max(1, len(self.samples))
+
+
+@dataclass(frozen=True, kw_only=True)
+class AtSize:
+    """Latencies of one pool size: of the seed's list, and of requests that hold a connection."""
+
+    pool: int
+    list_ms: list[float]
+    hold_ms: list[float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overload:
+    """A pool too small for its load, watched."""
+
+    ticks: list[Tick]
+    samples: list[Sample]
+    after: list[Sample]  # one after the other, right behind it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leak:
+    """Uncached requests while every connection of the pool is held for long, and after that."""
+
+    during: list[Sample]
+    ticks: list[Tick]
+    after: list[Sample]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Full:
+    """A larger pool is asked for on a server that has no connection left."""
+
+    neighbours: int
+    refused: int
+    samples: list[Sample]
+    tick: Tick  # at the end of it
+
+
+def seed_rounds(lab: Lab, site: Site, sizes: Sizes, cached: str) -> list[Round]:
+    """Do what the seed does, in both pools in turn."""
+    rounds = []
+    pressure.fixed_count(site.url, _LIST, requests=CLIENTS * 2, concurrency=CLIENTS)  # to warm up
+    for number in range(sizes.rounds):
+        for pool in POOLS if number % 2 == 0 else reversed(POOLS):
+            lab.tell(f"{sizes.requests} requests, {CLIENTS} at a time, pool of {pool}")
+            pressure.resize(site, pool, acquire_ms=SITE_ACQUIRE_MS)
+            with pressure.watched(site, cached) as ticks:
+                began = time.perf_counter()
+                samples = pressure.fixed_count(
+                    site.url, _LIST, requests=sizes.requests, concurrency=CLIENTS
+                )
+                seconds = time.perf_counter() - began
+            rounds.append(Round(pool=pool, samples=samples, seconds=seconds, ticks=ticks))
+    return rounds
+
+
+def sweep(lab: Lab, site: Site, sizes: Sizes) -> list[AtHold]:
+    """Hold the connections ever longer, in both pools in turn."""
+    taken = []
+    for hold_ms in sizes.hold_ms:
+        for pool in POOLS:
+            lab.tell(f"each request holds its connection for {hold_ms} ms, pool of {pool}")
+            pressure.resize(site, pool, acquire_ms=sizes.acquire_ms)
+            settles = sizes.acquire_ms / 1000
+            samples = _held(site, hold_ms, settles + sizes.seconds)
+            settled = [one for one in samples if one.at >= settles]
+            taken.append(AtHold(pool=pool, hold_ms=hold_ms, samples=settled))
+    return taken
+
+
+def by_pool_size(lab: Lab, site: Site, sizes: Sizes) -> list[AtSize]:
+    """Take latencies for each pool size, of the list and of requests that hold a connection."""
+    taken = []
+    for pool in sizes.pools:
+        lab.tell(f"latency with a pool of {pool}")
+        pressure.resize(site, pool, acquire_ms=SITE_ACQUIRE_MS)
+        held = _held(site, sizes.pool_hold_ms, sizes.pool_seconds)
+        listed = closed_loop(site.url, _LIST, connections=CLIENTS, seconds=sizes.pool_seconds)
+        taken.append(AtSize(pool=pool, list_ms=_latencies(listed), hold_ms=_latencies(held)))
+    return taken
+
+
+def overload(lab: Lab, site: Site, sizes: Sizes, cached: str) -> Overload:
+    """Watch the small pool under holds that it has no room for, and the site right after them."""
+    lab.tell("watching the pool under too long holds")
+    pressure.resize(site, SMALL, acquire_ms=sizes.acquire_ms)
+    with pressure.watched(site, cached) as ticks:
+        quiet = threading.Event()
+        quiet.wait(0.3)
+        samples = _held(site, sizes.overload_ms, sizes.seconds + sizes.acquire_ms / 1000)
+        after = _one_by_one(site, _LIST, 10)
+        quiet.wait(0.3)
+    return Overload(ticks=ticks, samples=samples, after=after)
+
+
+def leak(lab: Lab, site: Site, cached: str) -> Leak:
+    """Have every connection of the small pool held for long; ask for the list in the meantime."""
+    lab.tell("every connection leaks for a while")
+    pressure.resize(site, SMALL, acquire_ms=LEAK_ACQUIRE_MS)
+    hold = Call("leak", f"/hold/{LEAK_MS}")
+    leaking = threading.Thread(
+        target=lambda: pressure.fixed_count(site.url, hold, requests=SMALL, concurrency=SMALL)
+    )
+    with pressure.watched(site, cached) as ticks:
+        leaking.start()
+        threading.Event().wait(0.3)
+        during = _one_by_one(site, _LIST, 2)  # each waits for LEAK_ACQUIRE_MS
+        leaking.join()
+        after = _one_by_one(site, _LIST, 10)
+    return Leak(during=during, ticks=ticks, after=after)
+
+
+def full_server(lab: Lab, site: Site, sizes: Sizes, cached: str) -> Full:
+    """Take all that the server has left, then let the pool ask for more; it goes on with what it has."""
+    lab.tell("others take every connection that PostgreSQL has left")
+    pressure.resize(site, SMALL, acquire_ms=SITE_ACQUIRE_MS)
+    before = pressure.refusals(site)
+    with pressure.full_server(site) as neighbours:
+        pressure.ask_resize(site, LARGE, SITE_ACQUIRE_MS)
+        samples = _held(site, sizes.pool_hold_ms, sizes.pool_seconds)
+        refused = pressure.refusals(site) - before - 1  # without the neighbour that found it full
+        tick = pressure.tick(site, cached, time.perf_counter())
+    return Full(neighbours=neighbours, refused=refused, samples=samples, tick=tick)
+
+
+def cached_note(site: Site) -> str:
+    """Return the path of a note that is read once, so that it is cached."""
+    with connected(site.url) as connection:
+        page = send(connection, Call("", "/api/v1/notes?limit=1"), time.perf_counter(), 0)
+        path = f"/api/v1/notes/{json.loads(page.body)['results'][0]['id']}"
+        send(connection, Call("", path), time.perf_counter(), 0)
+    return path
+
+
+def _held(site: Site, hold_ms: int, seconds: float) -> list[Sample]:
+    call = Call("hold", f"/hold/{hold_ms}")
+    return closed_loop(site.url, call, connections=CLIENTS, seconds=seconds)
+
+
+def _one_by_one(site: Site, call: Call, number: int) -> list[Sample]:
+    with connected(site.url) as connection:
+        zero = time.perf_counter()
+        return [send(connection, call, time.perf_counter(), zero) for _ in range(number)]
+
+
+def _latencies(samples: list[Sample]) -> list[float]:
+    return [one.latency_ms for one in samples if one.status == 200]

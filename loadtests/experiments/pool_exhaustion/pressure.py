@@ -1,0 +1,141 @@
+"""What is done to the pool and the server: sizes, load, and what the site tells of itself meanwhile."""
+
+import itertools
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import psycopg
+
+from config.stack.process import StackError, wait_until
+from loadtests.load import Call, Sample, connected, send
+from loadtests.site import Site
+
+_REFUSALS: Final = ("sorry, too many clients", "too many connections", "connection slots are")
+_EVERY_SECONDS: Final = 0.2
+_SETTLED_SECONDS: Final = 20.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tick:
+    """What /api/v1/metrics/db told at one moment, in seconds since the start; a cached read beside."""
+
+    at: float
+    active: int
+    idle: int
+    waiting: int
+    server_connections: int  # of all clients; -1: the server did not tell
+    exhausted: int  # requests that got no connection in time, so far
+    breaker_open: bool
+    cached_read: int  # its status
+
+
+def resize(site: Site, size: int, *, acquire_ms: int) -> None:
+    """Have the pool be of so many connections, all of them open and free. Raises StackError."""
+    if not wait_until(
+        lambda: _is_sized(ask_resize(site, size, acquire_ms), size), _SETTLED_SECONDS
+    ):
+        raise StackError(f"the pool does not get {size} connections")
+
+
+def ask_resize(site: Site, size: int, acquire_ms: int) -> dict[str, int]:
+    """Ask for a size and a timeout; return the pool's counts as they are at once."""
+    found: dict[str, int] = _json(site, f"/pool/{size}/{acquire_ms}")
+    return found
+
+
+def _is_sized(counts: dict[str, int], size: int) -> bool:
+    return counts["pool_size"] == counts["pool_available"] == size
+
+
+def _json(site: Site, path: str) -> Any:
+    with connected(site.url) as connection:
+        sample = send(connection, Call("", path), time.perf_counter(), 0)
+    if sample.status != 200:
+        raise StackError(f"{path} was answered {sample.status}")
+    return json.loads(sample.body)
+
+
+def fixed_count(url: str, call: Call, *, requests: int, concurrency: int) -> list[Sample]:
+    """Send so many requests, so many at a time: ab -n REQUESTS -c CONCURRENCY."""
+    zero = time.perf_counter()
+    numbers = itertools.count()
+    taken: list[Sample] = []
+
+    def client() -> None:
+        while next(numbers) < requests:
+            with connected(url) as connection:
+                taken.append(send(connection, call, time.perf_counter(), zero))
+
+    threads = [threading.Thread(target=client) for _ in range(concurrency)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return taken
+
+
+@contextmanager
+def watched(site: Site, cached_path: str) -> Iterator[list[Tick]]:
+    """Yield a list that gets a tick every _EVERY_SECONDS for the block."""
+    ticks: list[Tick] = []
+    over = threading.Event()
+    zero = time.perf_counter()
+
+    def watch() -> None:
+        while True:
+            ticks.append(tick(site, cached_path, zero))
+            if over.wait(_EVERY_SECONDS):
+                return
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield ticks
+    finally:
+        over.set()
+        thread.join()
+
+
+def tick(site: Site, cached_path: str, zero: float) -> Tick:
+    """Ask once. Raises StackError where the site does not answer."""
+    with connected(site.url) as connection:
+        cached = send(connection, Call("cached", cached_path), time.perf_counter(), zero)
+    told = _json(site, "/api/v1/metrics/db")["postgres"]
+    return Tick(
+        at=time.perf_counter() - zero,
+        active=told["active_connections"],
+        idle=told["idle_connections"],
+        waiting=told["waiting_requests"],
+        server_connections=(told["server"] or {"connections": -1})["connections"],
+        exhausted=told["errors"].get("PoolExhausted", 0),
+        breaker_open=told["breaker_open"],
+        cached_read=cached.status,
+    )
+
+
+@contextmanager
+def full_server(site: Site) -> Iterator[int]:
+    """Take every connection that PostgreSQL has left, for the block; yield how many that were."""
+    with ExitStack() as held:
+        number = 0
+        while True:
+            try:
+                neighbour = psycopg.connect(site.stack.urls()["DATABASE_URL"], connect_timeout=5)
+            except psycopg.OperationalError:
+                break
+            held.callback(neighbour.close)
+            number += 1
+        yield number
+
+
+def refusals(site: Site) -> int:
+    """Return how many connections PostgreSQL has refused for lack of room, by its log."""
+    log = Path(site.stack.folder) / "postgres" / "server.log"
+    lines = log.read_text(errors="replace").splitlines()
+    return sum("FATAL" in line and any(sign in line for sign in _REFUSALS) for line in lines)
