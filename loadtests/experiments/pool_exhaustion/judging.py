@@ -154,14 +154,15 @@ def _break_point(seen: Observed) -> Verdict:
     swept = seen.swept(SMALL)
     below = [one for one in swept if one.hold_ms <= breaks_at / 2]
     above = [one for one in swept if one.hold_ms >= breaks_at * 2]
-    most_off = max(abs(one.failure_ratio - seen.predicted(one)) for one in seen.holds)
+    off = max(seen.holds, key=lambda one: abs(one.failure_ratio - seen.predicted(one)))
+    points = 100 * abs(off.failure_ratio - seen.predicted(off))
     observed = (
         f"predicted from {breaks_at:.0f} ms on (timeout {seen.acquire_ms} ms); "
         + "; ".join(
             f"{one.hold_ms} ms: {one.failure_ratio:.0%} (predicted {seen.predicted(one):.0%})"
             for one in swept
         )
-        + f"; at most {most_off * 100:.0f} points off, both pools"
+        + f"; at most {points:.0f} points off ({off.hold_ms} ms, pool of {off.pool})"
     )
     if not below or not above:
         return None, observed, _SWEEP

@@ -8,6 +8,9 @@ the acquire timeout: up to a hold of timeout x pool / (clients - pool), the brea
 the pool still serves pool / hold a second; those served have waited for nearly the timeout, as
 those have who give up, and by Little's law clients - pool = timeout x (served + given up a
 second). So the part that gives up is 1 - break point / hold.
+
+Connections are taken to get free evenly. Equal holds that began together end together, in batches
+of the pool's size: then the last batch waits for a whole number of holds, and fails a little earlier.
 """
 
 
