@@ -15,7 +15,11 @@ _THREADS: Final = 64  # one process, with room for all clients and for who asks 
 
 def run(lab: Lab) -> Findings:
     """Run it on a site of the lab."""
-    seen = _observed(lab, phases.QUICK if lab.quick else phases.FULL)
+    return findings(_observed(lab, phases.QUICK if lab.quick else phases.FULL))
+
+
+def findings(seen: Observed) -> Findings:
+    """Return what a run shows that has measured this."""
     return Findings(
         rows=list(judging.rows(EXPERIMENT, seen)),
         series=list(showing.series(seen)),

@@ -17,7 +17,11 @@ from loadtests.lab import Lab
 
 def run(lab: Lab) -> Findings:
     """Run it on a site of the lab."""
-    seen = _observed(lab, arms.QUICK if lab.quick else arms.FULL)
+    return findings(_observed(lab, arms.QUICK if lab.quick else arms.FULL))
+
+
+def findings(seen: Observed) -> Findings:
+    """Return what a run shows that has measured this."""
     return Findings(
         rows=list(judging.rows(EXPERIMENT, seen)),
         series=list(showing.series(seen)),

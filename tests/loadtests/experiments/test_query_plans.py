@@ -1,0 +1,378 @@
+"""Plans in figures, indexes that come back whatever happens, and verdicts on made-up plans."""
+
+import dataclasses
+import secrets
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from config.stack import Stack
+from config.stack.process import StackError
+from loadtests import results
+from loadtests.experiment import Outcome
+from loadtests.experiments.query_plans import (
+    EXPERIMENT,
+    findings,
+    judging,
+    scratch,
+    statements,
+    sweeps,
+)
+from loadtests.experiments.query_plans import indexes as real_indexes
+from loadtests.experiments.query_plans.arms import Round
+from loadtests.experiments.query_plans.judging import Observed
+from loadtests.experiments.query_plans.plans import Plan, explain, parse
+from loadtests.experiments.query_plans.statements import CURSOR, DEEP, FIRST
+from loadtests.experiments.query_plans.sweeps import AtDepth, AtSize
+from loadtests.experiments.query_plans.variants import (
+    Kind,
+    Partial,
+    Selective,
+    Variants,
+    usual_user,
+    variants,
+)
+from loadtests.experiments.query_plans.worth import Uses, Worth, uses, worth
+from loadtests.load import Sample
+
+ROWS = 3_000
+TABLE = """
+    CREATE TABLE notes (
+        id uuid PRIMARY KEY DEFAULT gen_random_uuid(), user_id varchar(128), title varchar(200),
+        content text, created_at timestamptz, updated_at timestamptz, version int)"""
+FILL = """
+    INSERT INTO notes (user_id, title, content, created_at, updated_at, version)
+    SELECT CASE WHEN n %% 7 = 0 THEN 'abc' ELSE 'user-' || n %% 50 END, 'title', repeat('x', 200),
+           now() - n * interval '1 min', now() - n * interval '1 min', 1 + (n %% 5 = 0)::int * (n %% 7)
+      FROM generate_series(1, %s) AS n"""
+INDEXES = (
+    "CREATE INDEX idx_notes_user_id ON notes (user_id)",
+    "CREATE INDEX idx_notes_created_at ON notes (created_at DESC)",
+    "CREATE INDEX idx_notes_title_search ON notes USING gin (to_tsvector('english', title))",
+    "CREATE INDEX idx_notes_user_created ON notes (user_id, created_at DESC)",
+)
+
+
+@pytest.fixture(scope="module")
+def url(stack: Stack) -> Iterator[str]:
+    """A database of its own with a table of notes and its indexes."""
+    operator = stack.operator_urls()["DATABASE_URL"]
+    name = f"query_plans_{secrets.token_hex(4)}"
+    with psycopg.connect(operator, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        own = operator.rsplit("/", 1)[0] + f"/{name}"
+        with psycopg.connect(own, autocommit=True) as notes:
+            notes.execute(TABLE)
+            notes.execute(FILL, [ROWS])
+            for statement in INDEXES:
+                notes.execute(statement)
+            notes.execute("VACUUM (ANALYZE) notes")
+        yield own
+        drop = sql.SQL("DROP DATABASE {} WITH (FORCE)")
+        connection.execute(drop.format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def connection(url: str) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(url, autocommit=True) as connected:
+        yield connected
+
+
+def indexes(url: str) -> list[tuple[str, str]]:
+    with psycopg.connect(url) as asked:
+        return asked.execute("SELECT indexname, indexdef FROM pg_indexes ORDER BY 1").fetchall()
+
+
+class TestParse:
+    def test_counts_what_scans_touched_over_their_loops(self):
+        scan = {
+            "Node Type": "Seq Scan",
+            "Relation Name": "notes",
+            "Actual Rows": 10.0,
+            "Actual Loops": 3,
+            "Rows Removed by Filter": 90.0,
+        }
+        by_index = {"Node Type": "Bitmap Index Scan", "Index Name": "i", "Actual Rows": 7}
+        heap = {
+            "Node Type": "Bitmap Heap Scan",
+            "Relation Name": "notes",
+            "Actual Rows": 5,
+            "Actual Loops": 1,
+            "Rows Removed by Index Recheck": 2,
+            "Plans": [by_index],
+        }
+        root = {"Node Type": "Limit", "Actual Rows": 4.0, "Plans": [scan, heap]}
+
+        plan = parse([{"Plan": root, "Execution Time": 1.5}])
+
+        assert plan == Plan(
+            scans=("Seq Scan", "Bitmap Heap Scan"),
+            indexes=("i",),
+            scanned=307,
+            returned=4,
+            ms=1.5,
+        )
+        assert plan.way == "Seq Scan, Bitmap Heap Scan by i"
+
+
+class TestDropped:
+    def test_there_is_none_of_them_within_and_each_again_after_it(self, url, connection):
+        before = indexes(url)
+
+        with real_indexes.dropped(url):
+            plan = explain(connection, *statements.by_offset(0))[0]
+            within = indexes(url)
+
+        assert plan.way == "Seq Scan"
+        assert plan.scanned == ROWS
+        assert [name for name, _ in within if name.startswith("idx_")] == []
+        assert indexes(url) == before
+
+    @pytest.mark.parametrize("stops", [ValueError, KeyboardInterrupt])
+    def test_they_come_back_after_an_exception(self, url, stops):
+        before = indexes(url)
+
+        with pytest.raises(stops), real_indexes.dropped(url):
+            raise stops
+
+        assert indexes(url) == before
+
+    def test_nothing_is_dropped_where_one_is_missing(self, url, connection):
+        definition = dict(indexes(url))["idx_notes_user_id"]
+        connection.execute("DROP INDEX idx_notes_user_id")
+        before = indexes(url)
+
+        try:
+            with (
+                pytest.raises(StackError, match="idx_notes_user_id: missing"),
+                real_indexes.dropped(url),
+            ):
+                pytest.fail("it went on")
+            assert indexes(url) == before
+        finally:
+            connection.execute(definition)
+
+
+class TestScratch:
+    @pytest.mark.parametrize("stops", [ValueError, KeyboardInterrupt])
+    def test_the_copy_is_dropped_after_an_exception(self, url, connection, stops):
+        with pytest.raises(stops), scratch.table(url) as own:
+            scratch.grow(own, 10)
+            raise stops
+
+        found = connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", [scratch.NAME])
+        assert found.fetchone() is None
+
+    def test_grows_beyond_the_notes(self, url):
+        with scratch.table(url) as own:
+            scratch.grow(own, 10)
+            scratch.grow(own, 2 * ROWS + 1)
+
+            asked = sql.SQL("SELECT count(*), count(DISTINCT id) FROM {}")
+            assert own.execute(asked.format(scratch.TABLE)).fetchone() == (2 * ROWS + 1,) * 2
+
+
+class TestSweeps:
+    def test_both_ways_return_a_page_at_every_depth(self, connection):
+        page = statements.last_page(statements.count(connection))
+
+        taken = sweeps.by_depth(connection, page, runs=1)
+
+        assert {one.by_cursor[0].returned for one in taken} == {20}
+        assert {one.by_offset[0].returned for one in taken} == {20}
+        assert [one.depth for one in taken] == sorted({one.depth for one in taken})
+        assert 1 <= sweeps.deepest_by_composite(connection, page) <= page
+
+    def test_a_larger_table_is_scanned_whole_without_an_index(self, url):
+        with scratch.table(url) as own:
+            taken = list(sweeps.by_size(own, (1_000, 4_000), 10, runs=1))
+
+        assert [one.bare[0].scanned for one in taken] == [1_000, 4_000]
+        assert [one.page for one in taken] == [7, 10]
+        assert all(one.indexed[0].indexes for one in taken)
+
+
+class TestVariants:
+    def test_each_is_tried_and_gone_again(self, url):
+        with scratch.table(url) as own:
+            several = variants(own, ROWS, runs=1)
+            taken = list(worth(own, usual_user(own, ROWS), runs=1))
+            used = list(uses(own, 5, runs=2))
+            left = own.execute("SELECT 1 FROM pg_indexes WHERE schemaname = %s", [scratch.NAME])
+            assert left.fetchall() == []
+
+        assert several.composite[0].scanned <= several.apart[0].scanned
+        assert [(one.column, one.kind) for one in several.kinds] == [
+            ("user_id", "btree"),
+            ("user_id", "hash"),
+            ("id", "btree"),
+            ("id", "hash"),
+        ]
+        assert [bool(one.beyond[0].indexes) for one in several.kinds] == [True, False, True, False]
+        assert [one.name for one in several.partial] == ["none", "whole", "partial"]
+        assert several.selective[0].share == 1
+        assert {one.name for one in taken} == set(real_indexes.NAMES)
+        assert all(one.agrees for one in used)
+
+
+def plan(ms: float, way: str = "Index Scan", scanned: int = 20, index: str = "i") -> Plan:
+    names = () if way == "Seq Scan" else (index,)
+    return Plan(scans=(way,), indexes=names, scanned=scanned, returned=20, ms=ms)
+
+
+def a_round(*, deep: Plan, first: Plan, latency_ms: float, cpu_ms: float) -> Round:
+    return Round(
+        plans={FIRST: [first], DEEP: [deep], CURSOR: [plan(0.03)]},
+        samples=[Sample("list", 0.1 * number, latency_ms, 200) for number in range(10)],
+        cpu_ms=cpu_ms,
+    )
+
+
+@pytest.fixture
+def seen() -> Observed:
+    """What a full run is expected to see."""
+    whole = [plan(30 + number, "Seq Scan", 100_000) for number in range(3)]
+    bitmap = [plan(15 + number, "Bitmap Heap Scan", 14_286) for number in range(3)]
+    kinds = [
+        Kind(
+            column=column,
+            kind=kind,
+            size_bytes=4096,
+            built_ms=9,
+            equal=[plan(0.1)],
+            beyond=[plan(0.1) if kind == "btree" else whole[0]],
+        )
+        for column in ("user_id", "id")
+        for kind in ("btree", "hash")
+    ]
+    return Observed(
+        notes=100_000,
+        page=500,
+        rounds={
+            "without": [
+                a_round(deep=one, first=plan(20, "Seq Scan"), latency_ms=60, cpu_ms=50)
+                for one in whole
+            ],
+            "with": [
+                a_round(deep=one, first=plan(0.02), latency_ms=25, cpu_ms=20) for one in bitmap
+            ],
+        },
+        depths=[
+            AtDepth(depth=0, by_offset=[plan(0.02)], by_cursor=[plan(0.03, scanned=22)]),
+            AtDepth(depth=9980, by_offset=bitmap, by_cursor=[plan(0.03, scanned=22)]),
+        ],
+        deepest=236,
+        variants=Variants(
+            rows=100_000,
+            apart=[plan(1, scanned=900)],
+            composite=[plan(0.1)],
+            kinds=kinds,
+            edited_share=0.2,
+            partial=[
+                Partial(name="none", size_bytes=0, plans=[whole[0]]),
+                Partial(name="whole", size_bytes=1000, plans=[plan(0.1)]),
+                Partial(name="partial", size_bytes=210, plans=[plan(0.1)]),
+            ],
+            selective=[
+                Selective(
+                    condition="version >= 1", share=1, planned=[whole[0]], scanned_whole=[whole[0]]
+                ),
+                Selective(
+                    condition="version >= 6",
+                    share=0.01,
+                    planned=[plan(0.1)],
+                    scanned_whole=[whole[0]],
+                ),
+            ],
+        ),
+        worth=[
+            Worth(name="small", query="", size_bytes=2**20, without_ms=1, with_ms=0.9),
+            Worth(name="large", query="", size_bytes=2**22, without_ms=1, with_ms=0.5),
+            Worth(name="apt", query="", size_bytes=2**21, without_ms=30, with_ms=0.1),
+        ],
+        uses=[Uses(question=FIRST, runs=3, planned=("a",), scans={"a": 3, "b": 0})],
+        sizes=[
+            AtSize(rows=100_000, page=500, bare=whole, indexed=bitmap),
+            AtSize(
+                rows=1_000_000,
+                page=500,
+                bare=[plan(250, "Seq Scan", 1_000_000)],
+                indexed=[plan(10, index=real_indexes.COMPOSITE)],
+            ),
+        ],
+    )
+
+
+def outcome(seen: Observed, key: str) -> Outcome:
+    return next(row.outcome for row in judging.rows(EXPERIMENT, seen) if row.expectation.key == key)
+
+
+def with_rounds(seen: Observed, arm: str, **changes: object) -> Observed:
+    rounds = [dataclasses.replace(one, **changes) for one in seen.rounds[arm]]
+    return dataclasses.replace(seen, rounds=seen.rounds | {arm: rounds})
+
+
+class TestFindings:
+    def test_what_is_expected_comes_out_as_declared_and_is_whole(self, seen):
+        found = findings(seen)
+
+        results.check(EXPERIMENT, found, [])
+        assert [row.expectation for row in found.rows] == list(EXPERIMENT.expectations)
+        assert all(row.is_as_declared(quick=False) for row in found.rows)
+        assert len(found.charts) == 3
+
+    def test_a_second_is_reached_in_proportion_to_the_largest_table(self, seen):
+        assert seen.rows_at_one_second() == 4_000_000
+        assert findings(seen).quantities["notes_at_one_second_without_index"] == 4_000_000
+
+    def test_slow_answers_confirm_seconds(self, seen):
+        slow = [Sample("list", 0, 1500.0, 200)] * 10
+
+        assert outcome(with_rounds(seen, "without", samples=slow), "seconds") is Outcome.CONFIRMED
+
+    def test_too_few_answers_tell_nothing_of_seconds(self, seen):
+        failed = [Sample("list", 0, 10.0, 503)] * 9 + [Sample("list", 0, 9.0, 200)]
+
+        other = with_rounds(seen, "without", samples=failed)
+        assert outcome(other, "seconds") is Outcome.INCONCLUSIVE
+
+    @pytest.mark.parametrize(
+        ("cpu_ms", "expected"),
+        [(20.0, Outcome.REFUTED), (24.0, Outcome.INCONCLUSIVE), (50.0, Outcome.CONFIRMED)],
+    )
+    def test_cpu_use_is_judged_by_its_interval(self, seen, cpu_ms, expected):
+        assert outcome(with_rounds(seen, "without", cpu_ms=cpu_ms), "high-cpu") is expected
+
+    @pytest.mark.parametrize(
+        ("key", "deep", "expected"),
+        [
+            ("index-scan", plan(15, "Index Scan", 10_000), Outcome.CONFIRMED),
+            ("rows-scanned", plan(15, "Index Scan", 30), Outcome.CONFIRMED),
+            ("much-faster", plan(0.1), Outcome.CONFIRMED),
+            ("much-faster", plan(40.0), Outcome.REFUTED),
+        ],
+    )
+    def test_another_plan_comes_to_another_verdict(self, seen, key, deep, expected):
+        plans = seen.rounds["with"][0].plans | {DEEP: [deep]}
+
+        assert outcome(with_rounds(seen, "with", plans=plans), key) is expected
+
+    def test_an_index_scan_without_the_indexes_refutes_the_whole_scan(self, seen):
+        plans = seen.rounds["without"][0].plans | {DEEP: [plan(1.0)]}
+
+        assert outcome(with_rounds(seen, "without", plans=plans), "sequential-scan") is (
+            Outcome.REFUTED
+        )
+
+    def test_uses_of_another_index_than_planned_refute_the_statistics(self, seen):
+        other = [Uses(question=FIRST, runs=3, planned=("a",), scans={"a": 3, "b": 1})]
+
+        assert outcome(dataclasses.replace(seen, uses=other), "index-usage") is Outcome.REFUTED
+
+    def test_a_cursor_that_scans_more_deeper_down_is_refuted(self, seen):
+        deeper = AtDepth(depth=1, by_offset=[plan(1.0)], by_cursor=[plan(1.0, scanned=500)])
+
+        other = dataclasses.replace(seen, depths=[*seen.depths, deeper])
+        assert outcome(other, "cursor") is Outcome.REFUTED
