@@ -16,6 +16,18 @@ class Ratio(NamedTuple):
     low: float
     high: float
 
+    @property
+    def text(self) -> str:
+        """The ratio and, in brackets, its interval."""
+        value, low, high = (f"{one:.3g}" if one < 100 else f"{one:.0f}" for one in self)
+        return f"{value} x [{low}, {high}]"
+
+    def is_above(self, limit: float) -> bool | None:
+        """Return whether it lies above a limit; None where its interval holds the limit."""
+        if self.low > limit:
+            return True
+        return False if self.high < limit else None
+
 
 def percentile(samples: Sequence[float], share: float) -> float:
     """Return the value that a share (0 to 1) of the samples do not exceed (nearest rank)."""

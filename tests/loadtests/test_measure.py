@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtests.measure import percentile, ratio_of_medians
+from loadtests.measure import Ratio, percentile, ratio_of_medians
 
 SAMPLES = st.lists(st.floats(0.1, 1e6), min_size=1)
 
@@ -33,6 +33,13 @@ class TestRatioOfMedians:
 
         assert ratio.low <= ratio.value <= ratio.high
         assert 1.7 < ratio.low < 2.1 < ratio.high < 2.5
+
+    @pytest.mark.parametrize(("limit", "above"), [(1.0, True), (2.0, None), (3.0, False)])
+    def test_lies_above_or_below_what_its_interval_does_not_hold(self, limit, above):
+        assert Ratio(2.0, 1.5, 2.5).is_above(limit) is above
+
+    def test_tells_its_interval(self):
+        assert Ratio(1.234, 0.5, 1478.2).text == "1.23 x [0.5, 1478]"
 
     def test_is_the_same_in_every_run(self):
         arms = [1.0, 2.0, 3.0], [2.0, 1.0, 2.0]
