@@ -81,18 +81,6 @@ def rows(experiment: Experiment, seen: Observed) -> Iterator[Row]:
         yield experiment.judge(key, holds, observed, evidence=evidence)
 
 
-def beyond(ratio: Ratio, limit: float) -> bool | None:
-    """Return whether a ratio lies above a limit; None where its interval holds the limit."""
-    if ratio.low > limit:
-        return True
-    return False if ratio.high < limit else None
-
-
-def told(ratio: Ratio) -> str:
-    """Return a ratio with its interval."""
-    return f"{ratio.value:.3g} x [{ratio.low:.3g}, {ratio.high:.3g}]"
-
-
 def is_timeout(sample: Sample) -> bool:
     """Return whether an answer says properly that no connection got free in time."""
     if sample.status != 503 or not sample.retry_after:
@@ -134,10 +122,10 @@ def _latency_jumps(seen: Observed) -> Verdict:
         statistics.median(one.p50_ms for one in seen.of_pool(pool)) for pool in (SMALL, LARGE)
     )
     observed = (
-        f"p50 {small:.0f} ms against {large:.0f} ms: {told(ratio)}, {len(seen.of_pool(SMALL))} "
+        f"p50 {small:.0f} ms against {large:.0f} ms: {ratio.text}, {len(seen.of_pool(SMALL))} "
         f"rounds of {len(seen.rounds[0].samples)} requests each"
     )
-    return beyond(ratio, declared.DRAMATIC), observed, _SEED_LOAD
+    return ratio.is_above(declared.DRAMATIC), observed, _SEED_LOAD
 
 
 def _latency_by_hold(seen: Observed) -> Verdict:
@@ -236,8 +224,8 @@ def _formula(seen: Observed) -> Verdict:
     small, large = (
         statistics.median(one.per_second for one in seen.of_pool(pool)) for pool in (SMALL, LARGE)
     )
-    is_more = beyond(ratio, declared.SAME_RATE)
-    observed = f"{large:.0f} a second with {LARGE}, {small:.0f} with {SMALL}: {told(ratio)}"
+    is_more = ratio.is_above(declared.SAME_RATE)
+    observed = f"{large:.0f} a second with {LARGE}, {small:.0f} with {SMALL}: {ratio.text}"
     return None if is_more is None else not is_more, observed, ["seed's load, requests a second"]
 
 

@@ -1,6 +1,7 @@
 """The parts of the experiment, each on one site, with the pool of one size and another in turn."""
 
 import json
+import random
 import threading
 import time
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Final
 from loadtests.experiments.pool_exhaustion import pressure
 from loadtests.experiments.pool_exhaustion.pressure import Tick
 from loadtests.lab import Lab
-from loadtests.load import Call, Sample, closed_loop, connected, send
+from loadtests.load import Call, Sample, closed_loop, connected, fixed_count, send
 from loadtests.measure import percentile
 from loadtests.site import Site
 
@@ -20,6 +21,7 @@ POOLS: Final = (SMALL, LARGE)
 SITE_ACQUIRE_MS: Final = 2000  # POSTGRES_POOL_ACQUIRE_SECONDS as it is by default
 LEAK_MS: Final = 1500
 LEAK_ACQUIRE_MS: Final = 500
+_HOLDS: Final = 25  # different ones around the mean
 _LIST: Final = Call("list", "/api/v1/notes", headers={"Cache-Control": "no-store"})
 
 
@@ -85,7 +87,7 @@ class Round:
 
 @dataclass(frozen=True, kw_only=True)
 class AtHold:
-    """So many clients, each holding its connection so long, after the queue has settled."""
+    """So many clients, each holding its connection so long on average, once the queue has settled."""
 
     pool: int
     hold_ms: int
@@ -140,16 +142,14 @@ class Full:
 def seed_rounds(lab: Lab, site: Site, sizes: Sizes, cached: str) -> list[Round]:
     """Do what the seed does, in both pools in turn."""
     rounds = []
-    pressure.fixed_count(site.url, _LIST, requests=CLIENTS * 2, concurrency=CLIENTS)  # to warm up
+    fixed_count(site.url, _LIST, requests=CLIENTS * 2, concurrency=CLIENTS)  # to warm up
     for number in range(sizes.rounds):
         for pool in POOLS if number % 2 == 0 else reversed(POOLS):
             lab.tell(f"{sizes.requests} requests, {CLIENTS} at a time, pool of {pool}")
             pressure.resize(site, pool, acquire_ms=SITE_ACQUIRE_MS)
             with pressure.watched(site, cached) as ticks:
                 began = time.perf_counter()
-                samples = pressure.fixed_count(
-                    site.url, _LIST, requests=sizes.requests, concurrency=CLIENTS
-                )
+                samples = fixed_count(site.url, _LIST, requests=sizes.requests, concurrency=CLIENTS)
                 seconds = time.perf_counter() - began
             rounds.append(Round(pool=pool, samples=samples, seconds=seconds, ticks=ticks))
     return rounds
@@ -200,7 +200,7 @@ def leak(lab: Lab, site: Site, cached: str) -> Leak:
     pressure.resize(site, SMALL, acquire_ms=LEAK_ACQUIRE_MS)
     hold = Call("leak", f"/hold/{LEAK_MS}")
     leaking = threading.Thread(
-        target=lambda: pressure.fixed_count(site.url, hold, requests=SMALL, concurrency=SMALL)
+        target=lambda: fixed_count(site.url, hold, requests=SMALL, concurrency=SMALL)
     )
     with pressure.watched(site, cached) as ticks:
         leaking.start()
@@ -234,8 +234,11 @@ def cached_note(site: Site) -> str:
 
 
 def _held(site: Site, hold_ms: int, seconds: float) -> list[Sample]:
-    call = Call("hold", f"/hold/{hold_ms}")
-    return closed_loop(site.url, call, connections=CLIENTS, seconds=seconds)
+    """Hold connections for half to one and a half of hold_ms; equal holds would end in batches."""
+    shares = [0.5 + number / (_HOLDS - 1) for number in range(_HOLDS)]
+    random.Random(1).shuffle(shares)  # noqa: S311  # an order, no secret
+    calls = [Call("hold", f"/hold/{round(hold_ms * share)}") for share in shares]
+    return closed_loop(site.url, calls, connections=CLIENTS, seconds=seconds)
 
 
 def _one_by_one(site: Site, call: Call, number: int) -> list[Sample]:

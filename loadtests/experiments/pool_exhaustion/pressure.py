@@ -1,6 +1,5 @@
 """What is done to the pool and the server: sizes, load, and what the site tells of itself meanwhile."""
 
-import itertools
 import json
 import threading
 import time
@@ -13,7 +12,7 @@ from typing import Any, Final
 import psycopg
 
 from config.stack.process import StackError, wait_until
-from loadtests.load import Call, Sample, connected, send
+from loadtests.load import Call, connected, send
 from loadtests.site import Site
 
 _REFUSALS: Final = ("sorry, too many clients", "too many connections", "connection slots are")
@@ -59,25 +58,6 @@ def _json(site: Site, path: str) -> Any:
     if sample.status != 200:
         raise StackError(f"{path} was answered {sample.status}")
     return json.loads(sample.body)
-
-
-def fixed_count(url: str, call: Call, *, requests: int, concurrency: int) -> list[Sample]:
-    """Send so many requests, so many at a time: ab -n REQUESTS -c CONCURRENCY."""
-    zero = time.perf_counter()
-    numbers = itertools.count()
-    taken: list[Sample] = []
-
-    def client() -> None:
-        while next(numbers) < requests:
-            with connected(url) as connection:
-                taken.append(send(connection, call, time.perf_counter(), zero))
-
-    threads = [threading.Thread(target=client) for _ in range(concurrency)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return taken
 
 
 @contextmanager

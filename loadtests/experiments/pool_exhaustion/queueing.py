@@ -1,6 +1,6 @@
 """
 What a queue before a pool does, by arithmetic: clients that ask again at once, first come first
-served, each holding its connection equally long.
+served, each holding its connection so long on average.
 
 Of so many clients, pool are served and the others wait. A connection gets free every hold / pool,
 so who comes last waits (clients - pool) / pool x hold. Nobody gives up while that is less than
@@ -10,7 +10,7 @@ those have who give up, and by Little's law clients - pool = timeout x (served +
 second). So the part that gives up is 1 - break point / hold.
 
 Connections are taken to get free evenly. Equal holds that began together end together, in batches
-of the pool's size: then the last batch waits for a whole number of holds, and fails a little earlier.
+of the pool's size, and then some fail a little earlier; so the experiment varies the holds.
 """
 
 

@@ -175,8 +175,8 @@ def _sweep(seen: Observed) -> Table:
         ),
         note="Predicted: 1 - break point / hold, the break point being timeout x pool / (clients - "
         "pool). Those who wait are clients - pool, and by Little's law timeout x all who get "
-        "a turn or give up in a second; of those pool / hold get one. That takes connections to get free "
-        "evenly; holds that begin together end together, in batches, so near the break point more fail.",
+        "a turn or give up in a second; of those pool / hold get one. Each hold is half to one "
+        "and a half of the one told, so that they do not end all at once.",
     )
 
 

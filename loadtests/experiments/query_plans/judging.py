@@ -68,18 +68,6 @@ def rows(experiment: Experiment, seen: Observed) -> Iterator[Row]:
         yield experiment.judge(key, holds, observed, evidence=evidence)
 
 
-def beyond(ratio: Ratio, limit: float) -> bool | None:
-    """Return whether a ratio lies above a limit; None where its interval holds the limit."""
-    if ratio.low > limit:
-        return True
-    return False if ratio.high < limit else None
-
-
-def told(ratio: Ratio) -> str:
-    """Return a ratio with its interval."""
-    return f"{ratio.value:.3g} x [{ratio.low:.3g}, {ratio.high:.3g}]"
-
-
 def spread(values: Sequence[float]) -> str:
     """Return median, least, most and number of milliseconds."""
     median = statistics.median(values)
@@ -103,10 +91,10 @@ def _high_cpu(seen: Observed) -> Verdict:
         statistics.median(one.cpu_ms for one in seen.rounds[arm]) for arm in ("without", "with")
     )
     observed = (
-        f"{without:.3g} ms of CPU a request against {with_:.3g} ms: {told(ratio)}, "
+        f"{without:.3g} ms of CPU a request against {with_:.3g} ms: {ratio.text}, "
         f"n={len(seen.rounds['with'])} rounds; a core serves {1000 / without:.0f} of them a second"
     )
-    return beyond(ratio, declared.MORE_CPU), observed, ["CPU, without", "CPU, with"]
+    return ratio.is_above(declared.MORE_CPU), observed, ["CPU, without", "CPU, with"]
 
 
 def _seconds(seen: Observed) -> Verdict:
@@ -162,8 +150,8 @@ def _faster(question: str) -> Callable[[Observed], Verdict]:
             spread([plan.ms for plan in seen.plans(arm, question)]) for arm in ("without", "with")
         )
         names = [f"{question}, without", f"{question}, with"]
-        observed = f"{without} against {with_}: {told(ratio)}"
-        return beyond(ratio, declared.MUCH_FASTER), observed, names
+        observed = f"{without} against {with_}: {ratio.text}"
+        return ratio.is_above(declared.MUCH_FASTER), observed, names
 
     return judge
 
