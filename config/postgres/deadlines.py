@@ -2,7 +2,7 @@
 
 import select
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 from psycopg import errors, pq
@@ -10,14 +10,23 @@ from psycopg import errors, pq
 # Told of each connection that broke or fell silent; set by config.postgres.outages.
 when_lost: Callable[[Exception], None] = lambda exc: None  # noqa: E731
 
+# Of a deadline: what statement_timeout leaves, after which a live server has given up itself.
+_CERTAIN_SHARE: Final = 0.8
+
 
 class ServerSilent(psycopg.OperationalError):
     """PostgreSQL took the statement and did not answer in time; the connection is given up."""
 
 
+class AnswerLate(ServerSilent):
+    """PostgreSQL did not answer within what a wait for the pool had left; it may be well."""
+
+
 class DeadlineConnection(psycopg.Connection[Any]):
     """
     Give up on a server that neither answers nor closes (a frozen host, SIGSTOP).
+
+    A connection may be given less time than its class has: what misses that proves nothing.
 
     statement_timeout is the server's own clock and stops with it; TCP keepalives are answered
     by the kernel of a frozen server. So the client keeps time. The deadline is longer than
@@ -28,13 +37,15 @@ class DeadlineConnection(psycopg.Connection[Any]):
     tells_of_loss = True
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
-        """Wait as psycopg does, at most net_timeout_seconds; raise ServerSilent after that."""
+        """Wait as psycopg does, at most net_timeout_seconds; then raise ServerSilent or AnswerLate."""
         limit = self.net_timeout_seconds if timeout is None else timeout
         try:
             return super().wait(gen, interval, limit)
         except errors._WaitTimeout as exc:  # private in psycopg, which is why its version is pinned
             self.pgconn.finish()
-            silent = ServerSilent(f"no answer from PostgreSQL within {limit:g} s")
+            is_certain = limit >= type(self).net_timeout_seconds * _CERTAIN_SHARE
+            late = ServerSilent if is_certain else AnswerLate
+            silent = late(f"no answer from PostgreSQL within {limit:g} s")
             self._tell(silent)
             raise silent from exc
         except psycopg.OperationalError as exc:

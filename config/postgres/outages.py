@@ -54,14 +54,22 @@ def lost(exc: Exception) -> None:
 
     A silent connection means a silent server. One that broke, or that the pool could not make,
     may be what a restart left behind: then the server is asked at once, by one thread for all
-    that wait here.
+    that wait here. One that had little time left after a wait for the pool may just have a long
+    statement: then the server is asked in the background, since the request has no time left.
     """
-    global _answered_at
     if breaker.is_open:
         return  # the probe itself throws out what broke before it: that is no new failure
-    if isinstance(exc, deadlines.ServerSilent):
+    if isinstance(exc, deadlines.AnswerLate):
+        threading.Thread(target=_open_unless_answered, args=[exc], daemon=True).start()
+    elif isinstance(exc, deadlines.ServerSilent):
         breaker.failed(exc, opens=True)
-        return
+    else:
+        _open_unless_answered(exc)
+
+
+def _open_unless_answered(exc: Exception) -> None:
+    """Ask the server, one thread for all; open the breaker where it does not answer."""
+    global _answered_at
     with _asking:
         if _is_known():
             return

@@ -13,7 +13,7 @@ from cachelayer import keys, store
 from cachelayer.failures import unavailable_store
 from config.postgres import base, metrics, outages, repeating
 from config.postgres.base import DatabaseWrapper
-from config.postgres.deadlines import DeadlineConnection, ServerSilent
+from config.postgres.deadlines import AnswerLate, DeadlineConnection, ServerSilent
 from config.postgres.outages import breaker
 from config.stack.process import wait_until
 from tests.builders import make_note
@@ -224,6 +224,48 @@ class TestBreaker:
         for holder in holders:
             holder.close()
         assert self.ask(pooled) == (1,)
+
+    def late(self, pooled, holders):
+        """Ask after a wait for the pool that leaves the statement less time than it takes."""
+        pool = pooled.pool
+        pool.timeout = 30
+        holders[0].inc_thread_sharing()
+
+        def release() -> None:
+            assert wait_until(lambda: pool.get_stats().get("requests_waiting"), 10)
+            threading.Event().wait(0.3)
+            holders[0].close()
+
+        releasing = threading.Thread(target=release)
+        releasing.start()
+        try:
+            with pytest.raises(OperationalError) as raised, pooled.cursor() as cursor:
+                cursor.execute("SELECT pg_sleep(2)")
+        finally:
+            releasing.join()
+            pooled.close()
+        return raised.value.__cause__
+
+    def test_stays_closed_where_a_wait_for_the_pool_left_too_little_time(
+        self, pooled, holders, monkeypatch
+    ):
+        monkeypatch.setattr(DeadlineConnection, "net_timeout_seconds", 0.5)
+        answered = outages._answered_at
+
+        assert isinstance(self.late(pooled, holders), AnswerLate)
+
+        assert wait_until(lambda: outages._answered_at > answered, 10)
+        assert not breaker.is_open
+
+    def test_opens_where_the_server_froze_behind_a_wait_for_the_pool(
+        self, pooled, holders, restored, monkeypatch
+    ):
+        monkeypatch.setattr(DeadlineConnection, "net_timeout_seconds", 0.5)
+        restored.pause("postgres")
+
+        assert isinstance(self.late(pooled, holders), AnswerLate)
+
+        assert wait_until(lambda: breaker.is_open, 10)
 
     def test_opens_where_the_pool_gets_no_connection(self, pooled, restored):
         restored.kill("postgres")
