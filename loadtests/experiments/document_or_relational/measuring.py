@@ -1,0 +1,254 @@
+"""Both stores doing the same in turns, round by round, so that noise hits both."""
+
+import random
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from loadtests.experiments.document_or_relational.documents import documents, user_id
+from loadtests.experiments.document_or_relational.in_mongodb import InMongoDB
+from loadtests.experiments.document_or_relational.in_postgres import InPostgres
+from loadtests.experiments.document_or_relational.pairs import AddedField, Pair
+from loadtests.experiments.document_or_relational.stores import Filtered, SizeOnDisk, Store
+from loadtests.load import Call, closed_loop
+from loadtests.site import Site
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured."""
+
+    rounds: int
+    sizes: tuple[int, ...]  # bytes of a document, ascending
+    documents: int  # for filters and the added field
+    http_requests: int  # of each arm
+
+
+QUICK = Effort(11, (1_000, 30_000, 300_000), 3_000, 300)
+FULL = Effort(21, (1_000, 3_000, 10_000, 30_000, 100_000, 300_000), 20_000, 1_000)
+READ, UPDATE, INSERT = "read", "nested update", "insert"  # what it costs the store
+UPDATE_ON_DISK, INSERT_ON_DISK = "nested update on disk", "insert on disk"
+_HTTP_CONNECTIONS = 10  # ab -c 10
+_HTTP_ROUND_SECONDS = 0.15
+_HTTP_ROUNDS_LEAST = 15
+_REPEATS = ((10_000, 20), (100_000, 8), (1_000_000, 4))  # in one round, up to that size
+_BYTES_AT_ONE_SIZE = 6_000_000
+
+
+class Both:
+    """The two stores, and how they are measured against each other."""
+
+    def __init__(self, mongo: InMongoDB, postgres: InPostgres, effort: Effort, seed: int) -> None:
+        self.mongo, self.postgres = mongo, postgres
+        self.effort, self._seed = effort, seed
+        self._chance = random.Random(seed)  # noqa: S311  # which document is next
+
+    def take_turns(self, name: str, act: Callable[[Store], object], *, repeats: int) -> Pair:
+        """Measure one action: rounds of repeats, now the one store first, now the other."""
+        stores: tuple[Store, Store] = (self.mongo, self.postgres)
+        taken: dict[str, list[float]] = {store.name: [] for store in stores}
+        logged: dict[str, int] = {store.name: 0 for store in stores}
+        for store in stores:  # plans, caches and the first touch of a page
+            _repeat(act, store, repeats)
+        for number in range(self.effort.rounds):
+            for store in stores if number % 2 else stores[::-1]:
+                before = store.written_bytes()
+                taken[store.name].append(_repeat(act, store, repeats))
+                logged[store.name] += store.written_bytes() - before
+        done = self.effort.rounds * repeats
+        return Pair(
+            name,
+            tuple(taken[self.mongo.name]),
+            tuple(taken[self.postgres.name]),
+            logged[self.mongo.name] / done,
+            logged[self.postgres.name] / done,
+        )
+
+    def at_size(self, size: int) -> dict[str, Pair]:
+        """
+        Measure reading and writing documents of one size.
+
+        The nested update and the insert twice: what they cost the store, and with the wait for
+        the disk, which is the machine's.
+        """
+        count = max(20, min(500, _BYTES_AT_ONE_SIZE // size))
+        some = list(documents(count, size, seed=self._seed))
+        for store in (self.mongo, self.postgres):
+            store.fill(some)
+        keys = [user_id(number) for number in range(count)]
+        new = iter(range(1_000_000))
+
+        def insert(store: Store) -> None:
+            store.insert({**some[0], "user_id": f"new-{next(new):06}"})
+
+        def update(store: Store) -> None:
+            store.update_nested(self._chance.choice(keys), self._chance.randrange(10**6))
+
+        in_memory: dict[str, Callable[[Store], object]] = {
+            READ: lambda store: store.read(self._chance.choice(keys)),
+            UPDATE: update,
+            "replace": lambda store: store.replace(self._chance.choice(keys), some[-1]),
+            INSERT: insert,
+        }
+        on_disk = {UPDATE_ON_DISK: update, INSERT_ON_DISK: insert}
+        return self._each(in_memory, size, wait=False) | self._each(on_disk, size, wait=True)
+
+    def _each(
+        self, kinds: Mapping[str, Callable[[Store], object]], size: int, *, wait: bool
+    ) -> dict[str, Pair]:
+        repeats = next(repeats for largest, repeats in _REPEATS if size <= largest)
+        for store in self._stores:
+            store.wait_for_disk(wait)
+        try:
+            return {
+                kind: self.take_turns(f"{kind}, {size / 1000:g} KB", act, repeats=repeats)
+                for kind, act in kinds.items()
+            }
+        finally:
+            for store in self._stores:
+                store.wait_for_disk(True)
+
+    def syncs_for_a_write(self, writes: int = 20) -> tuple[float, float]:
+        """Return how often each store waited for the disk for one nested update."""
+
+        def write(store: Store) -> None:
+            store.update_nested(user_id(0), self._chance.randrange(10**6))
+
+        found = []
+        for store in self._stores:
+            before = store.syncs()
+            _repeat(write, store, writes)
+            found.append((store.syncs() - before) / writes)
+        return found[0], found[1]
+
+    def fill(self) -> tuple[SizeOnDisk, SizeOnDisk]:
+        """Fill both with small documents; return what they take on disk."""
+        some = list(documents(self.effort.documents, 1_000, seed=self._seed))
+        self.mongo.fill(some)
+        self.postgres.fill(some)
+        return self.mongo.size(), self.postgres.size()
+
+    def filter(self) -> tuple[Pair, Pair, list[Filtered]]:
+        """Measure a filter on the nested key, without and with its index; explain every kind."""
+        first = {
+            self.mongo.name: self.mongo.index_kinds[0],
+            self.postgres.name: self.postgres.index_kinds[0],
+        }
+        value = 7
+
+        def act(store: Store) -> object:
+            return store.filter_nested(value, first[store.name])
+
+        without = self.take_turns("filter without index", act, repeats=1)
+        explained = [store.explain_nested(value, first[store.name]) for store in self._stores]
+        for store in self._stores:
+            store.index_nested(first[store.name])
+        with_index = self.take_turns("filter with index", act, repeats=4)
+        explained += [store.explain_nested(value, first[store.name]) for store in self._stores]
+        for store in self._stores:
+            store.unindex_nested(first[store.name])
+            for kind in store.index_kinds[1:]:
+                store.index_nested(kind)
+                explained.append(store.explain_nested(value, kind))
+                store.unindex_nested(kind)
+        return without, with_index, explained
+
+    def add_field(self) -> AddedField:
+        """Show a field by default; then write it into every document; then add it as a column."""
+        by_default = tuple(store.count_with_default("timezone") for store in self._stores)
+        before = [store.size() for store in self._stores]
+        taken: list[list[float]] = [[], []]
+        logged = [0, 0]
+        rounds = 3
+        for number in range(rounds):
+
+            def add(store: Store, name: str = f"added_{number}") -> int:
+                return store.add_field(name)
+
+            for which, store in enumerate(self._stores):
+                written = store.written_bytes()
+                taken[which].append(_repeat(add, store, 1))
+                logged[which] += store.written_bytes() - written
+        after = [store.size() for store in self._stores]
+        written = self.postgres.written_bytes()
+        column_ms = _repeat(lambda _: self.postgres.add_column(), self.postgres, 1)
+        column_bytes = self.postgres.written_bytes() - written
+        return AddedField(
+            documents=self.effort.documents,
+            pair=Pair(
+                "field added to all",
+                tuple(taken[0]),
+                tuple(taken[1]),
+                logged[0] / rounds / self.effort.documents,
+                logged[1] / rounds / self.effort.documents,
+            ),
+            mongo_grew=after[0].data - before[0].data,
+            postgres_grew=after[1].data - before[1].data,
+            column_ms=column_ms,
+            column_bytes=column_bytes,
+            column_rows=self.postgres.count_column(),
+            by_default=(by_default[0], by_default[1]),
+        )
+
+    def join(self) -> tuple[Pair, Pair]:
+        """Measure two joins of the service's profiles and notes. Raises ValueError if they differ."""
+        self.mongo.copy_notes(self.postgres.notes())
+        counted = [store.count_notes() for store in self._stores]
+        summarized = [store.summarize_notes() for store in self._stores]
+        if counted[0] != counted[1] or summarized[0] != summarized[1]:
+            raise ValueError("the two stores do not join to the same")
+        return (
+            self.take_turns("notes of each profile", lambda store: store.count_notes(), repeats=1),
+            self.take_turns(
+                "notes by language of the dark", lambda store: store.summarize_notes(), repeats=1
+            ),
+        )
+
+    def take_another_shape(self) -> tuple[bool, bool]:
+        """Store a document whose nested object is a word; return whether all is found as before."""
+        found = []
+        for store in self._stores:
+            kind = store.index_kinds[0]
+            before = store.filter_nested(7, kind)
+            store.insert({"user_id": "another", "preferences": {"editor": "vim"}})
+            found.append(store.filter_nested(7, kind) == before and bool(store.read("another")))
+        return found[0], found[1]
+
+    def take_dangling_note(self) -> tuple[bool, bool]:
+        """Return whether each store takes a note of a profile that is not there."""
+        return self.mongo.take_dangling_note(), self.postgres.take_dangling_note()
+
+    @property
+    def _stores(self) -> tuple[Store, Store]:
+        return self.mongo, self.postgres
+
+
+def over_http(site: Site, *, requests: int) -> Pair:
+    """Read one profile from either store, ten at a time, in turns, so often at least."""
+    calls = [Call(arm, f"/api/v1/profiles/{arm}/abc") for arm in ("mongo", "postgres")]
+    for call in calls:
+        closed_loop(site.url, call, connections=_HTTP_CONNECTIONS, seconds=_HTTP_ROUND_SECONDS)
+    medians: list[list[float]] = [[], []]
+    sent = [0, 0]
+    while min(sent) < requests or len(medians[1]) < _HTTP_ROUNDS_LEAST:
+        for which, call in enumerate(calls):
+            taken = closed_loop(
+                site.url, call, connections=_HTTP_CONNECTIONS, seconds=_HTTP_ROUND_SECONDS
+            )
+            odd = [one.status for one in taken if one.status != 200]
+            if odd:
+                raise ValueError(f"{call.path}: {len(odd)} of {len(taken)} answers were {odd[0]}")
+            medians[which].append(statistics.median(one.latency_ms for one in taken))
+            sent[which] += len(taken)
+    return Pair("read over HTTP", tuple(medians[0]), tuple(medians[1]))
+
+
+def _repeat(act: Callable[[Store], object], store: Store, times: int) -> float:
+    """Return the median of the milliseconds of one, which a stall of the machine hardly moves."""
+    taken = []
+    for _ in range(times):
+        began = time.perf_counter()
+        act(store)
+        taken.append((time.perf_counter() - began) * 1000)
+    return statistics.median(taken)

@@ -1,0 +1,106 @@
+"""What both stores are asked to do, with the same words and the same durability."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from loadtests.experiments.document_or_relational.documents import Document
+
+SCRATCH = "lab_documents"  # a collection and a table, dropped at the end
+SCRATCH_NOTES = "lab_notes"
+
+
+@dataclass(frozen=True)
+class Durability:
+    """What the server says that it does with a write before it answers."""
+
+    settings: tuple[tuple[str, str], ...]
+    holds: bool  # a write that was answered is on the disk
+
+
+@dataclass(frozen=True)
+class Filtered:
+    """How a filter on the nested key ran."""
+
+    index: str
+    found: int
+    examined: int  # documents or rows that were read for it
+    index_bytes: int
+
+
+@dataclass(frozen=True)
+class SizeOnDisk:
+    """Bytes on disk, after a checkpoint."""
+
+    data: int
+    indexes: int
+
+
+class Store(Protocol):
+    """One server and its scratch place. Every write is on the disk when it returns, unless told."""
+
+    name: str
+
+    def wait_for_disk(self, wait: bool) -> None:
+        """Wait for the disk with each write from now on, or have the server write when it likes."""
+
+    def durability(self) -> Durability:
+        """Read the settings back from the server."""
+
+    def written_bytes(self) -> int:
+        """Return how much the server has ever written to its log (WAL, journal)."""
+
+    def syncs(self) -> int:
+        """Return how often the server has ever waited for the disk to take its log."""
+
+    def fill(self, some: Sequence[Document]) -> None:
+        """Empty the scratch place and put these documents there."""
+
+    def drop(self) -> None:
+        """Leave nothing behind."""
+
+    def read(self, user_id: str) -> Document:
+        """Return the document."""
+
+    def insert(self, document: Document) -> None:
+        """Add one document."""
+
+    def update_nested(self, user_id: str, value: int) -> None:
+        """Set the value deep in the document, in one command."""
+
+    def replace(self, user_id: str, document: Document) -> None:
+        """Replace the document."""
+
+    def index_nested(self, kind: str) -> None:
+        """Make one index on the nested key: kind is one of index_kinds."""
+
+    def unindex_nested(self, kind: str) -> None:
+        """Drop that index."""
+
+    @property
+    def index_kinds(self) -> tuple[str, ...]:
+        """The kinds of index that the store has for a nested key."""
+
+    def filter_nested(self, value: int, kind: str) -> int:
+        """Return how many documents have the value, asked as the index of that kind needs it."""
+
+    def explain_nested(self, value: int, kind: str) -> Filtered:
+        """Return how that filter runs."""
+
+    def add_field(self, name: str) -> int:
+        """Write a field into every document, in one command; return how many have it."""
+
+    def count_with_default(self, name: str) -> int:
+        """Return how many documents show the field by its default, without having it."""
+
+    def size(self) -> SizeOnDisk:
+        """Return the bytes on disk of the scratch place."""
+
+    def count_notes(self) -> dict[str, int]:
+        """Return the number of notes of each of the service's profiles: a join and a count."""
+
+    def summarize_notes(self) -> dict[str, tuple[int, int]]:
+        """Return notes and users by language of the dark profiles: a filter, a join, a group."""
+
+    def take_dangling_note(self) -> bool:
+        """Try to store a note of a profile that is not there; return whether it was taken."""
