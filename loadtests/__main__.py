@@ -7,6 +7,8 @@ load  made-up users for a minute, with thresholds and an HTML report
 drill  what requests see while each server is killed, paused and brought back
 costs  of the cache: one cold key for 500 at once, an edit in psql, an invalidation among many keys
 profile  where the time of a cached read goes
+mix  the cache's hit rate, average queries and the pool's utilization, as the site counts them
+figures  what was measured, put into docs/postmortem.md
 recording  what recording activity adds to a cached read
 places  where events could wait for MongoDB, and what each place takes for one
 activity-outage  MongoDB down for half a minute, a worker killed: is any event lost or doubled
@@ -35,6 +37,7 @@ from loadtests import (
     costs,
     degradation,
     drill,
+    figures_command,
     lab_commands,
     load_command,
     matrix,
@@ -72,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     lab_commands.add_to(commands)
+    figures_command.add_to(commands)
     bench_command.add_options(commands.add_parser("bench", help="costs as ratios"))
     load_command.add_options(commands.add_parser("load", help="made-up users, with thresholds"))
     faults = commands.add_parser("drill", help="failures, request by request (about 2 minutes)")
@@ -213,6 +217,8 @@ COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
     "list": lab_commands.list_experiments,
     "run": lab_commands.run,
     "report": lab_commands.report,
+    "mix": figures_command.run_mix,
+    "figures": figures_command.run_figures,
     "bench": bench_command.run,
     "load": load_command.run,
     "drill": _drill,
