@@ -8,7 +8,7 @@ when the process dies, however it dies: whoever gets the lock may ship the rest 
 
 Events outlive their process, MongoDB and a restart. They are not synced one by one, so that a
 power failure may take those that the kernel had not written and the shipper not shipped yet
-(docs/database-decisions.md).
+(docs/adr/0007-the-spool.md).
 """
 
 import contextlib

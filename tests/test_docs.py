@@ -3,20 +3,31 @@
 import re
 
 import pytest
+from django.apps import apps
 from django.core.management import get_commands
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from activity.documents import ActivityEvent
-from cachelayer import keys
+from cachelayer import kept, keys, namespaces, popularity, store
 from cachelayer.http import _TOLD
 from config.stack import ROOT, VARIABLES
 from config.stack.__main__ import _SINGLE, _WHOLE
+from loadtests import figures
 from loadtests.__main__ import COMMANDS
 from notes.models import Note
 from profiles.documents import UserProfile
 from profiles.models import ProfileRow
 
 DOCS = ROOT / "docs"
+ADRS = sorted((DOCS / "adr").glob("*.md"))
+CACHING = "docs/caching-strategy.md"
+TOKENS = "change_stream_tokens"
+SEED = "docs/from-the-seed.md"
+# Of the seed module's exercises, in its order.
+EXPERIMENTS = {
+    *("cache_outage", "direct_write", "stampede"),
+    *("query_plans", "document_or_relational", "pool_exhaustion"),
+}
 APPS = ("config", "cachelayer", "notes", "profiles", "activity")
 
 
@@ -55,6 +66,43 @@ class TestKeys:
         rows = re.findall(r"^\| `([\w:]+)` \| `", text("docs/caching-strategy.md"), re.MULTILINE)
 
         assert rows == [namespace.name for namespace in keys.NAMESPACES]
+
+    def test_each_write_ends_what_its_row_says(self):
+        told = dict(re.findall(r"^\| a (note|profile) \| (`.+`) \|$", text(CACHING), re.MULTILINE))
+        tags = {
+            "note": keys.tags_of_note(note_id="{id}", user_id="{userId}"),
+            "profile": keys.tags_of_profile("{userId}"),
+        }
+
+        assert told == {what: ", ".join(f"`{tag}`" for tag in one) for what, one in tags.items()}
+
+    def test_each_other_key_lives_as_long_as_its_row_says(self):
+        rows = re.findall(r"^\| (`\w+:\{.+?`) \| .+ \| (\d+) \|$", text(CACHING), re.MULTILINE)
+
+        assert {name: int(seconds) for name, seconds in rows} == {
+            "`stamp:{tag}`": namespaces.STAMP_TTL_SECONDS,
+            "`missed:{key}`, `invalidated:{tag}`": store._NOTED_SECONDS,
+            "`hot:{family}`": popularity._HOT_TTL_SECONDS,
+            "`minute:{minute}`": (popularity.MINUTES_KEPT + 1) * popularity.MINUTE_SECONDS,
+            "`kept:{list}`": kept.KEPT_SECONDS,
+        }
+
+
+class TestTables:
+    def test_each_table_and_collection_has_its_row(self):
+        rows = re.findall(
+            r"^\| (PostgreSQL|MongoDB) \| `(\w+)`", text("docs/data.md"), re.MULTILINE
+        )
+        models = [m for app in APPS for m in apps.get_app_config(app).get_models()]
+        tables = {m._meta.db_table for m in models if m._meta.managed}
+        collections = {d._meta["collection"] for d in (UserProfile, ActivityEvent)}
+
+        assert {name for store_name, name in rows if store_name == "PostgreSQL"} == tables
+        assert {name for store_name, name in rows if store_name == "MongoDB"} == {
+            *collections,
+            TOKENS,
+        }
+        assert f'["{TOKENS}"]' in text("profiles/watching.py")
 
 
 class TestIndexes:
@@ -159,9 +207,98 @@ class TestCommands:
         assert sorted(explained) == sorted(declared)
 
 
+class TestFromTheSeed:
+    def test_each_command_exists(self):
+        page = text(SEED)
+        targets = set(re.search(r"\.PHONY: (.+)", text("Makefile")).group(1).split())
+
+        assert set(re.findall(r"`make (\w+)", page)) <= targets
+        assert set(re.findall(r"`manage\.py (\w+)", page)) <= set(get_commands())
+        assert set(re.findall(r"loadtests ([\w-]+)", page)) <= set(COMMANDS)
+        assert set(re.findall(r"loadtests run (\w+)", page)) == EXPERIMENTS
+        assert set(re.findall(r"config\.stack (\w+)", page)) <= {*_WHOLE, *_SINGLE, "env"}
+
+    def test_each_query_of_the_report_exists(self):
+        wanted = set(re.findall(r"explain_report --query ([\w-]+)", text(SEED)))
+
+        assert wanted == {"user-deep"}
+        assert '"user-deep"' in text("config/explain/catalogue.py")
+
+    def test_each_endpoint_exists(self):
+        known = set(routes(get_resolver().url_patterns))
+        cells = [row.rpartition("| ")[2] for row in text(SEED).splitlines() if row.startswith("|")]
+        named = {
+            path
+            for cell in cells
+            for path in re.findall(r"`(?:GET|POST|PUT|PATCH|DELETE) (/[^`?]+)", cell)
+        }
+
+        assert named
+        assert named <= known
+
+    def test_each_setting_exists(self):
+        named = set(re.findall(r"`([A-Z]+_[A-Z_]+)(?:=\d+)?`", text(SEED)))
+
+        assert named <= set(re.findall(r"^# ([A-Z][A-Z_]+)=", text(".env.example"), re.MULTILINE))
+
+
+class TestDecisions:
+    @pytest.mark.parametrize("page", ADRS, ids=lambda page: page.stem)
+    def test_each_has_all_sections_in_order(self, page):
+        told = page.read_text()
+        sections = (
+            *("# ", "**Date:** ", "**Status:** ", "## Context", "## Decision", "## Consequences"),
+            *("**Positive:**", "**Negative:**", "## Alternatives considered"),
+        )
+        places = [told.find(f"{section}") for section in sections]
+
+        assert re.fullmatch(r"\d{4}-[a-z0-9-]+", page.stem)
+        assert places == sorted(places)
+        assert places[0] == 0
+        assert re.search(r"^\*\*Date:\*\* \d{4}-\d\d-\d\d$", told, re.MULTILINE)
+        assert re.search(r"^\*\*Status:\*\* (Accepted|Superseded by .+)$", told, re.MULTILINE)
+        filled = re.findall(r"^(?:## |\*\*)(\w+).*\n\n(?=[^#*\n])", told, re.MULTILINE)
+        assert filled == ["Context", "Decision", "Positive", "Negative", "Alternatives"]
+        assert len(told.splitlines()) <= 60, "one page each"
+
+    def test_the_overview_lists_each_by_its_title(self):
+        rows = re.findall(
+            r"^\| \[(\d{4})\]\(adr/(.+?)\) \| (.+) \|$", text("docs/database-decisions.md"), re.M
+        )
+
+        assert rows == [
+            (page.name[:4], page.name, page.read_text().splitlines()[0].removeprefix("# "))
+            for page in ADRS
+        ]
+
+
+class TestFigures:
+    def test_the_page_says_what_was_measured(self):
+        page = text("docs/postmortem.md")
+
+        assert page == figures.written(page, figures.table())
+
+
+class TestConsistency:
+    def test_each_test_that_it_names_is_there(self):
+        for path in re.findall(r"tests/[\w/]+\.py", text("docs/consistency.md")):
+            assert (ROOT / path).exists(), path
+
+    def test_its_commands_are_there(self):
+        page = text("docs/consistency.md")
+
+        assert set(re.findall(r"`make (\w+)", page)) <= {"run", "test", "drill", "chaos"}
+        assert set(re.findall(r"python -m loadtests ([\w-]+)", page)) <= set(COMMANDS)
+        assert set(re.findall(r"loadtests run (\w+)", page)) <= EXPERIMENTS
+        assert set(re.findall(r"manage\.py (\w+)", page)) <= set(get_commands())
+        assert set(re.findall(r"\$S (\w+)", page)) <= {*_SINGLE, "env"}
+
+
 class TestLinks:
     @pytest.mark.parametrize(
-        "page", [ROOT / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda page: page.name
+        "page",
+        [ROOT / "README.md", *sorted(DOCS.glob("*.md")), *ADRS],
+        ids=lambda page: page.name,
     )
     def test_lead_to_files_that_are_there(self, page):
         for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text()):
