@@ -34,6 +34,11 @@ def run(lab: Lab) -> Findings:
             finally:
                 mongo.drop()
                 postgres.drop()
+    return found(measured)
+
+
+def found(measured: Measured) -> Findings:
+    """Return rows, series, charts, tables, remarks and quantities of what was measured."""
     told = verdicts(measured)
     return Findings(
         rows=[

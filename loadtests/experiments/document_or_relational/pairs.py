@@ -4,6 +4,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from loadtests.experiment import Series
 from loadtests.measure import Ratio, ratio_of_medians
@@ -19,7 +20,7 @@ class Pair:
     mongo_bytes: float = 0.0
     postgres_bytes: float = 0.0
 
-    @property
+    @cached_property
     def ratio(self) -> Ratio:
         """PostgreSQL's time to MongoDB's: above 1 where MongoDB is faster."""
         return ratio_of_medians(self.postgres_ms, self.mongo_ms)
