@@ -21,7 +21,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 
 def run_mix(options: argparse.Namespace) -> int:
-    """Measure, print, write; return 0. Raises StackError."""
+    """Measure, print, write; return 0, or 1 where requests failed. Raises StackError."""
     command = f"python -m loadtests mix --seconds {options.seconds:g} --seed {options.seed}"
     with running_site(notes=mix.NOTES) as site:
         found = mix.mix(site, seconds=options.seconds, seed=options.seed)
@@ -29,6 +29,9 @@ def run_mix(options: argparse.Namespace) -> int:
     for name, value in found.items():
         table.add_row(name, f"{value:.3g}")
     Console(width=120).print(table)
+    if found["failures"]:
+        print(f"mix: {found['failures']:.0f} requests failed, so nothing is kept", file=sys.stderr)
+        return 1
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(mix.as_json(found, command=command) + "\n")

@@ -45,22 +45,24 @@ def mix(site: Site, *, seconds: float, seed: int) -> dict[str, float]:
     calls = _Calls(site, seed)
     before = _read(site)
     end = time.perf_counter() + seconds
-    counted = [0] * CONNECTIONS
+    statuses: list[list[int]] = [[] for _ in range(CONNECTIONS)]
 
     def client(number: int) -> None:
         with connected(site.url) as connection:
             for call in calls.drawn(number):
                 if time.perf_counter() >= end:
                     return
-                send(connection, call, 0, 0)
-                counted[number] += 1
+                statuses[number].append(send(connection, call, 0, 0).status)
 
     threads = [threading.Thread(target=client, args=(one,)) for one in range(CONNECTIONS)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return {"requests": float(sum(counted))} | figures(before, _read(site))
+    answers = [status for own in statuses for status in own]
+    failures = sum(status == 0 or status >= 500 for status in answers)
+    counts = {"requests": float(len(answers)), "failures": float(failures)}
+    return counts | figures(before, _read(site))
 
 
 def figures(before: Meters, after: Meters) -> dict[str, float]:

@@ -1,10 +1,11 @@
 """The quantitative results: from files of measurements to a page."""
 
 import json
+from contextlib import nullcontext
 
 import pytest
 
-from loadtests import figures, mix
+from loadtests import figures, figures_command, mix
 from loadtests.__main__ import main
 from loadtests.figures import BEGIN, BENCH, END, MIX, Unusable
 from loadtests.mix import Meters
@@ -146,6 +147,7 @@ class TestMix:
         found = mix.mix(Site(live_server.url, stack, 0), seconds=0.3, seed=1)
 
         assert found["requests"] > 0
+        assert found["failures"] == 0
         assert 0 < found["cache_hit_rate_percent"] <= 100
         assert found["cache_average_response_ms"] > 0
 
@@ -157,6 +159,17 @@ class TestMix:
         )
 
         assert told.replace("%", " %") in figures.PAGE.read_text()
+
+    @pytest.mark.parametrize(("failures", "status"), [(0.0, 0), (2.0, 1)])
+    def test_as_a_command_keeps_figures_of_requests_that_were_answered(
+        self, tmp_path, monkeypatch, failures, status
+    ):
+        monkeypatch.setattr(figures_command, "running_site", lambda **sizes: nullcontext())
+        monkeypatch.setattr(mix, "mix", lambda site, **wanted: {"failures": failures})
+        file = tmp_path / "figures" / "mix.json"
+
+        assert main(["mix", "--seconds", "1", "--json", str(file)]) == status
+        assert file.exists() == (status == 0)
 
     def test_keeps_its_figures_with_their_command(self):
         kept = json.loads(mix.as_json({"requests": 1.0}, command="python -m loadtests mix"))
