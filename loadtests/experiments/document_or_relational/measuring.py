@@ -32,7 +32,9 @@ UPDATE_ON_DISK, INSERT_ON_DISK = "nested update on disk", "insert on disk"
 _HTTP_CONNECTIONS = 10  # ab -c 10
 _HTTP_ROUND_SECONDS = 0.15
 _HTTP_ROUNDS_LEAST = 15
-_REPEATS = ((10_000, 20), (100_000, 8), (1_000_000, 4))  # in one round, up to that size
+# Up to that size of document: how many times the rounds, and how often in each. Many short rounds
+# tell small documents apart also where the machine stalls in some of them.
+_TURNS = ((10_000, 3, 8), (100_000, 1, 8), (1_000_000, 1, 4))
 _BYTES_AT_ONE_SIZE = 6_000_000
 
 
@@ -44,19 +46,22 @@ class Both:
         self.effort, self._seed = effort, seed
         self._chance = random.Random(seed)  # noqa: S311  # which document is next
 
-    def take_turns(self, name: str, act: Callable[[Store], object], *, repeats: int) -> Pair:
-        """Measure one action: rounds of repeats, now the one store first, now the other."""
+    def take_turns(
+        self, name: str, act: Callable[[Store], object], *, repeats: int, times: int = 1
+    ) -> Pair:
+        """Measure one action: times the rounds, of repeats; now the one store first, now the other."""
+        rounds = times * self.effort.rounds
         stores: tuple[Store, Store] = (self.mongo, self.postgres)
         taken: dict[str, list[float]] = {store.name: [] for store in stores}
         logged: dict[str, int] = {store.name: 0 for store in stores}
         for store in stores:  # plans, caches and the first touch of a page
             _repeat(act, store, repeats)
-        for number in range(self.effort.rounds):
+        for number in range(rounds):
             for store in stores if number % 2 else stores[::-1]:
                 before = store.written_bytes()
                 taken[store.name].append(_repeat(act, store, repeats))
                 logged[store.name] += store.written_bytes() - before
-        done = self.effort.rounds * repeats
+        done = rounds * repeats
         return Pair(
             name,
             tuple(taken[self.mongo.name]),
@@ -97,12 +102,16 @@ class Both:
     def _each(
         self, kinds: Mapping[str, Callable[[Store], object]], size: int, *, wait: bool
     ) -> dict[str, Pair]:
-        repeats = next(repeats for largest, repeats in _REPEATS if size <= largest)
+        times, repeats = next(
+            (times, repeats) for largest, times, repeats in _TURNS if size <= largest
+        )
         for store in self._stores:
             store.wait_for_disk(wait)
         try:
             return {
-                kind: self.take_turns(f"{kind}, {size / 1000:g} KB", act, repeats=repeats)
+                kind: self.take_turns(
+                    f"{kind}, {size / 1000:g} KB", act, repeats=repeats, times=times
+                )
                 for kind, act in kinds.items()
             }
         finally:
