@@ -29,7 +29,7 @@ from loadtests.measure import Ratio
 from loadtests.results import check
 from loadtests.site import Site
 
-EFFORT = Effort(rounds=2, sizes=(1_000,), documents=200, http_requests=1)
+EFFORT = Effort(rounds=1, sizes=(1_000,), documents=200, http_requests=1)
 
 
 def pair(ratio: float, *, name: str = "made up", logged: tuple[float, float] = (1, 1)) -> Pair:
