@@ -261,6 +261,16 @@ class TestDecisions:
         assert filled == ["Context", "Decision", "Positive", "Negative", "Alternatives"]
         assert len(told.splitlines()) <= 60, "one page each"
 
+    @pytest.mark.parametrize("page", ADRS, ids=lambda page: page.stem)
+    def test_what_each_names_is_there(self, page):
+        told = page.read_text()
+
+        for path in re.findall(r"`((?:tests|config|profiles|notes|activity)/[\w/]+\.py)", told):
+            assert (ROOT / path).exists(), path
+        assert set(re.findall(r"manage\.py (\w+)", told)) <= set(get_commands())
+        assert set(re.findall(r"loadtests ([\w-]+)", told)) <= set(COMMANDS)
+        assert set(re.findall(r"loadtests run (\w+)", told)) <= EXPERIMENTS
+
     def test_the_overview_lists_each_by_its_title(self):
         rows = re.findall(
             r"^\| \[(\d{4})\]\(adr/(.+?)\) \| (.+) \|$", text("docs/database-decisions.md"), re.M
