@@ -5,9 +5,11 @@ from contextlib import nullcontext
 
 import pytest
 
-from loadtests import figures, figures_command, mix
+from loadtests import bench_report, figures, figures_command, mix
 from loadtests.__main__ import main
+from loadtests.bench import Figure, Figures
 from loadtests.figures import BEGIN, BENCH, END, MIX, Unusable
+from loadtests.measure import Ratio
 from loadtests.mix import Meters
 from loadtests.site import Site
 from tests.builders import make_note, make_notes
@@ -64,6 +66,19 @@ class TestTable:
             "in the mix | 1234 ms |",
         ):
             assert row in told
+
+    def test_reads_the_bench_as_it_writes_itself(self, folder):
+        one = Ratio(1.0, 1.0, 1.0)
+        arms = [
+            Figure(name, "", 9, p50, p50, p50, one, rate, one, 0, [], [])
+            for name, p50, rate in (("cached read", 2.0, 900.0), ("uncached read", 8.0, 300.0))
+        ]
+        written = bench_report.as_json(
+            Figures(arms, []), command="bench it", rate=50, facts={"date": "2026-11-23"}
+        )
+        (folder / BENCH).write_text(written)
+
+        assert "| 75 % | 2026-11-23 | `bench it` |" in figures.table(folder)
 
     def test_says_what_to_run_where_nothing_was_measured(self, tmp_path):
         told = figures.table(tmp_path)
