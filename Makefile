@@ -3,6 +3,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+# Each has servers of its own. More than half of a test's time is waiting, so that two fit on two cores.
+TEST_PROCESSES ?= 2
 # A stand-in for every required setting: checks look at code, and ask no server.
 CHECK_ENV := PYTHON_DOTENV_DISABLED=1 SECRET_KEY=a-stand-in-for-checks-that-is-long-enough-0123456789-abcdef \
 	DATABASE_URL=postgresql://localhost/none REDIS_URL=redis://localhost/0 MONGODB_URI=mongodb://localhost/none \
@@ -18,7 +20,8 @@ run: $(BIN)/.site ## serve on PORT (default 8000), with everything that it needs
 	@exec $(BIN)/python -m config.run
 
 test: $(BIN)/.dev ## all tests on servers of their own, with coverage
-	@$(BIN)/coverage run -m pytest $(ARGS) && $(BIN)/coverage report
+	@$(BIN)/coverage erase && $(BIN)/coverage run -m pytest -n $(TEST_PROCESSES) $(ARGS) && \
+		$(BIN)/coverage combine --quiet && $(BIN)/coverage report
 
 check: $(BIN)/.dev ## lint, types, import contracts, deployment, migrations, OpenAPI, compose
 	$(BIN)/ruff check .

@@ -2,12 +2,14 @@
 Pytest plugin: the tests' own three servers, started before Django reads its settings.
 
 Named in pyproject.toml by -p, since conftest.py would be too late. Where the environment names
-all three servers, those are used.
+all three servers, those are used. In a parallel run (-n 2) each process has three of its own; the
+one that was started by hand starts and removes them all.
 """
 
 import fcntl
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import IO
 
 import pytest
@@ -15,8 +17,15 @@ import pytest
 from config.stack import ROOT, VARIABLES, Stack
 from config.stack.process import StackError
 
-_NAME = "test"
-_started: list[Stack] = []
+_WORKER = os.environ.get("PYTEST_XDIST_WORKER")  # unset in the process that was started by hand
+if _WORKER:
+    # This process is measured by now; the sites that its tests start would only be slower.
+    os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
+# Begun first, so that no process is left alone with one of them at the end.
+_LONG = ("loadtests/test_site.py", "config/test_run.py", "config/stack/test_stack.py")
+
+_started: list[Stack] = []  # to be removed by this process
+_used: list[Stack] = []  # by this process's tests
 _lock: list[IO[str]] = []
 
 
@@ -29,17 +38,51 @@ def pytest_load_initial_conftests(
     os.environ["ALLOWED_HOSTS"] = "testserver,127.0.0.1,localhost"
     os.environ["DEBUG"] = "false"
     known = early_config.known_args_namespace
-    if known.help or known.version or all(os.environ.get(name) for name in VARIABLES.values()):
+    if known.help or known.version:
         return
-    _take_turn()
-    stack = Stack(_NAME)
-    _started.append(stack)
-    try:
+    if _WORKER:
+        _use(_WORKER)
+    elif not all(os.environ.get(name) for name in VARIABLES.values()):
+        _take_turn()
+        _start(_parallel(known.numprocesses))
+
+
+def _parallel(asked: int | str | None) -> list[str]:
+    """Return the names that xdist gives to its processes; one where servers are not ours alone."""
+    if isinstance(asked, str):
+        pytest.exit(f"-n {asked}: say a number, since servers are started for each", returncode=3)
+    shared = any(os.environ.get(name) for name in VARIABLES.values())
+    return [f"gw{number}" for number in range(1 if shared else asked or 1)]
+
+
+def _start(workers: list[str]) -> None:
+    stacks = [Stack(f"test-{worker}") for worker in workers]
+    _started.extend(stacks)
+
+    def start(stack: Stack) -> None:
         stack.reset()  # what a killed run left behind
         stack.up()
+
+    try:
+        with ThreadPoolExecutor(len(stacks)) as pool:
+            list(pool.map(start, stacks))
     except StackError as exc:
         pytest.exit(f"the tests' servers do not start: {exc}", returncode=3)
-    os.environ.update(stack.urls())
+    _used.append(stacks[0])
+    os.environ.update(stacks[0].urls())
+
+
+def _use(worker: str) -> None:
+    """Use the servers that were started for this process, not those that it has inherited."""
+    for name in VARIABLES.values():
+        os.environ.pop(name, None)
+    _used.append(Stack(f"test-{worker}"))
+    os.environ.update(_used[0].urls())
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.path.as_posix().endswith(_LONG))  # stable: random within
 
 
 def _take_turn() -> None:
@@ -55,7 +98,9 @@ def _take_turn() -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_cmdline_main() -> Iterator[None]:
+def pytest_cmdline_main(config: pytest.Config) -> Iterator[None]:
+    if not _WORKER and len(_started) < 2:
+        config.option.numprocesses = 0  # servers that the environment names stand only one run
     try:
         return (yield)
     finally:
@@ -68,8 +113,8 @@ def pytest_cmdline_main() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def stack() -> Stack:
     """The servers that the tests run on, to be paused and killed."""
-    if not _started:
+    if not _used:
         pytest.fail(
             "this test needs servers of its own: unset DATABASE_URL, REDIS_URL, MONGODB_URI"
         )
-    return _started[0]
+    return _used[0]
