@@ -56,7 +56,7 @@ def mongodb_restored(stack) -> Iterator[Stack]:
     """The servers, of which the test may kill and pause MongoDB; trusted again for the next one."""
     yield stack
     stack.up()
-    assert wait_until(lambda: not mongodb.breaker.is_open, 10)
+    assert wait_until(lambda: not mongodb.breaker.is_open, 30)
 
 
 @pytest.fixture(scope="session", autouse=True)

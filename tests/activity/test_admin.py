@@ -35,7 +35,7 @@ def operator() -> Client:
 def mongodb_restored(stack):
     yield stack
     stack.up()
-    assert wait_until(lambda: not mongodb.breaker.is_open, 10)
+    assert wait_until(lambda: not mongodb.breaker.is_open, 30)
 
 
 def shown(response) -> list[str]:

@@ -332,5 +332,5 @@ class TestFailure:
                 assert response["Retry-After"]
         finally:
             getattr(stack, "start" if how == "kill" else "resume")("mongodb")
-            assert wait_until(lambda: get(api, "recent").status_code == 200, 15)
-            assert wait_until(lambda: not mongodb.breaker.is_open, 10)
+            assert wait_until(lambda: get(api, "recent").status_code == 200, 30)
+            assert wait_until(lambda: not mongodb.breaker.is_open, 30)

@@ -115,14 +115,14 @@ class TestOutage:
         thread = threading.Thread(target=shipper.run)
         thread.start()
         ids = [own.append(EVENT)]
-        assert wait_until(lambda: len(stored()) == 1, 5)
+        assert wait_until(lambda: len(stored()) == 1, 30)
         mongodb_restored.kill("mongodb")
 
         ids += [own.append(EVENT) for _ in range(700)]
         assert spool.waiting(own.folder)[0] == 700
         mongodb_restored.start("mongodb")
 
-        assert wait_until(lambda: spool.waiting(own.folder)[0] == 0, 20)
+        assert wait_until(lambda: spool.waiting(own.folder)[0] == 0, 30)
         assert stored() == sorted(ids)
         shipper.stop()
         thread.join()
@@ -134,7 +134,7 @@ class TestStart:
         monkeypatch.setattr(services.atexit, "register", at_exit.append)
         services.start_shipping()
         identity = services.own_spool().append(EVENT)
-        assert wait_until(lambda: stored() == [identity], 5)
+        assert wait_until(lambda: stored() == [identity], 30)
 
         at_exit[0]()
 

@@ -86,13 +86,13 @@ class TestBatches:
             flight, first, leads = batches.join("a")
             if leads:
                 if first is not None:
-                    assert first.wait(5)
+                    assert first.wait(30)
                     batches.depart("a", flight)
                 began = tick()
                 threading.Event().wait(0.001)
                 batches.land("a", flight)
                 flight.finish(began, shared=True)
-            assert flight.wait(5)
+            assert flight.wait(30)
             if flight.result < came:
                 violations.append((came, flight.result))
 

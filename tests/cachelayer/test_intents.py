@@ -104,7 +104,7 @@ class TestCrash:
         draining.join(0.3)
         assert draining.is_alive()
         outbox.remove([row])
-        draining.join(5)
+        draining.join(30)
 
         assert not draining.is_alive()
 
@@ -114,4 +114,4 @@ class TestCrash:
 
         outbox.drain()
 
-        assert process.wait_until(lambda: rows() == 0, 1)
+        assert process.wait_until(lambda: rows() == 0, 30)

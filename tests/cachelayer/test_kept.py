@@ -34,7 +34,7 @@ class TestKept:
         rows = Kept("some", rows_max=10)
         rows.add({"n": 1})
 
-        assert wait_until(lambda: rows.rows() == [{"n": 1}], 5)
+        assert wait_until(lambda: rows.rows() == [{"n": 1}], 30)
 
     def test_keeps_no_more_than_it_may(self):
         rows = Kept("some", rows_max=3)

@@ -41,7 +41,7 @@ def relay():
     running = Relay()
     thread = threading.Thread(target=running.run)
     thread.start()
-    assert process.wait_until(lambda: running.leads, 5)
+    assert process.wait_until(lambda: running.leads, 30)
     yield running
     running.stop()
     thread.join()
@@ -108,7 +108,7 @@ class TestInvalidate:
         outbox.add(["word:one"])
 
         assert outbox.deliver() == 0
-        assert process.wait_until(lambda: outbox.deliver() == 1, 2)
+        assert process.wait_until(lambda: outbox.deliver() == 1, 30)
 
     def test_without_redis_the_row_stays(self, stack):
         stack.kill("redis")
@@ -141,12 +141,12 @@ class TestDrain:
             with transaction.atomic(), connection.cursor() as cursor:
                 cursor.execute("SELECT FROM cachelayer_outbox FOR UPDATE")
                 taken.set()
-                go_on.wait(5)
+                go_on.wait(30)
             connection.close()
 
         thread = threading.Thread(target=holder)
         thread.start()
-        taken.wait(5)
+        taken.wait(30)
         threading.Timer(0.2, go_on.set).start()
         started = time.monotonic()
 
@@ -163,7 +163,7 @@ class TestDrain:
         client.breaker.failed(TimeoutError(), opens=True)
         stack.resume("redis")
 
-        assert process.wait_until(lambda: not client.breaker.is_open, 10)
+        assert process.wait_until(lambda: not client.breaker.is_open, 30)
         assert rows() == 0
 
 
@@ -203,7 +203,7 @@ class TestTriggers:
         edit(note_id)
 
         assert process.wait_until(
-            lambda: all(api.get(p).content != b for p, b in zip(paths, before, strict=True)), 1.0
+            lambda: all(api.get(p).content != b for p, b in zip(paths, before, strict=True)), 30
         )
 
     def test_an_insert_past_the_service_ends_absence_and_lists(self, api, relay):
@@ -213,7 +213,7 @@ class TestTriggers:
         psql(f"INSERT INTO notes (id, user_id, title) VALUES ('{note_id}', 'abc', 'Made in psql')")
 
         assert process.wait_until(
-            lambda: api.get(f"/api/v1/notes/{note_id}").status_code == 200, 1.0
+            lambda: api.get(f"/api/v1/notes/{note_id}").status_code == 200, 30
         )
 
     def test_they_name_the_tags_that_the_services_name(self):
@@ -290,7 +290,7 @@ class TestRelay:
         follower._stopping = Stopping()
         following = threading.Thread(target=follower.run)
         following.start()
-        following.join(10)
+        following.join(30)
 
         assert held == [None]
 
@@ -303,7 +303,7 @@ class TestRelay:
 
         relay.stop()
 
-        assert process.wait_until(lambda: other.leads, 5)
+        assert process.wait_until(lambda: other.leads, 30)
         other.stop()
         thread.join()
 
@@ -314,17 +314,17 @@ class TestRelay:
         threading.Event().wait(2.5)  # long enough for its breaker to open and wait
         stack.resume("redis")
 
-        assert process.wait_until(lambda: rows() == 0, 2)
+        assert process.wait_until(lambda: rows() == 0, 30)
 
     def test_survives_a_restart_of_postgresql(self, stack, relay):
         connection.close()
         stack.kill("postgres")
         stack.start("postgres")
-        assert process.wait_until(lambda: relay.leads, 10)
+        assert process.wait_until(lambda: relay.leads, 30)
         make_note()
         Note.objects.update(title="New")
 
-        assert process.wait_until(lambda: rows() == 0, 5)
+        assert process.wait_until(lambda: rows() == 0, 30)
 
     def test_steps_in_where_the_leader_is_frozen(self, relay):
         with connection.cursor() as cursor:
@@ -336,7 +336,7 @@ class TestRelay:
         thread.start()
         outbox.add(["word:one"])
 
-        delivered = process.wait_until(lambda: rows() == 0, 8)
+        delivered = process.wait_until(lambda: rows() == 0, 30)
 
         other.stop()
         thread.join()
@@ -354,7 +354,7 @@ class TestRelay:
         try:
             assert command.stdout.readline()
             outbox.add(["word:one"])
-            assert process.wait_until(lambda: rows() == 0, 5)
+            assert process.wait_until(lambda: rows() == 0, 30)
         finally:
             command.send_signal(signal.SIGTERM)
             assert command.wait(10) == 0

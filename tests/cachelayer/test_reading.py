@@ -232,12 +232,12 @@ class TestSingleFlight:
         def load():
             value = now["value"]
             started.set()
-            go_on.wait(2)
+            go_on.wait(30)
             return value
 
         with ThreadPoolExecutor(2) as pool:
             first = pool.submit(get_or_load, key(), load)
-            started.wait(2)
+            started.wait(30)
             now["value"] = Word("new")
             invalidate("word:one")
             second = pool.submit(get_or_load, key(), load)
@@ -252,12 +252,12 @@ class TestSingleFlight:
 
         def load():
             started.set()
-            go_on.wait(2)
+            go_on.wait(30)
             raise ValueError("the store said no")
 
         with ThreadPoolExecutor(3) as pool:
             first = pool.submit(get_or_load, key(), load)
-            started.wait(2)
+            started.wait(30)
             others = [pool.submit(get_or_load, key(), never) for _ in range(2)]
             threading.Event().wait(0.05)
             go_on.set()
@@ -289,12 +289,12 @@ class TestSingleFlight:
 
         def hang():
             started.set()
-            go_on.wait(5)
+            go_on.wait(30)
             return Word("late")
 
         with ThreadPoolExecutor(2) as pool:
             pool.submit(get_or_load, key(), hang)
-            started.wait(2)
+            started.wait(30)
             try:
                 assert get_or_load(key(), Loads()).value == Word("loaded")
             finally:

@@ -32,7 +32,7 @@ def write(api, note_id, title):
 
 
 def closed_again() -> bool:
-    return process.wait_until(lambda: not client.breaker.is_open, 10)
+    return process.wait_until(lambda: not client.breaker.is_open, 30)
 
 
 class TestRefused:

@@ -19,7 +19,7 @@ AGED = 266
 
 
 def settled() -> bool:
-    return process.wait_until(lambda: not refreshing._under_way, 5)
+    return process.wait_until(lambda: not refreshing._under_way, 30)
 
 
 class TestSoftTtl:

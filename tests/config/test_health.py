@@ -18,7 +18,7 @@ def restored(stack):
     connection.close()
     client.breaker.reset()
     health._executors["mongodb"].submit(int).result(5)  # a late answer would open the breaker
-    assert wait_until(lambda: not mongodb.breaker.is_open, 10)
+    assert wait_until(lambda: not mongodb.breaker.is_open, 30)
 
 
 def ask(path: str):

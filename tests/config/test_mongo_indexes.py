@@ -73,4 +73,4 @@ class TestMongoIndexes:
                 run(ensure=True)
         finally:
             stack.start("mongodb")
-            assert wait_until(lambda: not mongodb.breaker.is_open, 10)
+            assert wait_until(lambda: not mongodb.breaker.is_open, 30)

@@ -195,7 +195,7 @@ class TestBreaker:
 
         restored.start("postgres")
 
-        assert wait_until(lambda: not breaker.is_open and self.is_answered(pooled), 10)
+        assert wait_until(lambda: not breaker.is_open and self.is_answered(pooled), 30)
 
     def is_answered(self, pooled) -> bool:
         """Whether the pool, which fills itself again in the background, has a connection by now."""
@@ -400,10 +400,10 @@ class TestExhaustedPool:
 
         asking = threading.Thread(target=ask)
         asking.start()
-        assert wait_until(lambda: metrics.WAITING._value.get() == 1, 5)
+        assert wait_until(lambda: metrics.WAITING._value.get() == 1, 30)
         holders[0].inc_thread_sharing()
         holders[0].close()
-        asking.join(5)
+        asking.join(30)
         holders[1].close()
 
         assert answered == [(1,)]

@@ -104,7 +104,7 @@ class TestServe:
             holder.execute("LOCK TABLE notes")
             asking = threading.Thread(target=ask)
             asking.start()
-            assert process.wait_until(lambda: waits_for_a_lock(checkout), 5)
+            assert process.wait_until(lambda: waits_for_a_lock(checkout), 30)
             site.send_signal(number)
             threading.Event().wait(0.5)
         told, _ = site.communicate(timeout=30)

@@ -82,7 +82,7 @@ class TestMetricsDb:
             told, text = figures(), Client().get("/metrics").content.decode()
         finally:
             stack.up()
-            assert wait_until(lambda: not mongodb.breaker.is_open, 10)
+            assert wait_until(lambda: not mongodb.breaker.is_open, 30)
             postgres_breaker.reset()
             connections["default"].close()
 

@@ -32,7 +32,7 @@ def operator() -> Client:
 def mongodb_restored(stack):
     yield stack
     stack.up()
-    assert wait_until(lambda: not mongodb_client.breaker.is_open, 10)
+    assert wait_until(lambda: not mongodb_client.breaker.is_open, 30)
 
 
 def profile(user_id: str, **changes: object) -> records.ProfileRecord:
