@@ -14,6 +14,7 @@ from django.test import Client
 from cachelayer import client
 from cachelayer.models import OutboxRow
 from config import mongodb
+from config.postgres import outages
 from config.stack import Stack
 from config.stack.process import wait_until
 
@@ -30,6 +31,15 @@ def _own_cache(settings) -> None:
 @pytest.fixture(autouse=True)
 def _own_activity_spool(settings, tmp_path) -> None:
     settings.ACTIVITY_SPOOL_DIR = str(tmp_path / "spool")
+
+
+@pytest.fixture(autouse=True)
+def _closed_breakers() -> Iterator[None]:
+    """Where a test has left a breaker open, its server is back by now: the next one may ask it."""
+    yield
+    for breaker in (client.breaker, mongodb.breaker, outages.breaker):
+        if breaker.is_open:
+            breaker.reset()
 
 
 @pytest.fixture

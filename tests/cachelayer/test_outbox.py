@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 from django.core.management import call_command
@@ -105,9 +104,11 @@ class TestInvalidate:
         assert get_or_load(key(), Loads()).value is not None
 
     def test_the_relay_leaves_a_row_to_its_writer_for_a_moment(self):
-        outbox.add(["word:one"])
+        for _ in range(10):  # on a machine that stands still for a second, one is due at once
+            outbox.add(["word:one"])
+            if outbox.deliver() == 0:
+                break
 
-        assert outbox.deliver() == 0
         assert process.wait_until(lambda: outbox.deliver() == 1, 30)
 
     def test_without_redis_the_row_stays(self, stack):
@@ -146,14 +147,17 @@ class TestDrain:
 
         thread = threading.Thread(target=holder)
         thread.start()
-        taken.wait(30)
-        threading.Timer(0.2, go_on.set).start()
-        started = time.monotonic()
+        assert taken.wait(30)
+        draining = threading.Thread(target=outbox.drain)
+        draining.start()
 
-        outbox.drain()
+        draining.join(0.3)
+        assert draining.is_alive()
+        go_on.set()
+        draining.join(30)
         thread.join()
 
-        assert time.monotonic() - started > 0.1
+        assert not draining.is_alive()
         assert rows() == 0
 
     def test_the_cache_is_trusted_only_after_what_an_outage_left_was_delivered(self, stack):

@@ -1,6 +1,7 @@
 """get_or_load over a real Redis: hits, misses, the fence, single flight, absent and stale values."""
 
 import dataclasses
+import itertools
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,6 +12,7 @@ from django.db import OperationalError, transaction
 
 from cachelayer import client, entries, reading, store
 from cachelayer.answers import Bypass, Source
+from cachelayer.flight import Flight
 from cachelayer.invalidation import clear, invalidate
 from cachelayer.namespaces import Namespace
 from cachelayer.reading import get_or_load
@@ -247,8 +249,12 @@ class TestSingleFlight:
         assert first.result().value == Word("old")  # its read began before the write
         assert second.result().value == Word("new")
 
-    def test_who_waits_shares_the_error_of_the_load(self):
-        started, go_on = threading.Event(), threading.Event()
+    def test_who_waits_shares_the_error_of_the_load(self, monkeypatch):
+        started, go_on, waiting = threading.Event(), threading.Event(), threading.Semaphore(0)
+        wait = Flight.wait
+        monkeypatch.setattr(
+            Flight, "wait", lambda self, seconds: waiting.release() or wait(self, seconds)
+        )
 
         def load():
             started.set()
@@ -259,17 +265,25 @@ class TestSingleFlight:
             first = pool.submit(get_or_load, key(), load)
             started.wait(30)
             others = [pool.submit(get_or_load, key(), never) for _ in range(2)]
-            threading.Event().wait(0.05)
+            assert waiting.acquire(timeout=30)
+            assert waiting.acquire(timeout=30)
             go_on.set()
 
         for future in (first, *others):
             with pytest.raises(ValueError, match="said no"):
                 future.result()
 
-    def test_waits_for_the_lease_of_another_process(self, redis_client):
+    def test_waits_for_the_lease_of_another_process(self, monkeypatch):
         """The other process is played by a lease and a late entry, as Redis would show them."""
-        begun = store.begin(key())  # its lease is held, its load runs
-        threading.Timer(0.15, lambda: store.end(key(), begun, Word("theirs"))).start()
+        theirs = store.begin(key())  # its lease is held, its load runs
+        begin, looks = store.begin, itertools.count(1)
+
+        def begin_again(*args, **options):
+            if next(looks) == 5:
+                store.end(key(), theirs, Word("theirs"))
+            return begin(*args, **options)
+
+        monkeypatch.setattr(store, "begin", begin_again)
 
         cached = get_or_load(key(), never)
 

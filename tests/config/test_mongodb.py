@@ -52,8 +52,8 @@ class TestClient:
 
         fails()
 
-        # A bound of the contract, 3 s, not a speed.
-        assert time.monotonic() - started < 3
+        # Far from pymongo's own 30 s, and from 2 s, its timeout here, as a loaded machine may be.
+        assert time.monotonic() - started < 10
 
     def test_a_command_that_the_server_refuses_is_no_silence(self):
         for _ in range(5):
@@ -82,8 +82,8 @@ class TestCounts:
         ping()
 
         assert mongodb.CONNECTIONS._value.get() >= 1
-        assert mongodb.IN_USE._value.get() == 0
-        assert mongodb.WAITING._value.get() == 0
+        for gauge in (mongodb.IN_USE, mongodb.WAITING):  # background threads use it, too
+            assert wait_until(lambda gauge=gauge: gauge._value.get() == 0, 30)
 
 
 class TestPool:
@@ -108,8 +108,8 @@ class TestPool:
         before = mongodb.ERRORS.labels("PoolExhausted")._value.get()
 
         def hold() -> None:
-            with pymongo.timeout(5):
-                small.get_default_database().held.find_one({"$where": "sleep(1500) || true"})
+            with pymongo.timeout(30):
+                small.get_default_database().held.find_one({"$where": "sleep(3000) || true"})
 
         holder = threading.Thread(target=hold)
         holder.start()

@@ -92,20 +92,22 @@ class TestCommand:
     def test_measures_what_is_lent_meanwhile(self):
         told = copy.deepcopy(connections["default"].settings_dict)
         told["OPTIONS"]["pool"] = {"min_size": 1, "max_size": 2}
-        stopped = threading.Event()
+        stopped, lent = threading.Event(), threading.Event()
 
         def lend() -> None:
             wrapper = DatabaseWrapper(told, "default")
             while not stopped.wait(0.01):
                 with wrapper.cursor() as cursor:
                     cursor.execute("SELECT 1")
+                    lent.set()
                 wrapper.close()
             wrapper.close_pool()
 
         lending = threading.Thread(target=lend)
         lending.start()
         try:
-            said = run("--seconds", "0.5", "--cores", "2")
+            assert lent.wait(30)
+            said = run("--seconds", "1", "--cores", "2")
         finally:
             stopped.set()
             lending.join()

@@ -37,7 +37,7 @@ def pooled(restored):
     told["OPTIONS"]["pool"] = {
         "min_size": 1,
         "max_size": 2,
-        "timeout": 0.3,
+        "timeout": 10,
         "connection_class": DeadlineConnection,
     }
     wrapper = DatabaseWrapper(told, "default")
@@ -108,9 +108,9 @@ class TestPostgresDown:
 
 class TestDeadlineConnection:
     def test_gives_up_on_a_server_that_does_not_answer(self, restored, monkeypatch):
-        monkeypatch.setattr(DeadlineConnection, "net_timeout_seconds", 0.2)
         with DeadlineConnection.connect(settings.DATABASE_URL) as asked:
             asked.execute("SELECT 1")
+            monkeypatch.setattr(DeadlineConnection, "net_timeout_seconds", 0.2)
             restored.pause("postgres")
 
             with pytest.raises(ServerSilent, match=r"no answer from PostgreSQL within 0\.2 s"):
@@ -152,7 +152,9 @@ class TestBreaker:
         found = [DatabaseWrapper(pooled.settings_dict, "default") for _ in range(2)]
         for holder in found:
             holder.ensure_connection()
+        pooled.pool.timeout = 0.3
         yield found
+        pooled.pool.timeout = 10
         for holder in found:
             holder.close()
 
@@ -178,8 +180,8 @@ class TestBreaker:
         assert metrics.ERRORS.labels("NotAsked")._value.get() == before + 1
 
     def test_opens_where_the_server_is_frozen(self, pooled, restored, monkeypatch):
-        monkeypatch.setattr(DeadlineConnection, "net_timeout_seconds", 0.3)
         self.ask(pooled)
+        monkeypatch.setattr(DeadlineConnection, "net_timeout_seconds", 0.3)
         restored.pause("postgres")
 
         with pytest.raises(OperationalError, match="no answer from PostgreSQL"):
@@ -269,6 +271,7 @@ class TestBreaker:
 
     def test_opens_where_the_pool_gets_no_connection(self, pooled, restored):
         restored.kill("postgres")
+        pooled.settings_dict["OPTIONS"]["pool"]["timeout"] = 0.3
         before = metrics.ERRORS.labels("NoConnection")._value.get()
 
         with pytest.raises(OperationalError) as raised:
@@ -279,7 +282,7 @@ class TestBreaker:
         assert breaker.is_open
 
     def test_a_server_that_is_full_is_not_silent(self, pooled, stack):
-        pooled.settings_dict["OPTIONS"]["pool"]["max_size"] = 9
+        pooled.settings_dict["OPTIONS"]["pool"] |= {"max_size": 9, "timeout": 1}
         holders = [DatabaseWrapper(pooled.settings_dict, "default") for _ in range(9)]
         with psycopg.connect(stack.operator_urls()["DATABASE_URL"], autocommit=True) as operator:
             holders[0].ensure_connection()
@@ -374,8 +377,10 @@ class TestExhaustedPool:
         for holder in holders:
             holder.ensure_connection()
         connections["default"] = pooled
+        pooled.pool.timeout = 0.3
         try:
             response = api.get("/api/v1/notes?cache=false")
+            pooled.pool.timeout = 10
             assert_unavailable(response)
             assert response.json()["detail"] == "Every connection to postgres is in use."
             for holder in holders:
@@ -385,7 +390,7 @@ class TestExhaustedPool:
             connections["default"] = own
 
     def test_a_connection_that_is_given_back_goes_to_who_waits(self, pooled):
-        pooled.settings_dict["OPTIONS"]["pool"]["timeout"] = 5
+        pooled.settings_dict["OPTIONS"]["pool"]["timeout"] = 30
         holders = [DatabaseWrapper(pooled.settings_dict, "default") for _ in range(2)]
         for holder in holders:
             holder.ensure_connection()

@@ -10,7 +10,7 @@ from config.explain.asserting import assert_plan
 from notes import selectors
 from notes.models import Note
 from notes.paging import CursorQuery, PageQuery, Position, Sort
-from tests.indexes import of_table
+from tests.indexes import of_table, vacuum
 
 ROWS = 20_000
 
@@ -34,8 +34,7 @@ def plentiful(django_db_setup, django_db_blocker):
             ),
             batch_size=5_000,
         )
-        with connection.cursor() as cursor:
-            cursor.execute("VACUUM ANALYZE notes")
+        vacuum("notes")
     yield
     with django_db_blocker.unblock():
         Note.objects.all().delete()
