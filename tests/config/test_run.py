@@ -83,11 +83,11 @@ def answers(port: int) -> bool:
 @pytest.fixture
 def site(checkout, port) -> Iterator[subprocess.Popen[str]]:
     launcher = start(checkout, port)
-    assert process.wait_until(lambda: answers(port) or launcher.poll() is not None, 50)
+    assert process.wait_until(lambda: answers(port) or launcher.poll() is not None, 100)
     yield launcher
     if launcher.poll() is None:
         launcher.send_signal(signal.SIGTERM)
-    launcher.communicate(timeout=30)
+    launcher.communicate(timeout=60)
 
 
 class TestServe:
@@ -107,7 +107,7 @@ class TestServe:
             assert process.wait_until(lambda: waits_for_a_lock(checkout), 30)
             site.send_signal(number)
             threading.Event().wait(0.5)
-        told, _ = site.communicate(timeout=30)
+        told, _ = site.communicate(timeout=60)
         asking.join()
 
         assert site.returncode == 0
@@ -116,25 +116,24 @@ class TestServe:
         assert "Finishing the requests in flight" in told
         assert processes_of(checkout) == []
 
-    def test_a_second_one_says_that_it_runs_already(self, checkout, port, site):
+    def test_a_second_one_says_that_it_runs_and_after_a_kill_starts(self, checkout, port, site):
         second = start(checkout, port)
-        told, _ = second.communicate(timeout=20)
+        told, _ = second.communicate(timeout=60)
 
         assert second.returncode == 0
         assert told == f"Already running: http://127.0.0.1:{port} (pid {site.pid})\n"
         assert answers(port)
 
-    def test_after_a_kill_of_the_launcher_it_starts_again(self, checkout, port, site):
         site.kill()
         site.wait()
 
         again = start(checkout, port)
         try:
-            assert process.wait_until(lambda: again.poll() is not None or answers(port), 50)
+            assert process.wait_until(lambda: again.poll() is not None or answers(port), 100)
             assert again.poll() is None
         finally:
             again.send_signal(signal.SIGTERM)
-            again.communicate(timeout=30)
+            again.communicate(timeout=60)
             for one in processes_of(checkout):
                 one.kill()
 
@@ -169,7 +168,7 @@ class TestManage:
 
     def test_anything_else_is_misuse(self, checkout, port):
         done = start(checkout, port, "walk")
-        told, _ = done.communicate(timeout=20)
+        told, _ = done.communicate(timeout=60)
 
         assert done.returncode == 2
         assert "python -m config.run manage" in told

@@ -2,9 +2,11 @@
 
 import re
 from collections import Counter
+from contextlib import nullcontext
 
 import pytest
 
+import loadtests.__main__
 from config.stack import Stack
 from loadtests import chaos, costs, drill, outage, places, recording
 from loadtests.__main__ import main
@@ -25,7 +27,10 @@ class TestCosts:
 
 
 class TestOutage:
-    def test_no_event_is_lost_while_mongodb_is_down_and_a_worker_dies(self, monkeypatch, capsys):
+    def test_no_event_is_lost_while_mongodb_is_down_and_a_worker_dies(
+        self, site, monkeypatch, capsys
+    ):
+        monkeypatch.setattr(loadtests.__main__, "running_site", lambda **_: nullcontext(site))
         monkeypatch.setattr(outage, "BEFORE_SECONDS", 1.0)
         monkeypatch.setattr(outage, "OUTAGE_SECONDS", 4.0)
         monkeypatch.setattr(outage, "AFTER_SECONDS", 1.0)
@@ -73,15 +78,27 @@ class TestProfile:
 
 
 class TestChaos:
-    def test_the_protocol_holds(self, capsys):
+    def test_the_protocol_holds(self, capsys, monkeypatch):
         """The exit status says whether it came out as it should."""
+        monkeypatch.setattr(
+            chaos, "MENDED_SECONDS", 4.0
+        )  # not 2: other tests have the machine, too
+
         assert main(["chaos", "--seconds", "6"]) == 0, capsys.readouterr().out
 
     def test_the_naive_one_is_caught_in_the_same_harness(self, capsys, monkeypatch):
         for fault in ("_kill", "_pause"):  # in so short a run they would excuse too much
             monkeypatch.setattr(chaos.Chaos, fault, chaos.Chaos._lose_leases)
+        judge = chaos.Chaos._judge
 
-        arguments = ["chaos", "--seconds", "15", "--protocol", "naive"]
+        def judge_and_end(run, *read):
+            judge(run, *read)
+            if run.report.counts["stale"]:
+                run.over.set()
+
+        monkeypatch.setattr(chaos.Chaos, "_judge", judge_and_end)
+
+        arguments = ["chaos", "--seconds", "100", "--protocol", "naive"]
 
         assert main(arguments) == 0, capsys.readouterr().out
 
