@@ -153,5 +153,9 @@ def _join(namespace: Namespace[V], head: list[str | None] | None, body: bytes) -
 
 
 def jitter() -> float:
-    """Return 0.9 to 1.1, so that what was loaded together does not expire together."""
-    return random.uniform(0.9, 1.1)  # noqa: S311  # spreads load, hides nothing
+    """
+    Return 0.9 to 1.0, so that what was loaded together does not expire together.
+
+    Not above: a lifetime is what is promised at most, to clients and of personal data.
+    """
+    return random.uniform(0.9, 1.0)  # noqa: S311  # spreads load, hides nothing

@@ -118,6 +118,11 @@ def tags_of_profile(user_id: str) -> tuple[str, ...]:
     return _tags_of_profile_key(user_id)
 
 
+def tags_of_deleted_profile(user_id: str) -> tuple[str, ...]:
+    """Return the same, and what takes its copy, with its e-mail, out of Redis at once."""
+    return (*_tags_of_profile_key(user_id), profile(user_id).erasure)
+
+
 def _user_tag(user_id: str) -> str:
     return f"notes:user:{user_id}"
 

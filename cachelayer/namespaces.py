@@ -14,6 +14,7 @@ V = TypeVar("V")
 # would cost one miss and nothing else.
 STAMP_TTL_SECONDS = 48 * 3600
 _NAMESPACE_TAG = "namespace:"
+_ENTRY = "entry:"
 
 _declared: dict[str, "Namespace[Any]"] = {}
 
@@ -108,6 +109,16 @@ class Key(Generic[V]):
         """The part of the name that follows the namespace's prefix."""
         return self.name.removeprefix(self.namespace.prefix)
 
+    @property
+    def erasure(self) -> str:
+        """
+        What takes the value itself out of Redis, given to invalidate among the tags of a write.
+
+        For what must not lie there until its time is over, though nobody is served it. Name the
+        tags as well: it is their stamps that a load under way is compared with.
+        """
+        return f"{_ENTRY}{self.name}"
+
     def __repr__(self) -> str:
         return f"<Key {self.name} tags={self.tags}>"
 
@@ -138,6 +149,13 @@ def key_named(name: str) -> Key[Any]:
 def stamp_name(tag: str) -> str:
     """Return the name in Redis of a tag's stamp."""
     return f"{root_of_names()}stamp:{tag}"
+
+
+def unlinked_name(tag: str) -> str:
+    """Return the name in Redis of what is deleted to invalidate a tag, or to erase a key."""
+    if tag.startswith(_ENTRY):
+        return f"{root_of_names()}{tag.removeprefix(_ENTRY)}"
+    return stamp_name(tag)
 
 
 def note_name(kind: str, subject: str) -> str:

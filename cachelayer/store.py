@@ -13,7 +13,7 @@ from django.conf import settings
 from cachelayer import client, entries, metrics
 from cachelayer.client import ask
 from cachelayer.entries import HEAD_BYTES, Found
-from cachelayer.namespaces import STAMP_TTL_SECONDS, Key, note_name, stamp_name
+from cachelayer.namespaces import STAMP_TTL_SECONDS, Key, note_name, unlinked_name
 
 V = TypeVar("V")
 log = structlog.get_logger("cachelayer")
@@ -169,12 +169,13 @@ def release(key: Key[V], begun: Begun) -> None:
 
 def unlink(tags: Sequence[str], *, past_breaker: bool = False) -> None:
     """
-    Delete the stamps of tags: one UNLINK, which works in a full Redis too. Raises CacheDown.
+    Delete the stamps of tags, and the entries of erasures: one UNLINK, which works in a full
+    Redis too. Raises CacheDown.
 
     When each was deleted is noted beside it, where there is room.
     """
     started = time.perf_counter()
-    names = [stamp_name(tag) for tag in tags]
+    names = [unlinked_name(tag) for tag in tags]
 
     def pipeline(r: redis.Redis) -> list[Any]:
         pipe = r.pipeline(transaction=False)

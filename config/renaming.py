@@ -47,7 +47,7 @@ def user_rename(*, old: str, new: str) -> int:
         return activity.events_rename(old=old, new=new, session=session)
 
     with (
-        around(*keys.tags_of_profile(old), *keys.tags_of_profile(new)),
+        around(*keys.tags_of_deleted_profile(old), *keys.tags_of_profile(new)),
         pymongo.timeout(_LONGEST_SECONDS),
         get_connection().start_session() as session,
     ):

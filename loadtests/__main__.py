@@ -5,7 +5,8 @@ list, run, report  the experiments: what the seed module expects, and what is so
 bench  what requests cost, as ratios in one run; of two revisions with --compare
 load  made-up users for a minute, with thresholds and an HTML report
 drill  what requests see while each server is killed, paused and brought back
-costs  of the cache: one cold key for 500 at once, an edit in psql, an invalidation among many keys
+costs  of the cache: one cold key for 500 at once, an edit in psql, an invalidation among many keys,
+       an audit under load
 profile  where the time of a cached read goes
 mix  the cache's hit rate, average queries and the pool's utilization, as the site counts them
 figures  what was measured, put into docs/postmortem.md
@@ -88,7 +89,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     shown.add_argument("--out", type=Path, default=ROOT / "docs", metavar="FOLDER")
     commands.add_parser("profile", help="shares of a cached read's time")
-    commands.add_parser("costs", help="of the cache, in counts and milliseconds (about a minute)")
+    commands.add_parser(
+        "costs", help="of the cache, in counts and milliseconds (about two minutes)"
+    )
     every = commands.add_parser(
         "matrix", help="exit status 1 where an answer breaks the contract, or is not as accepted"
     )

@@ -1,4 +1,4 @@
-"""python -m loadtests costs: what a cold key, an edit in psql and an invalidation cost."""
+"""python -m loadtests costs: what a cold key, an edit in psql, an invalidation and an audit cost."""
 
 import json
 import statistics
@@ -12,21 +12,25 @@ import psycopg
 import redis
 from rich.table import Table
 
-from loadtests.load import Call, Sample, connected, send
-from loadtests.measure import percentile
+from loadtests.load import Call, Sample, closed_loop, connected, send
+from loadtests.measure import percentile, ratio_of_medians
 from loadtests.site import Site
 
 AT_ONCE: Final = 500
 EDITS: Final = 200
 WRITES: Final = 300
 KEYS: Final = (1_000, 1_000_000)
+AUDITED: Final = 500
+AUDIT_ROUNDS: Final = 5
+AUDIT_SECONDS: Final = 6.0  # of reads without an audit and with one, in each round
+AUDIT_CONNECTIONS: Final = 4
 _OWNER: Final = {"X-User-Id": "costs", "Content-Type": "application/json"}
 # PostgreSQL's backends report their counts when they have been idle for so long.
 _REPORTED_SECONDS: Final = 11.0
 
 
 def costs(site: Site) -> Table:
-    """Measure all three, one after the other; return them as a table for a terminal."""
+    """Measure all, one after the other; return them as a table for a terminal."""
     table = Table(title="python -m loadtests costs: 4 worker processes")
     for heading in ("what", "n", "p50 ms", "p99 ms", "max ms", "besides"):
         table.add_column(heading, justify="left" if heading in ("what", "besides") else "right")
@@ -40,11 +44,24 @@ def costs(site: Site) -> Table:
         f"{lookups} look-ups of the row in PostgreSQL; {told}",
     )
     _row(table, "an edit in psql, until it is seen over HTTP", edits(site, note), "")
+    _audits(table, site)  # before others' keys are in Redis, of which it draws its sample
     for number in KEYS:
         writes, unlinks = invalidations(site, note, number)
         _row(table, f"a write over HTTP, {number} keys in Redis", writes, "")
         _row(table, f"its UNLINK alone, {number} keys in Redis", unlinks, "")
     return table
+
+
+def _audits(table: Table, site: Site) -> None:
+    reads, audited, told = audits(site)
+    _row(table, f"a cached read, over {AUDIT_CONNECTIONS} connections", _all(reads), "")
+    ratio = ratio_of_medians(
+        [statistics.median(one) for one in audited], [statistics.median(one) for one in reads]
+    )
+    besides = (
+        f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}] times the median without: {told}"
+    )
+    _row(table, "the same while manage.py cache audit runs", _all(audited), besides)
 
 
 def cold_key(site: Site, note: str) -> tuple[list[Sample], int]:
@@ -103,6 +120,48 @@ def invalidations(site: Site, note: str, keys: int) -> tuple[list[float], list[f
             client.unlink("filler:stamp")
             unlinks.append((time.perf_counter() - started) * 1000)
     return writes, unlinks
+
+
+def audits(site: Site) -> tuple[list[list[float]], list[list[float]], str]:
+    """
+    Read a cached note without and with an audit beside it, in rounds; return both in ms.
+
+    The process of the audit, its start included, takes a part of the same processors. The last is
+    what the last audit said.
+    """
+    paths = _cached_notes(site)
+    without: list[list[float]] = []
+    with_audit: list[list[float]] = []
+    told = ""
+    for _ in range(AUDIT_ROUNDS):
+        without.append(_reads(site, paths[0]))
+        with ThreadPoolExecutor(1) as pool:
+            auditing = pool.submit(site.manage, "cache", "audit", f"--count={AUDITED}")
+            with_audit.append(_reads(site, paths[0]))
+            told = auditing.result().strip()
+    return without, with_audit, told
+
+
+def _cached_notes(site: Site) -> list[str]:
+    """Read AUDITED notes, so that they are cached; return their paths."""
+    paths: list[str] = []
+    with connected(site.url) as connection:
+        for page in range(1, AUDITED // 100 + 2):
+            listed = send(connection, Call("", f"/api/v1/notes?limit=100&page={page}"), 0, 0)
+            paths += [f"/api/v1/notes/{one['id']}" for one in json.loads(listed.body)["results"]]
+        for path in paths[:AUDITED]:
+            send(connection, Call("", path), 0, 0)
+    return paths
+
+
+def _reads(site: Site, path: str) -> list[float]:
+    call = Call("", path)
+    samples = closed_loop(site.url, call, connections=AUDIT_CONNECTIONS, seconds=AUDIT_SECONDS)
+    return [one.latency_ms for one in samples]
+
+
+def _all(rounds: list[list[float]]) -> list[float]:
+    return [one for taken in rounds for one in taken]
 
 
 def create(site: Site) -> str:

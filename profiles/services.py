@@ -95,7 +95,7 @@ def profile_delete(*, user_id: str, caller: str | None, if_match: str | None = N
     """Delete the profile. Raises ProfileNotFound, NotOwnProfile, StaleProfile."""
     _refuse_others(user_id, caller)
     version = _version_for(user_id, if_match)
-    with selectors.store().writing(keys.tags_of_profile(user_id)):
+    with selectors.store().writing(keys.tags_of_deleted_profile(user_id)):
         deleted = selectors.store().delete(user_id, if_version=version)
     if not deleted:
         raise _missed(user_id, version)

@@ -136,17 +136,21 @@ def _changes(stream: ChangeStream[dict[str, Any]]) -> list[dict[str, Any]]:
 def _handle(changes: Iterable[dict[str, Any]]) -> None:
     """Invalidate what the changes are about, then copy it to the twin."""
     users: set[str] = set()
+    tags: set[str] = set()
     known = True
     for change in changes:
         documents = (change.get("fullDocument"), change.get("fullDocumentBeforeChange"))
         named = {str(one["user_id"]) for one in documents if one and "user_id" in one}
         known = known and bool(named)
         users |= named
+        is_delete = change.get("operationType") == "delete"
+        tags_of = keys.tags_of_deleted_profile if is_delete else keys.tags_of_profile
+        tags |= {tag for user in named for tag in tags_of(user)}
     if not known:
         # Deleted before pre-images were kept, dropped, or renamed: whose it was is not told.
         clear([keys.PROFILES], cleared_by="change stream")
     elif users:
-        invalidate(*(tag for user in users for tag in keys.tags_of_profile(user)))
+        invalidate(*tags)
     for user in users:
         try:
             services.twin_update(user_id=user)

@@ -8,6 +8,7 @@ from uuid import UUID
 from django.http import HttpRequest, HttpResponse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
+from rest_framework.response import Response
 
 from cachelayer import http
 from cachelayer.http import Representation
@@ -160,7 +161,7 @@ class NoteView(CachedView):
             caller=request.user.get_username(),
             if_match=request.headers.get("If-Match"),
         )
-        return HttpResponse(status=HTTPStatus.NO_CONTENT)
+        return Response(status=HTTPStatus.NO_CONTENT)  # without a Content-Type
 
     def _change(
         self, request: Request, note_id: str, form: type[NoteReplace | NoteChange]

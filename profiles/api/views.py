@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from cachelayer import http
@@ -113,7 +114,7 @@ class ProfileView(CachedView):
             caller=_caller(request),
             if_match=request.headers.get("If-Match"),
         )
-        return HttpResponse(status=HTTPStatus.NO_CONTENT)
+        return Response(status=HTTPStatus.NO_CONTENT)  # without a Content-Type
 
 
 class PreferencesView(APIView):

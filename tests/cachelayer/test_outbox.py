@@ -121,6 +121,23 @@ class TestInvalidate:
         assert rows() == 1
 
 
+class TestErasure:
+    def test_takes_the_value_out_of_redis_and_is_as_durable_as_a_tag(self, redis_client):
+        get_or_load(key(), Loads())
+        with transaction.atomic():
+            outbox.add(["word:one", key().erasure])  # and then the process died
+        assert redis_client.exists(key().entry_name)
+
+        outbox.deliver(also_not_due=True)
+
+        assert not redis_client.exists(key().entry_name)
+
+    def test_a_load_under_way_does_not_bring_it_back(self, redis_client):
+        get_or_load(key(), Loads(during=lambda: invalidate("word:one", key().erasure)))
+
+        assert not redis_client.exists(key().entry_name)
+
+
 class TestClear:
     def test_is_one_delete_and_logged_with_who_did_it(self):
         get_or_load(key(), Loads())

@@ -99,7 +99,7 @@ class TestHit:
         cached = get_or_load(key(), never)
 
         assert (cached.value, cached.source) == (Word("loaded"), Source.HIT)
-        assert 260 <= cached.remaining_seconds <= 330
+        assert 240 <= cached.remaining_seconds <= 300
 
     def test_costs_one_round_trip_and_no_statement(self, django_assert_num_queries, monkeypatch):
         get_or_load(key(), Loads())
@@ -131,7 +131,7 @@ class TestHit:
 
         assert all(one.source is Source.LOADED for one in cached)
         assert len(set(left)) > 5
-        assert all(269 <= seconds <= 330 for seconds in left)
+        assert all(240 <= seconds <= 300 for seconds in left)  # 270, less what this test takes
 
 
 class TestMiss:

@@ -132,7 +132,7 @@ class TestExplain:
 
         assert told["cached"]
         assert 0 <= told["age"] < 10
-        assert 200 < told["ttl"] <= 330
+        assert 200 < told["ttl"] <= 300
         assert told["size"] > 100
         assert [one["tag"] for one in told["tags"]] == ["namespace:notes", f"note:{note_id}"]
         assert all(one["valid"] for one in told["tags"])

@@ -8,6 +8,7 @@ from django.core.management import CommandError, call_command
 from activity import services as activity
 from activity.documents import ActivityEvent
 from activity.shipping import Shipper
+from cachelayer import keys
 from config import renaming
 from config.management.commands import seed
 from profiles import selectors
@@ -47,12 +48,14 @@ def users() -> list[str]:
 
 
 class TestRename:
-    def test_takes_the_profile_its_events_and_its_twin_along(self, api):
+    def test_takes_the_profile_its_events_and_its_twin_along(self, api, redis_client):
         assert api.get("/api/v1/profiles/abc").status_code == 200
         assert api.get("/api/v1/profiles/new").status_code == 404  # both are cached now
         Shipper(activity.own_spool()).ship()  # the first of these is an event of abc, too
 
         assert rename() == "abc is new now: the profile and 3 events.\n"
+
+        assert not redis_client.exists(keys.profile("abc").entry_name)
 
         assert api.get("/api/v1/profiles/abc").status_code == 404
         assert api.get("/api/v1/profiles/new").json()["version"] == 2

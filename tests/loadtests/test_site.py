@@ -19,11 +19,16 @@ class TestCosts:
         monkeypatch.setattr(costs, "EDITS", 3)
         monkeypatch.setattr(costs, "WRITES", 5)
         monkeypatch.setattr(costs, "KEYS", (1_000,))
+        monkeypatch.setattr(costs, "AUDITED", 20)
+        monkeypatch.setattr(costs, "AUDIT_ROUNDS", 1)
+        monkeypatch.setattr(costs, "AUDIT_SECONDS", 0.5)
 
         table = costs.costs(site)
 
-        assert table.row_count == 4
-        assert next(iter(table.columns[5].cells)).startswith("1 look-ups")
+        assert table.row_count == 6
+        besides = list(table.columns[5].cells)
+        assert besides[0].startswith("1 look-ups")
+        assert "times the median without: 0 stale in" in besides[3]
 
 
 class TestOutage:

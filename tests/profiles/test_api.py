@@ -7,6 +7,7 @@ import pytest
 from django.db import connection
 from django.test import Client
 
+from cachelayer import keys
 from profiles.documents import UserProfile
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("backend")]
@@ -277,10 +278,22 @@ class TestDelete:
         made()
         send("GET", "/abc")
 
-        assert send("DELETE", "/abc").status_code == 204
+        response = send("DELETE", "/abc")
+
+        assert (response.status_code, response.content) == (204, b"")
+        assert "Content-Type" not in response
 
         problem(send("GET", "/abc"), 404)
         problem(send("DELETE", "/abc"), 404)
+
+    def test_takes_the_copy_with_the_address_out_of_redis_at_once(self, send, made, redis_client):
+        made()
+        send("GET", "/abc")
+        assert redis_client.exists(keys.profile("abc").entry_name)
+
+        send("DELETE", "/abc")
+
+        assert not redis_client.exists(keys.profile("abc").entry_name)
 
     def test_its_email_is_free_again(self, send, made):
         made()

@@ -81,13 +81,15 @@ class TestWatcher:
             )
             assert wait_until(lambda: email_of_twin() == "edited@example.org", 30)
 
-    def test_so_is_a_delete(self, send, made):
+    def test_so_is_a_delete_and_its_copy_is_erased(self, send, made, redis_client):
         made()
         with Running():
             assert wait_until(lambda: send("GET", "/abc")["Cache-Status"].count("hit"), 30)
             collection().delete_one({"user_id": "abc"})
 
-            assert wait_until(lambda: send("GET", "/abc").status_code == 404, 30)
+            copy = keys.profile("abc").entry_name
+            assert wait_until(lambda: not redis_client.exists(copy), 30)
+            assert send("GET", "/abc").status_code == 404
             assert wait_until(lambda: email_of_twin() is None, 30)
 
     def test_what_changed_while_none_ran_is_seen_afterwards(self, send, made):
