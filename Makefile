@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-# Each has servers of its own. More than half of a test's time is waiting, so that two fit on two cores.
+# Each has servers of its own; tests wait as much as they compute, so that two are worth it on two cores.
 TEST_PROCESSES ?= 2
 # A stand-in for every required setting: checks look at code, and ask no server.
 CHECK_ENV := PYTHON_DOTENV_DISABLED=1 SECRET_KEY=a-stand-in-for-checks-that-is-long-enough-0123456789-abcdef \

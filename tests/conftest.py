@@ -10,6 +10,8 @@ from django.core.management.commands import flush
 from django.db import connection, connections
 from django.db.backends.postgresql.operations import DatabaseOperations
 from django.test import Client
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from cachelayer import client
 from cachelayer.models import OutboxRow
@@ -21,6 +23,12 @@ from config.stack.process import wait_until
 KEPT_TABLES = {"django_content_type", "auth_permission"}
 OUTBOX = OutboxRow._meta.db_table
 _numbers = itertools.count()
+
+# How long an example takes says how busy the machine is, and nothing else.
+hypothesis_settings.register_profile(
+    "tests", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("tests")
 
 
 @pytest.fixture(autouse=True)
