@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import IO
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from config.stack import ROOT, VARIABLES, Stack
 from config.stack.process import StackError
@@ -21,8 +23,10 @@ _WORKER = os.environ.get("PYTEST_XDIST_WORKER")  # unset in the process that was
 if _WORKER:
     # This process is measured by now; the sites that its tests start would only be slower.
     os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
+# Its files share a site, and servers with names of their own: all in one process, one by one.
+_LOADTESTS = "tests/loadtests/"
 # Begun first, so that no process is left alone with one of them at the end.
-_LONG = ("loadtests/test_site.py", "config/test_run.py", "config/stack/test_stack.py")
+_LONG = (_LOADTESTS, "tests/config/test_run.py", "tests/config/test_backup.py")
 
 _started: list[Stack] = []  # to be removed by this process
 _used: list[Stack] = []  # by this process's tests
@@ -82,7 +86,20 @@ def _use(worker: str) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: not item.path.as_posix().endswith(_LONG))  # stable: random within
+    if _WORKER:
+        items.sort(key=lambda item: not item.nodeid.startswith(_LONG))  # random within each half
+
+
+class _ByFile(LoadScopeScheduling):
+    """The tests of a file in one process, in which its fixtures are made once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _LOADTESTS if nodeid.startswith(_LOADTESTS) else nodeid.partition("::")[0]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    return _ByFile(config, log)
 
 
 def _take_turn() -> None:

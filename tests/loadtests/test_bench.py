@@ -12,7 +12,6 @@ from loadtests.__main__ import main
 from loadtests.bench import Plan, bench
 from loadtests.load import Call, closed_loop
 
-pytestmark = pytest.mark.timeout(180)  # the first of them starts the site
 PLAN = Plan(seconds=0.2, rounds=2, rate=50, seed=1, divisor=50)
 FACTS = {"date": "2026-11-24"}
 

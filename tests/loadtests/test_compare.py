@@ -136,7 +136,6 @@ class TestVerdict:
 
 
 class TestCompare:
-    @pytest.mark.timeout(180)
     def test_measures_the_code_of_the_revision_beside_this_tree(
         self, site, tmp_path, temporary, monkeypatch, capsys
     ):

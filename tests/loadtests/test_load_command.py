@@ -15,7 +15,6 @@ from loadtests import load_command
 from loadtests.__main__ import main
 from loadtests.site import Site
 
-pytestmark = pytest.mark.timeout(180)  # the first of them starts the site
 # Namespaces of XML, and where errors of its libraries are explained; none is asked for anything.
 NAMED = {"127.0.0.1", "www.w3.org", "github.com", "mui.com", "react.dev"}
 
