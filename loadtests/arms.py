@@ -9,6 +9,9 @@ LOADTESTS_LAG_ONE_IN=n: one of n loads is held for LAG_SECONDS between its query
 busy process or a slow network holds it.
 LOADTESTS_PROFILE=file: the process profiles its requests for notes into that file.
 X-Recording: off, in a request: no event of it is recorded, as if there were no recording.
+X-Single-Flight: off, in a request: where it misses, it loads for itself, whoever else does. process:
+it waits for another one in its process, and for none in another process.
+X-Load-Ms: n, in a request: its load takes n ms longer, which PostgreSQL sleeps.
 GET /bare/KEY: the least that a view behind the same middleware can do with Redis, one GET.
 GET /hold/MS: a request that holds a connection of PostgreSQL's pool for so long, by pg_sleep.
 GET /pool/SIZE/MS: the pool has SIZE connections from now on, and is waited for MS at most; answers
@@ -17,6 +20,7 @@ have it at a start, so that two sizes can be compared in turn in one process.
 """
 
 import cProfile
+import functools
 import os
 import random
 import signal
@@ -33,6 +37,7 @@ from cachelayer.namespaces import root_of_names
 from config.wsgi import application as site
 
 from activity import middleware  # isort: skip  # the line above sets Django up
+from cachelayer import loading  # isort: skip
 from config.urls import urlpatterns  # isort: skip
 
 __all__ = ["application"]
@@ -83,9 +88,14 @@ def _bare(request: HttpRequest, name: str) -> HttpResponse:
 
 
 def _hold(request: HttpRequest, milliseconds: int) -> HttpResponse:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_sleep(%s)", [milliseconds / 1000])
+    _sleep(milliseconds / 1000)
     return HttpResponse()
+
+
+def _sleep(seconds: float) -> None:
+    """Sleep in PostgreSQL, on the connection that this thread uses."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_sleep(%s)", [seconds])
 
 
 def _resize(request: HttpRequest, size: int, acquire_ms: int) -> JsonResponse:
@@ -97,7 +107,39 @@ def _resize(request: HttpRequest, size: int, acquire_ms: int) -> JsonResponse:
     return JsonResponse(pool.get_stats())
 
 
+def _load_as_told(key: Any, load: Callable[[], Any], found: Any) -> Any:
+    if _told("HTTP_X_LOAD_MS"):
+        load = functools.partial(_after_sleep, float(_told("HTTP_X_LOAD_MS")) / 1000, load)
+    if _told("HTTP_X_SINGLE_FLIGHT") != "off":
+        return _load_together(key, load, found)
+    begun = store.begin(key)
+    value, load_ms = loading._timed(key, load, begun)
+    return loading._answer(key, value, loading._end(key, begun, value, load_ms))
+
+
+def _after_sleep(seconds: float, load: Callable[[], Any]) -> Any:
+    _sleep(seconds)
+    return load()
+
+
+def _begin_as_told(key: Any, deadline: float, reason: str) -> tuple[store.Begun, bool]:
+    if _told("HTTP_X_SINGLE_FLIGHT") == "process":
+        begun = store.begin(key, reason=reason)
+        if begun.leased and begun.found.fresh:
+            store.release(key, begun)
+        return begun, False
+    return _begin_with_lease(key, deadline, reason)
+
+
+def _told(header: str) -> str:
+    """Return what this thread's request says, empty in a thread that serves none."""
+    return str(getattr(_serving, "environ", {}).get(header, ""))
+
+
 _POOL_MOST = 100
+_serving = threading.local()
+_load_together, _begin_with_lease = loading.load_together, loading._begin_with_lease
+loading.load_together, loading._begin_with_lease = _load_as_told, _begin_as_told
 _record = middleware._record
 middleware._record = _record_unless_told
 urlpatterns += [
@@ -125,6 +167,12 @@ _PROFILED_AT_ONCE = 500  # requests between two writes of the file
 _served = 0
 
 
+def _serve(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    _serving.environ = environ
+    answer: Iterable[bytes] = site(environ, start_response)
+    return answer
+
+
 def _profiled(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     global _served
     answer: Iterable[bytes] = _profile.runcall(site, environ, start_response)
@@ -134,4 +182,4 @@ def _profiled(environ: dict[str, Any], start_response: Callable[..., Any]) -> It
     return answer
 
 
-application = _profiled if _profile_file else site
+application = _profiled if _profile_file else _serve

@@ -59,3 +59,15 @@ def ratio_of_medians(
         percentile(drawn, outside),
         percentile(drawn, 1 - outside),
     )
+
+
+def spread(samples: Sequence[float], unit: str = "") -> str:
+    """Return the median, least and greatest of the samples, and how many there are, as text."""
+    if not samples:
+        return "none taken"
+    median, least, greatest = (f"{one:.4g}" for one in _three(samples))
+    return f"{median}{unit and ' '}{unit} ({least} to {greatest}, n={len(samples)})"
+
+
+def _three(samples: Sequence[float]) -> tuple[float, float, float]:
+    return statistics.median(samples), min(samples), max(samples)

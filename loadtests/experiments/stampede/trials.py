@@ -1,0 +1,243 @@
+"""Bursts and even arrivals at a cold note, counted at PostgreSQL and at Redis."""
+
+import json
+import random
+import re
+import secrets
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count, product
+from typing import Final
+
+import psutil
+import psycopg
+import redis
+
+from loadtests.burst import burst
+from loadtests.lab import Lab
+from loadtests.load import Call, OpenLoop, Sample, connected, send
+from loadtests.site import Site
+from loadtests.statement_log import Statement, StatementLog, statements_logged
+
+WORKERS: Final = 4
+REQUESTS: Final = 100
+AT_ONCE: Final = 50
+ARMS: Final = ("off", "process", "on")  # of single flight; loadtests.arms tells what each means
+LOADS_MS: Final = (0, 5, 20, 50)  # what is added to a load
+EVEN_LOADS_MS: Final = (0, 20, 50, 100, 200)
+EVEN_PER_SECOND: Final = 100.0
+ROUNDS: Final = 8
+EVEN_ROUNDS: Final = 5
+ALONE: Final = 15  # cold reads of one client
+_TOKEN: Final = "stampede"  # noqa: S105  # of a site that lives for a minute, on loopback
+_OWNER: Final = {"X-User-Id": "stampede", "Content-Type": "application/json"}
+_STAFF: Final = {"Authorization": f"Bearer {_TOKEN}"}
+_SAMPLE_SECONDS: Final = 0.002
+_ACTIVE: Final = (
+    "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE %s"
+    " AND pid <> pg_backend_pid()"
+)
+
+
+@dataclass(frozen=True)
+class Burst:
+    """What one burst saw and did."""
+
+    arm: str
+    load_ms: int
+    samples: list[Sample]
+    lookups: int  # of the note in PostgreSQL
+    busy_ms: float  # that PostgreSQL spent on statements of the burst
+    peak: int  # backends at work for it at one time, as sampled
+    writers: list[int]  # the process of each SET of the entry
+    after: Sample  # the request after it
+    statements_after: int  # that the request after it ran
+
+
+@dataclass(frozen=True)
+class Even:
+    """How often the note was looked up while requests for it arrived evenly."""
+
+    arm: str
+    load_ms: int
+    requests: int
+    lookups: int
+
+
+@dataclass
+class Taken:
+    """All that was measured."""
+
+    alone_ms: list[float] = field(default_factory=list)  # cold reads of one client
+    bursts: list[Burst] = field(default_factory=list)
+    even: list[Even] = field(default_factory=list)
+
+
+def run_trials(lab: Lab) -> Taken:
+    """Run every arm at every load, again and again in an order drawn by the lab's seed."""
+    loads = (0, LOADS_MS[-1]) if lab.quick else LOADS_MS
+    even_loads = (0, 100) if lab.quick else EVEN_LOADS_MS
+    rounds, even_rounds = (2, 2) if lab.quick else (ROUNDS, EVEN_ROUNDS)
+    chance = random.Random(lab.seed)  # noqa: S311  # to be repeatable
+    taken = Taken()
+    with (
+        lab.site(
+            "both arms",
+            notes=500,
+            workers=WORKERS,
+            application="loadtests.arms:application",
+            variables={"ADMIN_TOKEN": _TOKEN},
+        ) as site,
+        statements_logged(site.stack) as log,
+    ):
+        trials = _Trials(site, log)
+        trials.warm_up()
+        lab.tell("one client, cold reads")
+        taken.alone_ms = [trials.alone() for _ in range(ALONE)]
+        for number in range(rounds):
+            lab.tell(f"bursts, round {number + 1} of {rounds}")
+            for arm, load_ms in _shuffled(chance, loads):
+                taken.bursts.append(trials.burst(arm, load_ms))
+        for number in range(even_rounds):
+            lab.tell(f"even arrivals, round {number + 1} of {even_rounds}")
+            for arm, load_ms in _shuffled(chance, even_loads):
+                if arm != "process":
+                    taken.even.append(trials.even(arm, load_ms))
+    return taken
+
+
+def _shuffled(chance: random.Random, loads: tuple[int, ...]) -> list[tuple[str, int]]:
+    return chance.sample(list(product(ARMS, loads)), k=len(ARMS) * len(loads))
+
+
+class _Trials:
+    """One site, one note, and the servers' own accounts of what was asked of them."""
+
+    def __init__(self, site: Site, log: StatementLog) -> None:
+        self._site = site
+        self._log = log
+        self._numbers = count()
+        self._run = secrets.token_hex(4)  # the log has other runs, too
+        with connected(site.url) as connection:
+            create = Call("", "/api/v1/notes", "POST", _OWNER, json.dumps({"title": "Cold"}))
+            note = json.loads(send(connection, create, 0, 0).body)["id"]
+        self._path = f"/api/v1/notes/{note}"
+        self._entry = f":notes:{note}"  # how the entry's name in Redis ends
+        self._redis = redis.Redis.from_url(site.stack.operator_urls()["REDIS_URL"])
+
+    def warm_up(self) -> None:
+        """Let every process open the connections that a burst needs."""
+        for _ in range(4):
+            self.burst("off", LOADS_MS[-1])
+
+    def alone(self) -> float:
+        """Return the milliseconds of a cold read while nobody else asks."""
+        self._clear()
+        with connected(self._site.url) as connection:
+            connection.connect()
+            return send(connection, self._call("off", 0, ""), time.perf_counter(), 0).latency_ms
+
+    def burst(self, arm: str, load_ms: int) -> Burst:
+        """Clear the cache, then send REQUESTS for the note, AT_ONCE at a time."""
+        marker = self._marker()
+        self._clear()
+        calls = [self._call(arm, load_ms, f"{marker}-{number}") for number in range(REQUESTS)]
+        with _sets_counted(self._redis, self._entry) as ports, self._peak(marker) as peak:
+            samples = burst(self._site.url, calls, at_once=AT_ONCE)
+        statements = self._log.read(f"'{marker}-")
+        with connected(self._site.url) as connection:
+            after = send(connection, self._call(arm, load_ms, f"{marker}-after"), 0, 0)
+        processes = self._processes()
+        return Burst(
+            arm,
+            load_ms,
+            samples,
+            _lookups(statements),
+            sum(one.duration_ms for one in statements),
+            max(peak, default=0),
+            [processes.get(port, 0) for port in ports],
+            after,
+            len(self._log.read(f"'{marker}-after")),
+        )
+
+    def even(self, arm: str, load_ms: int) -> Even:
+        """Clear the cache, then send requests for the note at a fixed rate for one load's time."""
+        marker = self._marker()
+        loop = OpenLoop(self._site.url, per_second=EVEN_PER_SECOND)
+        self._clear()
+        calls = (self._call(arm, load_ms, f"{marker}-{number}") for number in count())
+        loop.run(calls, seconds=load_ms / 1000 + 0.2)
+        samples = loop.finish()
+        return Even(arm, load_ms, len(samples), _lookups(self._log.read(f"'{marker}-")))
+
+    def _marker(self) -> str:
+        return f"stampede-{self._run}-{next(self._numbers)}"
+
+    def _call(self, arm: str, load_ms: int, request_id: str) -> Call:
+        headers = {"X-Single-Flight": arm, "X-Request-ID": request_id or self._marker()}
+        if load_ms:
+            headers["X-Load-Ms"] = str(load_ms)
+        return Call("", self._path, headers=headers)
+
+    def _clear(self) -> None:
+        with connected(self._site.url) as connection:
+            call = Call("", "/api/v1/admin/cache/clear", "DELETE", _STAFF)
+            cleared = send(connection, call, 0, 0)
+        if cleared.status != 200:
+            raise RuntimeError(f"the cache was not cleared: {cleared.status}")
+
+    @contextmanager
+    def _peak(self, marker: str) -> Iterator[list[int]]:
+        """Sample how many backends run a statement of the burst."""
+        peaks: list[int] = []
+        over = threading.Event()
+
+        def sample() -> None:
+            url = self._site.stack.operator_urls()["DATABASE_URL"]
+            with psycopg.connect(url, autocommit=True) as asked:
+                ready.set()
+                while not over.wait(_SAMPLE_SECONDS):
+                    row = asked.execute(_ACTIVE, [f"%'{marker}-%"]).fetchone()
+                    peaks.append(row[0] if row else 0)
+
+        ready = threading.Event()
+        thread = threading.Thread(target=sample, daemon=True)
+        thread.start()
+        ready.wait()
+        try:
+            yield peaks
+        finally:
+            over.set()
+            thread.join()
+
+    def _processes(self) -> Mapping[int, int]:
+        """Return the site's process for each local port of its connections."""
+        return {
+            one.laddr.port: worker.pid
+            for worker in psutil.Process(self._site.pid).children()
+            for one in worker.net_connections("tcp4")
+        }
+
+
+@contextmanager
+def _sets_counted(server: redis.Redis, entry: str) -> Iterator[list[int]]:
+    """Yield a list that holds, afterwards, the client's port for each SET of the entry by a script."""
+    ports: list[int] = []
+    done = f"done-{secrets.token_hex(4)}"
+    with server.monitor() as monitor:  # type: ignore[no-untyped-call]  # redis-py's is untyped
+        yield ports
+        server.echo(done)
+        port = 0
+        while done not in (told := monitor.next_command())["command"]:
+            if told["client_type"] == "lua":
+                if re.match(rf"SET \S*{re.escape(entry)}(?= )", told["command"]):
+                    ports.append(port)
+            else:
+                port = int(told["client_port"] or 0)
+
+
+def _lookups(statements: list[Statement]) -> int:
+    return sum('FROM "notes"' in one.text for one in statements)

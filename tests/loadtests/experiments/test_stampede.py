@@ -1,0 +1,125 @@
+"""Judging a stampede on made-up bursts."""
+
+import dataclasses
+
+import pytest
+
+from loadtests.experiment import Outcome
+from loadtests.experiments.stampede import EXPERIMENT
+from loadtests.experiments.stampede.judging import judged, predicted_lookups
+from loadtests.experiments.stampede.trials import AT_ONCE, LOADS_MS, REQUESTS, Burst, Even, Taken
+from loadtests.load import Sample
+
+LONGEST = LOADS_MS[-1]
+
+
+def burst(arm: str, load_ms: int, *, lookups: int, processes: int) -> Burst:
+    loaded = [answer("fwd=uri-miss; stored", at=0, ms=load_ms + 5) for _ in range(lookups)]
+    others = "fwd=uri-miss; collapsed; stored"
+    samples = loaded + [answer(others, at=0.01, ms=load_ms + 5) for _ in range(REQUESTS - lookups)]
+    return Burst(
+        arm=arm,
+        load_ms=load_ms,
+        samples=samples,
+        lookups=lookups,
+        busy_ms=float(lookups * (load_ms + 1)),
+        peak=lookups if load_ms else 0,
+        writers=[number % processes for number in range(lookups)],
+        after=answer("hit; ttl=299", at=0, ms=1),
+        statements_after=0,
+    )
+
+
+def answer(cache: str, *, at: float, ms: float) -> Sample:
+    return Sample("", at, ms, 200, cache, body=b"{}")
+
+
+@pytest.fixture
+def taken() -> Taken:
+    return Taken(
+        alone_ms=[4.0, 5.0, 6.0],
+        bursts=[
+            burst(arm, load_ms, lookups=lookups, processes=4)
+            for _ in range(3)
+            for load_ms in (0, LONGEST)
+            for arm, lookups in (("off", AT_ONCE - 2), ("process", 4), ("on", 1))
+        ],
+        even=[
+            Even(arm, load_ms, 40, lookups)
+            for arm, load_ms, lookups in (
+                ("off", 0, 2),
+                ("on", 0, 1),
+                ("off", 100, 12),
+                ("on", 100, 1),
+            )
+        ],
+    )
+
+
+def outcomes(taken: Taken) -> dict[str, Outcome]:
+    return {row.expectation.key: row.outcome for row in judged(EXPERIMENT, taken).rows}
+
+
+class TestJudged:
+    def test_what_one_expects_comes_out_as_declared(self, taken):
+        found = judged(EXPERIMENT, taken)
+
+        assert all(row.is_as_declared(quick=False) for row in found.rows)
+        assert [row.expectation for row in found.rows] == list(EXPERIMENT.expectations)
+
+    def test_every_row_and_guess_names_what_was_measured(self, taken):
+        found = judged(EXPERIMENT, taken)
+
+        names = {one.name for one in found.series}
+        assert all(row.evidence and set(row.evidence) <= names for row in found.rows)
+        assert {guess.quantity for guess in EXPERIMENT.guesses} <= set(found.quantities)
+        assert found.charts[0].title.endswith("are 48 queries without single flight and 1 with it")
+
+    def test_a_second_query_with_prevention_refutes_it(self, taken):
+        broken = burst("on", LONGEST, lookups=2, processes=2)
+        taken.bursts[-1] = broken
+
+        found = outcomes(taken)
+
+        assert {key for key, outcome in found.items() if outcome is Outcome.REFUTED} == {
+            "one-query",
+            "others-wait",
+            "connections-spike",
+            "writes",
+            "process-is-enough",
+        }
+
+    @pytest.mark.parametrize(
+        ("change", "key"),
+        [
+            ({"samples": [answer("hit", at=0, ms=1)] * REQUESTS}, "others-wait"),
+            ({"samples": [answer("hit", at=0, ms=1)] * (REQUESTS - 1)}, "all-share"),
+            ({"after": answer("fwd=uri-miss; stored", at=0, ms=5)}, "heals"),
+            ({"statements_after": 1}, "database-normal"),
+        ],
+    )
+    def test_one_burst_that_is_not_so_refutes(self, taken, change, key):
+        taken.bursts[-1] = dataclasses.replace(taken.bursts[-1], **change)
+
+        assert outcomes(taken)[key] is Outcome.REFUTED
+
+    def test_without_a_stampede_nothing_of_it_is_confirmed(self, taken):
+        taken.bursts = [burst(one.arm, one.load_ms, lookups=1, processes=1) for one in taken.bursts]
+
+        found = outcomes(taken)
+
+        for key in ("many-queries", "database-load", "several-writers", "connections-spike"):
+            assert found[key] is Outcome.REFUTED, key
+
+    def test_a_few_queries_are_neither_many_nor_one(self, taken):
+        taken.bursts = [
+            burst(one.arm, one.load_ms, lookups=3 if one.arm == "off" else 1, processes=2)
+            for one in taken.bursts
+        ]
+
+        assert outcomes(taken)["many-queries"] is Outcome.INCONCLUSIVE
+
+
+class TestPredictedLookups:
+    def test_are_the_first_and_what_arrives_during_its_load(self, taken):
+        assert predicted_lookups(taken, 100) == pytest.approx(1 + 100 * 0.105)
