@@ -1,0 +1,238 @@
+"""Writes past the API, with the triggers off and on, and how long they are not seen."""
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from loadtests.experiments.direct_write.notes import GRACE_SECONDS, TOKEN, Notes, notes_of
+from loadtests.lab import Lab
+
+SERVICE_TTL_SECONDS: Final = 300  # CACHE_TTL_NOTE_SECONDS by default: the seed's five minutes
+JITTER: Final = 0.1  # of a TTL, either way (cachelayer.entries.jitter)
+SOFT_SHARE: Final = 0.8  # of a lifetime, after which a read refreshes the copy (cachelayer.entries)
+POLL_SECONDS: Final = 0.05
+OVERDUE_SECONDS: Final = 5.0
+SEEN_SECONDS: Final = 2.0
+STILL, OVER = 0.85, 1.1  # of its lifetime: when a copy that nobody reads is asked for
+OLD, NEW = "Test", "Updated in DB"  # as the seed has them
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is done."""
+
+    ttl_seconds: int
+    rounds: int
+    copies: int  # in each round with the triggers off, written at ages from 0 to 0.6 of the TTL
+    edits: int  # in each round with the triggers on
+    repeats: int  # of each recovery and enhancement
+
+
+QUICK: Final = Size(ttl_seconds=3, rounds=1, copies=8, edits=20, repeats=3)
+FULL: Final = Size(ttl_seconds=10, rounds=3, copies=12, edits=60, repeats=10)
+
+
+@dataclass
+class Copy:
+    """One note with the triggers off: cached, read again and again, written once; in seconds."""
+
+    note: str
+    due_s: float  # the age at which it is to be written
+    stored_at: float
+    lifetime_s: float
+    written_at: float = 0.0
+    seen_at: float | None = None  # when a read first had the new title
+    stale_reads: int = 0
+    first_was_stale_hit: bool = False
+    database_was_new: bool = False
+    disagreed: bool = False  # old by the API before and after the SELECT that said new
+
+    @property
+    def predicted_s(self) -> float:
+        """The window after which the background refresh is due."""
+        return self.stored_at + SOFT_SHARE * self.lifetime_s - self.written_at
+
+    @property
+    def window_s(self) -> float:
+        """How long the write was not seen; endless where it never was."""
+        return float("inf") if self.seen_at is None else self.seen_at - self.written_at
+
+    @property
+    def until_s(self) -> float:
+        """How old the copy was when it was replaced: the window of a write just after it was stored."""
+        return self.written_at + self.window_s - self.stored_at
+
+
+@dataclass
+class Taken:
+    """All that was measured. Of pairs of booleans, one for each repetition."""
+
+    size: Size
+    copies: list[Copy] = field(default_factory=list)
+    unread: list[tuple[bool, bool]] = field(default_factory=list)  # stale at STILL, new at OVER
+    edits_ms: list[float] = field(default_factory=list)  # windows with the triggers on
+    stale_with_triggers: int = 0
+    cleared: list[tuple[bool, bool]] = field(default_factory=list)  # stale before, new after
+    validated: list[int] = field(default_factory=list)  # statuses, triggers off
+    validated_on_ms: list[float] = field(default_factory=list)  # until a 200, triggers on
+    forced: list[tuple[bool, bool]] = field(default_factory=list)  # new, and then a hit with it
+    written_through: list[bool] = field(default_factory=list)  # stale after the UPDATE
+    own_writes: list[bool] = field(default_factory=list)  # new at the first read
+
+
+def run_trials(lab: Lab) -> Taken:
+    """Alternate rounds with the triggers off and on, on one site; then recoveries and enhancements."""
+    size = QUICK if lab.quick else FULL
+    taken = Taken(size)
+    variables = {
+        "ADMIN_TOKEN": TOKEN,
+        "CACHE_TTL_NOTE_SECONDS": str(size.ttl_seconds),
+        "CACHE_GRACE_SECONDS": str(GRACE_SECONDS),
+    }
+    with (
+        lab.site("both arms", notes=500, variables=variables) as site,
+        notes_of(site) as notes,
+    ):
+        for number in range(size.rounds):
+            lab.tell(f"triggers off, round {number + 1} of {size.rounds}")
+            with notes.triggers_off():
+                taken.copies += _written_copies(notes, size)
+            lab.tell(f"triggers on, round {number + 1} of {size.rounds}")
+            _edits(notes, taken)
+        lab.tell("copies that nobody reads, recoveries, enhancements")
+        with notes.triggers_off():
+            _unread(notes, taken)
+            for _ in range(size.repeats):
+                _recover(notes, taken)
+                _enhance(notes, taken)
+        for _ in range(size.repeats):
+            taken.validated_on_ms.append(_validated(notes))
+    return taken
+
+
+def _written_copies(notes: Notes, size: Size) -> list[Copy]:
+    """Cache some notes, write each at an age of its own, and read all until they are seen."""
+    ages = [0.6 * size.ttl_seconds * number / size.copies for number in range(size.copies)]
+    copies = [_cached(notes, due_s) for due_s in ages]
+    deadline = time.perf_counter() + size.ttl_seconds * (1 + JITTER) + OVERDUE_SECONDS
+    pause = threading.Event()
+    while any(one.seen_at is None for one in copies) and time.perf_counter() < deadline:
+        began = time.perf_counter()
+        for one in copies:
+            if not one.written_at:
+                if time.perf_counter() < one.stored_at + one.due_s:
+                    continue
+                _write(notes, one)
+            elif one.seen_at is None:
+                _look(notes, one)
+        pause.wait(max(0.0, began + POLL_SECONDS - time.perf_counter()))
+    return copies
+
+
+def _cached(notes: Notes, due_s: float = 0.0) -> Copy:
+    note = notes.create(OLD)
+    notes.read(note)
+    left, now = notes.seconds_left(note), time.perf_counter()
+    return Copy(note, due_s, stored_at=now, lifetime_s=left)
+
+
+def _write(notes: Notes, copy: Copy) -> None:
+    notes.write_past_api(copy.note, NEW)
+    copy.written_at = time.perf_counter()
+    first = notes.read(copy.note)
+    copy.first_was_stale_hit = first.is_hit and first.title == OLD
+    copy.database_was_new = notes.title_in_database(copy.note) == NEW
+    copy.disagreed = copy.first_was_stale_hit and copy.database_was_new
+    copy.disagreed = _look(notes, copy) and copy.disagreed
+
+
+def _look(notes: Notes, copy: Copy) -> bool:
+    """Read it; return whether it was stale."""
+    stale = notes.read(copy.note).title == OLD
+    if stale:
+        copy.stale_reads += 1
+    else:
+        copy.seen_at = time.perf_counter()
+    return stale
+
+
+def _edits(notes: Notes, taken: Taken) -> None:
+    note = notes.create(OLD)
+    for number in range(taken.size.edits):
+        notes.read(note)  # cached
+        notes.write_past_api(note, f"edit {number}")
+        committed = time.perf_counter()
+        deadline = committed + OVERDUE_SECONDS
+        while notes.read(note).title != f"edit {number}" and time.perf_counter() < deadline:
+            taken.stale_with_triggers += 1
+        taken.edits_ms.append((time.perf_counter() - committed) * 1000)
+
+
+def _unread(notes: Notes, taken: Taken) -> None:
+    """Read copies of the same age once: one before its lifetime is over, and one after."""
+    pairs = [(_cached(notes), _cached(notes)) for _ in range(taken.size.repeats)]
+    for pair in pairs:
+        for one in pair:
+            notes.write_past_api(one.note, NEW)
+    still, over = [one for one, _ in pairs], [one for _, one in pairs]
+    stale = [answer == OLD for answer in _read_at(notes, still, STILL)]
+    taken.unread = list(
+        zip(stale, (answer == NEW for answer in _read_at(notes, over, OVER)), strict=True)
+    )
+
+
+def _read_at(notes: Notes, copies: Sequence[Copy], share: float) -> list[str]:
+    """Return the titles of the copies, each read once, at a share of its lifetime."""
+    titles = {}
+    for one in sorted(copies, key=lambda copy: copy.stored_at + share * copy.lifetime_s):
+        due = one.stored_at + share * one.lifetime_s
+        threading.Event().wait(max(0.0, due - time.perf_counter()))
+        titles[one.note] = notes.read(one.note).title
+    return [titles[one.note] for one in copies]
+
+
+def _recover(notes: Notes, taken: Taken) -> None:
+    note = _stale(notes)
+    before = notes.read(note).title == OLD
+    notes.clear()
+    taken.cleared.append((before, notes.read(note).title == NEW))
+
+
+def _enhance(notes: Notes, taken: Taken) -> None:
+    note = notes.create(OLD)
+    etag = notes.read(note).etag
+    notes.write_past_api(note, NEW)
+    taken.validated.append(notes.read(note, etag=etag).status)
+    note = _stale(notes)
+    forced = notes.read(note, query="?cache=false").title == NEW
+    after = notes.read(note)
+    taken.forced.append((forced, after.is_hit and after.title == NEW))
+    note = notes.create("Test, not yet written through")
+    notes.read(note)
+    notes.change(note, OLD)
+    taken.own_writes.append(notes.read(note).title == OLD)
+    notes.read(note, query="?cache=false")  # stores the copy, as write-through would have
+    notes.write_past_api(note, NEW)
+    taken.written_through.append(notes.read(note).title == OLD)
+
+
+def _stale(notes: Notes) -> str:
+    """Return a note whose copy is older than the database."""
+    note = notes.create(OLD)
+    notes.read(note)
+    notes.write_past_api(note, NEW)
+    return note
+
+
+def _validated(notes: Notes) -> float:
+    """Return after how many milliseconds an If-None-Match was answered with the new title."""
+    note = notes.create(OLD)
+    etag = notes.read(note).etag
+    notes.write_past_api(note, NEW)
+    committed = time.perf_counter()
+    while notes.read(note, etag=etag).title != NEW:
+        if time.perf_counter() > committed + OVERDUE_SECONDS:
+            break
+    return (time.perf_counter() - committed) * 1000
