@@ -91,6 +91,11 @@ def ask(url: str, call: Call) -> Sample:
         return send(connection, call, now, now)
 
 
+def timed(connection: http.client.HTTPConnection, call: Call) -> Sample:
+    """Send one request now."""
+    return send(connection, call, time.perf_counter(), 0)
+
+
 def closed_loop(
     url: str, call: Call | Sequence[Call], *, connections: int, seconds: float
 ) -> list[Sample]:

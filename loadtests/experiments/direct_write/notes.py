@@ -10,6 +10,7 @@ from typing import Any, Final
 import psycopg
 import redis
 
+from loadtests.bench import Unexpected
 from loadtests.load import Call, connected, send
 from loadtests.site import Site
 
@@ -102,7 +103,7 @@ class Notes:
         call = Call("", path, method, headers or _OWNER, json.dumps(body) if body else None)
         sample = send(self._http, call, 0, 0)
         if sample.status not in (200, 201):
-            raise RuntimeError(f"{method} {path} was answered {sample.status}")
+            raise Unexpected(f"{method} {path} was answered {sample.status}")
         return sample.body
 
 

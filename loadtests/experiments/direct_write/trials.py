@@ -44,6 +44,7 @@ class Copy:
     lifetime_s: float
     written_at: float = 0.0
     seen_at: float | None = None  # when a read first had the new title
+    watched_until: float = 0.0  # when it was given up where none had
     stale_reads: int = 0
     first_was_stale_hit: bool = False
     database_was_new: bool = False
@@ -56,8 +57,8 @@ class Copy:
 
     @property
     def window_s(self) -> float:
-        """How long the write was not seen; endless where it never was."""
-        return float("inf") if self.seen_at is None else self.seen_at - self.written_at
+        """How long the write was not seen, or was looked for in vain."""
+        return (self.seen_at or self.watched_until) - self.written_at
 
     @property
     def until_s(self) -> float:
@@ -128,6 +129,8 @@ def _written_copies(notes: Notes, size: Size) -> list[Copy]:
             elif one.seen_at is None:
                 _look(notes, one)
         pause.wait(max(0.0, began + POLL_SECONDS - time.perf_counter()))
+    for one in copies:
+        one.watched_until = time.perf_counter()
     return copies
 
 

@@ -16,6 +16,7 @@ import psutil
 import psycopg
 import redis
 
+from loadtests.bench import Unexpected
 from loadtests.burst import burst
 from loadtests.lab import Lab
 from loadtests.load import Call, OpenLoop, Sample, connected, send
@@ -187,7 +188,7 @@ class _Trials:
             call = Call("", "/api/v1/admin/cache/clear", "DELETE", _STAFF)
             cleared = send(connection, call, 0, 0)
         if cleared.status != 200:
-            raise RuntimeError(f"the cache was not cleared: {cleared.status}")
+            raise Unexpected(f"the cache was not cleared: {cleared.status}")
 
     @contextmanager
     def _peak(self, marker: str) -> Iterator[list[int]]:

@@ -108,7 +108,9 @@ class TestJudged:
         assert outcome(taken, key) is Outcome.INCONCLUSIVE
 
     def test_a_write_that_was_never_seen_refutes_what_ends_it(self, taken):
-        taken.copies = [copy(age_s=0.0, late_s=float("inf"))] * 3
+        never = copy(age_s=0.0)
+        never.seen_at, never.watched_until = None, never.written_at + 20.0
+        taken.copies = [never] * 3
 
         assert outcome(taken, "window-predicted") is Outcome.REFUTED
         assert outcome(taken, "waiting-recovers") is Outcome.REFUTED

@@ -1,0 +1,188 @@
+"""Redis killed and paused under traffic, and brought back, phase by phase."""
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Final
+
+from loadtests.experiments.cache_outage.traffic import READ, Event, SiteLog, Traffic, states
+from loadtests.lab import Lab
+from loadtests.load import OpenLoop, Sample
+from loadtests.site import Site
+from loadtests.statement_log import Statement, statements_logged
+
+WORKERS: Final = 2
+PROBE_MAX_SECONDS: Final = 30.0  # between two probes (cachelayer.breaker)
+PROBING_SECONDS: Final = 3.0  # that the last probe, and what it has to deliver, may take
+SWEPT_SECONDS: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
+_LISTENING_SECONDS: Final = 0.5
+
+
+@dataclass(frozen=True)
+class Size:
+    """How long each phase is, at how many requests a second."""
+
+    seconds: float
+    per_second: float
+    both_ways: int
+    swept: tuple[float, ...]
+
+
+QUICK: Final = Size(seconds=2.5, per_second=50, both_ways=200, swept=())
+FULL: Final = Size(seconds=8.0, per_second=50, both_ways=400, swept=SWEPT_SECONDS)
+
+
+@dataclass
+class Phase:
+    """A stretch of time, in seconds since the start, and what was asked for in it."""
+
+    name: str  # up, killed, paused, mending
+    start: float
+    end: float
+    number: int
+    samples: list[Sample] = field(default_factory=list)
+    lookups: list[Statement] = field(default_factory=list)  # of its reads
+
+    def of(self, kind: str) -> list[Sample]:
+        """Return its requests of a kind."""
+        return [one for one in self.samples if f"-{kind}-" in one.call]
+
+    def within(self, kind: str) -> list[Sample]:
+        """Return those that were also answered before the phase was over."""
+        return [one for one in self.of(kind) if one.at + one.latency_ms / 1000 < self.end]
+
+
+@dataclass
+class Outage:
+    """One fault: what the site logged, and how it recovered."""
+
+    fault: str
+    seconds: float
+    events: list[Event] = field(default_factory=list)
+    trusted_after_s: float = 0.0  # since Redis answered again, until the last process used it
+    bound_s: float = 0.0
+    recovery: list[tuple[Sample, Sample]] = field(default_factory=list)  # two reads of each note
+
+
+@dataclass
+class Taken:
+    """All that was measured."""
+
+    phases: list[Phase] = field(default_factory=list)
+    outages: list[Outage] = field(default_factory=list)
+    both_ways: list[tuple[float, float]] = field(default_factory=list)
+    swept: list[Outage] = field(
+        default_factory=list
+    )  # killed for other times, on sites of their own
+
+    def named(self, *names: str) -> list[Phase]:
+        """Return the phases of these names."""
+        return [one for one in self.phases if one.name in names]
+
+
+def run_faults(lab: Lab) -> Taken:
+    """Up, killed, up, paused, up, on one site; then outages of other lengths."""
+    size = QUICK if lab.quick else FULL
+    taken = Taken()
+    with (
+        lab.site("Redis killed, then paused", notes=500, workers=WORKERS) as site,
+        statements_logged(site.stack) as log,
+    ):
+        run = _Run(lab, site, size)
+        run.traffic.warm_up()
+        taken.both_ways = run.traffic.read_both_ways(size.both_ways)
+        run.phase("up", size.seconds)
+        taken.outages.append(run.outage("kill", size.seconds, before_s=0.0))
+        run.phase("up", size.seconds)
+        taken.outages.append(run.outage("pause", size.seconds, before_s=size.seconds))
+        run.phase("up", size.seconds)
+        taken.phases = run.finish(log.read(run.traffic.marker("", "").rstrip("-")))
+    for seconds in size.swept:
+        with lab.site(f"an outage of {seconds:g} s", notes=500, workers=WORKERS) as site:
+            swept = _Run(lab, site, size)
+            swept.phase("up", 0.5)
+            taken.swept.append(swept.outage("kill", seconds, before_s=0.0))
+            swept.finish([])
+    return taken
+
+
+def bound_s(outage_s: float, before_s: float) -> float:
+    """
+    Return after how long, at most, every process probes a Redis that answers again.
+
+    The n-th wait is at most 2^n s and at least half of that, and Redis was away during those
+    before it: so the wait under way is at most twice the outage and a second. The waits go on
+    from where the outage before has left them.
+    """
+    return min(PROBE_MAX_SECONDS, 2 * (outage_s + before_s) + 1)
+
+
+class _Run:
+    """The traffic on one site, and where it is."""
+
+    def __init__(self, lab: Lab, site: Site, size: Size) -> None:
+        self._lab = lab
+        self._site = site
+        self.traffic = Traffic(site)
+        self._loop = OpenLoop(site.url, per_second=size.per_second)
+        self._calls = self.traffic.calls()
+        self._phases: list[Phase] = []
+
+    def phase(self, name: str, seconds: float) -> None:
+        """Send requests for so long."""
+        self._begin(name)
+        self._loop.run(self._calls, seconds=seconds)
+
+    def outage(self, fault: str, seconds: float, *, before_s: float) -> Outage:
+        """Kill or pause Redis for so long, bring it back, and wait until every process uses it."""
+        self._lab.tell(f"Redis: {fault}, for {seconds:g} s")
+        log, made = SiteLog(self._site), Outage(fault, seconds)
+        began = time.time()
+        try:
+            getattr(self._site.stack, fault)("redis")
+            self.phase({"kill": "killed", "pause": "paused"}[fault], seconds)
+        finally:
+            self._begin("mending")
+            self._site.stack.start("redis")
+        back_at = time.time()
+        made.seconds = back_at - began
+        made.bound_s = bound_s(made.seconds, before_s)
+        made.events = self._await_trust(log, until=back_at + made.bound_s + 2 * PROBING_SECONDS)
+        closed = [one.at for one in made.events if one.state == "closed"]
+        # Where one process never does, it took at least as long as it was waited for.
+        last = max(closed) if _is_over(states(made.events)) else time.time()
+        made.trusted_after_s = max(last - back_at, 0.0)
+        made.recovery = self.traffic.read_watched()
+        return made
+
+    def finish(self, statements: list[Statement]) -> list[Phase]:
+        """Return the phases, with the requests and the look-ups of each."""
+        self._phases[-1].end = self._loop.now()
+        samples = self._loop.finish()
+        for phase in self._phases:
+            mine = self.traffic.marker(f"{phase.name}{phase.number}")
+            phase.samples = [one for one in samples if one.call.startswith(mine)]
+            reads = self.traffic.marker(f"{phase.name}{phase.number}", READ)
+            phase.lookups = [
+                one for one in statements if f"'{reads}" in one.text and 'FROM "notes"' in one.text
+            ]
+        return self._phases
+
+    def _begin(self, name: str) -> None:
+        now = self._loop.now()
+        if self._phases:
+            self._phases[-1].end = now
+        number = len(self._phases)
+        self._phases.append(Phase(name, now, now, number))
+        self.traffic.phase = f"{name}{number}"
+
+    def _await_trust(self, log: SiteLog, *, until: float) -> list[Event]:
+        while True:
+            events = log.read()
+            if _is_over(states(events)) or time.time() > until:
+                return events
+            self._loop.run(self._calls, seconds=_LISTENING_SECONDS)
+
+
+def _is_over(counted: Counter[str]) -> bool:
+    return 0 < counted["open"] == counted["closed"]

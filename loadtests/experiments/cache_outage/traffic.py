@@ -1,0 +1,128 @@
+"""What clients do meanwhile, at a fixed rate, and the site's own account of it."""
+
+import json
+import secrets
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+from loadtests.bench import Unexpected
+from loadtests.load import Call, Sample, connected, send, timed
+from loadtests.site import Site
+
+READ, PAGE, WRITE, HEALTH = "read", "page", "write", "health"
+# Of ten requests, in this order; reads of notes that are cached while Redis is up.
+_MIX: Final = (READ, READ, PAGE, READ, READ, WRITE, READ, READ, HEALTH, READ)
+HOT_NOTES: Final = 20
+WATCHED_NOTES: Final = 40  # cached beforehand, and read again after the outage only
+_OWNER: Final = {"X-User-Id": "outage", "Content-Type": "application/json"}
+
+
+class Traffic:
+    """Requests for ever. Each has an id, which names its phase and kind, as its name and in the logs."""
+
+    def __init__(self, site: Site) -> None:
+        self._url = site.url
+        self._run = secrets.token_hex(4)
+        self._numbers = count()
+        self.phase = "up"
+        with connected(site.url) as connection:
+            page = Call("", f"/api/v1/notes?cursor=&limit={HOT_NOTES + WATCHED_NOTES}")
+            listed = json.loads(send(connection, page, 0, 0).body)["results"]
+            create = Call("", "/api/v1/notes", "POST", _OWNER, json.dumps({"title": "Outage"}))
+            self._own = json.loads(send(connection, create, 0, 0).body)["id"]
+        self._hot = [note["id"] for note in listed[:HOT_NOTES]]
+        self._watched = [note["id"] for note in listed[HOT_NOTES:]]
+
+    def calls(self) -> Iterator[Call]:
+        """Yield requests of the present phase."""
+        while True:
+            number = next(self._numbers)
+            kind = _MIX[number % len(_MIX)]
+            name = self.marker(self.phase, kind) + str(number)
+            headers = _OWNER | {"X-Request-ID": name}
+            if kind == WRITE:
+                body = json.dumps({"title": f"Outage {number}"})
+                yield Call(name, f"/api/v1/notes/{self._own}", "PATCH", headers, body)
+            else:
+                path = {
+                    READ: f"/api/v1/notes/{self._hot[number % HOT_NOTES]}",
+                    PAGE: "/api/v1/notes?userId=abc",
+                    HEALTH: "/health",
+                }[kind]
+                yield Call(name, path, headers=headers)
+
+    def marker(self, phase: str, kind: str = "") -> str:
+        """Return how the ids of a phase's requests begin."""
+        return f"outage-{self._run}-{phase}-{kind}{kind and '-'}"
+
+    def warm_up(self) -> None:
+        """Have every note be cached. Raises Unexpected where one is not."""
+        for note in (*self._hot, *self._watched):
+            if not self._twice(note)[1].cache.startswith("hit"):
+                raise Unexpected(f"note {note} is not cached while Redis is up")
+
+    def read_watched(self) -> list[tuple[Sample, Sample]]:
+        """Read each of the watched notes twice."""
+        return [self._twice(note) for note in self._watched]
+
+    def read_both_ways(self, times: int) -> list[tuple[float, float]]:
+        """Return the latencies in ms of a cached read and of one past the cache, in turn."""
+        path = f"/api/v1/notes/{self._hot[0]}"
+        calls = Call("", path), Call("", path, headers={"Cache-Control": "no-store"})
+        with connected(self._url) as connection:
+            return [
+                (timed(connection, calls[0]).latency_ms, timed(connection, calls[1]).latency_ms)
+                for _ in range(times)
+            ]
+
+    def _twice(self, note: str) -> tuple[Sample, Sample]:
+        with connected(self._url) as connection:
+            connection.connect()
+            call = Call("", f"/api/v1/notes/{note}")
+            return timed(connection, call), timed(connection, call)
+
+
+@dataclass(frozen=True)
+class Event:
+    """A line of the site's log."""
+
+    at: float  # Unix time
+    level: str
+    state: str  # of the breaker before Redis: open, closed, or empty for other lines
+    text: str
+
+
+class SiteLog:
+    """The site's log from now on."""
+
+    def __init__(self, site: Site) -> None:
+        self._file: Path = site.stack.folder / "site.log"
+        self._position = self._file.stat().st_size
+
+    def read(self) -> list[Event]:
+        """Return what was logged since; what is no event, such as a traceback, counts as an error."""
+        with self._file.open("rb") as log:
+            log.seek(self._position)
+            return [event_of(line) for line in log.readlines() if line.strip()]
+
+
+def event_of(line: bytes) -> Event:
+    """Return the event of a line."""
+    try:
+        told = json.loads(line)
+        at = datetime.fromisoformat(told["timestamp"]).timestamp()
+    except (ValueError, KeyError, TypeError):
+        return Event(0.0, "error", "", line.decode(errors="replace").strip())
+    is_cache = str(told.get("event", "")).startswith("Cache ")
+    state = str(told.get("state", "")) if is_cache else ""
+    return Event(at, str(told.get("level", "")), state, str(told.get("event", "")))
+
+
+def states(events: list[Event]) -> Counter[str]:
+    """Return how often the breaker before Redis opened and closed."""
+    return Counter(one.state for one in events if one.state)

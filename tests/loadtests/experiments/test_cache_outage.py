@@ -1,0 +1,218 @@
+"""Judging an outage of Redis on made-up samples, and bringing Redis back."""
+
+import dataclasses
+import json
+
+import pytest
+
+from loadtests.experiment import Outcome
+from loadtests.experiments.cache_outage import EXPERIMENT, faults
+from loadtests.experiments.cache_outage.faults import Outage, Phase, Size, Taken, _Run, bound_s
+from loadtests.experiments.cache_outage.judging import judged, slowdown, undisturbed
+from loadtests.experiments.cache_outage.traffic import Event, event_of, states
+from loadtests.lab import Lab
+from loadtests.load import Sample
+from loadtests.site import Site
+from loadtests.statement_log import Statement
+
+LINE = (
+    b'{"operation":"breaker","state":"open","event":"Cache unavailable","level":"warning",'
+    b'"timestamp":"2026-11-24T10:00:00.250000Z"}\n'
+)
+NAMES = ("up", "killed", "mending", "up", "paused", "mending", "up")
+
+
+def phase(number: int, name: str) -> Phase:
+    down = name in ("killed", "paused")
+    cache = "fwd=miss; detail=cache-down" if down else "hit; ttl=299"
+    made = Phase(name, float(number), number + 1.0, number)
+    kinds = ("read",) * 20 + ("page", "write", "health")
+    for place, kind in enumerate(kinds):
+        told = {
+            "status": "degraded" if down else "ok",
+            "redis": {"status": "down" if down else "ok"},
+        }
+        made.samples.append(
+            Sample(
+                f"outage-x-{name}{number}-{kind}-{place}",
+                number + place / 100,
+                6.0 if down else 2.0,
+                200,
+                cache,
+                body=json.dumps(told).encode(),
+            )
+        )
+    if down:
+        made.lookups = [
+            Statement(0.0, 0.2, 1, f"SELECT 1 /*request_id='{one.call}'*/")
+            for one in made.of("read")
+        ]
+    return made
+
+
+def outage(fault: str) -> Outage:
+    first = "fwd=uri-miss; stored" if fault == "kill" else "hit; ttl=200"
+    opened, closed = (
+        Event(at, "warning", state, "Cache") for at, state in ((1.0, "open"), (4.0, "closed"))
+    )
+    return Outage(
+        fault,
+        2.0,
+        events=[opened, opened, closed, closed],
+        trusted_after_s=3.0,
+        bound_s=5.0,
+        recovery=[(Sample("", 0, 5.0, 200, first), Sample("", 0, 1.5, 200, "hit; ttl=299"))] * 8,
+    )
+
+
+@pytest.fixture
+def taken() -> Taken:
+    return Taken(
+        phases=[phase(number, name) for number, name in enumerate(NAMES)],
+        outages=[outage("kill"), outage("pause")],
+        both_ways=[(1.5, 4.0)] * 40,
+        swept=[dataclasses.replace(outage("kill"), seconds=seconds) for seconds in (1.0, 4.0)],
+    )
+
+
+def outcome(taken: Taken, key: str) -> Outcome:
+    rows = judged(EXPERIMENT, taken).rows
+    return next(row.outcome for row in rows if row.expectation.key == key)
+
+
+def change(phase: Phase, kind: str, **values: object) -> None:
+    """Let the first request of a kind be another one."""
+    first = phase.of(kind)[0]
+    phase.samples[phase.samples.index(first)] = dataclasses.replace(first, **values)
+
+
+class TestJudged:
+    def test_what_one_expects_comes_out_as_declared(self, taken):
+        found = judged(EXPERIMENT, taken)
+
+        assert all(row.is_as_declared(quick=False) for row in found.rows)
+        assert [row.expectation for row in found.rows] == list(EXPERIMENT.expectations)
+
+    def test_every_row_and_guess_names_what_was_measured(self, taken):
+        found = judged(EXPERIMENT, taken)
+
+        names = {one.name for one in found.series}
+        assert all(row.evidence and set(row.evidence) <= names for row in found.rows)
+        assert {guess.quantity for guess in EXPERIMENT.guesses} <= set(found.quantities)
+        assert found.quantities["response_time_improvement_percent"] == 62.5
+        assert found.charts[0].title == (
+            "A read takes 2.0 ms with Redis and 6.0 ms without, and no request failed"
+        )
+        assert len(found.charts) == 3
+
+    @pytest.mark.parametrize(
+        ("kind", "values", "keys"),
+        [
+            ("write", {"status": 503}, {"goes-on", "available"}),
+            ("health", {"body": b'{"status":"ok","redis":{"status":"ok"}}'}, {"health-tells"}),
+            ("read", {"cache": "hit; ttl=9"}, {"first-request"}),
+        ],
+    )
+    def test_one_other_answer_in_an_outage_refutes(self, taken, kind, values, keys):
+        change(taken.phases[1], kind, **values)
+
+        rows = judged(EXPERIMENT, taken).rows
+        refuted = {row.expectation.key for row in rows if row.outcome is Outcome.REFUTED}
+        assert refuted == keys
+
+    def test_an_error_in_the_log_refutes(self, taken):
+        taken.outages[0].events.append(Event(2.0, "error", "", "Traceback"))
+
+        assert outcome(taken, "warnings") is Outcome.REFUTED
+
+    def test_a_line_for_each_request_refutes(self, taken):
+        taken.outages[0].events += [taken.outages[0].events[0]] * 10
+
+        assert outcome(taken, "once-per-change") is Outcome.REFUTED
+
+    def test_a_database_that_is_asked_all_the_time_refutes(self, taken):
+        taken.phases[0].lookups = taken.phases[1].lookups
+
+        assert outcome(taken, "database-load") is Outcome.REFUTED
+
+    def test_trust_that_comes_late_refutes(self, taken):
+        taken.swept[1].trusted_after_s = 20.0
+
+        assert outcome(taken, "trusted-again") is Outcome.REFUTED
+
+    def test_a_hit_right_after_a_kill_and_a_miss_after_a_pause_refute(self, taken):
+        taken.outages[0].recovery, taken.outages[1].recovery = (
+            outage("pause").recovery,
+            outage("kill").recovery,
+        )
+
+        assert outcome(taken, "first-miss") is Outcome.REFUTED
+        assert outcome(taken, "paused-keeps") is Outcome.REFUTED
+
+    def test_a_difference_within_the_noise_is_inconclusive(self, taken):
+        for one in taken.phases:
+            one.samples = [
+                dataclasses.replace(sample, latency_ms=2.0 + place // 10 % 2)
+                for place, sample in enumerate(one.samples)
+            ]
+
+        assert outcome(taken, "slower") is Outcome.INCONCLUSIVE
+
+
+class TestSlowdown:
+    def test_compares_each_outage_with_the_phase_before_it(self, taken):
+        assert slowdown(taken) == (3.0, 3.0, 3.0)
+
+    def test_the_lower_quartile_leaves_a_stall_out(self):
+        assert undisturbed([2.0] * 5 + [90.0] * 5 + [3.0] * 10 + [1.0]) == [2.0, 3.0]
+
+
+class TestBound:
+    def test_is_twice_the_outages_and_a_second(self):
+        assert bound_s(2.0, 0.0) == 5.0
+        assert bound_s(2.0, 3.0) == 11.0
+        assert bound_s(60.0, 0.0) == 30.0
+
+
+class TestEventOf:
+    def test_tells_level_and_state_of_the_breaker(self):
+        found = event_of(LINE)
+
+        assert (found.level, found.state) == ("warning", "open")
+        assert states([found, found])["open"] == 2
+
+    def test_the_breaker_of_another_store_is_another_event(self):
+        found = event_of(LINE.replace(b"Cache una", b"MongoDB una"))
+
+        assert (found.level, found.state) == ("warning", "")
+
+    @pytest.mark.parametrize("line", [b"Traceback (most recent call last):", b"[]", b"{}"])
+    def test_what_is_no_event_counts_as_an_error(self, line):
+        assert event_of(line).level == "error"
+
+
+class TestOutage:
+    def test_redis_is_started_again_after_an_interrupt(self, tmp_path, monkeypatch):
+        done: list[str] = []
+
+        class Servers:
+            folder = tmp_path
+
+            def kill(self, server: str) -> None:
+                done.append(f"kill {server}")
+
+            def start(self, server: str) -> None:
+                done.append(f"start {server}")
+
+        def interrupt(*arguments: object, **named: object) -> None:
+            raise KeyboardInterrupt
+
+        (tmp_path / "site.log").touch()
+        monkeypatch.setattr(faults, "Traffic", lambda site: type("T", (), {"calls": list})())
+        run = _Run(Lab(quick=True), Site("http://127.0.0.1:1", Servers(), 0), Size(1, 1, 1, ()))
+        monkeypatch.setattr(run._loop, "run", interrupt)
+
+        with pytest.raises(KeyboardInterrupt):
+            run.outage("kill", 1.0, before_s=0.0)
+
+        assert done == ["kill redis", "start redis"]
