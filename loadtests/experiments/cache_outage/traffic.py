@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
-from loadtests.bench import Unexpected
+from loadtests.hot_paths import Unexpected
 from loadtests.load import Call, Sample, connected, send, timed
 from loadtests.site import Site
 

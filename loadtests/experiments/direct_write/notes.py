@@ -10,7 +10,7 @@ from typing import Any, Final
 import psycopg
 import redis
 
-from loadtests.bench import Unexpected
+from loadtests.hot_paths import Unexpected
 from loadtests.load import Call, connected, send
 from loadtests.site import Site
 

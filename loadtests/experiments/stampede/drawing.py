@@ -74,7 +74,7 @@ def _queries_by_duration(taken: Taken) -> LineChart:
                 f"burst of {AT_ONCE}, none", loads, [_lookups(taken, "off", one) for one in loads]
             ),
             Line(
-                name=f"burst of {AT_ONCE}, none: predicted",
+                name=f"burst of {AT_ONCE}, none: at most",
                 points=tuple(Point(x=one, y=AT_ONCE) for one in loads),
                 predicted=True,
             ),

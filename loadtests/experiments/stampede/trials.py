@@ -16,10 +16,9 @@ import psutil
 import psycopg
 import redis
 
-from loadtests.bench import Unexpected
-from loadtests.burst import burst
+from loadtests.hot_paths import Unexpected
 from loadtests.lab import Lab
-from loadtests.load import Call, OpenLoop, Sample, connected, send
+from loadtests.load import Call, OpenLoop, Sample, connected, fixed_count, send
 from loadtests.site import Site
 from loadtests.statement_log import Statement, StatementLog, statements_logged
 
@@ -145,9 +144,9 @@ class _Trials:
         """Clear the cache, then send REQUESTS for the note, AT_ONCE at a time."""
         marker = self._marker()
         self._clear()
-        calls = [self._call(arm, load_ms, f"{marker}-{number}") for number in range(REQUESTS)]
+        call = self._call(arm, load_ms, f"{marker}-burst")
         with _sets_counted(self._redis, self._entry) as ports, self._peak(marker) as peak:
-            samples = burst(self._site.url, calls, at_once=AT_ONCE)
+            samples = fixed_count(self._site.url, call, requests=REQUESTS, concurrency=AT_ONCE)
         statements = self._log.read(f"'{marker}-")
         with connected(self._site.url) as connection:
             after = send(connection, self._call(arm, load_ms, f"{marker}-after"), 0, 0)
