@@ -45,8 +45,12 @@ def _bar(name: str, seconds: list[float]) -> Bar:
         value=middle,
         low=min(seconds),
         high=max(seconds),
-        told=f"{middle:.3g} s ({min(seconds):.2g} to {max(seconds):.2g}, n={len(seconds)})",
+        told=f"{_told(middle)} ({_told(min(seconds))} to {_told(max(seconds))}, n={len(seconds)})",
     )
+
+
+def _told(seconds: float) -> str:
+    return f"{seconds:.3g} s" if seconds >= 1 else f"{seconds * 1000:.3g} ms"
 
 
 def _predictions(taken: Taken) -> LineChart:
