@@ -12,6 +12,7 @@ from loadtests.site import Site
 from loadtests.statement_log import Statement, statements_logged
 
 WORKERS: Final = 2
+FAULTS: Final = {"kill": "killed", "pause": "paused"}  # of the stack, and the phase of each
 PROBE_MAX_SECONDS: Final = 30.0  # between two probes (cachelayer.breaker)
 PROBING_SECONDS: Final = 3.0  # that the last probe, and what it has to deliver, may take
 SWEPT_SECONDS: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -140,7 +141,7 @@ class _Run:
         began = time.time()
         try:
             getattr(self._site.stack, fault)("redis")
-            self.phase({"kill": "killed", "pause": "paused"}[fault], seconds)
+            self.phase(FAULTS[fault], seconds)
         finally:
             self._begin("mending")
             self._site.stack.start("redis")

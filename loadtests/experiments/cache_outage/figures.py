@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import Final
 
 from loadtests.experiment import Series, Table
-from loadtests.experiments.cache_outage.faults import Outage, Phase, Taken
+from loadtests.experiments.cache_outage.faults import FAULTS, Outage, Phase, Taken
 from loadtests.experiments.cache_outage.traffic import HEALTH, READ
 from loadtests.load import Sample
 from loadtests.measure import percentile
 
-DOWN: Final = ("killed", "paused")
+DOWN: Final = tuple(FAULTS.values())
 
 
 def series(taken: Taken) -> list[Series]:
@@ -122,10 +122,8 @@ def latencies_of(phases: Sequence[Phase]) -> list[float]:
 
 def first_read(taken: Taken, outage: Outage) -> Sample:
     """Return the first read after the fault."""
-    name = {"kill": "killed", "pause": "paused"}[outage.fault]
-    return min(
-        (one for phase in taken.named(name) for one in phase.of(READ)), key=lambda one: one.at
-    )
+    reads = [one for phase in taken.named(FAULTS[outage.fault]) for one in phase.of(READ)]
+    return min(reads, key=lambda one: one.at)
 
 
 def tells(sample: Sample, status: str, redis: str) -> bool:

@@ -1,5 +1,6 @@
 """What the outages come to: rows, series, charts, a table and single figures."""
 
+import statistics
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final
@@ -7,6 +8,7 @@ from typing import Final
 from loadtests.experiment import Experiment, Findings, Row
 from loadtests.experiments.cache_outage.drawing import charts
 from loadtests.experiments.cache_outage.faults import (
+    FAULTS,
     PROBING_SECONDS,
     WORKERS,
     Outage,
@@ -17,6 +19,7 @@ from loadtests.experiments.cache_outage.figures import (
     DOWN,
     first_read,
     hit_by_outage,
+    latencies,
     latencies_of,
     levels,
     lookups_per_read,
@@ -50,8 +53,9 @@ def judged(experiment: Experiment, taken: Taken) -> Findings:
         charts=charts(taken),
         tables=[table(taken)],
         remarks=[
-            f"Redis {one.fault}: the first read afterwards took "
-            f"{first_read(taken, one).latency_ms:.0f} ms; later ones wait for Redis no more."
+            f"Redis {FAULTS[one.fault]}: the first read afterwards took "
+            f"{first_read(taken, one).latency_ms:.0f} ms, the median one "
+            f"{statistics.median(latencies(taken, FAULTS[one.fault])):.1f} ms."
             for one in taken.outages
         ],
         quantities=quantities(taken),
