@@ -90,9 +90,9 @@ class _Judge:
             ),
             self._row(
                 "slower",
-                is_above_one(ratio),
+                ratio.is_above(1),
                 f"{spread(latencies_of(self._down), 'ms')} without Redis, "
-                f"{spread(latencies_of(self._up), 'ms')} with Redis: {_told(ratio)}",
+                f"{spread(latencies_of(self._up), 'ms')} with Redis: {ratio.text}",
                 evidence=["read, up", "read, killed", "read, paused"],
             ),
             self._row(
@@ -124,8 +124,8 @@ class _Judge:
         return [
             self._row(
                 "uncached-slower",
-                is_above_one(ratio),
-                f"{spread(uncached, 'ms')} against {spread(cached, 'ms')}: {_told(ratio)}",
+                ratio.is_above(1),
+                f"{spread(uncached, 'ms')} against {spread(cached, 'ms')}: {ratio.text}",
                 evidence=["cached read, in turn", "uncached read, in turn"],
             ),
             self._row(
@@ -157,7 +157,7 @@ class _Judge:
             undisturbed([first.latency_ms for first, _ in pairs], group=_PAIRS),
             undisturbed([second.latency_ms for _, second in pairs], group=_PAIRS),
         )
-        faster = is_above_one(ratio)
+        faster = ratio.is_above(1)
         return [
             self._row(
                 "first-miss",
@@ -168,7 +168,7 @@ class _Judge:
             self._row(
                 "second-hit",
                 faster if all(hits) else False,
-                f"{sum(hits)} of {len(hits)} second reads; the first took {_told(ratio)}",
+                f"{sum(hits)} of {len(hits)} second reads; the first took {ratio.text} its time",
                 evidence=["first read after a kill", "second read after a kill"],
             ),
         ]
@@ -230,15 +230,6 @@ def undisturbed(latencies: Sequence[float], *, group: int = _GROUP) -> list[floa
     """
     ends = range(group, len(latencies) + 1, group)
     return [percentile(latencies[end - group : end], 0.25) for end in ends]
-
-
-def is_above_one(ratio: Ratio) -> bool | None:
-    """Return whether a ratio is above 1; None where its interval holds 1."""
-    return True if ratio.low > 1 else False if ratio.high < 1 else None
-
-
-def _told(ratio: Ratio) -> str:
-    return f"{ratio.value:.2f} times as long ({ratio.low:.2f} to {ratio.high:.2f})"
 
 
 def _is_asked(first: Sample, phases: Sequence[Phase]) -> bool:

@@ -7,7 +7,6 @@ from typing import Final
 from loadtests.experiment import Experiment, Findings, Row, Series, Table
 from loadtests.experiments.direct_write.drawing import charts, windows_at_service_ttl
 from loadtests.experiments.direct_write.trials import (
-    JITTER,
     POLL_SECONDS,
     SEEN_SECONDS,
     SERVICE_TTL_SECONDS,
@@ -113,7 +112,6 @@ class _Judge:
     def recoveries(self) -> list[Row]:
         ttl = self._taken.size.ttl_seconds
         until = [one.until_s for one in self._taken.copies]
-        latest = ttl * (1 + JITTER) + SLACK_SECONDS
         return [
             self._each(
                 "clear-recovers",
@@ -123,7 +121,7 @@ class _Judge:
             ),
             self._row(
                 "waiting-recovers",
-                max(until) <= latest,
+                max(until) <= ttl + SLACK_SECONDS,
                 f"over {spread(until, 's')} after the copy was stored, with a TTL of {ttl} s; of "
                 f"{SERVICE_TTL_SECONDS} s that is at most "
                 f"{max(until) / ttl * SERVICE_TTL_SECONDS:.0f} s",

@@ -10,7 +10,6 @@ from loadtests.experiments.direct_write.notes import GRACE_SECONDS, TOKEN, Notes
 from loadtests.lab import Lab
 
 SERVICE_TTL_SECONDS: Final = 300  # CACHE_TTL_NOTE_SECONDS by default: the seed's five minutes
-JITTER: Final = 0.1  # of a TTL, either way (cachelayer.entries.jitter)
 SOFT_SHARE: Final = 0.8  # of a lifetime, after which a read refreshes the copy (cachelayer.entries)
 POLL_SECONDS: Final = 0.05
 OVERDUE_SECONDS: Final = 5.0
@@ -117,7 +116,7 @@ def _written_copies(notes: Notes, size: Size) -> list[Copy]:
     """Cache some notes, write each at an age of its own, and read all until they are seen."""
     ages = [0.6 * size.ttl_seconds * number / size.copies for number in range(size.copies)]
     copies = [_cached(notes, due_s) for due_s in ages]
-    deadline = time.perf_counter() + size.ttl_seconds * (1 + JITTER) + OVERDUE_SECONDS
+    deadline = time.perf_counter() + size.ttl_seconds + OVERDUE_SECONDS
     pause = threading.Event()
     while any(one.seen_at is None for one in copies) and time.perf_counter() < deadline:
         began = time.perf_counter()

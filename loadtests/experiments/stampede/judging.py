@@ -63,9 +63,9 @@ class _Judge:
             ),
             self._row(
                 "database-load",
-                True if ratio.low >= HEAVIER else False if ratio.high < HEAVIER else None,
+                ratio.is_above(HEAVIER),
                 f"{spread(busy[0], 'ms')} in statements against {spread(busy[1], 'ms')}: "
-                f"{ratio.value:.1f} times ({ratio.low:.1f} to {ratio.high:.1f})",
+                + ratio.text,
                 evidence=[
                     *_named("time in PostgreSQL", "off", self._longest),
                     *_named("time in PostgreSQL", "on", self._longest),
