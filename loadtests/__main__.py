@@ -49,9 +49,9 @@ from loadtests import (
     recording,
     states,
 )
-from loadtests.bench_report import NoMarks
 from loadtests.compare import Incomparable
 from loadtests.hot_paths import Unexpected
+from loadtests.marks import NoMarks
 from loadtests.site import running_site
 
 

@@ -82,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _measure(options: argparse.Namespace, plan: Plan, notes: int, command: str) -> int:
     if options.write_docs:
-        bench_report.check_marks(options.write_docs)
+        bench_report.MARKS.check(options.write_docs)
     with _fresh_site("bench", notes=notes) as site:
         facts = bench_report.circumstances(site)
         figures = bench.bench(site, plan)
@@ -91,7 +91,7 @@ def _measure(options: argparse.Namespace, plan: Plan, notes: int, command: str) 
             bench_report.as_json(figures, command=command, rate=plan.rate, facts=facts)
         )
     if options.write_docs:
-        bench_report.write_between_marks(
+        bench_report.MARKS.fill(
             options.write_docs,
             bench_report.as_markdown(figures, command=command, rate=plan.rate, facts=facts),
         )

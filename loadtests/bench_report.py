@@ -1,20 +1,22 @@
-"""The figures of a bench as tables, as JSON, and between two marks of a page of the docs."""
+"""The figures of a bench as tables, as Markdown and as JSON."""
 
 import json
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Final
 
 from rich.table import Table
 
 from loadtests.bench import CONNECTIONS, Figures
+from loadtests.marks import Marks
 from loadtests.measure import Ratio
 from loadtests.site import THREADS, WORKERS, Site
 from loadtests.surroundings import surroundings
 
-BEGIN: Final = "<!-- written by python -m loadtests bench --write-docs: begin -->"
-END: Final = "<!-- written by python -m loadtests bench --write-docs: end -->"
+MARKS: Final = Marks(
+    "<!-- written by python -m loadtests bench --write-docs: begin -->",
+    "<!-- written by python -m loadtests bench --write-docs: end -->",
+)
 _PATHS: Final = (
     ("request", "left"),
     ("n", "right"),
@@ -37,10 +39,6 @@ _COUNTS: Final = (
     ("baseline", "left"),
     ("errors", "right"),
 )
-
-
-class NoMarks(Exception):
-    """A page has no place for the figures."""
 
 
 def tables(figures: Figures, *, command: str, rate: float, facts: dict[str, str]) -> list[Table]:
@@ -74,23 +72,6 @@ def as_markdown(figures: Figures, *, command: str, rate: float, facts: dict[str,
             *_markdown(_COUNTS, _count_rows(figures)),
         ]
     )
-
-
-def check_marks(page: Path) -> None:
-    """Raise NoMarks where the page is not there, or has not the two marks in order."""
-    text = page.read_text() if page.is_file() else ""
-    if not 0 <= text.find(BEGIN) < text.find(END):
-        raise NoMarks(f"{page}: a line {BEGIN} and after it a line {END} are needed")
-
-
-def write_between_marks(page: Path, text: str) -> None:
-    """Replace what stands between the marks, in one step. Raises NoMarks."""
-    check_marks(page)
-    before, rest = page.read_text().split(BEGIN, 1)
-    after = rest.split(END, 1)[1]
-    fresh = page.with_name(f"{page.name}.new")
-    fresh.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
-    fresh.replace(page)
 
 
 def circumstances(site: Site) -> dict[str, str]:

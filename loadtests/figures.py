@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from config.stack import ROOT
+from loadtests.marks import Marks
 
-BEGIN: Final = "<!-- figures:begin, written by python -m loadtests figures -->"
-END: Final = "<!-- figures:end -->"
+MARKS: Final = Marks(
+    "<!-- figures:begin, written by python -m loadtests figures -->", "<!-- figures:end -->"
+)
 PAGE: Final = ROOT / "docs" / "postmortem.md"
 FOLDER: Final = ROOT / "docs"
 BENCH: Final = "figures/bench.json"
@@ -24,7 +26,7 @@ Found = Mapping[str, Any]
 
 
 class Unusable(Exception):
-    """A page without its marks, or a file of results that is not one."""
+    """A file of results that is not one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,21 +145,9 @@ def table(folder: Path = FOLDER) -> str:
     return "\n".join(rows)
 
 
-def written(text: str, rows: str) -> str:
-    """Return the page's text with the rows between its marks. Raises Unusable."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise Unusable(f"the page needs a line {BEGIN} and after it a line {END}")
-    return f"{before}{BEGIN}\n\n{rows}\n\n{END}{after}"
-
-
 def write(page: Path = PAGE, folder: Path = FOLDER) -> None:
-    """Put the figures of the folder into the page, in one step. Raises Unusable."""
-    text = written(page.read_text(), table(folder))
-    fresh = page.with_name(f"{page.name}.new")
-    fresh.write_text(text)
-    fresh.replace(page)
+    """Put the figures of the folder into the page, in one step. Raises Unusable, NoMarks."""
+    MARKS.fill(page, table(folder))
 
 
 def _read(file: Path) -> Found | None:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from loadtests import figures, mix
+from loadtests.marks import NoMarks
 from loadtests.site import running_site
 
 
@@ -42,7 +43,7 @@ def run_figures(options: argparse.Namespace) -> int:
     """Fill the page; return 0, or 1 where a file or the page is not as it should be."""
     try:
         figures.write()
-    except (figures.Unusable, OSError) as exc:
+    except (figures.Unusable, NoMarks, OSError) as exc:
         print(f"figures: {exc}", file=sys.stderr)
         return 1
     return 0

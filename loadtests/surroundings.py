@@ -14,7 +14,13 @@ import psutil
 from config.stack import ROOT
 
 _CODE: Final = ("--", ".", ":!docs")  # what a run may write itself makes no other code
-_PACKAGES: Final = ("django", "psycopg", "pymongo", "redis", "granian")
+_PACKAGES: Final = {  # what each is called beside the servers, of which one is redis, too
+    "django": "Django",
+    "psycopg": "psycopg",
+    "pymongo": "pymongo",
+    "redis": "redis-py",
+    "granian": "granian",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +46,7 @@ def surroundings(servers: Mapping[str, str]) -> Surroundings:
         system=f"{_distribution()}, {platform.system()} {platform.release()} {platform.machine()}",
         versions={
             "Python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in _PACKAGES},
+            **{_PACKAGES[name]: importlib.metadata.version(name) for name in _PACKAGES},
             **servers,
         },
         revision=revision,

@@ -86,13 +86,14 @@ def _one(user_id: str) -> dict[str, Any]:
     [found] = reading.peek_many([keys.profile(user_id)])
     is_cached = found is not None and found.fresh
     cached = found.value if found is not None and found.fresh else None
+    nothing_to_compare = store_error or twin_error or not (stored or copied)
     return {
         "stored": _pretty(stored),
         "etag": stored.etag if stored else "",
         "store_error": store_error,
         "copied": _pretty(copied),
         "twin_error": twin_error,
-        "copy_agrees": None if store_error or twin_error else _same(stored, copied),
+        "copy_agrees": None if nothing_to_compare else _same(stored, copied),
         "found": found,
         "seconds_left": found.remaining_ms // 1000 if found else 0,
         "cached": _pretty(cached),

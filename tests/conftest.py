@@ -2,6 +2,7 @@
 
 import itertools
 import os
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -13,7 +14,7 @@ from django.test import Client
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
-from cachelayer import client
+from cachelayer import client, popularity
 from cachelayer.models import OutboxRow
 from config import mongodb
 from config.postgres import outages
@@ -32,8 +33,11 @@ hypothesis_settings.load_profile("tests")
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(settings) -> None:
+def _own_cache(settings, monkeypatch) -> None:
     settings.CACHE_PREFIX = f"test-{os.getpid()}-{next(_numbers)}"
+    # What earlier tests have read, and no one has flushed, would rank above this one's reads.
+    monkeypatch.setattr(popularity, "_reads", Counter())
+    monkeypatch.setattr(popularity, "_results", Counter())
 
 
 @pytest.fixture(autouse=True)

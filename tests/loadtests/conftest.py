@@ -2,17 +2,13 @@
 
 import pytest
 
-from config.stack import VARIABLES
 from loadtests.site import running_site
 
 
 @pytest.fixture(scope="package")
 def site():
-    with pytest.MonkeyPatch.context() as patch:
-        for variable in VARIABLES.values():
-            patch.delenv(variable, raising=False)
-        with running_site("smoke", notes=500, application="loadtests.arms:application") as running:
-            yield running
-        states = {one.state for one in running.stack.status()}
-        running.stack.reset()
+    with running_site("smoke", notes=500, application="loadtests.arms:application") as running:
+        yield running
+    states = {one.state for one in running.stack.status()}
+    running.stack.reset()
     assert states == {"stopped"}

@@ -10,6 +10,7 @@ from config.stack import ROOT
 from loadtests import bench_command, bench_report, hot_paths
 from loadtests.__main__ import main
 from loadtests.bench import Plan, bench
+from loadtests.bench_report import MARKS
 from loadtests.load import Call, closed_loop
 
 PLAN = Plan(seconds=0.2, rounds=2, rate=50, seed=1, divisor=50)
@@ -24,7 +25,7 @@ def figures(site):
 @pytest.fixture
 def page(tmp_path):
     path = tmp_path / "page.md"
-    path.write_text(f"before\n{bench_report.BEGIN}\nold\n{bench_report.END}\nafter\n")
+    path.write_text(f"before\n{MARKS.begin}\nold\n{MARKS.end}\nafter\n")
     return path
 
 
@@ -87,7 +88,7 @@ class TestReport:
 
     def test_the_docs_have_a_row_for_each_arm_and_no_other(self, figures):
         text = (ROOT / "docs" / "benchmarks.md").read_text()
-        written = text[text.index(bench_report.BEGIN) : text.index(bench_report.END)]
+        written = text[text.index(MARKS.begin) : text.index(MARKS.end)]
 
         assert re.findall(r"^\| (?!request|run|---)([^|]+?) \| \d", written, re.M) == [
             one.arm for one in figures.paths
@@ -108,17 +109,10 @@ class TestReport:
         assert "cores" in facts["machine"]
 
 
-class TestMarks:
-    def test_only_what_stands_between_them_is_replaced(self, page):
-        bench_report.write_between_marks(page, "new")
-
-        assert page.read_text() == (
-            f"before\n{bench_report.BEGIN}\n\nnew\n\n{bench_report.END}\nafter\n"
-        )
-
-    def test_are_asked_for_before_anything_is_measured(self, tmp_path, unstarted, capsys):
+class TestWriteDocs:
+    def test_marks_are_asked_for_before_anything_is_measured(self, tmp_path, unstarted, capsys):
         page = tmp_path / "page.md"
-        page.write_text(f"{bench_report.END} {bench_report.BEGIN}")
+        page.write_text(f"{MARKS.end} {MARKS.begin}")
 
         assert main(["bench", "--write-docs", str(page)]) == 1
         assert main(["bench", "--write-docs", str(tmp_path / "none.md")]) == 1

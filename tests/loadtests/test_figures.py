@@ -8,12 +8,14 @@ import pytest
 from loadtests import bench_report, figures, figures_command, mix
 from loadtests.__main__ import main
 from loadtests.bench import Figure, Figures
-from loadtests.figures import BEGIN, BENCH, END, MIX, Unusable
+from loadtests.figures import BENCH, MARKS, MIX, Unusable
+from loadtests.marks import NoMarks
 from loadtests.measure import Ratio
 from loadtests.mix import Meters
 from loadtests.site import Site
 from tests.builders import make_note, make_notes
 
+BEGIN, END = MARKS.begin, MARKS.end
 PAGE = f"# Results\n\n{BEGIN}\nold\n{END}\n\nThe rest.\n"
 MIXED = {
     "command": "python -m loadtests mix",
@@ -116,8 +118,12 @@ class TestWrite:
 
     @pytest.mark.parametrize("text", ["", BEGIN, END, f"{END}\n{BEGIN}"])
     def test_refuses_a_page_without_its_marks(self, folder, text):
-        with pytest.raises(Unusable, match="the page needs a line"):
-            figures.written(text, figures.table(folder))
+        page = folder / "page.md"
+        page.write_text(text)
+
+        with pytest.raises(NoMarks, match=r"page\.md: a line .* are needed"):
+            figures.write(page, folder)
+        assert page.read_text() == text
 
     def test_as_a_command_tells_what_is_wrong_in_one_line(self, monkeypatch, capsys):
         def refuse() -> None:

@@ -84,7 +84,13 @@ class TestRun:
         (result,) = results.read(out)
         assert (result.seed, result.quick) == (7, False)
         assert result.command == "python -m loadtests run made_up --seed 7"
-        assert set(result.surroundings.versions) > {"Python", "django", "postgres", "redis"}
+        assert set(result.surroundings.versions) > {
+            "Python",
+            "Django",
+            "postgres",
+            "redis",
+            "redis-py",
+        }
         assert (out / "index.html").exists()
         assert (out / "made_up.md").exists()
         assert "all as declared" in capsys.readouterr().out
