@@ -29,7 +29,7 @@ class Size:
     swept: tuple[float, ...]
 
 
-QUICK: Final = Size(seconds=2.5, per_second=50, both_ways=200, swept=())
+QUICK: Final = Size(seconds=2.0, per_second=50, both_ways=200, swept=())
 FULL: Final = Size(seconds=8.0, per_second=50, both_ways=400, swept=SWEPT_SECONDS)
 
 
@@ -96,7 +96,7 @@ def run_faults(lab: Lab) -> Taken:
         taken.outages.append(run.outage("kill", size.seconds, before_s=0.0))
         run.phase("up", size.seconds)
         taken.outages.append(run.outage("pause", size.seconds, before_s=size.seconds))
-        run.phase("up", size.seconds)
+        run.phase("up", size.seconds / 2)
         taken.phases = run.finish(log.read(run.traffic.marker("", "").rstrip("-")))
     for seconds in size.swept:
         with lab.site(f"an outage of {seconds:g} s", notes=500, workers=WORKERS) as site:
