@@ -13,7 +13,7 @@ from loadtests.experiments.query_plans.statements import CURSOR, DEEP, FIRST
 from loadtests.experiments.query_plans.sweeps import AtDepth, AtSize
 from loadtests.experiments.query_plans.variants import Variants
 from loadtests.experiments.query_plans.worth import Uses, Worth
-from loadtests.measure import Ratio, ratio_of_medians
+from loadtests.measure import Ratio, ratio_of_medians, spread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,19 +68,13 @@ def rows(experiment: Experiment, seen: Observed) -> Iterator[Row]:
         yield experiment.judge(key, holds, observed, evidence=evidence)
 
 
-def spread(values: Sequence[float]) -> str:
-    """Return median, least, most and number of milliseconds."""
-    median = statistics.median(values)
-    return f"{median:.3g} ms ({min(values):.3g} to {max(values):.3g}, n={len(values)})"
-
-
 def _sequential_scan(seen: Observed) -> Verdict:
     plans = seen.plans("without", DEEP)
     # Of a parallel scan EXPLAIN tells rounded averages.
     whole = [
         one for one in plans if one.scans == ("Seq Scan",) and one.scanned >= seen.notes * 0.99
     ]
-    took = spread([plan.ms for plan in plans])
+    took = spread([plan.ms for plan in plans], "ms")
     observed = f"{len(whole)} of {len(plans)} plans scan all {seen.notes} notes: {took}"
     return len(whole) == len(plans), observed, ["deep page, without", "rows scanned, without"]
 
@@ -101,7 +95,7 @@ def _seconds(seen: Observed) -> Verdict:
     latencies = seen.latencies_ms("without")
     answered = len(latencies) / max(1, sum(len(one.samples) for one in seen.rounds["without"]))
     observed = (
-        f"page {seen.page} of {seen.notes} notes: {spread(latencies or [0.0])}; a second at about "
+        f"page {seen.page} of {seen.notes} notes: {spread(latencies, 'ms')}; a second at about "
         f"{seen.rows_at_one_second() / 1e6:.1f} million notes"
     )
     if answered < 0.95:
@@ -147,7 +141,8 @@ def _faster(question: str) -> Callable[[Observed], Verdict]:
     def judge(seen: Observed) -> Verdict:
         ratio = seen.ratio(question)
         without, with_ = (
-            spread([plan.ms for plan in seen.plans(arm, question)]) for arm in ("without", "with")
+            spread([plan.ms for plan in seen.plans(arm, question)], "ms")
+            for arm in ("without", "with")
         )
         names = [f"{question}, without", f"{question}, with"]
         observed = f"{without} against {with_}: {ratio.text}"
@@ -192,7 +187,7 @@ def _cursor(seen: Observed) -> Verdict:
     returned = seen.depths[0].by_cursor[0].returned
     observed = (
         f"at most {most} rows scanned for {returned}, at {len(seen.depths)} depths down to "
-        f"{seen.depths[-1].depth}: {spread(times)}"
+        f"{seen.depths[-1].depth}: {spread(times, 'ms')}"
     )
     return most <= declared.FEW * returned, observed, ["rows by depth, cursor"]
 
