@@ -71,7 +71,7 @@ load: $(BIN)/.load ## made-up users for a minute; fails past 1 % of failures or 
 drill: $(BIN)/.site ## kill, pause and bring back each server under load, request by request
 	@$(BIN)/python -m loadtests drill
 
-experiments: $(BIN)/.site ## the six experiments into docs/experiments, about 20 minutes (QUICK=1: small, into .lab)
+experiments: $(BIN)/.site ## the six experiments into docs/experiments, about 8 minutes (QUICK=1: small, into .lab)
 	@$(BIN)/python -m loadtests run all $(if $(QUICK),--quick,--out docs/experiments)
 
 pictures: $(BIN)/.site ## take the pictures in docs again, by the Chromium on PATH
