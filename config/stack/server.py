@@ -125,13 +125,20 @@ class Server(ABC):
 
     def start(self) -> None:
         """Start the server and wait until it answers; nothing where it runs. Raises StackError."""
+        self._await(self._resumed() or self._spawn())
+        self.settle()
+
+    def _resumed(self) -> psutil.Process | None:
+        """Return the process that runs already, or None."""
         running = self.process()
         if running is None:
-            running = self._spawn()
-        else:
-            process.resume(running)
-        self._await(running)
-        self.settle()
+            return None
+        process.resume(running)
+        process.wait_until(lambda: self._is_settled(running), START_SECONDS)
+        if process.is_alive(running):
+            return running
+        self._await_port()  # it was killed just now, and seen all the same
+        return None
 
     def _spawn(self) -> psutil.Process:
         binary = self.binary()
@@ -147,12 +154,7 @@ class Server(ABC):
         )
 
     def _await(self, running: psutil.Process) -> None:
-        def settled() -> bool:
-            if not process.is_alive(running):
-                return True
-            return process.listens(running, self.port) and self.answers()
-
-        in_time = process.wait_until(settled, START_SECONDS)
+        in_time = process.wait_until(lambda: self._is_settled(running), START_SECONDS)
         if not process.is_alive(running):
             if not process.port_is_free(self.port):
                 raise PortTaken(f"port {self.port} was taken while {self.name} started; try again")
@@ -163,6 +165,12 @@ class Server(ABC):
             raise StackError(
                 f"{self.name} does not answer after {START_SECONDS:g} s (log: {self.log})"
             )
+
+    def _is_settled(self, running: psutil.Process) -> bool:
+        """Return whether it answers, or has ended."""
+        if not process.is_alive(running):
+            return True
+        return process.listens(running, self.port) and self.answers()
 
     def last_words(self) -> str:
         """Return the line of the log that says why the server ended."""

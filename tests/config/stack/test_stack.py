@@ -100,6 +100,18 @@ class TestUp:
             SERVERS, "running"
         )
 
+    def test_starts_anew_where_the_one_that_is_seen_is_dying(self, running, monkeypatch):
+        cache = running._one("redis")
+        dying = cache.process()
+        running.kill("redis")
+        find, seen = process.find, iter([dying])
+        monkeypatch.setattr(process, "find", lambda marker: next(seen, None) or find(marker))
+
+        cache.start()
+
+        assert cache.state() == "running"
+        assert cache.process().pid != dying.pid
+
     def test_is_idempotent(self, running):
         before = pids(running)
 
