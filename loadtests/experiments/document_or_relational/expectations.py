@@ -27,7 +27,7 @@ EXPECTATIONS: Final = (
         line=1755,
         threshold=f"{_INTERVAL}, without the wait for the disk: above 1 confirms, below 1 refutes",
         declared=Outcome.REFUTED,
-        because="one command costs MongoDB and its driver more than PostgreSQL and its own. That "
+        because="One command costs MongoDB and its driver more than PostgreSQL and its own. That "
         "MongoDB changes the document in place, and PostgreSQL writes it anew, is worth more than that "
         "only in larger documents: the sweep shows from which size on. The wait for the disk comes on "
         "top, is often longer than the work, differs from run to run, and can put either store ahead.",
@@ -76,7 +76,7 @@ EXPECTATIONS: Final = (
         line=1762,
         threshold=f"{_INTERVAL}, without the wait for the disk: above 1 confirms, below 1 refutes",
         declared=Outcome.REFUTED,
-        because="one command costs MongoDB and its driver more than PostgreSQL and its own. The wait for the "
+        because="One command costs MongoDB and its driver more than PostgreSQL and its own. The wait for the "
         "disk comes on top, and can put either store ahead.",
     ),
     Expectation(
