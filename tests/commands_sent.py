@@ -1,21 +1,28 @@
-"""How many commands this process sent to MongoDB."""
+"""How many commands a call sends to MongoDB."""
 
+import threading
 from collections.abc import Callable
+from typing import Any
 
-from config.mongodb import COMMAND_SECONDS
+import pytest
+
+from cachelayer import timings
 
 
 def sent_by(call: Callable[[], object]) -> int:
-    """Return how many commands a call sends; getMore, of which there is one a batch, is not counted."""
-    before = _total()
-    call()
-    return int(_total() - before)
+    """
+    Return how many commands a call sends; getMore, of which there is one a batch, is not counted.
 
+    Those of this thread alone: in others an earlier test's events may be on their way.
+    """
+    here, sent, add = threading.get_ident(), 0, timings.add
 
-def _total() -> float:
-    return sum(
-        sample.value
-        for metric in COMMAND_SECONDS.collect()
-        for sample in metric.samples
-        if sample.name.endswith("_count")
-    )
+    def counting(store: str, *step: Any) -> None:
+        nonlocal sent
+        sent += store == "mongodb" and threading.get_ident() == here
+        add(store, *step)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(timings, "add", counting)
+        call()
+    return sent
