@@ -10,13 +10,13 @@ from django.core import checks
 from django.db import DEFAULT_DB_ALIAS, connections
 from redis.connection import parse_url
 
-from cachelayer.namespaces import STAMP_TTL_SECONDS, Namespace, declared
+from cachelayer.namespaces import ERASURE, STAMP_TTL_SECONDS, Namespace, declared
 
 _TIMEOUT_SECONDS_MAX: Final = 0.5  # a longer one is felt by each request before the breaker opens
 
 
 def check_namespaces(namespaces: Sequence[Namespace[Any]]) -> Iterator[checks.CheckMessage]:
-    """Yield what is wrong with declared namespaces: lifetimes (E001), names (E002, E003)."""
+    """Yield what is wrong with declared namespaces: lifetimes (E001), names (E002, E003), tags (E010)."""
     for one in namespaces:
         longest = one.ttl_seconds * 1.1 + settings.CACHE_GRACE_SECONDS
         if one.ttl_seconds <= 0 or one.absent_ttl_seconds <= 0 or longest >= STAMP_TTL_SECONDS:
@@ -29,6 +29,14 @@ def check_namespaces(namespaces: Sequence[Namespace[Any]]) -> Iterator[checks.Ch
             yield checks.Error(
                 f"Namespace {one.name}: its example {one.example} does not fit its prefix and member.",
                 id="cachelayer.E002",
+            )
+        elif any(
+            tag.startswith(ERASURE) for tag in one.tags_of(one.example.removeprefix(one.prefix))
+        ):
+            yield checks.Error(
+                f"Namespace {one.name}: a tag of {one.example} begins with {ERASURE!r}, so to "
+                f"invalidate it would erase an entry and leave its stamp.",
+                id="cachelayer.E010",
             )
     for one, other in itertools.permutations(namespaces, 2):
         if one.has(other.example):

@@ -14,7 +14,7 @@ V = TypeVar("V")
 # would cost one miss and nothing else.
 STAMP_TTL_SECONDS = 48 * 3600
 _NAMESPACE_TAG = "namespace:"
-_ENTRY = "entry:"
+ERASURE = "entry:"  # begins what erases a key, so no tag may begin so (cachelayer.E010)
 
 _declared: dict[str, "Namespace[Any]"] = {}
 
@@ -117,7 +117,7 @@ class Key(Generic[V]):
         For what must not lie there until its time is over, though nobody is served it. Name the
         tags as well: it is their stamps that a load under way is compared with.
         """
-        return f"{_ENTRY}{self.name}"
+        return f"{ERASURE}{self.name}"
 
     def __repr__(self) -> str:
         return f"<Key {self.name} tags={self.tags}>"
@@ -153,8 +153,8 @@ def stamp_name(tag: str) -> str:
 
 def unlinked_name(tag: str) -> str:
     """Return the name in Redis of what is deleted to invalidate a tag, or to erase a key."""
-    if tag.startswith(_ENTRY):
-        return f"{root_of_names()}{tag.removeprefix(_ENTRY)}"
+    if tag.startswith(ERASURE):
+        return f"{root_of_names()}{tag.removeprefix(ERASURE)}"
     return stamp_name(tag)
 
 

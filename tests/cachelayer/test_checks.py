@@ -42,6 +42,11 @@ class TestNamespaces:
 
         assert "cachelayer.E003" in ids(checks.check_namespaces([greedy, keys.NOTE_LISTS]))
 
+    def test_a_tag_that_reads_as_an_erasure_is_an_error(self):
+        wrong = dataclasses.replace(keys.NOTES, tags_of=lambda member: (f"entry:{member}",))
+
+        assert ids(checks.check_namespaces([wrong])) == ["cachelayer.E010"]
+
     def test_the_project_s_own_are_in_order(self):
         assert ids(checks.check_namespaces(keys.NAMESPACES)) == []
 
