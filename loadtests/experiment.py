@@ -6,15 +6,18 @@ that no result can bend them. All of this is plain values: what a run found is w
 and every report is made from that.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from config.charts import BarChart, LineChart
 
 if TYPE_CHECKING:
     from loadtests.lab import Lab
+
+Seen = TypeVar("Seen")
+Verdict = tuple[bool | None, str, Sequence[str]]  # holds, observed, evidence: see Experiment.judge
 
 
 class Outcome(StrEnum):
@@ -145,3 +148,11 @@ class Experiment:
             outcome=outcome,
             evidence=tuple(evidence),
         )
+
+    def judged(self, judges: Mapping[str, Callable[[Seen], Verdict]], seen: Seen) -> list[Row]:
+        """Return the row of each expectation, by the judge of its key."""
+        verdicts = ((key, judge(seen)) for key, judge in judges.items())
+        return [
+            self.judge(key, holds, observed, evidence=evidence)
+            for key, (holds, observed, evidence) in verdicts
+        ]

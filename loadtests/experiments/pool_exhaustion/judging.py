@@ -2,11 +2,11 @@
 
 import json
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from loadtests.experiment import Experiment, Row
+from loadtests.experiment import Verdict
 from loadtests.experiments.pool_exhaustion import expectations as declared
 from loadtests.experiments.pool_exhaustion import queueing
 from loadtests.experiments.pool_exhaustion.phases import (
@@ -69,16 +69,6 @@ class Observed:
         """Return which part of the pool was in use under the seed's load, by its metrics."""
         readings = [tick.active for one in self.of_pool(pool) for tick in one.ticks]
         return statistics.mean(readings) / pool
-
-
-Verdict = tuple[bool | None, str, Sequence[str]]
-
-
-def rows(experiment: Experiment, seen: Observed) -> Iterator[Row]:
-    """Yield the row of each expectation."""
-    for key, judge in _JUDGES.items():
-        holds, observed, evidence = judge(seen)
-        yield experiment.judge(key, holds, observed, evidence=evidence)
 
 
 def is_timeout(sample: Sample) -> bool:
@@ -264,7 +254,7 @@ def _refused_beyond_max(seen: Observed) -> Verdict:
 
 _SEED_LOAD: Final = ("seed's load, pool of 5", "seed's load, pool of 20")
 _SWEEP: Final = ("sweep, pool of 5", "sweep, pool of 20")
-_JUDGES: Final[dict[str, Callable[[Observed], Verdict]]] = {
+JUDGES: Final[dict[str, Callable[[Observed], Verdict]]] = {
     "requests-time-out": _requests_time_out,
     "connection-timeout": _connection_timeout,
     "database-rejects": _database_rejects,

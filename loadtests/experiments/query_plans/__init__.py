@@ -23,7 +23,7 @@ def run(lab: Lab) -> Findings:
 def findings(seen: Observed) -> Findings:
     """Return what a run shows that has measured this."""
     return Findings(
-        rows=list(judging.rows(EXPERIMENT, seen)),
+        rows=EXPERIMENT.judged(judging.JUDGES, seen),
         series=list(showing.series(seen)),
         charts=showing.charts(seen),
         tables=showing.tables(seen),

@@ -1,11 +1,11 @@
 """From what was observed to the verdict of each expectation; no servers here."""
 
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from loadtests.experiment import Experiment, Row
+from loadtests.experiment import Verdict
 from loadtests.experiments.query_plans import expectations as declared
 from loadtests.experiments.query_plans.arms import Round
 from loadtests.experiments.query_plans.plans import Plan, median_ms
@@ -56,16 +56,6 @@ class Observed:
         """Return at how many notes the page takes a second without an index, if it stays linear."""
         largest = self.sizes[-1]
         return largest.rows * 1000 / median_ms(largest.bare)
-
-
-Verdict = tuple[bool | None, str, Sequence[str]]
-
-
-def rows(experiment: Experiment, seen: Observed) -> Iterator[Row]:
-    """Yield the row of each expectation."""
-    for key, judge in _JUDGES.items():
-        holds, observed, evidence = judge(seen)
-        yield experiment.judge(key, holds, observed, evidence=evidence)
 
 
 def _sequential_scan(seen: Observed) -> Verdict:
@@ -234,7 +224,7 @@ def _size_against_benefit(seen: Observed) -> Verdict:
     return holds, observed, ["saved by index"]
 
 
-_JUDGES: Final[dict[str, Callable[[Observed], Verdict]]] = {
+JUDGES: Final[dict[str, Callable[[Observed], Verdict]]] = {
     "sequential-scan": _sequential_scan,
     "high-cpu": _high_cpu,
     "seconds": _seconds,

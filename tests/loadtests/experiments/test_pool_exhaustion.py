@@ -160,7 +160,9 @@ def seen() -> Observed:
 
 
 def outcome(seen: Observed, key: str) -> Outcome:
-    return next(row.outcome for row in judging.rows(EXPERIMENT, seen) if row.expectation.key == key)
+    return next(
+        row.outcome for row in EXPERIMENT.judged(judging.JUDGES, seen) if row.expectation.key == key
+    )
 
 
 def with_holds(seen: Observed, *holds: AtHold) -> Observed:

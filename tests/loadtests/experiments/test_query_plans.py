@@ -311,7 +311,9 @@ def seen() -> Observed:
 
 
 def outcome(seen: Observed, key: str) -> Outcome:
-    return next(row.outcome for row in judging.rows(EXPERIMENT, seen) if row.expectation.key == key)
+    return next(
+        row.outcome for row in EXPERIMENT.judged(judging.JUDGES, seen) if row.expectation.key == key
+    )
 
 
 def with_rounds(seen: Observed, arm: str, **changes: object) -> Observed:
