@@ -39,6 +39,15 @@ BREAKER_OPEN: Final = Gauge(
     "1 where any process distrusts Redis",
     multiprocess_mode="livemax",
 )
+THREAD_FAILURES: Final = Counter(
+    "cachelayer_thread_failures", "Unexpected errors that ended a background thread", ["thread"]
+)
+THREAD_FAILED_AT: Final = Gauge(
+    "cachelayer_thread_failed_timestamp_seconds",
+    "Unix time at which a background thread last failed",
+    ["thread"],
+    multiprocess_mode="max",
+)
 RELAYED_ROWS: Final = Counter("cachelayer_relayed_rows", "Outbox rows delivered by a relay")
 
 

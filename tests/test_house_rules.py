@@ -23,8 +23,6 @@ MODULES = [
     for path in sorted((ROOT / folder).rglob("*.py"))
     if "migrations" not in path.parts
 ]
-MAX_LINES = 300
-MAX_FUNCTION_LINES = 45
 REQUIREMENTS = (
     "requirements.txt",
     "requirements-servers.txt",
@@ -39,17 +37,10 @@ def named(path: Path) -> str:
 
 class TestModules:
     @pytest.mark.parametrize("path", MODULES, ids=named)
-    def test_say_what_they_hold_and_are_short(self, path):
+    def test_say_what_they_hold(self, path):
         tree = ast.parse(path.read_text())
 
         assert path.name == "apps.py" or ast.get_docstring(tree), "no docstring"
-        assert len(path.read_text().splitlines()) <= MAX_LINES
-
-    @pytest.mark.parametrize("path", MODULES, ids=named)
-    def test_have_short_functions(self, path):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.FunctionDef):
-                assert node.end_lineno - node.lineno < MAX_FUNCTION_LINES, node.name
 
     def test_none_has_a_name_that_says_nothing(self):
         nothing = {"utils", "helpers", "common", "core", "misc"}
