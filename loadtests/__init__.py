@@ -1,16 +1,11 @@
 """
 The site seen from outside: experiments, benchmarks and failures, over HTTP, on servers of its own.
 
-Where to look:
-
-- A site to measure: site, servers, preparation, arms (a site that is changed for a measurement).
-- Requests and figures: load, measure, statement_log, surroundings, marks (the written part of a page).
-- The lab (list, run, report): lab_commands, runner, lab, experiment (the shape of one), experiments/
-  (the six), guessing, condition (is all put back?), results, reporting/.
-- The bench: bench_command, bench, hot_paths, bench_report, compare (two revisions).
-- Figures for the docs: figures_command, figures, mix, pictures.
-- Made-up users: load_command, locustfile.
-- The degradation matrix: matrix, states, usecases, copies, degradation (its page).
-- Failures: drill, chaos, outage.
-- Costs: costs, profile, recording, places.
+- testbed: servers and a site to measure, its environment, and whether all is put back afterwards.
+- generators: load over HTTP, the mixed workload; locustfile.py holds the users of locust.
+- lab: the shape of an experiment, its runner and its reports; experiments: the six.
+- bench: requests as ratios, the comparison of two revisions, the costs of single parts.
+- drills: servers killed and paused, chaos, lost events; degradation: every endpoint in every state.
+- docs: figures and screenshots for the pages in docs/.
+- stats: percentiles, intervals and ratios.
 """

@@ -32,27 +32,19 @@ from rich.table import Table
 
 from config.stack import ROOT
 from config.stack.process import StackError
-from loadtests import (
-    bench_command,
-    chaos,
-    costs,
-    degradation,
-    drill,
-    figures_command,
-    lab_commands,
-    load_command,
-    matrix,
-    outage,
-    pictures,
-    places,
-    profile,
-    recording,
-    states,
-)
-from loadtests.compare import Incomparable
-from loadtests.hot_paths import Unexpected
-from loadtests.marks import NoMarks
-from loadtests.site import running_site
+from loadtests.bench import cli as bench_cli
+from loadtests.bench import costs, places, profile, recording
+from loadtests.bench.compare import Incomparable
+from loadtests.bench.scenarios import Unexpected
+from loadtests.docs import cli as docs_cli
+from loadtests.docs import screenshots
+from loadtests.docs.markers import NoMarks
+from loadtests.drills import chaos, event_loss, store_outage
+from loadtests.drills.degradation import matrix, outage_states
+from loadtests.drills.degradation import report as degradation_report
+from loadtests.generators import cli as load_cli
+from loadtests.lab import cli as lab_cli
+from loadtests.testbed.site import running_site
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -75,10 +67,10 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    lab_commands.add_to(commands)
-    figures_command.add_to(commands)
-    bench_command.add_options(commands.add_parser("bench", help="costs as ratios"))
-    load_command.add_options(commands.add_parser("load", help="made-up users, with thresholds"))
+    lab_cli.add_to(commands)
+    docs_cli.add_to(commands)
+    bench_cli.add_options(commands.add_parser("bench", help="costs as ratios"))
+    load_cli.add_options(commands.add_parser("load", help="made-up users, with thresholds"))
     faults = commands.add_parser("drill", help="failures, request by request (about 2 minutes)")
     faults.add_argument("--server", choices=("redis", "postgres", "mongodb"), help="this one alone")
     commands.add_parser("recording", help="of activity: its cost, on and off (about a minute)")
@@ -99,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     hard = commands.add_parser(
         "chaos", help="exit status 1 where the outcome is not as it should be"
     )
-    hard.add_argument("--seconds", type=bench_command.positive, default=60.0)
+    hard.add_argument("--seconds", type=bench_cli.positive, default=60.0)
     hard.add_argument("--seed", type=int, default=1, help="of the faults (default 1)")
     hard.add_argument(
         "--protocol",
@@ -114,13 +106,13 @@ def _drill(options: argparse.Namespace) -> int:
     console = Console(width=150)
     kept = True
     with running_site() as site:
-        for server, fault in drill.FAULTS:
+        for server, fault in store_outage.FAULTS:
             if options.server not in (None, server):
                 continue
-            run = drill.run_fault(site, server, fault)
-            console.print(drill.timeline(run))
+            run = store_outage.run_fault(site, server, fault)
+            console.print(store_outage.timeline(run))
             table = Table("promise", "seen", "kept", title="verdicts", title_justify="left")
-            for verdict in drill.verdicts(run):
+            for verdict in store_outage.verdicts(run):
                 table.add_row(verdict.promise, verdict.seen, "yes" if verdict.kept else "NO")
                 kept = kept and verdict.kept
             console.print(table)
@@ -141,7 +133,7 @@ def _profile(options: argparse.Namespace) -> int:
             notes=100,
             workers=1,
             threads=1,
-            application="loadtests.arms:application",
+            application="loadtests.testbed.instrumented_wsgi:application",
             variables={"LOADTESTS_PROFILE": str(file)},
         ) as site:
             table = profile.profile(site, costs.create(site), file)
@@ -150,7 +142,9 @@ def _profile(options: argparse.Namespace) -> int:
 
 
 def _recording(options: argparse.Namespace) -> int:
-    with running_site(notes=500, application="loadtests.arms:application") as site:
+    with running_site(
+        notes=500, application="loadtests.testbed.instrumented_wsgi:application"
+    ) as site:
         table = recording.recording(site)
     Console(width=120).print(table)
     return 0
@@ -165,24 +159,24 @@ def _places(options: argparse.Namespace) -> int:
 
 def _outage(options: argparse.Namespace) -> int:
     with running_site(notes=100) as site:
-        outcome = outage.outage(site)
-    Console(width=140).print(outage.as_table(outcome))
-    return 0 if outage.is_kept(outcome) else 1
+        outcome = event_loss.outage(site)
+    Console(width=140).print(event_loss.as_table(outcome))
+    return 0 if event_loss.is_kept(outcome) else 1
 
 
 def _matrix(options: argparse.Namespace) -> int:
     with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task("states", total=len(states.STATES))
+        task = progress.add_task("states", total=len(outage_states.STATES))
         outcome = matrix.run(lambda state: progress.advance(task))
-    violations = degradation.violations(outcome)
+    violations = degradation_report.violations(outcome)
     for violation in violations:
         print(violation)
     if options.write and not violations:
-        degradation.DOCUMENT.write_text(degradation.as_markdown(outcome))
+        degradation_report.DOCUMENT.write_text(degradation_report.as_markdown(outcome))
         return 0
-    different = degradation.difference(outcome)
+    different = degradation_report.difference(outcome)
     if different:
-        print(f"{different}\n\nTo accept it: {degradation.COMMAND}")
+        print(f"{different}\n\nTo accept it: {degradation_report.COMMAND}")
     return 1 if violations or different else 0
 
 
@@ -197,7 +191,7 @@ def _chaos(options: argparse.Namespace) -> int:
         notes=100,
         workers=4,
         threads=8,
-        application="loadtests.arms:application",
+        application="loadtests.testbed.instrumented_wsgi:application",
         variables=variables,
     ) as site:
         run = chaos.Chaos(
@@ -217,13 +211,13 @@ def _chaos(options: argparse.Namespace) -> int:
 
 
 COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
-    "list": lab_commands.list_experiments,
-    "run": lab_commands.run,
-    "report": lab_commands.report,
-    "mix": figures_command.run_mix,
-    "figures": figures_command.run_figures,
-    "bench": bench_command.run,
-    "load": load_command.run,
+    "list": lab_cli.list_experiments,
+    "run": lab_cli.run,
+    "report": lab_cli.report,
+    "mix": docs_cli.run_mix,
+    "figures": docs_cli.run_figures,
+    "bench": bench_cli.run,
+    "load": load_cli.run,
     "drill": _drill,
     "chaos": _chaos,
     "costs": _costs,
@@ -232,7 +226,7 @@ COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
     "activity-outage": _outage,
     "places": _places,
     "matrix": _matrix,
-    "pictures": pictures.run,
+    "pictures": screenshots.run,
 }
 
 if __name__ == "__main__":

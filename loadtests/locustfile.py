@@ -18,7 +18,7 @@ from locust import FastHttpUser, between, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 
-from loadtests.load import address
+from loadtests.generators.http_load import address
 
 NOTES: Final = 1_000  # the ids that readers know
 _PAGE: Final = 100

@@ -13,8 +13,8 @@ from cachelayer import kept, keys, namespaces, popularity, store
 from cachelayer.http import _TOLD
 from config.stack import ROOT, VARIABLES
 from config.stack.__main__ import _SINGLE, _WHOLE
-from loadtests import figures
 from loadtests.__main__ import COMMANDS
+from loadtests.docs import figures
 from loadtests.experiments import EXPERIMENTS
 from notes.models import Note
 from profiles.documents import UserProfile

@@ -4,7 +4,7 @@ import importlib
 import pkgutil
 from typing import Final
 
-from loadtests.experiment import Experiment
+from loadtests.lab.experiment import Experiment
 
 
 def _found() -> dict[str, Experiment]:

@@ -20,10 +20,10 @@ from config.backup.making import backup_make
 from config.backup.restoring import PUTTING_IN_PLACE, backup_check, backup_restore
 from config.stack import Stack
 from config.stack.process import wait_until
-from loadtests.copies import logged_in
-from loadtests.load import Call, Sample, ask
-from loadtests.site import Site, another_site, running_site
-from loadtests.usecases import profile_of, written
+from loadtests.drills.degradation.fixtures import logged_in
+from loadtests.drills.degradation.probes import profile_of, written
+from loadtests.generators.http_load import Call, Sample, ask
+from loadtests.testbed.site import Site, another_site, running_site
 from profiles.documents import UserProfile
 from tests.builders import make_note
 

@@ -3,7 +3,7 @@
 import datetime as dt
 
 from config.charts import Axis, Bar, BarChart, Line, LineChart, Point, Span
-from loadtests.experiment import (
+from loadtests.lab.experiment import (
     Expectation,
     Experiment,
     Findings,
@@ -13,9 +13,9 @@ from loadtests.experiment import (
     SteadyState,
     Table,
 )
-from loadtests.guessing import compared
-from loadtests.results import Result, facts
-from loadtests.surroundings import surroundings
+from loadtests.lab.predictions import compared
+from loadtests.lab.results import Result, facts
+from loadtests.testbed.environment import surroundings
 
 WELL = SteadyState(when="before (both)", healthy=True, requests=90, failures=0, p50_ms=1.25)
 

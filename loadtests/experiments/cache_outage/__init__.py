@@ -2,11 +2,11 @@
 
 from typing import Final
 
-from loadtests.experiment import Experiment, Findings, Guess
 from loadtests.experiments.cache_outage.expectations import EXPECTATIONS
 from loadtests.experiments.cache_outage.faults import run_faults
 from loadtests.experiments.cache_outage.judging import judged
-from loadtests.lab import Lab
+from loadtests.lab.experiment import Experiment, Findings, Guess
+from loadtests.lab.lab import Lab
 
 
 def run(lab: Lab) -> Findings:

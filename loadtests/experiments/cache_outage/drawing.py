@@ -7,8 +7,8 @@ from typing import Final
 from config.charts import Axis, Bar, BarChart, Line, LineChart, Point, Span
 from loadtests.experiments.cache_outage.faults import Outage, Taken, bound_s
 from loadtests.experiments.cache_outage.traffic import READ
-from loadtests.load import Sample
-from loadtests.measure import percentile
+from loadtests.generators.http_load import Sample
+from loadtests.stats import percentile
 
 NAMED: Final = {
     "up": "Redis up",

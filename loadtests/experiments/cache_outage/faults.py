@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from loadtests.experiments.cache_outage.traffic import READ, Event, SiteLog, Traffic, states
-from loadtests.lab import Lab
-from loadtests.load import OpenLoop, Sample
-from loadtests.site import Site
-from loadtests.statement_log import Statement, statements_logged
+from loadtests.generators.http_load import OpenLoop, Sample
+from loadtests.lab.lab import Lab
+from loadtests.testbed.site import Site
+from loadtests.testbed.statement_log import Statement, statements_logged
 
 WORKERS: Final = 2
 FAULTS: Final = {"kill": "killed", "pause": "paused"}  # of the stack, and the phase of each

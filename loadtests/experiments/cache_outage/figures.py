@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from loadtests.experiment import Series, Table
 from loadtests.experiments.cache_outage.faults import FAULTS, Outage, Phase, Taken
 from loadtests.experiments.cache_outage.traffic import HEALTH, READ
-from loadtests.load import Sample
-from loadtests.measure import percentile
+from loadtests.generators.http_load import Sample
+from loadtests.lab.experiment import Series, Table
+from loadtests.stats import percentile
 
 DOWN: Final = tuple(FAULTS.values())
 

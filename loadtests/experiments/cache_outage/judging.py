@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final
 
-from loadtests.experiment import Experiment, Findings, Row
 from loadtests.experiments.cache_outage.drawing import charts
 from loadtests.experiments.cache_outage.faults import (
     FAULTS,
@@ -29,8 +28,9 @@ from loadtests.experiments.cache_outage.figures import (
     tells,
 )
 from loadtests.experiments.cache_outage.traffic import HEALTH, PAGE, READ, WRITE, states
-from loadtests.load import Sample
-from loadtests.measure import Ratio, percentile, ratio_of_medians, spread
+from loadtests.generators.http_load import Sample
+from loadtests.lab.experiment import Experiment, Findings, Row
+from loadtests.stats import Ratio, percentile, ratio_of_medians, spread
 
 _PAIRS: Final = 4  # the same for the two reads of a note after an outage
 CACHE_DOWN: Final = "fwd=miss; detail=cache-down"

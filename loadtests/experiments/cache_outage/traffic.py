@@ -10,9 +10,9 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
-from loadtests.hot_paths import Unexpected
-from loadtests.load import Call, Sample, connected, send, timed
-from loadtests.site import Site
+from loadtests.bench.scenarios import Unexpected
+from loadtests.generators.http_load import Call, Sample, connected, send, timed
+from loadtests.testbed.site import Site
 
 READ, PAGE, WRITE, HEALTH = "read", "page", "write", "health"
 # Of ten requests, in this order; reads of notes that are cached while Redis is up.

@@ -4,7 +4,6 @@ import statistics
 from collections.abc import Sequence
 from typing import Final
 
-from loadtests.experiment import Experiment, Findings, Row, Series, Table
 from loadtests.experiments.direct_write.drawing import charts, windows_at_service_ttl
 from loadtests.experiments.direct_write.trials import (
     POLL_SECONDS,
@@ -13,7 +12,8 @@ from loadtests.experiments.direct_write.trials import (
     Copy,
     Taken,
 )
-from loadtests.measure import percentile, spread
+from loadtests.lab.experiment import Experiment, Findings, Row, Series, Table
+from loadtests.stats import percentile, spread
 
 MANY_READS: Final = 5
 EXCESS_SECONDS: Final = 0.3

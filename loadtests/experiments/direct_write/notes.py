@@ -10,9 +10,9 @@ from typing import Any, Final
 import psycopg
 import redis
 
-from loadtests.hot_paths import Unexpected
-from loadtests.load import Call, connected, send
-from loadtests.site import Site
+from loadtests.bench.scenarios import Unexpected
+from loadtests.generators.http_load import Call, connected, send
+from loadtests.testbed.site import Site
 
 TOKEN: Final = "direct-write"  # noqa: S105  # of a site that lives for a minute, on loopback
 GRACE_SECONDS: Final = (

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from loadtests.experiments.direct_write.notes import GRACE_SECONDS, TOKEN, Notes, notes_of
-from loadtests.lab import Lab
+from loadtests.lab.lab import Lab
 
 SERVICE_TTL_SECONDS: Final = 300  # CACHE_TTL_NOTE_SECONDS by default: the seed's five minutes
 SOFT_SHARE: Final = 0.8  # of a lifetime, after which a read refreshes the copy (cachelayer.entries)

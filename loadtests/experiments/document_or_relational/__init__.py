@@ -2,7 +2,6 @@
 
 from contextlib import closing
 
-from loadtests.experiment import Experiment, Findings, Guess
 from loadtests.experiments.document_or_relational.expectations import EXPECTATIONS
 from loadtests.experiments.document_or_relational.in_mongodb import InMongoDB
 from loadtests.experiments.document_or_relational.in_postgres import InPostgres
@@ -14,8 +13,9 @@ from loadtests.experiments.document_or_relational.showing import (
     remarks,
     tables,
 )
-from loadtests.lab import Lab
-from loadtests.site import Site
+from loadtests.lab.experiment import Experiment, Findings, Guess
+from loadtests.lab.lab import Lab
+from loadtests.testbed.site import Site
 
 NOTES_QUICK, NOTES_FULL = 4_000, 20_000
 

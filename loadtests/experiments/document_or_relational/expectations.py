@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from loadtests.experiment import Expectation, Outcome
+from loadtests.lab.experiment import Expectation, Outcome
 
 FACTOR: Final = 1.5  # faster than noise and drivers explain
 SMALL_BYTES, LARGE_BYTES = 1_000, 300_000

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from loadtests.experiment import Series
 from loadtests.experiments.document_or_relational import expectations as expected
 from loadtests.experiments.document_or_relational.measuring import (
     INSERT,
@@ -13,7 +12,8 @@ from loadtests.experiments.document_or_relational.measuring import (
 )
 from loadtests.experiments.document_or_relational.pairs import AddedField, Pair
 from loadtests.experiments.document_or_relational.stores import Durability, Filtered, SizeOnDisk
-from loadtests.measure import Ratio
+from loadtests.lab.experiment import Series
+from loadtests.stats import Ratio
 
 
 @dataclass(frozen=True, kw_only=True)

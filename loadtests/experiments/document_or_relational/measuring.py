@@ -11,8 +11,8 @@ from loadtests.experiments.document_or_relational.in_mongodb import InMongoDB
 from loadtests.experiments.document_or_relational.in_postgres import InPostgres
 from loadtests.experiments.document_or_relational.pairs import AddedField, Pair
 from loadtests.experiments.document_or_relational.stores import Filtered, SizeOnDisk, Store
-from loadtests.load import Call, closed_loop
-from loadtests.site import Site
+from loadtests.generators.http_load import Call, closed_loop
+from loadtests.testbed.site import Site
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from loadtests.experiment import Series
-from loadtests.measure import Ratio, ratio_of_medians
+from loadtests.lab.experiment import Series
+from loadtests.stats import Ratio, ratio_of_medians
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 import statistics
 
 from config.charts import Axis, Bar, BarChart, Line, LineChart, Point
-from loadtests.experiment import Table
 from loadtests.experiments.document_or_relational import expectations as expected
 from loadtests.experiments.document_or_relational.judging import Measured
 from loadtests.experiments.document_or_relational.measuring import (
@@ -13,6 +12,7 @@ from loadtests.experiments.document_or_relational.measuring import (
     UPDATE_ON_DISK,
 )
 from loadtests.experiments.document_or_relational.pairs import Pair, crossover
+from loadtests.lab.experiment import Table
 
 _KB = 1_000
 _STORES = ("MongoDB", "PostgreSQL")

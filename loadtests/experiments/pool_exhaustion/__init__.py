@@ -2,12 +2,12 @@
 
 from typing import Final
 
-from loadtests.experiment import Experiment, Findings, Guess
 from loadtests.experiments.pool_exhaustion import judging, phases, pressure, queueing, showing
 from loadtests.experiments.pool_exhaustion.expectations import EXPECTATIONS
 from loadtests.experiments.pool_exhaustion.judging import Observed
 from loadtests.experiments.pool_exhaustion.phases import CLIENTS, LARGE, SMALL
-from loadtests.lab import Lab
+from loadtests.lab.experiment import Experiment, Findings, Guess
+from loadtests.lab.lab import Lab
 
 _NOTES: Final = 2_000
 _THREADS: Final = 64  # one process, with room for all clients and for who asks for the figures
@@ -36,7 +36,7 @@ def _observed(lab: Lab, sizes: phases.Sizes) -> Observed:
         notes=_NOTES,
         workers=1,
         threads=_THREADS,
-        application="loadtests.arms:application",
+        application="loadtests.testbed.instrumented_wsgi:application",
         variables={"POSTGRES_POOL_MIN": str(SMALL), "POSTGRES_POOL_MAX": str(SMALL)},
     ) as site:
         before = pressure.refusals(site)

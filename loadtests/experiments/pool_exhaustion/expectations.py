@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from loadtests.experiment import Expectation, Outcome
+from loadtests.lab.experiment import Expectation, Outcome
 
 FAILING: Final = 0.01  # of the requests: more than that is "requests time out"
 UNHARMED: Final = 0.05  # of the requests may fail where none should, on a busy machine

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from loadtests.experiment import Verdict
 from loadtests.experiments.pool_exhaustion import expectations as declared
 from loadtests.experiments.pool_exhaustion import queueing
 from loadtests.experiments.pool_exhaustion.phases import (
@@ -20,8 +19,9 @@ from loadtests.experiments.pool_exhaustion.phases import (
     Overload,
     Round,
 )
-from loadtests.load import Sample
-from loadtests.measure import Ratio, ratio_of_medians
+from loadtests.generators.http_load import Sample
+from loadtests.lab.experiment import Verdict
+from loadtests.stats import Ratio, ratio_of_medians
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,10 +9,10 @@ from typing import Final
 
 from loadtests.experiments.pool_exhaustion import pressure
 from loadtests.experiments.pool_exhaustion.pressure import Tick
-from loadtests.lab import Lab
-from loadtests.load import Call, Sample, closed_loop, connected, fixed_count, send
-from loadtests.measure import percentile
-from loadtests.site import Site
+from loadtests.generators.http_load import Call, Sample, closed_loop, connected, fixed_count, send
+from loadtests.lab.lab import Lab
+from loadtests.stats import percentile
+from loadtests.testbed.site import Site
 
 CLIENTS: Final = 50
 SMALL: Final = 5

@@ -12,8 +12,8 @@ from typing import Any, Final
 import psycopg
 
 from config.stack.process import StackError, wait_until
-from loadtests.load import Call, connected, send
-from loadtests.site import Site
+from loadtests.generators.http_load import Call, connected, send
+from loadtests.testbed.site import Site
 
 _REFUSALS: Final = ("sorry, too many clients", "too many connections", "connection slots are")
 _EVERY_SECONDS: Final = 0.2

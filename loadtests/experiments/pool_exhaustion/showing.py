@@ -4,11 +4,11 @@ import statistics
 from collections.abc import Iterable, Iterator
 
 from config.charts import Axis, Line, LineChart, Point
-from loadtests.experiment import Series, Table
 from loadtests.experiments.pool_exhaustion import queueing
 from loadtests.experiments.pool_exhaustion.judging import Observed
 from loadtests.experiments.pool_exhaustion.phases import CLIENTS, POOLS, SMALL, AtSize
-from loadtests.measure import percentile
+from loadtests.lab.experiment import Series, Table
+from loadtests.stats import percentile
 
 _CURVE_POINTS = 60
 

@@ -4,7 +4,6 @@ import statistics
 
 import psycopg
 
-from loadtests.experiment import Experiment, Findings, Guess
 from loadtests.experiments.query_plans import arms, judging, scratch, showing, statements, sweeps
 from loadtests.experiments.query_plans.expectations import EXPECTATIONS
 from loadtests.experiments.query_plans.judging import Observed
@@ -12,7 +11,8 @@ from loadtests.experiments.query_plans.plans import median_ms
 from loadtests.experiments.query_plans.statements import DEEP
 from loadtests.experiments.query_plans.variants import usual_user, variants
 from loadtests.experiments.query_plans.worth import uses, worth
-from loadtests.lab import Lab
+from loadtests.lab.experiment import Experiment, Findings, Guess
+from loadtests.lab.lab import Lab
 
 
 def run(lab: Lab) -> Findings:

@@ -10,9 +10,9 @@ import psycopg
 
 from loadtests.experiments.query_plans import indexes, statements
 from loadtests.experiments.query_plans.plans import Plan, explain
-from loadtests.lab import Lab
-from loadtests.load import Call, OpenLoop, Sample
-from loadtests.site import Site
+from loadtests.generators.http_load import Call, OpenLoop, Sample
+from loadtests.lab.lab import Lab
+from loadtests.testbed.site import Site
 
 ARMS: Final = ("without", "with")
 _NOT_CACHED: Final = {"Cache-Control": "no-store"}

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from loadtests.experiment import Expectation, Outcome
+from loadtests.lab.experiment import Expectation, Outcome
 
 SECONDS_MS: Final = 1000.0  # "seconds, not milliseconds" begins here
 MORE_CPU: Final = 1.2  # times as much CPU time is "high"

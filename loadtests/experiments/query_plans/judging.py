@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from loadtests.experiment import Verdict
 from loadtests.experiments.query_plans import expectations as declared
 from loadtests.experiments.query_plans.arms import Round
 from loadtests.experiments.query_plans.plans import Plan, median_ms
@@ -13,7 +12,8 @@ from loadtests.experiments.query_plans.statements import CURSOR, DEEP, FIRST
 from loadtests.experiments.query_plans.sweeps import AtDepth, AtSize
 from loadtests.experiments.query_plans.variants import Variants
 from loadtests.experiments.query_plans.worth import Uses, Worth
-from loadtests.measure import Ratio, ratio_of_medians, spread
+from loadtests.lab.experiment import Verdict
+from loadtests.stats import Ratio, ratio_of_medians, spread
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,11 +4,11 @@ import statistics
 from collections.abc import Iterable, Iterator, Sequence
 
 from config.charts import Axis, Bar, BarChart, Line, LineChart, Point
-from loadtests.experiment import Series, Table
 from loadtests.experiments.query_plans.arms import ARMS
 from loadtests.experiments.query_plans.judging import Observed
 from loadtests.experiments.query_plans.plans import Plan, median_ms
 from loadtests.experiments.query_plans.statements import CURSOR, DEEP, FIRST, LIMIT
+from loadtests.lab.experiment import Series, Table
 
 _QUESTIONS = (FIRST, DEEP, CURSOR)
 

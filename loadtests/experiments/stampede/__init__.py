@@ -2,11 +2,11 @@
 
 from typing import Final
 
-from loadtests.experiment import Experiment, Findings, Guess
 from loadtests.experiments.stampede.expectations import EXPECTATIONS
 from loadtests.experiments.stampede.judging import judged
 from loadtests.experiments.stampede.trials import run_trials
-from loadtests.lab import Lab
+from loadtests.lab.experiment import Experiment, Findings, Guess
+from loadtests.lab.lab import Lab
 
 
 def run(lab: Lab) -> Findings:

@@ -12,7 +12,7 @@ from loadtests.experiments.stampede.trials import (
     WORKERS,
     Taken,
 )
-from loadtests.measure import percentile
+from loadtests.stats import percentile
 
 NAMED: Final = {
     "off": "no single flight",

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from loadtests.experiment import Expectation, Outcome
+from loadtests.lab.experiment import Expectation, Outcome
 
 EXPECTATIONS: Final = (
     Expectation(

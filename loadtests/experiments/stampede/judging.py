@@ -4,7 +4,6 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from loadtests.experiment import Experiment, Findings, Row, Series
 from loadtests.experiments.stampede.drawing import charts
 from loadtests.experiments.stampede.trials import (
     AT_ONCE,
@@ -15,7 +14,8 @@ from loadtests.experiments.stampede.trials import (
     Even,
     Taken,
 )
-from loadtests.measure import percentile, ratio_of_medians, spread
+from loadtests.lab.experiment import Experiment, Findings, Row, Series
+from loadtests.stats import percentile, ratio_of_medians, spread
 
 MANY: Final = 10  # look-ups, or writes, in a burst that are no accident
 SPIKE: Final = 5  # backends at work at one time

@@ -16,16 +16,20 @@ import psutil
 import psycopg
 import redis
 
-from loadtests.hot_paths import Unexpected
-from loadtests.lab import Lab
-from loadtests.load import Call, OpenLoop, Sample, connected, fixed_count, send
-from loadtests.site import Site
-from loadtests.statement_log import Statement, StatementLog, statements_logged
+from loadtests.bench.scenarios import Unexpected
+from loadtests.generators.http_load import Call, OpenLoop, Sample, connected, fixed_count, send
+from loadtests.lab.lab import Lab
+from loadtests.testbed.site import Site
+from loadtests.testbed.statement_log import Statement, StatementLog, statements_logged
 
 WORKERS: Final = 4
 REQUESTS: Final = 100
 AT_ONCE: Final = 50
-ARMS: Final = ("off", "process", "on")  # of single flight; loadtests.arms tells what each means
+ARMS: Final = (
+    "off",
+    "process",
+    "on",
+)  # of single flight; loadtests.testbed.instrumented_wsgi tells what each means
 LOADS_MS: Final = (0, 5, 20, 50)  # what is added to a load
 EVEN_LOADS_MS: Final = (0, 20, 50, 100, 200)
 EVEN_PER_SECOND: Final = 100.0
@@ -88,7 +92,7 @@ def run_trials(lab: Lab) -> Taken:
             "both arms",
             notes=500,
             workers=WORKERS,
-            application="loadtests.arms:application",
+            application="loadtests.testbed.instrumented_wsgi:application",
             variables={"ADMIN_TOKEN": _TOKEN},
         ) as site,
         statements_logged(site.stack) as log,

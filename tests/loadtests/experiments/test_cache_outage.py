@@ -5,15 +5,15 @@ import json
 
 import pytest
 
-from loadtests.experiment import Outcome
 from loadtests.experiments.cache_outage import EXPERIMENT, faults
 from loadtests.experiments.cache_outage.faults import Outage, Phase, Size, Taken, _Run, bound_s
 from loadtests.experiments.cache_outage.judging import judged, slowdown, undisturbed
 from loadtests.experiments.cache_outage.traffic import Event, event_of, states
-from loadtests.lab import Lab
-from loadtests.load import Sample
-from loadtests.site import Site
-from loadtests.statement_log import Statement
+from loadtests.generators.http_load import Sample
+from loadtests.lab.experiment import Outcome
+from loadtests.lab.lab import Lab
+from loadtests.testbed.site import Site
+from loadtests.testbed.statement_log import Statement
 
 LINE = (
     b'{"operation":"breaker","state":"open","event":"Cache unavailable","level":"warning",'

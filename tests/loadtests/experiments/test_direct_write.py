@@ -5,12 +5,12 @@ import pytest
 import redis
 
 from config.stack import Stack
-from loadtests.experiment import Outcome
 from loadtests.experiments.direct_write import EXPERIMENT
 from loadtests.experiments.direct_write.judging import judged
 from loadtests.experiments.direct_write.notes import Answer, Notes
 from loadtests.experiments.direct_write.trials import FULL, NEW, Copy, Taken, _look
-from loadtests.load import connected
+from loadtests.generators.http_load import connected
+from loadtests.lab.experiment import Outcome
 
 
 def copy(*, age_s: float, late_s: float = 0.06) -> Copy:

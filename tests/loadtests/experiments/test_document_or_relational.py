@@ -24,10 +24,10 @@ from loadtests.experiments.document_or_relational.stores import (
     Filtered,
     SizeOnDisk,
 )
-from loadtests.lab import Lab
-from loadtests.measure import Ratio
-from loadtests.results import check
-from loadtests.site import Site
+from loadtests.lab.lab import Lab
+from loadtests.lab.results import check
+from loadtests.stats import Ratio
+from loadtests.testbed.site import Site
 
 EFFORT = Effort(rounds=1, sizes=(1_000,), documents=200, http_requests=1)
 

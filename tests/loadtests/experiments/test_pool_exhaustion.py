@@ -10,8 +10,6 @@ import psycopg
 import pytest
 
 from config.stack import Stack
-from loadtests import results
-from loadtests.experiment import Outcome
 from loadtests.experiments.pool_exhaustion import EXPERIMENT, findings, judging, pressure, queueing
 from loadtests.experiments.pool_exhaustion.judging import Observed
 from loadtests.experiments.pool_exhaustion.phases import (
@@ -26,8 +24,10 @@ from loadtests.experiments.pool_exhaustion.phases import (
     Round,
 )
 from loadtests.experiments.pool_exhaustion.pressure import Tick
-from loadtests.load import Sample
-from loadtests.site import Site
+from loadtests.generators.http_load import Sample
+from loadtests.lab import results
+from loadtests.lab.experiment import Outcome
+from loadtests.testbed.site import Site
 
 PROBLEM = json.dumps({"status": 503, "store": "postgres"}).encode()
 

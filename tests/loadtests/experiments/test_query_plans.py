@@ -10,8 +10,6 @@ from psycopg import sql
 
 from config.stack import Stack
 from config.stack.process import StackError
-from loadtests import results
-from loadtests.experiment import Outcome
 from loadtests.experiments.query_plans import (
     EXPERIMENT,
     findings,
@@ -35,7 +33,9 @@ from loadtests.experiments.query_plans.variants import (
     variants,
 )
 from loadtests.experiments.query_plans.worth import Uses, Worth, uses, worth
-from loadtests.load import Sample
+from loadtests.generators.http_load import Sample
+from loadtests.lab import results
+from loadtests.lab.experiment import Outcome
 
 ROWS = 3_000
 TABLE = """

@@ -4,11 +4,11 @@ import dataclasses
 
 import pytest
 
-from loadtests.experiment import Outcome
 from loadtests.experiments.stampede import EXPERIMENT
 from loadtests.experiments.stampede.judging import judged, predicted_lookups
 from loadtests.experiments.stampede.trials import AT_ONCE, LOADS_MS, REQUESTS, Burst, Even, Taken
-from loadtests.load import Sample
+from loadtests.generators.http_load import Sample
+from loadtests.lab.experiment import Outcome
 
 LONGEST = LOADS_MS[-1]
 

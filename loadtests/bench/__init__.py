@@ -1,0 +1,1 @@
+"""What requests cost: the benchmark, the comparison of two revisions, and the costs of single parts."""

@@ -1,0 +1,136 @@
+"""The options of python -m loadtests bench, and what it does with them."""
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+
+from config.stack import ROOT, Stack
+from loadtests.bench import compare, report, runner
+from loadtests.bench.runner import Plan
+from loadtests.testbed.site import NOTES, Site, running_site
+
+_DEFAULTS = {"seconds": 10.0, "rounds": 5, "rate": 50.0, "notes": NOTES}
+_QUICK = {"seconds": 0.4, "rounds": 2, "rate": 50.0, "notes": 1_000}
+_QUICK_DIVISOR = 10
+APPLICATION: Final = "loadtests.testbed.instrumented_wsgi:application"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare what bench takes."""
+    parser.add_argument(
+        "--seconds", type=positive, help="for each kind of request in each loop (default 10)"
+    )
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        choices=range(1, 101),
+        metavar="1..100",
+        help=f"default 5; with --compare {compare.ROUNDS}",
+    )
+    parser.add_argument(
+        "--rate", type=positive, help="requests a second of the open loop (default 50)"
+    )
+    parser.add_argument("--notes", type=int, help=f"that there are (default {NOTES})")
+    parser.add_argument("--seed", type=int, default=1, help="of arrivals and order (default 1)")
+    parser.add_argument("--quick", action="store_true", help="some seconds: does it run at all?")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures for programs")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--write-docs", type=Path, metavar="FILE", help="put the figures between the file's marks"
+    )
+    where.add_argument(
+        "--compare", metavar="REV", help="this tree beside that revision, in the same run"
+    )
+
+
+def positive(text: str) -> float:
+    """Parse an option that is more than 0 and at most 600."""
+    number = float(text)
+    if not 0 < number <= 600:
+        raise argparse.ArgumentTypeError("more than 0, at most 600")
+    return number
+
+
+def run(options: argparse.Namespace) -> int:
+    """
+    Measure, print, write; return 0.
+
+    Raises NoMarks and Incomparable before anything is measured, Unexpected, StackError.
+    """
+    defaults = _QUICK if options.quick else _DEFAULTS
+    if options.compare and not options.quick:
+        defaults = defaults | {"rounds": compare.ROUNDS}
+    chosen = {name: getattr(options, name) or value for name, value in defaults.items()}
+    plan = Plan(
+        chosen["seconds"],
+        int(chosen["rounds"]),
+        chosen["rate"],
+        options.seed,
+        _QUICK_DIVISOR if options.quick else 1,
+    )
+    told = " ".join(f"--{name} {value:g}" for name, value in chosen.items())
+    quick = " --quick" if options.quick else ""
+    command = f"python -m loadtests bench{quick} {told} --seed {options.seed}"
+    if options.compare:
+        return _compare(
+            options, plan, int(chosen["notes"]), f"{command} --compare {options.compare}"
+        )
+    return _measure(options, plan, int(chosen["notes"]), command)
+
+
+def _measure(options: argparse.Namespace, plan: Plan, notes: int, command: str) -> int:
+    if options.write_docs:
+        report.MARKS.check(options.write_docs)
+    with _fresh_site("bench", notes=notes) as site:
+        facts = report.circumstances(site)
+        figures = runner.bench(site, plan)
+    if options.json:  # files first: the reader of a pipe may be gone
+        options.json.write_text(
+            report.as_json(figures, command=command, rate=plan.rate, facts=facts)
+        )
+    if options.write_docs:
+        report.MARKS.fill(
+            options.write_docs,
+            report.as_markdown(figures, command=command, rate=plan.rate, facts=facts),
+        )
+    for table in report.tables(figures, command=command, rate=plan.rate, facts=facts):
+        Console(width=180).print(table)
+    return 0
+
+
+def _compare(options: argparse.Namespace, plan: Plan, notes: int, command: str) -> int:
+    with (
+        compare.exported(options.compare) as old,
+        _fresh_site(
+            "bench-revision", notes=notes, root=old.folder, application=old.application
+        ) as before,
+        _fresh_site("bench", notes=notes) as after,
+    ):
+        facts = report.circumstances(after)
+        rows = compare.compare(before, after, plan)
+    if options.json:
+        options.json.write_text(compare.as_json(rows, old, command=command, facts=facts))
+    Console(width=180).print(compare.table(rows, old, command=command, facts=facts))
+    return 0
+
+
+@contextmanager
+def _fresh_site(
+    name: str, *, notes: int, root: Path = ROOT, application: str = APPLICATION
+) -> Iterator[Site]:
+    """Yield a site on servers without a past, which are deleted at the end."""
+    Stack(name).reset()  # what a killed run left behind
+    try:
+        with running_site(
+            name,
+            notes=notes,
+            application=application,
+            root=root,
+        ) as site:
+            yield site
+    finally:
+        Stack(name).reset()

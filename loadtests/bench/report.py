@@ -1,0 +1,160 @@
+"""The figures of a bench as tables, as Markdown and as JSON."""
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Final
+
+from rich.table import Table
+
+from loadtests.bench.runner import CONNECTIONS, Figures
+from loadtests.docs.markers import Marks
+from loadtests.stats import Ratio
+from loadtests.testbed.environment import surroundings
+from loadtests.testbed.site import THREADS, WORKERS, Site
+
+MARKS: Final = Marks(
+    "<!-- written by python -m loadtests bench --write-docs: begin -->",
+    "<!-- written by python -m loadtests bench --write-docs: end -->",
+)
+_PATHS: Final = (
+    ("request", "left"),
+    ("n", "right"),
+    ("p50 ms", "right"),
+    ("p95 ms", "right"),
+    ("p99 ms", "right"),
+    ("p50, ratio [95 %]", "right"),
+    ("requests/s", "right"),
+    ("requests/s, ratio [95 %]", "right"),
+    ("baseline", "left"),
+    ("open loop, of requests/s", "right"),
+    ("errors", "right"),
+)
+_COUNTS: Final = (
+    ("run", "left"),
+    ("request", "left"),
+    ("ms in all", "right"),
+    ("requests/s", "right"),
+    ("time, ratio [95 %]", "right"),
+    ("baseline", "left"),
+    ("errors", "right"),
+)
+
+
+def tables(figures: Figures, *, command: str, rate: float, facts: dict[str, str]) -> list[Table]:
+    """Return the figures as tables for a terminal."""
+    paths = _table(f"{command}\n{_method(rate)}", _PATHS, _path_rows(figures, rate))
+    counts = _table("so many requests, so many at a time", _COUNTS, _count_rows(figures))
+    counts.caption = told(facts)
+    return [paths, counts]
+
+
+def as_json(figures: Figures, *, command: str, rate: float, facts: dict[str, str]) -> str:
+    """Return the same for programs, each round's medians included."""
+    loops = {"open_loop_requests_per_second": rate, "closed_loop_connections": CONNECTIONS}
+    return json.dumps(
+        {"command": command, "circumstances": facts} | loops | asdict(figures), indent=1
+    )
+
+
+def as_markdown(figures: Figures, *, command: str, rate: float, facts: dict[str, str]) -> str:
+    """Return the same for the docs."""
+    return "\n".join(
+        [
+            f"`{command}`: {told(facts)}.",
+            "",
+            f"{_method(rate)}.",
+            "",
+            *_markdown(_PATHS, _path_rows(figures, rate)),
+            "",
+            "So many requests, so many at a time, each over a connection of its own:",
+            "",
+            *_markdown(_COUNTS, _count_rows(figures)),
+        ]
+    )
+
+
+def circumstances(site: Site) -> dict[str, str]:
+    """Return what a figure depends on: date, revision, machine, versions."""
+    servers = {one.server: one.version or "not known" for one in site.stack.status()}
+    found = surroundings(servers)
+    versions = (f"{name} {version.partition(' (')[0]}" for name, version in found.versions.items())
+    return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "revision": f"{found.revision or 'not known'}{', modified' if found.modified else ''}",
+        "machine": f"{found.processor}, {found.cores} cores, {found.memory_gib:g} GiB",
+        "system": found.system,
+        "versions": ", ".join(versions),
+        "site": f"{WORKERS} processes of {THREADS} threads, beside its clients",
+    }
+
+
+def told(facts: dict[str, str]) -> str:
+    """Return the circumstances in a line."""
+    return "; ".join(f"{name} {value}" for name, value in facts.items())
+
+
+def ratio(one: Ratio) -> str:
+    """Return a ratio with its interval."""
+    return f"{one.value:.2f} [{one.low:.2f}, {one.high:.2f}]"
+
+
+def _method(rate: float) -> str:
+    return (
+        f"Latency: open loop, Poisson arrivals at {rate:g} a second; "
+        f"requests/s: closed loop over {CONNECTIONS} connections"
+    )
+
+
+def _path_rows(figures: Figures, rate: float) -> list[list[str]]:
+    return [
+        [
+            one.arm,
+            str(one.requests),
+            f"{one.p50_ms:.2f}",
+            f"{one.p95_ms:.2f}",
+            f"{one.p99_ms:.2f}",
+            ratio(one.p50_ratio),
+            f"{one.requests_per_second:.0f}",
+            ratio(one.requests_per_second_ratio),
+            one.baseline,
+            _load(rate / one.requests_per_second),
+            str(one.errors),
+        ]
+        for one in figures.paths
+    ]
+
+
+def _load(share: float) -> str:
+    """Return the open loop's rate as a share of the throughput, and whether it is too much."""
+    return f"{share:.0%}" + (" (too high: lower --rate)" if share > 0.5 else "")
+
+
+def _count_rows(figures: Figures) -> list[list[str]]:
+    return [
+        [
+            f"-n {one.requests} -c {one.concurrency}",
+            one.run,
+            f"{one.milliseconds:.0f}",
+            f"{one.requests_per_second:.0f}",
+            ratio(one.time_ratio),
+            one.baseline,
+            str(one.errors),
+        ]
+        for one in figures.counts
+    ]
+
+
+def _table(title: str, columns: tuple[tuple[str, str], ...], rows: list[list[str]]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for heading, side in columns:
+        table.add_column(heading, justify="right" if side == "right" else "left")
+    for row in rows:
+        table.add_row(*(cell.replace("[", r"\[") for cell in row))
+    return table
+
+
+def _markdown(columns: tuple[tuple[str, str], ...], rows: list[list[str]]) -> list[str]:
+    heads = [heading for heading, _ in columns]
+    rule = ["---:" if side == "right" else "---" for _, side in columns]
+    return [f"| {' | '.join(row)} |" for row in (heads, rule, *rows)]

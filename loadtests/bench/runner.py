@@ -1,0 +1,233 @@
+"""
+python -m loadtests bench: what requests cost, as ratios in one run.
+
+Throughput is taken in a closed loop, which asks as fast as it is answered. Latency is taken in an
+open loop at a rate well below that, from the moment a request was meant to start: a client that
+waits for its answer before it asks again would not see a stall (coordinated omission).
+"""
+
+import itertools
+import random
+import statistics
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from rich.console import Console
+from rich.progress import track
+
+from loadtests.bench import scenarios
+from loadtests.bench.scenarios import Arm, FixedCount
+from loadtests.generators.http_load import (
+    Call,
+    OpenLoop,
+    Sample,
+    closed_loop,
+    connected,
+    fixed_count,
+    send,
+)
+from loadtests.stats import Ratio, percentile, ratio_of_medians
+from loadtests.testbed.site import Site
+
+CONNECTIONS: Final = 8  # of the closed loop
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured. seconds: for each arm in each of the two loops, over all rounds."""
+
+    seconds: float
+    rounds: int
+    rate: float  # requests a second of the open loop
+    seed: int  # of the arrivals, and of the order in which arms take their turns
+    divisor: int = 1  # of the counts of the fixed-count runs
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one arm did in one round."""
+
+    closed: list[Sample]
+    opened: list[Sample]
+    seconds: float  # of the closed loop
+
+    @property
+    def requests_per_second(self) -> float:
+        """The throughput in the closed loop."""
+        return len(self.closed) / self.seconds
+
+    @property
+    def p50_ms(self) -> float:
+        """The median latency in the open loop."""
+        return statistics.median(one.latency_ms for one in self.opened)
+
+    @property
+    def errors(self) -> int:
+        """Requests without an answer, or with a 500 or 503."""
+        return _errors([*self.closed, *self.opened])
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One hot path over all rounds."""
+
+    arm: str
+    baseline: str
+    requests: int  # in the open loop
+    p50_ms: float  # of the rounds' medians the median, of which the ratio is taken
+    p95_ms: float
+    p99_ms: float
+    p50_ratio: Ratio  # to the baseline's, by rounds
+    requests_per_second: float  # in the closed loop; the median round
+    requests_per_second_ratio: Ratio
+    errors: int
+    rounds_p50_ms: list[float]
+    rounds_requests_per_second: list[float]
+
+
+@dataclass(frozen=True)
+class CountFigure:
+    """One fixed-count run over all rounds."""
+
+    run: str
+    baseline: str
+    requests: int
+    concurrency: int
+    milliseconds: float  # for all the requests; the median round
+    requests_per_second: float
+    time_ratio: Ratio  # to the baseline's, by rounds
+    errors: int
+    rounds_milliseconds: list[float]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a bench found."""
+
+    paths: list[Figure]
+    counts: list[CountFigure]
+
+
+def bench(site: Site, plan: Plan) -> Figures:
+    """
+    Measure every arm in every round, one after the other, in an order drawn for each round.
+
+    Raises Unexpected where an arm turned out to be another one, such as a hit that missed.
+    """
+    arms = scenarios.arms(site)
+    runs = scenarios.fixed_counts(site, divisor=plan.divisor)
+    settle(site, arms)
+    turns: dict[str, list[Turn]] = {arm.name: [] for arm in arms}
+    counted: dict[str, list[list[Sample]]] = {run.name: [] for run in runs}
+    order = random.Random(plan.seed)  # noqa: S311  # an order is no secret
+    everything: list[Arm | FixedCount] = [*arms, *runs]
+    steps = [
+        (number, one)
+        for number in range(plan.rounds)
+        for one in order.sample(everything, len(everything))
+    ]
+    for number, one in shown(steps):
+        if isinstance(one, Arm):
+            turns[one.name].append(measure(site, one, plan, number))
+        else:
+            counted[one.name].append(_count(site, one))
+    return Figures(
+        [_figure(arm, turns) for arm in arms], [_count_figure(run, counted) for run in runs]
+    )
+
+
+def settle(site: Site, arms: Sequence[Arm]) -> None:
+    """Wait until the arms that read are what their names say."""
+    scenarios.warm(
+        site, [(call, arm.cache) for arm in arms for call in arm.calls if call.method == "GET"]
+    )
+
+
+def measure(site: Site, arm: Arm, plan: Plan, number: int) -> Turn:
+    """Give one arm its turn in round number: the closed loop, then the open one."""
+    seconds = plan.seconds / plan.rounds
+    _prime(site, arm.calls[0])
+    closed = closed_loop(site.url, arm.calls, connections=CONNECTIONS, seconds=seconds)
+    loop = OpenLoop(site.url, per_second=plan.rate, seed=plan.seed + number, keep_alive=True)
+    loop.run(itertools.cycle(arm.calls), seconds=seconds)
+    opened = loop.finish()
+    scenarios.check(arm.name, [*closed, *opened], status=arm.status, cache=arm.cache)
+    return Turn(closed, opened, seconds)
+
+
+def shown(steps: Sequence[_T]) -> Iterable[_T]:
+    """Yield the steps, with a progress bar where a terminal looks on."""
+    console = Console(file=sys.stderr)
+    return track(
+        steps, "measuring", console=console, disable=not console.is_terminal, transient=True
+    )
+
+
+def _prime(site: Site, call: Call) -> None:
+    """Read once what is to be read from the cache: a lifetime may have run out since the last."""
+    if call.method == "GET":
+        with connected(site.url) as connection:
+            send(connection, call, 0, 0)
+
+
+def _count(site: Site, run: FixedCount) -> list[Sample]:
+    if run.call is None:
+        call = Call("", f"/api/v1/notes/{scenarios.create_note(site)}")
+    else:
+        call = run.call
+        _prime(site, call)
+    taken = fixed_count(site.url, call, requests=run.requests, concurrency=run.concurrency)
+    scenarios.check(run.name, taken, status=200, cache=run.cache)
+    if run.call is None and not any(one.cache == "fwd=uri-miss; stored" for one in taken):
+        raise scenarios.Unexpected(f"{run.name}: no answer was a miss")
+    return taken
+
+
+def _figure(arm: Arm, turns: dict[str, list[Turn]]) -> Figure:
+    own, base = turns[arm.name], turns[arm.baseline]
+    latencies = [one.latency_ms for turn in own for one in turn.opened]
+    medians = [turn.p50_ms for turn in own]
+    rates = [turn.requests_per_second for turn in own]
+    return Figure(
+        arm.name,
+        arm.baseline,
+        len(latencies),
+        statistics.median(medians),
+        percentile(latencies, 0.95),
+        percentile(latencies, 0.99),
+        ratio_of_medians(medians, [turn.p50_ms for turn in base]),
+        statistics.median(rates),
+        ratio_of_medians(rates, [turn.requests_per_second for turn in base]),
+        sum(turn.errors for turn in own),
+        medians,
+        rates,
+    )
+
+
+def _count_figure(run: FixedCount, counted: dict[str, list[list[Sample]]]) -> CountFigure:
+    own = [_milliseconds(taken) for taken in counted[run.name]]
+    base = [_milliseconds(taken) for taken in counted[run.baseline]]
+    median = statistics.median(own)
+    return CountFigure(
+        run.name,
+        run.baseline,
+        run.requests,
+        run.concurrency,
+        median,
+        run.requests / median * 1000,
+        ratio_of_medians(own, base),
+        sum(_errors(taken) for taken in counted[run.name]),
+        own,
+    )
+
+
+def _milliseconds(taken: Sequence[Sample]) -> float:
+    """Return how long a run took: from its start to its last answer."""
+    return max(one.at * 1000 + one.latency_ms for one in taken)
+
+
+def _errors(taken: Sequence[Sample]) -> int:
+    return sum(one.status in (0, 500, 503) for one in taken)

@@ -1,0 +1,1 @@
+"""What is measured, put into the docs: figures between markers, and screenshots."""

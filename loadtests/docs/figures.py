@@ -1,0 +1,174 @@
+"""
+python -m loadtests figures: the quantitative results, put into a page from what was measured.
+
+Between two marks of the page stands what this module writes, from the results of the experiments,
+of the bench and of the mix; nothing there is written by hand.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from config.stack import ROOT
+from loadtests.docs.markers import Marks
+
+MARKS: Final = Marks(
+    "<!-- figures:begin, written by python -m loadtests figures -->", "<!-- figures:end -->"
+)
+PAGE: Final = ROOT / "docs" / "postmortem.md"
+FOLDER: Final = ROOT / "docs"
+BENCH: Final = "figures/bench.json"
+MIX: Final = "figures/mix.json"
+_CACHED, _UNCACHED = "cached read", "uncached read"
+Found = Mapping[str, Any]
+
+
+class Unusable(Exception):
+    """A file of results that is not one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """One row: what it is, and from which file it comes and how."""
+
+    text: str
+    unit: str
+    file: str  # below docs/
+    make: str  # the command that writes the file
+    pick: Callable[[Found], float]
+
+
+def _quantity(name: str) -> Callable[[Found], float]:
+    return lambda found: float(found["quantities"][name])
+
+
+def _of_bench(field: str, compare: Callable[[float, float], float]) -> Callable[[Found], float]:
+    def pick(found: Found) -> float:
+        arms = {one["arm"]: float(one[field]) for one in found["paths"]}
+        return compare(arms[_CACHED], arms[_UNCACHED])
+
+    return pick
+
+
+def _experiment(name: str) -> dict[str, str]:
+    return {
+        "file": f"experiments/{name}.json",
+        "make": f"python -m loadtests run {name} --out docs/experiments",
+    }
+
+
+_BENCH: Final = {"file": BENCH, "make": f"python -m loadtests bench --json docs/{BENCH}"}
+_MIX: Final = {"file": MIX, "make": f"python -m loadtests mix --json docs/{MIX}"}
+WANTED: Final = (
+    Wanted(
+        text="cache hit rate, in the mix",
+        unit="%",
+        pick=_quantity("cache_hit_rate_percent"),
+        **_MIX,
+    ),
+    Wanted(
+        text="response time of a note saved by the cache, median",
+        unit="%",
+        pick=_of_bench("p50_ms", lambda cached, uncached: 100 * (1 - cached / uncached)),
+        **_BENCH,
+    ),
+    Wanted(
+        text="time of the query for page 500 saved by the indexes",
+        unit="%",
+        pick=_quantity("query_improvement_with_indexes_percent"),
+        **_experiment("query_plans"),
+    ),
+    Wanted(
+        text="throughput of a note gained by the cache",
+        unit="%",
+        pick=_of_bench(
+            "requests_per_second", lambda cached, uncached: 100 * (cached / uncached - 1)
+        ),
+        **_BENCH,
+    ),
+    Wanted(
+        text="PostgreSQL, average statement, in the mix",
+        unit="ms",
+        pick=_quantity("postgres_average_query_ms"),
+        **_MIX,
+    ),
+    Wanted(
+        text="MongoDB, average command, in the mix",
+        unit="ms",
+        pick=_quantity("mongodb_average_query_ms"),
+        **_MIX,
+    ),
+    Wanted(
+        text="cache, average look-up, in the mix",
+        unit="ms",
+        pick=_quantity("cache_average_response_ms"),
+        **_MIX,
+    ),
+    Wanted(
+        text="utilization of PostgreSQL's connection pool, in the mix",
+        unit="%",
+        pick=_quantity("postgres_pool_utilization_percent"),
+        **_MIX,
+    ),
+    Wanted(
+        text="size of a document from which on MongoDB's nested update is faster",
+        unit="KB",
+        pick=_quantity("nested_update_crossover_kb"),
+        **_experiment("document_or_relational"),
+    ),
+    Wanted(
+        text="how long an edit in psql stays unseen with the triggers off, at a TTL of 300 s",
+        unit="s",
+        pick=_quantity("window_without_triggers_at_ttl_300_s"),
+        **_experiment("direct_write"),
+    ),
+)
+
+
+def table(folder: Path = FOLDER) -> str:
+    """Return the rows in Markdown, from the files of the folder. Raises Unusable."""
+    rows = ["| figure | value | measured | by |", "|---|---:|---|---|"]
+    for one in WANTED:
+        found = _read(folder / one.file)
+        if found is None:
+            rows.append(f"| {one.text} | not measured | | `{one.make}` |")
+            continue
+        try:
+            value = one.pick(found)
+        except (KeyError, TypeError, ValueError, ZeroDivisionError) as exc:
+            raise Unusable(f"{folder / one.file} does not tell {one.text}: {exc!r}") from exc
+        rows.append(
+            f"| {one.text} | {_rounded(value)} {one.unit} | {_date(found)} | `{found['command']}` |"
+        )
+    return "\n".join(rows)
+
+
+def write(page: Path = PAGE, folder: Path = FOLDER) -> None:
+    """Put the figures of the folder into the page, in one step. Raises Unusable, NoMarks."""
+    MARKS.fill(page, table(folder))
+
+
+def _read(file: Path) -> Found | None:
+    if not file.exists():
+        return None
+    try:
+        found = json.loads(file.read_text())
+    except ValueError as exc:
+        raise Unusable(f"{file} is no JSON: {exc}") from exc
+    if not isinstance(found, dict) or "command" not in found:
+        raise Unusable(f"{file} does not tell by which command it was made")
+    return found
+
+
+def _date(found: Found) -> str:
+    """Return the day of the measurement, as an experiment, the bench or the mix tells it."""
+    circumstances = found.get("circumstances")
+    told = circumstances.get("date") if isinstance(circumstances, dict) else None
+    return str(told or found.get("date") or found.get("started_at", ""))[:10]
+
+
+def _rounded(value: float) -> str:
+    """Return three digits, without an exponent."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -1,0 +1,176 @@
+"""
+python -m loadtests pictures: the pictures in docs/, taken of a running site by headless Chromium.
+
+The browser is the one on PATH. It sees the site through a proxy on loopback that adds the session
+of a member of staff, since a headless browser cannot log in.
+"""
+
+import argparse
+import http.client
+import random
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.cookiejar import CookieJar
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Final, NamedTuple
+
+import msgspec
+
+from config.stack import ROOT, Stack
+from config.stack.process import StackError
+from loadtests.generators.http_load import Call, OpenLoop, address, connected, send
+from loadtests.testbed.site import Site, running_site
+
+_BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_REPORT: Final = ROOT / "docs" / "experiments" / "index.html"
+_BROWSER_SECONDS: Final = 60
+_READS_PER_SECOND: Final = 60
+_READ_SECONDS: Final = 150  # so that the chart by minute has a line
+_STACK: Final = "pictures"
+_USER: Final = "user-117"
+
+
+class Picture(NamedTuple):
+    """A file in docs/, what it shows, and the window in pixels."""
+
+    file: str
+    path: str
+    width: int
+    height: int
+
+
+def run(options: argparse.Namespace) -> int:
+    """Take all pictures; return 0. Raises StackError where there is no browser, or it fails."""
+    browser = next(filter(None, map(shutil.which, _BROWSERS)), None)
+    if browser is None:
+        raise StackError(f"no browser is on PATH: install one of {', '.join(_BROWSERS)}")
+    taken = []
+    if _REPORT.exists():
+        taken.append(options.out / "lab-report.png")
+        shoot(browser, _REPORT.as_uri(), taken[-1], width=1120, height=1500)
+    else:
+        print("No report yet, so no picture of it: make experiments", file=sys.stderr)
+    Stack(_STACK, own_only=True).reset()
+    with running_site(_STACK, notes=2_000) as site, _as_staff(site) as url:
+        for one in _pictures(site):
+            taken.append(options.out / one.file)
+            shoot(browser, f"{url}{one.path}", taken[-1], width=one.width, height=one.height)
+    for file in taken:
+        print(file)
+    return 0
+
+
+def shoot(browser: str, url: str, file: Path, *, width: int, height: int) -> None:
+    """Take a picture of a page. Raises StackError where none comes of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        fresh = Path(folder) / "picture.png"
+        command = [
+            *(browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"),
+            *("--disable-background-networking", "--disable-extensions", "--no-first-run"),
+            f"--user-data-dir={folder}/profile",
+            "--blink-settings=preferredColorScheme=1",
+            *(f"--window-size={width},{height}", f"--screenshot={fresh}", url),
+        ]
+        try:
+            subprocess.run(
+                command, check=False, capture_output=True, cwd=folder, timeout=_BROWSER_SECONDS
+            )
+        except subprocess.TimeoutExpired as exc:
+            raise StackError(f"{browser} took no picture of {url} in time") from exc
+        if not fresh.exists():
+            raise StackError(f"{browser} took no picture of {url}")
+        shutil.copyfile(fresh, file)
+
+
+def _pictures(site: Site) -> Iterator[Picture]:
+    """Yield each picture when there is something to see; the use of the site is no activity."""
+    site.manage("seed_activity", "--count=60000", "--users=200", "--days=30")
+    yield Picture("activity-page.png", "/admin/activity/event/", 1280, 980)
+    key = _used(site)
+    yield Picture("profiles-page.png", f"/admin/profiles/profilerow/?user_id={_USER}", 1280, 980)
+    yield Picture("cache-page.png", f"/admin/cachelayer/clearance/?key={key}", 1360, 1824)
+
+
+def _used(site: Site) -> str:
+    """Use the site for a while; return a cached key."""
+    with connected(site.url) as connection:
+        call = Call("list", "/api/v1/notes?limit=100")
+        page = send(connection, call, time.perf_counter(), 0.0)
+    notes = [one["id"] for one in msgspec.json.decode(page.body)["results"]]
+    chance = random.Random(1)  # noqa: S311  # which note is read is no secret
+    weights = [1 / (rank + 1) for rank in range(len(notes))]
+
+    def calls() -> Iterator[Call]:
+        for number in range(_READS_PER_SECOND * _READ_SECONDS):
+            if number % 10 == 0:
+                yield Call("list", f"/api/v1/notes?userId=abc&page={number // 10 % 5 + 1}")
+            elif number % 50 == 1:
+                yield Call("profile", f"/api/v1/profiles/{_USER}")
+            else:
+                yield Call("note", f"/api/v1/notes/{chance.choices(notes, weights)[0]}")
+
+    loop = OpenLoop(site.url, per_second=_READS_PER_SECOND)
+    loop.run(calls(), seconds=_READ_SECONDS)
+    loop.finish()
+    site.manage("cache", "clear", "notes:list")
+    return f"notes:{notes[0]}"
+
+
+@contextmanager
+def _as_staff(site: Site) -> Iterator[str]:
+    """Yield the URL of a proxy in front of the site, for which a member of staff is logged in."""
+    cookies = _logged_in(site)
+    host, port = address(site.url)
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            connection = http.client.HTTPConnection(host, port, timeout=_BROWSER_SECONDS)
+            connection.request("GET", self.path, headers={"Cookie": cookies})
+            answer = connection.getresponse()
+            body = answer.read()
+            connection.close()
+            self.send_response(answer.status)
+            self.send_header("Content-Type", answer.headers.get("Content-Type", ""))
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # its name there
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def _logged_in(site: Site) -> str:
+    """Make an account of staff and log in; return the session as a Cookie header."""
+    name, password = "ann", secrets.token_urlsafe(16)
+    site.manage(
+        "createsuperuser",
+        "--no-input",
+        f"--username={name}",
+        "--email=ann@example.org",
+        variables={"DJANGO_SUPERUSER_PASSWORD": password},
+    )
+    jar = CookieJar()
+    opened = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(jar))
+    page = f"{site.url}/admin/login/"
+    opened.open(page)
+    token = next(cookie.value for cookie in jar if cookie.name == "csrftoken")
+    form = {"username": name, "password": password, "csrfmiddlewaretoken": token, "next": "/admin/"}
+    opened.open(page, urllib.parse.urlencode(form).encode())
+    if not any(cookie.name == "sessionid" for cookie in jar):
+        raise StackError("the admin did not let the new account in")
+    return "; ".join(f"{cookie.name}={cookie.value}" for cookie in jar)

@@ -1,0 +1,1 @@
+"""Failures on purpose: what clients see, and what is lost."""

@@ -1,0 +1,1 @@
+"""What every endpoint answers in every state of the stores."""

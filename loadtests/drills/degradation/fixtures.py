@@ -1,0 +1,124 @@
+"""What the degradation matrix asks for: notes, profiles, a session, and copies fresh and past their time."""
+
+import json
+import re
+import secrets
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import pymongo
+
+from config.stack.process import StackError, wait_until
+from loadtests.drills.degradation.outage_states import STATES, State
+from loadtests.drills.degradation.probes import Things, profile_of, written
+from loadtests.generators.http_load import Call, ask, connected
+from loadtests.testbed.site import Site
+
+_SECONDS: Final = 30.0
+_PURPOSES: Final = ("cached", "expired", "uncached", "past-cache", "put", "patch", "delete")
+_WRITES: Final = ("put", "patch", "delete")
+_SENTINEL: Final = "sentinel"
+
+
+class Copies:
+    """Things for each state; copies of them are made through the site and one that lets them expire."""
+
+    def __init__(self, site: Site, expiring: str) -> None:
+        self._site = site
+        self._url = site.url
+        self._expiring = expiring  # its copies are past their time after a second
+        self._token = site.environment["ADMIN_TOKEN"]
+        site.manage("createsuperuser", "--no-input", "--username=root", "--email=r@example.org")
+        password = site.environment["DJANGO_SUPERUSER_PASSWORD"]
+        self._cookie = logged_in(site.url, "root", password)
+        self.things = {state: self._make(state) for state in STATES}
+        self._make_profile(_SENTINEL)
+
+    def _make(self, state: State) -> Things:
+        """Make the notes and the profiles that a state is probed with."""
+        things = Things(state.label, {}, self._token, self._cookie)
+        notes = {}
+        for purpose in _PURPOSES:
+            owner = things.user("writer" if purpose in _WRITES else purpose)
+            body = {"title": f"A note of a state: {purpose}"}
+            made = ask(self._url, written(owner, "/api/v1/notes", body))
+            notes[purpose] = json.loads(made.body)["id"]
+            self._make_profile(things.user(purpose))
+        return Things(state.label, notes, self._token, self._cookie)
+
+    def _make_profile(self, user: str) -> None:
+        made = ask(self._url, written(user, "/api/v1/profiles", profile_of(user)))
+        if made.status not in (201, 409):
+            raise StackError(f"no profile of {user} was made: {made.status} {made.body[:200]!r}")
+
+    def _await_watcher(self) -> None:
+        """
+        Wait until the change stream has brought all that was written.
+
+        It invalidates once more what it brings, and would do so to copies made meanwhile. So an
+        edit past the service is made, which no one else brings, and waited for.
+        """
+        edited = secrets.token_hex(4)
+        ask(self._url, Call("", f"/api/v1/profiles/{_SENTINEL}"))
+        uri = self._site.stack.operator_urls()["MONGODB_URI"]
+        with pymongo.MongoClient[dict[str, Any]](uri) as client:
+            client["trilith"]["user_profiles"].update_one(
+                {"user_id": _SENTINEL}, {"$set": {"preferences.edited": edited}}
+            )
+        read = Call("", f"/api/v1/profiles/{_SENTINEL}")
+        self._await(
+            lambda: edited.encode() in ask(self._url, read).body, "the change stream brings no edit"
+        )
+
+    def make(self, group: Iterable[State]) -> None:
+        """Have the copies there that the states of the group need. All stores answer."""
+        self._await_watcher()
+        wanted = [
+            (key, path, site, reason)
+            for state in group
+            for purpose, site, reason in (
+                ("cached", self._url, None),
+                ("expired", self._expiring, "expired"),
+            )
+            for key, path in self._cacheable(state, purpose).items()
+        ]
+        self._await(lambda: all([self._is_made(*one) for one in wanted]), "no copies are made")  # noqa: C419  # each is asked for
+
+    def _cacheable(self, state: State, purpose: str) -> dict[str, str]:
+        """Return the path by the key of its copy: a note, a user's notes, a profile."""
+        things = self.things[state]
+        note, user = things.notes[purpose], things.user(purpose)
+        return {
+            f"notes:{note}": f"/api/v1/notes/{note}",
+            f"notes:list:user:{user}": f"/api/v1/notes?userId={user}",
+            f"user:profile:{user}": f"/api/v1/profiles/{user}",
+        }
+
+    def _is_made(self, key: str, path: str, site: str, wanted: str | None) -> bool:
+        """Return whether a read of the key misses for this reason, None: hits; else have it made."""
+        headers = {"Authorization": f"Bearer {self._token}"}
+        told = ask(self._url, Call("", f"/api/v1/admin/cache/explain?key={key}", headers=headers))
+        reason = json.loads(told.body).get("reason", "unknown")
+        if reason not in (None, "expired"):
+            ask(site, Call("", path))
+        return bool(reason == wanted)
+
+    def _await(self, condition: Callable[[], bool], otherwise: str) -> None:
+        if not wait_until(condition, _SECONDS):
+            raise StackError(f"{otherwise} (log: {self._site.stack.folder}/site.log)")
+
+
+def logged_in(url: str, name: str, password: str) -> str:
+    """Log in to the admin; return the cookies."""
+    form = ask(url, Call("", "/admin/login/"))
+    token = re.findall(rb'csrfmiddlewaretoken" value="(\w+)"', form.body)[0].decode()
+    csrf = f"csrftoken={token}"
+    body = urlencode({"csrfmiddlewaretoken": token, "username": name, "password": password})
+    headers = {"Cookie": csrf, "Content-Type": "application/x-www-form-urlencoded"}
+    with connected(url) as connection:
+        connection.request("POST", "/admin/login/?next=/admin/", body, headers)
+        response = connection.getresponse()
+        response.read()
+        given = response.headers.get_all("Set-Cookie") or []
+    return "; ".join([csrf, *(one.split(";")[0] for one in given if one.startswith("session"))])

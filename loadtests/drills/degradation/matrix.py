@@ -1,0 +1,205 @@
+"""Every use case in every state of the three stores: killed, each with each, and paused one at a time."""
+
+import json
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from config.stack import Stack
+from config.stack.process import StackError, wait_until
+from loadtests.drills.degradation.fixtures import Copies
+from loadtests.drills.degradation.outage_states import GROUPS, STATES, UP, State
+from loadtests.drills.degradation.probes import USE_CASES, Things, UseCase
+from loadtests.generators.http_load import Call, Sample, ask
+from loadtests.testbed.site import Site, another_site, running_site
+
+AT_ONCE_MS: Final = 1000.0  # far below every deadline, far above what an answer takes
+SETTLED_SECONDS: Final = 30.0
+FEED_SECONDS: Final = 10.0
+_AT_A_TIME: Final = 4
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one use case saw in one state."""
+
+    status: int
+    source: str  # of Cache-Status, in one word; empty where there is none
+    store: str  # that a 503 names
+    retry_after: str
+    latency_ms: float  # of its quicker try, where it was slow
+
+
+Column = dict[str, Cell]  # by the name of the use case
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The matrix; what became of events; and the first requests after each fault, unsettled."""
+
+    columns: Mapping[State, Column]
+    events: Mapping[State, str]
+    first: Mapping[State, list[Sample]]
+    lost_events: int  # acknowledged, and not in MongoDB at the end
+
+
+def run(told: Callable[[State], None] = lambda state: None) -> Outcome:
+    """
+    Start a site of one process on servers of its own; bring each state about, and ask everything.
+
+    One process, since each has its own breakers, and a state is asked only once they have
+    settled. told is called with each state that was asked. Raises StackError.
+    """
+    variables = {
+        "ADMIN_TOKEN": secrets.token_urlsafe(16),
+        "DJANGO_SUPERUSER_PASSWORD": secrets.token_urlsafe(16),
+        **{f"CACHE_TTL_{what}_SECONDS": "3600" for what in ("NOTE", "LIST", "PROFILE")},
+    }
+    brief = {f"CACHE_TTL_{what}_SECONDS": "1" for what in ("NOTE", "LIST", "PROFILE")}
+    stack = Stack("matrix", own_only=True)
+    stack.reset()  # of what a killed run has left
+    with (
+        _removed(stack),
+        running_site("matrix", notes=0, workers=1, variables=variables) as site,
+        another_site(site, variables=brief) as expiring,
+    ):
+        probe = _Probe(site, expiring)
+        for group in GROUPS:
+            probe.prepare(group)
+            for state in group:
+                probe.ask_all(state)
+                told(state)
+        probe.bring_about(UP)
+        return probe.outcome()
+
+
+@contextmanager
+def _removed(stack: Stack) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        stack.reset()
+
+
+class _Probe:
+    """The site, what it is asked with, and what it has answered so far."""
+
+    def __init__(self, site: Site, expiring: str) -> None:
+        self._site = site
+        self._columns: dict[State, Column] = {}
+        self._events: dict[State, str] = {}
+        self._first: dict[State, list[Sample]] = {}
+        self._copies = Copies(site, expiring)
+
+    def outcome(self) -> Outcome:
+        """Return all of it, in the order of the tables."""
+        wait_until(lambda: self._events_on_their_way() == 0, FEED_SECONDS)
+        columns = {state: self._columns[state] for state in STATES}
+        return Outcome(columns, self._events, self._first, self._events_on_their_way())
+
+    def prepare(self, group: tuple[State, ...]) -> None:
+        """Have all stores up, and the copies there that the states of the group need."""
+        self.bring_about(UP)
+        self._copies.make(group)
+
+    def bring_about(self, state: State) -> None:
+        """Kill, pause and start servers until the state is there, and every breaker knows."""
+        stack = self._site.stack
+        for one in stack.status():
+            wanted = (
+                "stopped" if one.server in state.killed
+                else "paused" if one.server == state.paused
+                else "running"
+            )  # fmt: skip
+            if one.state == wanted:
+                continue
+            if wanted == "running":
+                stack.start(one.server)
+            elif wanted == "stopped":
+                stack.kill(one.server)
+            else:
+                stack.pause(one.server)
+        first = self._first.setdefault(state, [])
+        if not wait_until(lambda: self._has_settled(state, first), SETTLED_SECONDS):
+            raise StackError(f"{state.label}: the breakers do not settle (log: {stack.folder})")
+
+    def _has_settled(self, state: State, first: list[Sample]) -> bool:
+        """Ask each store through the site; return whether each breaker is as the state has it."""
+        things = self._copies.things[state]
+        past = {"Cache-Control": "no-cache"}
+        calls = [
+            Call("a note past the cache", f"/api/v1/notes/{things.notes['put']}", headers=past),
+            Call("a profile of MongoDB", f"/api/v1/profiles/mongo/{things.user('put')}"),
+        ]
+        for call in calls:
+            first.append(self._ask(call))
+        stores = json.loads(self._ask(Call("", "/api/v1/metrics/db")).body)
+        cache = json.loads(self._ask(Call("", "/api/v1/metrics/cache")).body)
+        opened = {
+            "redis": cache["breaker"]["open"],
+            **{store: stores[store]["breaker_open"] for store in ("postgres", "mongodb")},
+        }
+        return all(is_open == (store in state.away) for store, is_open in opened.items())
+
+    def ask_all(self, state: State) -> None:
+        """Bring the state about and ask everything, side by side; last what changes the cache."""
+        self.bring_about(state)
+        recorded = self._spool()["recorded"]
+        things = self._copies.things[state]
+        column: Column = {}
+        for last in (False, True):
+            cases = [case for case in USE_CASES if case.last is last]
+            with ThreadPoolExecutor(1 if last else _AT_A_TIME) as pool:
+                cells = pool.map(lambda case: self._cell(case, things), cases)
+                column |= {case.name: cell for case, cell in zip(cases, cells, strict=True)}
+        self._columns[state] = column
+        self._events[state] = self._became_of_events(state, recorded)
+
+    def _cell(self, case: UseCase, things: Things) -> Cell:
+        call = case.sent(things)
+        sample = self._ask(call)
+        least = sample.latency_ms
+        if least >= AT_ONCE_MS:  # one that waits for a store does so again
+            least = min(least, self._ask(call).latency_ms)
+        return Cell(sample.status, _source(sample.cache), _store(sample), sample.retry_after, least)
+
+    def _became_of_events(self, state: State, recorded: int) -> str:
+        if self._spool()["recorded"] == recorded:
+            return "none"
+        if "mongodb" in state.away:
+            return "kept" if self._spool()["depth_events"] else "lost"
+        shipped = wait_until(lambda: self._spool()["depth_events"] == 0, FEED_SECONDS)
+        return "in the feed" if shipped else "kept"
+
+    def _events_on_their_way(self) -> int:
+        told = self._spool()
+        return int(told["recorded"] - told["shipped"] - told["repeated"])
+
+    def _spool(self) -> dict[str, Any]:
+        told = json.loads(self._ask(Call("", "/api/v1/metrics/db")).body)
+        spool: dict[str, Any] = told["mongodb"]["spool"]
+        return spool
+
+    def _ask(self, call: Call) -> Sample:
+        return ask(self._site.url, call)
+
+
+def _source(cache_status: str) -> str:
+    """Return Cache-Status in one word. Whether a miss was stored is left out: a write may forbid it."""
+    if "detail=" in cache_status:
+        return cache_status.rsplit("detail=", 1)[1]
+    first = cache_status.split(";")[0]
+    return {"fwd=uri-miss": "miss", "fwd=bypass": "bypass"}.get(first, first)
+
+
+def _store(sample: Sample) -> str:
+    """Return the store that a problem names."""
+    if sample.status != 503:
+        return ""
+    try:
+        return str(json.loads(sample.body).get("store", ""))
+    except ValueError:
+        return ""

@@ -1,0 +1,165 @@
+"""
+python -m loadtests list, run and report: the experiments from the command line.
+
+Exit status: 0 where every expectation came out as declared, 99 where one did not, 1 for an error,
+2 for a wrong call, 130 for Ctrl-C.
+"""
+
+import argparse
+import difflib
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.status import Status
+from rich.text import Text
+
+from config.stack import ROOT
+from config.stack.process import StackError
+from loadtests.experiments import EXPERIMENTS
+from loadtests.lab import predictions, results, runner
+from loadtests.lab.reporting import write_reports
+from loadtests.lab.reporting.terminal import experiments_table, rows_table, verdicts_line
+from loadtests.lab.results import Damaged, Result
+from loadtests.lab.runner import Ran, Wish
+
+NOT_AS_DECLARED: Final = 99
+INTERRUPTED: Final = 130
+FOLDER: Final = ROOT / ".lab"
+ALL: Final = "all"
+_WIDTH: Final = 150
+
+
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the three commands to the parser."""
+    commands.add_parser("list", help="the experiments, and the question of each")
+    one = commands.add_parser(
+        "run", help="one experiment or all; exit status 99 where one is not as declared"
+    )
+    one.add_argument("name", type=_known, metavar="NAME", help=f"{', '.join(EXPERIMENTS)}; or all")
+    one.add_argument("--quick", action="store_true", help="small sizes, for the gate")
+    one.add_argument("--seed", type=int, default=1, help="of all chance (default 1)")
+    one.add_argument("--predict", action="store_true", help="ask for your guesses first")
+    shown = commands.add_parser("report", help="write the reports of earlier runs again")
+    for command in (one, shown):
+        command.add_argument(
+            "--out",
+            type=Path,
+            default=FOLDER,
+            metavar="FOLDER",
+            help="of results and reports (default .lab)",
+        )
+
+
+def _known(name: str) -> str:
+    if name == ALL or name in EXPERIMENTS:
+        return name
+    near = difflib.get_close_matches(name, [ALL, *EXPERIMENTS], n=3, cutoff=0.4)
+    meant = f"; did you mean {' or '.join(near)}?" if near else ""
+    raise argparse.ArgumentTypeError(
+        f"there is no experiment {name!r}{meant} (there are {', '.join(EXPERIMENTS)})"
+    )
+
+
+def list_experiments(options: argparse.Namespace) -> int:
+    """Print name, question and lines of each."""
+    _console().print(experiments_table(EXPERIMENTS.values()))
+    return 0
+
+
+def report(options: argparse.Namespace) -> int:
+    """Write the reports of what the folder holds; status 1 where that is nothing, or damaged."""
+    try:
+        found = results.read(options.out)
+    except Damaged as exc:
+        print(f"report: {exc}", file=sys.stderr)
+        return 1
+    if not found:
+        print(
+            f"report: no results in {options.out}; make some with: python -m loadtests run all",
+            file=sys.stderr,
+        )
+        return 1
+    _write(found, options.out)
+    return NOT_AS_DECLARED if any(one.unexpected for one in found) else 0
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the experiments that were asked for, print their rows, write results and reports."""
+    chosen = list(EXPERIMENTS.values()) if options.name == ALL else [EXPERIMENTS[options.name]]
+    try:
+        guesses = predictions.ask(chosen) if options.predict else {}
+    except predictions.NoNumber as exc:
+        print(f"run: {exc}", file=sys.stderr)
+        return 1
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        print(f"run: {options.out}: {exc.strerror}", file=sys.stderr)
+        return 1
+    wish = Wish(
+        experiments=chosen,
+        quick=options.quick,
+        seed=options.seed,
+        folder=options.out,
+        predictions=guesses,
+    )
+    ran = Ran()
+    status = _run(wish, ran)
+    if ran.results:
+        try:
+            _write(results.read(wish.folder), wish.folder)
+        except Damaged as exc:
+            print(f"report: {exc}", file=sys.stderr)
+            status = status or 1
+    return status
+
+
+def _run(wish: Wish, ran: Ran) -> int:
+    console = _console()
+    progress = Console(stderr=True)
+    with progress.status("") as shown:
+        try:
+            runner.run(wish, _telling(progress, shown), _printing(console, shown), ran)
+        except KeyboardInterrupt:
+            kept = ", ".join(one.name for one in ran.results) or "nothing was finished"
+            print(f"Interrupted; all is put back and stopped. Kept: {kept}.", file=sys.stderr)
+            return INTERRUPTED
+        except StackError as exc:
+            print(f"run: {exc}", file=sys.stderr)
+            return 1
+    for name, why in ran.failed.items():
+        print(f"{name} failed: {why}", file=sys.stderr)
+    if ran.failed:
+        return 1
+    return NOT_AS_DECLARED if any(one.unexpected for one in ran.results) else 0
+
+
+def _telling(progress: Console, shown: Status) -> Callable[[str], None]:
+    """Return what shows one line of progress: in place on a terminal, else line by line."""
+    if progress.is_terminal:
+        return lambda text: shown.update(Text(text))
+    return lambda text: print(text, file=sys.stderr, flush=True)
+
+
+def _printing(console: Console, shown: Status) -> Callable[[Result], None]:
+    """Return what prints a result, with the line of progress out of its way."""
+
+    def done(result: Result) -> None:
+        shown.stop()
+        console.print(rows_table(result))
+        console.print(verdicts_line(result))
+        shown.start()
+
+    return done
+
+
+def _console() -> Console:
+    return Console(width=None if sys.stdout.isatty() else _WIDTH)
+
+
+def _write(found: Sequence[Result], folder: Path) -> None:
+    for file in write_reports(found, folder):
+        print(f"{file.relative_to(ROOT) if file.is_relative_to(ROOT) else file}")

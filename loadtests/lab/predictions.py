@@ -1,0 +1,63 @@
+"""The reader's predictions, asked before anything runs."""
+
+import math
+import sys
+from collections.abc import Sequence
+
+from loadtests.lab.experiment import Experiment
+from loadtests.lab.results import Guessed
+
+Predictions = dict[tuple[str, str], float]  # by experiment and quantity
+
+
+class NoNumber(Exception):
+    """A piped line that is no number."""
+
+
+def ask(experiments: Sequence[Experiment]) -> Predictions:
+    """
+    Ask for each number and return those that were given; an empty line is no prediction.
+
+    Raises NoNumber for a piped line that is none; on a terminal it is asked again.
+    """
+    predictions: Predictions = {}
+    for experiment in experiments:
+        for guess in experiment.guesses:
+            try:
+                number = _number(f"{experiment.name}: {guess.question} [{guess.unit}] ")
+            except EOFError:
+                return predictions
+            if number is not None:
+                predictions[experiment.name, guess.quantity] = number
+    return predictions
+
+
+def compared(
+    experiment: Experiment, predictions: Predictions, quantities: dict[str, float]
+) -> tuple[Guessed, ...]:
+    """Return the predictions of an experiment beside what was observed."""
+    return tuple(
+        Guessed(
+            guess=guess,
+            predicted=predictions[experiment.name, guess.quantity],
+            observed=quantities.get(guess.quantity),
+        )
+        for guess in experiment.guesses
+        if (experiment.name, guess.quantity) in predictions
+    )
+
+
+def _number(question: str) -> float | None:
+    while True:
+        line = input(question).strip()
+        if not line:
+            return None
+        try:
+            number = float(line)
+        except ValueError:
+            number = math.nan
+        if math.isfinite(number):
+            return number
+        if not sys.stdin.isatty():
+            raise NoNumber(f"{line!r} is no number; write one such as 12.5, or an empty line")
+        print("A number such as 12.5, please, or nothing for no guess.")

@@ -1,0 +1,42 @@
+"""All results as one HTML file that asks for no other: style and charts are in it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from config.charts import Chart
+from config.charts.drawing import STYLE, svg
+from loadtests.lab.experiment import Outcome
+from loadtests.lab.reporting import wording
+from loadtests.lab.results import Result
+
+_PAGES: Final = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def page(results: Sequence[Result]) -> str:
+    """Return the page: the verdicts of all experiments, then each of them."""
+    refuted = [(one, one.came_to(Outcome.REFUTED)) for one in results]
+    return _PAGES.get_template("report.html").render(
+        results=results,
+        refuted=[(one, rows) for one, rows in refuted if rows],
+        outcomes=[(one, sum(len(result.came_to(one)) for result in results)) for one in Outcome],
+        row_count=sum(len(one.rows) for one in results),
+        unexpected=[(one, row) for one in results for row in one.unexpected],
+        is_quick=any(one.quick for one in results),
+        wording=wording,
+        draw=_draw,
+        chart_style=Markup(STYLE),  # noqa: S704  # a constant of ours
+    )
+
+
+def _draw(chart: Chart) -> Markup:
+    return Markup(svg(chart))  # noqa: S704  # escaped where it is made

@@ -1,0 +1,124 @@
+"""What every format of a report says in the same words."""
+
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from config.charts.scales import number
+from loadtests.lab.experiment import Outcome, Row, Series
+from loadtests.lab.results import Guessed, Result
+from loadtests.stats import percentile
+
+_AS_IT_IS: Final = 200  # values of a series that a page shows one by one
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """A series in figures: how many values, their median, and where 90 of 100 lie."""
+
+    series: Series
+    figures: tuple[str, ...]  # n, median, p5 to p95, least to most
+    values: str
+
+
+def summary(series: Series) -> Summary:
+    """Return the series in figures; of no values there are none."""
+    values = series.values
+    if not values:
+        return Summary(series=series, figures=("0", "", "", ""), values="")
+    return Summary(
+        series=series,
+        figures=(
+            number(len(values)),
+            _figure(statistics.median(values)),
+            f"{_figure(percentile(values, 0.05))} to {_figure(percentile(values, 0.95))}",
+            f"{_figure(min(values))} to {_figure(max(values))}",
+        ),
+        values=", ".join(map(_figure, values)) if len(values) <= _AS_IT_IS else "",
+    )
+
+
+def answer(result: Result) -> str:
+    """Return what came of it in one sentence: what its first chart says."""
+    first: Iterable[str] = (one.title for one in result.charts)
+    return next(iter(first), result.experiment.lessons[0] if result.experiment.lessons else "")
+
+
+def verdicts(results: Sequence[Result]) -> str:
+    """Return the counts over all results in one sentence."""
+    rows = sum(len(one.rows) for one in results)
+    counts = ", ".join(
+        f"{sum(len(one.came_to(outcome)) for one in results)} {outcome}" for outcome in Outcome
+    )
+    unexpected = sum(len(one.unexpected) for one in results)
+    declared = f"{unexpected} not as declared" if unexpected else "all as declared"
+    return f"{rows} expectations: {counts}; {declared}."
+
+
+def line_of(row: Row) -> str:
+    """Return which line of the seed module expects it."""
+    return "ours" if row.expectation.line is None else f"L{row.expectation.line}"
+
+
+def declared(row: Row, *, quick: bool) -> str:
+    """Return whether it came out as declared, and if not, what was declared."""
+    if row.is_as_declared(quick=quick):
+        return "yes"
+    return f"NO: {row.expectation.declared_for(quick=quick)} was declared"
+
+
+def guess_cells(one: Guessed) -> tuple[str, ...]:
+    """Return question, guess, observation and how far off the guess was."""
+    unit = one.guess.unit
+    if one.observed is None:
+        return (one.guess.question, f"{_figure(one.predicted)} {unit}", "not observed", "")
+    return (
+        one.guess.question,
+        f"{_figure(one.predicted)} {unit}",
+        f"{_figure(one.observed)} {unit}",
+        _off(one.predicted, one.observed),
+    )
+
+
+def run_sentence(result: Result) -> str:
+    """Return when it ran, how long, and on which revision."""
+    seconds = (result.ended_at - result.started_at).total_seconds()
+    around = result.surroundings
+    changed = " with changes" if around.modified else ""
+    revision = f"revision {around.revision}{changed}" if around.revision else "no revision known"
+    length = "quick run" if result.quick else "full run"
+    return (
+        f"{result.started_at:%Y-%m-%d %H:%M:%S} to {result.ended_at:%H:%M:%S} UTC "
+        f"({seconds:.0f} s, {length}, seed {result.seed}), {revision}"
+    )
+
+
+def machine_sentence(result: Result) -> str:
+    """Return what it ran on."""
+    one = result.surroundings
+    return f"{one.cores} cores of {one.processor}, {one.memory_gib:g} GiB, {one.system}"
+
+
+def versions_sentence(result: Result) -> str:
+    """Return the versions of everything that figures depend on."""
+    return ", ".join(f"{name} {told}" for name, told in result.surroundings.versions.items())
+
+
+def quantity_cells(result: Result) -> list[tuple[str, str]]:
+    """Return each single figure with its name."""
+    return [(name, _figure(value)) for name, value in result.quantities.items()]
+
+
+def _off(predicted: float, observed: float) -> str:
+    if predicted == observed:
+        return "right"
+    if predicted > 0 and observed > 0:
+        factor = max(predicted / observed, observed / predicted)
+        side = "too much" if predicted > observed else "too little"
+        return f"{_figure(factor)} times {side}"
+    return f"{_figure(abs(predicted - observed))} off"
+
+
+def _figure(value: float) -> str:
+    return number(float(f"{value:.4g}")) if value else "0"

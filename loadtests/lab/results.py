@@ -1,0 +1,189 @@
+"""What a run of an experiment left: one JSON file, from which every report is made."""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from config.charts import Chart
+from loadtests.lab.experiment import (
+    Expectation,
+    Experiment,
+    Findings,
+    Guess,
+    Outcome,
+    Row,
+    Series,
+    SteadyState,
+    Table,
+)
+from loadtests.testbed.environment import Surroundings
+
+SCHEMA: Final = 1
+
+
+class Incomplete(Exception):
+    """A run that does not tell of every expectation, or tells of it without evidence."""
+
+
+class Damaged(Exception):
+    """A file of results that cannot be read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What an experiment declares before it runs."""
+
+    name: str
+    title: str
+    question: str
+    lines: tuple[int, int]
+    procedure: tuple[str, ...]
+    control: str
+    treatment: str
+    expectations: tuple[Expectation, ...]
+    lessons: tuple[str, ...]
+    guesses: tuple[Guess, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guessed:
+    """What the reader predicted of a quantity, and what came of it."""
+
+    guess: Guess
+    predicted: float
+    observed: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One run of one experiment: what was declared, what was found, where and when."""
+
+    schema: int = SCHEMA
+    experiment: Facts
+    quick: bool
+    seed: int
+    command: str
+    started_at: dt.datetime
+    ended_at: dt.datetime
+    surroundings: Surroundings
+    rows: tuple[Row, ...]
+    series: tuple[Series, ...]
+    charts: tuple[Chart, ...]
+    tables: tuple[Table, ...]
+    remarks: tuple[str, ...]
+    quantities: dict[str, float]
+    steady: tuple[SteadyState, ...]
+    guessed: tuple[Guessed, ...] = field(default=())
+
+    @property
+    def name(self) -> str:
+        return self.experiment.name
+
+    @property
+    def unexpected(self) -> list[Row]:
+        """The rows that did not come out as declared."""
+        return [row for row in self.rows if not row.is_as_declared(quick=self.quick)]
+
+    def came_to(self, outcome: Outcome) -> list[Row]:
+        """Return the rows that came to that."""
+        return [row for row in self.rows if row.outcome == outcome]
+
+
+def facts(experiment: Experiment) -> Facts:
+    """Return what the experiment declares, without its code."""
+    return Facts(
+        name=experiment.name,
+        title=experiment.title,
+        question=experiment.question,
+        lines=experiment.lines,
+        procedure=tuple(experiment.procedure),
+        control=experiment.control,
+        treatment=experiment.treatment,
+        expectations=tuple(experiment.expectations),
+        lessons=tuple(experiment.lessons),
+        guesses=tuple(experiment.guesses),
+    )
+
+
+def check(experiment: Experiment, found: Findings, steady: Sequence[SteadyState]) -> None:
+    """Hold what was found to what was declared, and the site to being well. Raises Incomplete."""
+    declared = [one.key for one in experiment.expectations]
+    told = [row.expectation.key for row in found.rows]
+    series = [one.name for one in found.series]
+    complaints = [
+        *(f"no row for {key}" for key in declared if key not in told),
+        *(f"a row for {key}, which is no expectation of it" for key in told if key not in declared),
+        *(f"{key} twice" for key in _repeated(told)),
+        *(f"two expectations {key}" for key in _repeated(declared)),
+        *(f"two series {name}" for name in _repeated(series)),
+        *(complaint for row in found.rows for complaint in _complaints(row, series)),
+        *(
+            f"no quantity {guess.quantity}, of which a guess is asked"
+            for guess in experiment.guesses
+            if guess.quantity not in found.quantities
+        ),
+        *(f"the site was not well {one.when} ({one.told})" for one in steady if not one.healthy),
+    ]
+    if complaints:
+        raise Incomplete("; ".join(complaints))
+
+
+def _repeated(names: Sequence[str]) -> list[str]:
+    return sorted({name for name in names if names.count(name) > 1})
+
+
+def _complaints(row: Row, series: Sequence[str]) -> list[str]:
+    key = row.expectation.key
+    if not row.evidence:
+        return [f"{key} names no series as its evidence"]
+    return [f"{key}: there is no series {name}" for name in row.evidence if name not in series]
+
+
+def write(result: Result, folder: Path) -> Path:
+    """
+    Write the result as one step, so that a crash leaves the old file or the new one; return it.
+
+    Raises Incomplete for figures that are not finite, OSError where it cannot be written.
+    """
+    encoded = msgspec.json.format(msgspec.json.encode(result), indent=1)
+    try:
+        decode(encoded)
+    except Damaged as exc:
+        raise Incomplete(f"a figure is no finite number ({exc})") from exc
+    folder.mkdir(parents=True, exist_ok=True)
+    file, fresh = folder / f"{result.name}.json", folder / f".{result.name}.json.new"
+    fresh.write_bytes(encoded + b"\n")
+    fresh.replace(file)
+    return file
+
+
+def decode(encoded: bytes) -> Result:
+    """Return the result. Raises Damaged."""
+    try:
+        schema = msgspec.json.decode(encoded, type=dict[str, msgspec.Raw]).get("schema")
+        if schema is not None and bytes(schema) != str(SCHEMA).encode():
+            raise Damaged(f"it is of version {bytes(schema).decode()}, and this reads {SCHEMA}")
+        return msgspec.json.decode(encoded, type=Result)
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise Damaged(str(exc)) from exc
+
+
+def read(folder: Path) -> list[Result]:
+    """
+    Return the results of a folder in the order of the seed module; other JSON files do no harm.
+
+    Raises Damaged, which names every file that cannot be read and says what to do.
+    """
+    results, damaged = [], []
+    for file in sorted(folder.glob("*.json")):
+        try:
+            results.append(decode(file.read_bytes()))
+        except (Damaged, OSError) as exc:
+            damaged.append(f"{file}: {exc}")
+    if damaged:
+        raise Damaged("; ".join(damaged) + "; run the experiment again, or delete the file")
+    return sorted(results, key=lambda one: one.experiment.lines)

@@ -1,0 +1,188 @@
+"""Runs experiments one after the other on the lab's servers, and keeps what each one found."""
+
+import datetime as dt
+import fcntl
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+import psycopg
+import pymongo.errors
+import redis
+
+from config.stack import ROOT
+from config.stack.process import StackError
+from loadtests.bench.scenarios import Unexpected
+from loadtests.lab import results
+from loadtests.lab.experiment import Experiment
+from loadtests.lab.lab import STACK, Lab
+from loadtests.lab.predictions import Predictions, compared
+from loadtests.lab.results import Incomplete, Result, facts
+from loadtests.testbed import drift
+from loadtests.testbed.environment import Surroundings, surroundings
+from loadtests.testbed.servers import Servers, running_servers
+
+FAILURES: Final = (
+    StackError,
+    Unexpected,
+    Incomplete,
+    psycopg.Error,
+    pymongo.errors.PyMongoError,
+    redis.RedisError,
+    OSError,
+)
+
+
+class NotPutBack(Incomplete):
+    """An experiment that left the servers other than they were."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What is to be run, and how."""
+
+    experiments: Sequence[Experiment]
+    quick: bool
+    seed: int
+    folder: Path
+    predictions: Predictions = field(default_factory=dict)
+
+    def command(self, experiment: Experiment) -> str:
+        """Return the command that does one of them again."""
+        quick = " --quick" if self.quick else ""
+        return f"python -m loadtests run {experiment.name}{quick} --seed {self.seed}"
+
+
+@dataclass(kw_only=True)
+class Ran:
+    """What came of a run; failed: why, by name of the experiment."""
+
+    results: list[Result] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def run(wish: Wish, tell: Callable[[str], None], done: Callable[[Result], None], ran: Ran) -> None:
+    """
+    Run all that is wished for; each result is written and told as soon as it is there.
+
+    Whatever fails is noted in ran, and the next one runs. Raises StackError where the servers do
+    not start, KeyboardInterrupt for Ctrl-C and SIGTERM, when all is put back.
+    """
+    with _interrupted_once(tell), _alone():
+        tell("starting the servers")
+        with running_servers(STACK) as servers:
+            _as_migrated(servers, tell)
+            around = surroundings(servers.versions())
+            for experiment in wish.experiments:
+                try:
+                    result = _one(experiment, wish, servers, around, tell)
+                    results.write(result, wish.folder)
+                except FAILURES as exc:
+                    ran.failed[experiment.name] = f"{type(exc).__name__}: {exc}".strip()
+                    tell(f"{experiment.name} failed: {ran.failed[experiment.name]}")
+                else:
+                    ran.results.append(result)
+                    done(result)
+
+
+def _one(
+    experiment: Experiment,
+    wish: Wish,
+    servers: Servers,
+    around: Surroundings,
+    tell: Callable[[str], None],
+) -> Result:
+    lab = Lab(
+        quick=wish.quick,
+        seed=wish.seed,
+        tell=lambda text: tell(f"{experiment.name}: {text}"),
+        servers=servers,
+    )
+    started_at = _now()
+    before = drift.taken(servers)
+    try:
+        found = experiment.run(lab)
+    finally:
+        servers.stack.up()
+    left = drift.differences(before, drift.taken(servers))
+    if left:
+        raise NotPutBack(f"{'; '.join(left)}; the next run begins with new servers")
+    results.check(experiment, found, lab.steady)
+    return Result(
+        experiment=facts(experiment),
+        quick=wish.quick,
+        seed=wish.seed,
+        command=wish.command(experiment),
+        started_at=started_at,
+        ended_at=_now(),
+        surroundings=around,
+        rows=tuple(found.rows),
+        series=tuple(found.series),
+        charts=tuple(found.charts),
+        tables=tuple(found.tables),
+        remarks=tuple(found.remarks),
+        quantities=found.quantities,
+        steady=tuple(lab.steady),
+        guessed=compared(experiment, wish.predictions, found.quantities),
+    )
+
+
+def _as_migrated(servers: Servers, tell: Callable[[str], None]) -> None:
+    """Have indexes, triggers and settings be as migrated; else begin with empty servers."""
+    servers.claim()
+    kept = servers.stack.folder / "as-migrated.json"
+    known = drift.remembered(kept)
+    now = drift.taken(servers)
+    is_fresh = not any(name.startswith("column ") for name in now)
+    if not is_fresh and known != now:
+        left = drift.differences(known, now) if known else ["it is not known what was done"]
+        told = "; ".join(left[:5]) + ("; ..." if len(left) > 5 else "")
+        tell(f"an earlier run was killed and left things behind ({told}): making the servers anew")
+        servers.anew()
+        servers.claim()
+    else:
+        tell("indexes, triggers and settings are as migrated")
+    servers.migrate()
+    drift.remember(drift.taken(servers), kept)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Refuse a second run in this checkout, which would break the servers under the first."""
+    folder = ROOT / ".stack"
+    folder.mkdir(mode=0o711, exist_ok=True)
+    with (folder / f"{STACK}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StackError("another run uses the lab's servers: wait for it") from None
+        yield
+
+
+@contextmanager
+def _interrupted_once(tell: Callable[[str], None]) -> Iterator[None]:
+    """Raise KeyboardInterrupt at the first SIGINT or SIGTERM; let putting back go on after it."""
+    is_ending = False
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal is_ending
+        if is_ending:
+            tell("putting everything back; this takes a moment")
+            return
+        is_ending = True
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC).replace(microsecond=0)

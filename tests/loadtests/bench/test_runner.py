@@ -1,0 +1,138 @@
+"""The bench: every arm is what it claims to be, and the figures go where they belong."""
+
+import json
+import re
+from contextlib import nullcontext
+
+import pytest
+
+from config.stack import ROOT
+from loadtests.__main__ import main
+from loadtests.bench import cli as bench_cli
+from loadtests.bench import report, scenarios
+from loadtests.bench.report import MARKS
+from loadtests.bench.runner import Plan, bench
+from loadtests.generators.http_load import Call, closed_loop
+
+PLAN = Plan(seconds=0.2, rounds=2, rate=50, seed=1, divisor=50)
+FACTS = {"date": "2026-11-24"}
+
+
+@pytest.fixture(scope="module")
+def figures(site):
+    return bench(site, PLAN)
+
+
+@pytest.fixture
+def page(tmp_path):
+    path = tmp_path / "page.md"
+    path.write_text(f"before\n{MARKS.begin}\nold\n{MARKS.end}\nafter\n")
+    return path
+
+
+@pytest.fixture
+def unstarted(monkeypatch):
+    """No site may be started."""
+    monkeypatch.setattr(bench_cli, "_fresh_site", lambda *args, **options: pytest.fail("no!"))
+
+
+class TestBench:
+    def test_measures_every_arm_as_what_it_claims_to_be(self, figures):
+        named = {one.arm: one for one in figures.paths}
+
+        assert all(one.requests > 0 and one.errors == 0 for one in figures.paths)
+        assert all(one.p50_ms <= one.p95_ms <= one.p99_ms for one in figures.paths)
+        assert {one.baseline for one in figures.paths} <= set(named)
+        assert named["cached read"].p50_ratio.value == 1.0
+        assert all(len(one.rounds_p50_ms) == 2 for one in figures.paths)
+
+    def test_runs_the_lines_of_ab(self, figures):
+        found = [(one.run, one.requests, one.concurrency) for one in figures.counts]
+
+        assert found == [  # of 1000 at 10 or 50, and 100 at 50, a fiftieth
+            ("a note", 20, 10),
+            ("a note, without the cache", 20, 10),
+            ("a note, warm key", 2, 2),
+            ("a note, cold key", 2, 2),
+            ("/profiles/mongo", 20, 10),
+            ("/profiles/postgres", 20, 10),
+            ("/notes", 20, 20),
+            ("/notes, without the cache", 20, 20),
+        ]
+        assert {one.baseline for one in figures.counts} <= {one.run for one in figures.counts}
+        assert not any(one.errors for one in figures.counts)
+
+    def test_at_full_length_they_are_the_seed_modules(self, site):
+        runs = [(one.requests, one.concurrency) for one in scenarios.fixed_counts(site)]
+
+        assert set(runs) == {(1000, 10), (100, 50), (1000, 50)}
+
+    def test_refuses_an_arm_that_is_another(self, site):
+        taken = closed_loop(site.url, Call("x", "/nowhere"), connections=1, seconds=0.1)
+
+        with pytest.raises(scenarios.Unexpected, match="were not 200 hit, such as 404"):
+            scenarios.check("x", taken, status=200, cache="hit")
+
+
+class TestReport:
+    def test_is_the_same_as_tables_json_and_markdown(self, figures):
+        how = {"command": "bench", "rate": 50, "facts": FACTS}
+
+        paths, counts = report.tables(figures, **how)
+        told = json.loads(report.as_json(figures, **how))
+        written = report.as_markdown(figures, **how)
+
+        rows = len(figures.paths), len(figures.counts)
+        assert (paths.row_count, counts.row_count) == rows
+        assert (len(told["paths"]), len(told["counts"])) == rows
+        assert len(re.findall("^[|]", written, re.M)) == sum(rows) + 4
+
+    def test_the_docs_have_a_row_for_each_arm_and_no_other(self, figures):
+        text = (ROOT / "docs" / "benchmarks.md").read_text()
+        written = text[text.index(MARKS.begin) : text.index(MARKS.end)]
+
+        assert re.findall(r"^\| (?!request|run|---)([^|]+?) \| \d", written, re.M) == [
+            one.arm for one in figures.paths
+        ]
+        assert re.findall(r"^\| -n \d+ -c \d+ \| ([^|]+?) \|", written, re.M) == [
+            one.run for one in figures.counts
+        ]
+
+    def test_tells_where_the_rate_is_no_longer_well_below_the_throughput(self, figures):
+        rows = report._path_rows(figures, rate=1e6)
+
+        assert all("too high" in row[-2] for row in rows)
+
+    def test_knows_its_circumstances(self, site):
+        facts = report.circumstances(site)
+
+        assert "PostgreSQL" in facts["versions"]
+        assert "cores" in facts["machine"]
+
+
+class TestWriteDocs:
+    def test_marks_are_asked_for_before_anything_is_measured(self, tmp_path, unstarted, capsys):
+        page = tmp_path / "page.md"
+        page.write_text(f"{MARKS.end} {MARKS.begin}")
+
+        assert main(["bench", "--write-docs", str(page)]) == 1
+        assert main(["bench", "--write-docs", str(tmp_path / "none.md")]) == 1
+        assert capsys.readouterr().err.count("are needed") == 2
+
+
+class TestCommand:
+    def test_writes_what_it_measured(self, site, figures, page, tmp_path, monkeypatch, capsys):
+        plans = []
+        monkeypatch.setattr(bench_cli, "_fresh_site", lambda *args, **options: nullcontext(site))
+        monkeypatch.setattr(
+            bench_cli.runner, "bench", lambda site, plan: plans.append(plan) or figures
+        )
+        told = tmp_path / "figures.json"
+
+        assert main(["bench", "--quick", "--json", str(told), "--write-docs", str(page)]) == 0
+
+        command = "python -m loadtests bench --quick --seconds 0.4 --rounds 2 --rate 50 --notes 1000 --seed 1"
+        assert plans == [Plan(seconds=0.4, rounds=2, rate=50, seed=1, divisor=10)]
+        assert json.loads(told.read_text())["command"] == command
+        assert f"`{command}`" in page.read_text()
+        assert "cached read" in capsys.readouterr().out

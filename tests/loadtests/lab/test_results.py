@@ -1,0 +1,131 @@
+"""Results: what is complete, and what survives the way through a file."""
+
+import dataclasses
+import datetime as dt
+import math
+
+import pytest
+
+from config.charts import BarChart, LineChart
+from loadtests.lab import results
+from loadtests.lab.experiment import Outcome, Series
+from loadtests.lab.results import Damaged, Incomplete
+from tests.loadtests import made_up
+from tests.loadtests.made_up import EXPERIMENT, WELL, result
+
+
+class TestCheck:
+    def test_takes_what_is_complete(self):
+        results.check(EXPERIMENT, made_up.findings(), [WELL])
+
+    @pytest.mark.parametrize(
+        ("change", "told"),
+        [
+            (lambda found: found.rows.pop(), "no row for own"),
+            (lambda found: found.rows.append(found.rows[0]), "quicker twice"),
+            (lambda found: found.series.pop(0), "quicker: there is no series cached read"),
+            (lambda found: found.series.append(found.series[0]), "two series cached read"),
+            (lambda found: found.quantities.clear(), "no quantity deep_page_ms"),
+            (
+                lambda found: found.rows.append(dataclasses.replace(found.rows.pop(), evidence=())),
+                "own names no series",
+            ),
+        ],
+    )
+    def test_refuses_what_is_not(self, change, told):
+        found = made_up.findings()
+        change(found)
+
+        with pytest.raises(Incomplete, match=told):
+            results.check(EXPERIMENT, found, [WELL])
+
+    def test_refuses_a_row_of_no_expectation(self):
+        found = made_up.findings()
+        other = dataclasses.replace(found.rows[0].expectation, key="other")
+        found.rows.append(dataclasses.replace(found.rows[0], expectation=other))
+
+        with pytest.raises(Incomplete, match="a row for other, which is no expectation"):
+            results.check(EXPERIMENT, found, [WELL])
+
+    def test_refuses_a_site_that_was_not_well(self):
+        ill = dataclasses.replace(WELL, healthy=False, told="such as 503")
+
+        with pytest.raises(Incomplete, match=r"not well before \(both\) \(such as 503\)"):
+            results.check(EXPERIMENT, made_up.findings(), [ill])
+
+
+class TestWrite:
+    def test_what_is_read_is_what_was_written(self, tmp_path):
+        results.write(result(), tmp_path / "new")
+
+        (read,) = results.read(tmp_path / "new")
+        assert read == result()
+        assert [type(one) for one in read.charts] == [LineChart, BarChart]
+        assert read.started_at.tzinfo == dt.UTC
+
+    def test_leaves_nothing_but_the_file(self, tmp_path):
+        results.write(result(), tmp_path)
+
+        assert [file.name for file in tmp_path.iterdir()] == ["made_up.json"]
+
+    @pytest.mark.parametrize("bad", [math.nan, math.inf])
+    def test_refuses_what_is_no_number_and_keeps_the_old_file(self, tmp_path, bad):
+        results.write(result(), tmp_path)
+        odd = Series(name="odd", arm="both", unit="ms", values=(bad,))
+
+        with pytest.raises(Incomplete, match="no finite number"):
+            results.write(dataclasses.replace(result(), series=(odd,)), tmp_path)
+
+        assert results.read(tmp_path) == [result()]
+
+
+class TestRead:
+    def test_of_an_empty_folder_is_nothing(self, tmp_path):
+        assert results.read(tmp_path) == []
+        assert results.read(tmp_path / "absent") == []
+
+    @pytest.mark.parametrize(
+        ("text", "told"),
+        [
+            ("", "truncated"),
+            ("{", "truncated"),
+            ("[]", "Expected `object`"),
+            ("{}", "missing required field"),
+            ('{"schema": 99}', "version 99, and this reads 1"),
+            ("\xff", "invalid"),
+        ],
+    )
+    def test_names_a_damaged_file_and_what_to_do(self, tmp_path, text, told):
+        results.write(result(), tmp_path)
+        (tmp_path / "broken.json").write_bytes(text.encode("latin-1"))
+
+        with pytest.raises(Damaged, match=told) as caught:
+            results.read(tmp_path)
+
+        assert "broken.json" in str(caught.value)
+        assert "run the experiment again, or delete" in str(caught.value)
+
+    def test_is_in_the_order_of_the_seed_module(self, tmp_path):
+        first = dataclasses.replace(result().experiment, name="z_first", lines=(1, 2))
+        results.write(result(), tmp_path)
+        results.write(dataclasses.replace(result(), experiment=first), tmp_path)
+
+        assert [one.name for one in results.read(tmp_path)] == ["z_first", "made_up"]
+
+
+class TestResult:
+    def test_counts_outcomes_and_tells_what_is_not_as_declared(self):
+        odd = result(slow_ms=2000.0)
+
+        assert [len(odd.came_to(one)) for one in Outcome] == [3, 0, 0]
+        assert [row.expectation.key for row in odd.unexpected] == ["seconds"]
+
+    def test_a_quick_run_may_be_declared_otherwise(self):
+        quick = dataclasses.replace(result(), quick=True)
+
+        assert [row.expectation.key for row in quick.unexpected] == ["own"]
+
+    def test_names_neither_the_machine_nor_its_paths(self):
+        told = str(result().surroundings)
+
+        assert "/" not in told.replace("GNU/Linux", "")

@@ -1,0 +1,167 @@
+"""The load tests against a real site on servers of their own."""
+
+import re
+from collections import Counter
+from contextlib import nullcontext
+
+import pytest
+
+import loadtests.__main__
+from config.stack import Stack
+from loadtests.__main__ import main
+from loadtests.bench import costs, places, recording
+from loadtests.drills import chaos, event_loss, store_outage
+from loadtests.generators.http_load import Sample
+
+
+class TestCosts:
+    def test_a_cold_key_is_loaded_once_and_an_edit_is_seen(self, site, monkeypatch):
+        monkeypatch.setattr(costs, "AT_ONCE", 40)
+        monkeypatch.setattr(costs, "EDITS", 3)
+        monkeypatch.setattr(costs, "WRITES", 5)
+        monkeypatch.setattr(costs, "KEYS", (1_000,))
+        monkeypatch.setattr(costs, "AUDITED", 20)
+        monkeypatch.setattr(costs, "AUDIT_ROUNDS", 1)
+        monkeypatch.setattr(costs, "AUDIT_SECONDS", 0.5)
+
+        table = costs.costs(site)
+
+        assert table.row_count == 6
+        besides = list(table.columns[5].cells)
+        assert besides[0].startswith("1 look-ups")
+        assert "times the median without: 0 stale in" in besides[3]
+
+
+class TestOutage:
+    def test_no_event_is_lost_while_mongodb_is_down_and_a_worker_dies(
+        self, site, monkeypatch, capsys
+    ):
+        monkeypatch.setattr(loadtests.__main__, "running_site", lambda **_: nullcontext(site))
+        monkeypatch.setattr(event_loss, "BEFORE_SECONDS", 1.0)
+        monkeypatch.setattr(event_loss, "OUTAGE_SECONDS", 4.0)
+        monkeypatch.setattr(event_loss, "AFTER_SECONDS", 1.0)
+
+        assert main(["activity-outage"]) == 0, capsys.readouterr().out
+
+    def test_what_is_missing_or_twice_there_is_told(self):
+        samples = [Sample(f"r-{number}", 0, 1, 200) for number in range(3)]
+        samples.append(Sample("r-3", 0, 1, 0))
+
+        told = event_loss._outcome(samples, Counter({"r-0": 1, "r-1": 2, "r-9": 1}), 1, "")
+
+        assert (told.lost, told.doubled, told.unasked) == (1, 1, 1)
+        assert (told.answered, told.unanswered) == (3, 1)
+        assert not event_loss.is_kept(told)
+
+
+class TestPlaces:
+    def test_measures_each_place_and_leaves_none_behind(self, site, monkeypatch):
+        monkeypatch.setattr(places, "EVENTS", 20)
+        monkeypatch.setattr(places, "_INGEST", places._INGEST.replace("100_000", "1_000"))
+
+        table = places.places(site)
+
+        assert table.row_count == 4
+        assert re.search("takes [0-9]+ events a second", str(table.caption))
+
+
+class TestRecording:
+    def test_compares_reads_that_are_recorded_with_reads_that_are_not(self, site, monkeypatch):
+        monkeypatch.setattr(recording, "PAIRS", 2)
+        monkeypatch.setattr(recording, "REQUESTS", 5)
+        monkeypatch.setattr(recording, "INGEST_SECONDS", 0.4)
+
+        table = recording.recording(site)
+
+        assert table.row_count == 2
+        assert "0 lost, 0 doubled" in str(table.caption)
+
+
+class TestProfile:
+    def test_tells_where_the_time_of_a_hit_goes(self, capsys):
+        assert main(["profile"]) == 0
+        assert "Django" in capsys.readouterr().out
+
+
+class TestChaos:
+    def test_the_protocol_holds(self, capsys, monkeypatch):
+        """The exit status says whether it came out as it should."""
+        monkeypatch.setattr(
+            chaos, "MENDED_SECONDS", 4.0
+        )  # not 2: other tests have the machine, too
+
+        assert main(["chaos", "--seconds", "6"]) == 0, capsys.readouterr().out
+
+    def test_the_naive_one_is_caught_in_the_same_harness(self, capsys, monkeypatch):
+        for fault in ("_kill", "_pause"):  # in so short a run they would excuse too much
+            monkeypatch.setattr(chaos.Chaos, fault, chaos.Chaos._lose_leases)
+        judge = chaos.Chaos._judge
+
+        def judge_and_end(run, *read):
+            judge(run, *read)
+            if run.report.counts["stale"]:
+                run.over.set()
+
+        monkeypatch.setattr(chaos.Chaos, "_judge", judge_and_end)
+
+        arguments = ["chaos", "--seconds", "100", "--protocol", "naive"]
+
+        assert main(arguments) == 0, capsys.readouterr().out
+
+    def test_a_stale_read_is_counted_apart_within_an_outage(self, site):
+        run = chaos.Chaos(site, protocol="stamps", seconds=1, seed=1)
+        run.outages.append([10.0, 11.0])
+        old = Sample("", 0, 1, 200, "hit; ttl=1", body=b'{"version": 1}')
+
+        for began in (9.0, 10.5, 12.9, 13.1):
+            run._judge("note", 2, began, old)
+
+        assert run.report.counts["stale"] == 2
+        assert run.report.counts["stale within an outage"] == 2
+
+
+class TestDrill:
+    @pytest.mark.parametrize(("server", "fault"), [("redis", "pause"), ("postgres", "kill")])
+    def test_tells_what_requests_saw_and_judges_it(self, site, server, fault, monkeypatch):
+        monkeypatch.setattr(store_outage, "BEFORE_SECONDS", 1.0)
+        monkeypatch.setattr(store_outage, "DURING_SECONDS", 1.5)
+        monkeypatch.setattr(store_outage, "AFTER_SECONDS", 3.0)
+
+        run = store_outage.run_fault(site, server, fault)
+
+        assert all(run.phases.values())
+        assert store_outage.timeline(run).row_count == 30
+        by_promise = {one.promise: one for one in store_outage.verdicts(run)}
+        assert by_promise["before: every request is answered"].kept
+        stale = [one for promise, one in by_promise.items() if "stale read" in promise]
+        assert len(stale) == 1
+        assert stale[0].kept
+        assert {one.state for one in site.stack.status()} == {"running"}
+
+
+class TestMain:
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            [],
+            ["nothing"],
+            ["bench", "--seconds", "0"],
+            ["bench", "--rounds", "0"],
+            ["bench", "--compare", "HEAD", "--write-docs", "docs/benchmarks.md"],
+            ["load", "--fail-ratio", "2"],
+            ["load", "--users", "0"],
+            ["load", "--kind", "nobody"],
+        ],
+    )
+    def test_refuses_what_it_does_not_know(self, arguments, capsys):
+        with pytest.raises(SystemExit) as stopped:
+            main(arguments)
+
+        assert stopped.value.code == 2
+        assert "usage" in capsys.readouterr().err
+
+    def test_a_stack_that_does_not_start_is_one_line(self, monkeypatch, capsys):
+        monkeypatch.setattr(Stack, "up", lambda self: Stack("NO"))
+
+        assert main(["bench"]) == 1
+        assert capsys.readouterr().err.startswith("bench: --name NO")
