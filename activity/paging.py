@@ -1,6 +1,6 @@
 """What part of which feed, a user's or that of all: the query as plain values, and the signed cursor."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 from urllib.parse import urlencode
@@ -15,6 +15,13 @@ DEFAULT_LIMIT: Final = 20
 MAX_LIMIT: Final = 100
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
+Side = Literal["after", "before", "from", "until"]
+_OTHER_SIDE: Final[dict[Side, Side]] = {
+    "after": "until",
+    "until": "after",
+    "before": "from",
+    "from": "before",
+}
 
 _signer = signing.Signer(salt="activity.cursor")
 
@@ -25,11 +32,29 @@ class CursorRejected(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Position:
-    """Between which events a page begins: the time and id of its neighbour."""
+    """
+    Where a page begins: on which side of the event with this time and id.
+
+    from and until include the event: they lead back from a page that deletes have emptied.
+    """
 
     timestamp: datetime
     event_id: ObjectId
-    side: Literal["after", "before"]
+    side: Side
+
+    @property
+    def is_backwards(self) -> bool:
+        """Return whether the page ends here, instead of beginning here."""
+        return self.side in ("before", "until")
+
+    @property
+    def is_inclusive(self) -> bool:
+        """Return whether the event itself belongs to the page."""
+        return self.side in ("from", "until")
+
+    def reversed(self) -> "Position":
+        """Return the position of the page on the other side of this point."""
+        return replace(self, side=_OTHER_SIDE[self.side])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -54,7 +54,7 @@ def feed(*, query: FeedQuery) -> Page:
     millisecond with the one after it.
     """
     at = query.position
-    backwards = at is not None and at.side == "before"
+    backwards = at is not None and at.is_backwards
     rows = _first(feed_match(query), query.limit, backwards=backwards)
     more = len(rows) > query.limit
     rows = rows[: query.limit]
@@ -84,8 +84,9 @@ def feed_match(query: FeedQuery) -> dict[str, Any]:
     at = query.position
     if at is None:
         return query.match
-    beyond = "$gt" if at.side == "before" else "$lt"
-    untied = {"$or": [{"timestamp": {beyond: at.timestamp}}, {"_id": {beyond: at.event_id}}]}
+    beyond = "$gt" if at.is_backwards else "$lt"
+    id_beyond = f"{beyond}e" if at.is_inclusive else beyond
+    untied = {"$or": [{"timestamp": {beyond: at.timestamp}}, {"_id": {id_beyond: at.event_id}}]}
     return {"$and": [query.match, {"timestamp": {f"{beyond}e": at.timestamp}}, untied]}
 
 
@@ -113,9 +114,13 @@ def _first(match: dict[str, Any], limit: int, *, backwards: bool) -> list[Row]:
 
 
 def _link(query: FeedQuery, edge: Sequence[Row], side: Literal["after", "before"]) -> str | None:
-    """Return the query string of the page beside the event at the edge; None for no event."""
+    """
+    Return the query string of the page beside the event at the edge.
+
+    Beside a page that deletes have emptied is the one that it was reached from.
+    """
     if not edge:
-        return None
+        return None if query.position is None else query.link_to(query.position.reversed())
     row = edge[0]
     return query.link_to(Position(timestamp=row["timestamp"], event_id=row["_id"], side=side))
 

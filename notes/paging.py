@@ -1,7 +1,7 @@
 """What part of which list: the query as plain values, and the signed cursor."""
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
 from urllib.parse import urlencode
 
 from django.core import signing
@@ -12,6 +12,13 @@ MAX_LIMIT = 100
 MAX_PAGE = 2_147_483_647
 DEFAULT_SORT = "created_at:DESC"
 
+Side = Literal["after", "before", "from", "until"]
+_OTHER_SIDE: Final[dict[Side, Side]] = {
+    "after": "until",
+    "until": "after",
+    "before": "from",
+    "from": "before",
+}
 _signer = signing.Signer(salt="notes.cursor")
 
 
@@ -76,11 +83,29 @@ class PageQuery:
 
 @dataclass(frozen=True, kw_only=True)
 class Position:
-    """Between which notes a page by cursor begins: the sort value and id of its neighbour."""
+    """
+    Where a page by cursor begins: on which side of the note with this sort value and id.
+
+    from and until include the note: they lead back from a page that deletes have emptied.
+    """
 
     value: str
     note_id: str
-    side: Literal["after", "before"]
+    side: Side
+
+    @property
+    def is_backwards(self) -> bool:
+        """Return whether the page ends here, instead of beginning here."""
+        return self.side in ("before", "until")
+
+    @property
+    def is_inclusive(self) -> bool:
+        """Return whether the note itself belongs to the page."""
+        return self.side in ("from", "until")
+
+    def reversed(self) -> "Position":
+        """Return the position of the page on the other side of this point."""
+        return replace(self, side=_OTHER_SIDE[self.side])
 
 
 @dataclass(frozen=True, kw_only=True)

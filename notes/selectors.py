@@ -1,7 +1,7 @@
 """Reads of notes: one, and lists by page and by cursor, through the cache."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from django.contrib.postgres.search import SearchQuery
@@ -113,7 +113,7 @@ def page_rows(query: PageQuery) -> QuerySet[Note, Any]:
 def cursor_rows(query: CursorQuery) -> QuerySet[Note, Any]:
     """Return the statement of a page by keyset, one note longer; backwards before a position."""
     at = query.position
-    backwards = at is not None and at.side == "before"
+    backwards = at is not None and at.is_backwards
     rows = Note.objects.order_by(*_order(query.sort, backwards=backwards))
     if query.user_id is not None:
         rows = rows.filter(user_id=query.user_id)
@@ -140,7 +140,7 @@ def _load_page(query: PageQuery) -> Representation:
 
 def _load_cursor_page(query: CursorQuery) -> Representation:
     at = query.position
-    backwards = at is not None and at.side == "before"
+    backwards = at is not None and at.is_backwards
     notes = [NoteRecord(*row) for row in cursor_rows(query)]
     more = len(notes) > query.limit
     notes = notes[: query.limit]
@@ -155,10 +155,16 @@ def _load_cursor_page(query: CursorQuery) -> Representation:
     )
 
 
-def _link(query: CursorQuery, edge: Sequence[NoteRecord], side: Any) -> str | None:
-    """Return the query string of the page beside the note at the edge; None for an empty page."""
+def _link(
+    query: CursorQuery, edge: Sequence[NoteRecord], side: Literal["after", "before"]
+) -> str | None:
+    """
+    Return the query string of the page beside the note at the edge.
+
+    Beside a page that deletes have emptied is the one that it was reached from.
+    """
     if not edge:
-        return None
+        return None if query.position is None else query.link_to(query.position.reversed())
     value = getattr(edge[0], query.sort.field)
     text = value if isinstance(value, str) else value.isoformat()
     return query.link_to(Position(value=text, note_id=str(edge[0].id), side=side))
@@ -191,6 +197,7 @@ def _beyond(sort: Sort, at: Position, *, descending: bool) -> Q:
     """
     value = at.value if sort.field == "title" else records.moment(at.value)
     side = "lt" if descending else "gt"
+    id_side = f"{side}e" if at.is_inclusive else side
     return Q(**{f"{sort.field}__{side}e": value}) & (
-        Q(**{f"{sort.field}__{side}": value}) | Q(**{f"id__{side}": at.note_id})
+        Q(**{f"{sort.field}__{side}": value}) | Q(**{f"id__{id_side}": at.note_id})
     )

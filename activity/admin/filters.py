@@ -1,6 +1,5 @@
 """The form above the list of events: what it asks for, and what is wrong with it."""
 
-from datetime import datetime
 from typing import Any, Final
 
 from django import forms
@@ -8,27 +7,28 @@ from django import forms
 from activity.actions import actions_of
 from activity.limits import ACTIONS, RESOURCES, USER_ID_PATTERN
 from activity.paging import FeedQuery
-from activity.windows import Window
+from activity.windows import YEARS, Moment, Window, parse_moment
 
 EVENTS_A_PAGE: Final = 50
-_YEARS: Final = range(1970, 3000)
 
 
-class Moment(forms.DateTimeField):
+class MomentField(forms.CharField):
     """A time in UTC, or the beginning of a day; another offset may be given."""
 
     widget = forms.DateTimeInput({"type": "datetime-local", "step": 1}, "%Y-%m-%dT%H:%M:%S")
 
-    def clean(self, value: Any) -> datetime | None:
+    def clean(self, value: Any) -> Moment | None:
         """Return the time. Raises ValidationError."""
-        try:
-            moment: datetime | None = super().clean(value)
-        except (forms.ValidationError, OverflowError) as exc:
+        text = super().clean(value)
+        if not text:
+            return None
+        moment = parse_moment(text, is_typed=True)
+        if moment is None:
             raise forms.ValidationError(
-                f"{value} is no time; one is 2026-01-31 23:59 (UTC), or a date."
-            ) from exc
-        if moment is not None and moment.year not in _YEARS:
-            raise forms.ValidationError(f"Must lie in {_YEARS[0]} to {_YEARS[-1]}.")
+                f"{text} is no time; one is 2026-01-31 23:59 (UTC), or a date."
+            )
+        if moment.second.year not in YEARS:
+            raise forms.ValidationError(f"Must lie in {YEARS[0]} to {YEARS[-1]}.")
         return moment
 
 
@@ -53,8 +53,8 @@ class EventFilters(forms.Form):
         required=False,
         label="resource",
     )
-    since = Moment(required=False, label="since (UTC)")
-    until = Moment(required=False, label="until (UTC)")
+    since = MomentField(required=False, label="since (UTC)")
+    until = MomentField(required=False, label="until (UTC)")
 
     def clean(self) -> dict[str, Any]:
         """Refuse what no event can be."""
@@ -62,6 +62,8 @@ class EventFilters(forms.Form):
         since, until = given.get("since"), given.get("until")
         if since and until and until <= since:
             self.add_error("until", "Must be after since.")
+        for name, moment in (("since", since), ("until", until)):
+            given[name] = moment and moment.bound()
         action, resource = given.get("action"), given.get("resource")
         if action and resource and action not in actions_of(resource):
             self.add_error("resource", f"{action} is never about a {resource}.")

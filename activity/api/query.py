@@ -3,14 +3,14 @@
 import re
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from django.http import QueryDict
 
 from activity.limits import ACTIONS, RESOURCES, USER_ID_PATTERN
 from activity.paging import DEFAULT_LIMIT, MAX_LIMIT, CursorRejected, FeedQuery, position_of
-from activity.windows import Window
+from activity.windows import YEARS, Moment, Window, parse_moment
 from config.rest import Parameters
 
 DEFAULT_DAYS: Final = 7
@@ -19,11 +19,6 @@ INSIGHT_DAYS: Final = 30
 INSIGHT_MAX_DAYS: Final = 366
 _WINDOW: Final = ("since", "until")
 _FEED: Final = ("action", "resource", *_WINDOW, "limit", "cursor")
-_MOMENT: Final = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
-    r"(T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2}))?"
-)
-_YEARS: Final = range(1970, 3000)
 
 
 def parse_limit(given: QueryDict) -> int:
@@ -115,35 +110,31 @@ def _one_of(parameters: Parameters, name: str, choices: Iterable[str]) -> str | 
 
 def _window(parameters: Parameters, *, until: datetime | None = None) -> Window:
     """Return the window; until stands in for one that is not given, when the two are compared."""
-    asked = Window(since=_moment(parameters, "since"), until=_moment(parameters, "until"))
-    end = asked.until or until
-    if asked.since is not None and end is not None and end <= asked.since:
+    start, end = _moment(parameters, "since"), _moment(parameters, "until")
+    window = Window(
+        since=None if start is None else start.bound(), until=None if end is None else end.bound()
+    )
+    if start is not None and end is not None:
+        is_empty = end <= start  # as they were written, which tells more than the milliseconds
+    else:
+        is_empty = window.since is not None and until is not None and until <= window.since
+    if is_empty:
         for name in _WINDOW:
             parameters.refuse(name, "since must be before until.", "out_of_range")
-    return asked
+    return window
 
 
-def _moment(parameters: Parameters, name: str) -> datetime | None:
+def _moment(parameters: Parameters, name: str) -> Moment | None:
     """Return a time, or the beginning in UTC of a day; None where it was not given, or is none."""
     text = parameters.text(name)
     if text is None:
         return None
-    moment = _parsed(text)
+    moment = parse_moment(text)
     if moment is None:
         parameters.refuse(
             name, "Must be a date (2026-01-31) or a time with its offset (2026-01-31T23:59:59Z)."
         )
-    elif moment.year not in _YEARS:
-        parameters.refuse(name, f"Must lie in {_YEARS[0]} to {_YEARS[-1]}.", "out_of_range")
+    elif moment.second.year not in YEARS:
+        parameters.refuse(name, f"Must lie in {YEARS[0]} to {YEARS[-1]}.", "out_of_range")
         return None
     return moment
-
-
-def _parsed(text: str) -> datetime | None:
-    if not _MOMENT.fullmatch(text):
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-        return moment.astimezone(UTC) if "T" in text else moment.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):  # no such day, or beyond the last year in UTC
-        return None

@@ -2,7 +2,7 @@
 
 import re
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from urllib.parse import quote, urlencode
 
 import pytest
@@ -99,6 +99,20 @@ class TestWindow:
             *("", "yesterday", "2026", "2026-1-1", "20260101", "2026-W05-1", "2026-02-30"),
             *("2026-01-01T00:00:00", "2026-01-01T24:00:01Z", "2026-01-01 00:00:00Z", "1767225600"),
             *("2026-01-01T00:00:60Z", "2026-01-01T00:00:00+99:00", "1969-12-31", "3000-01-01"),
+            # RFC 3339, 5.7: no leap second but the last of June or December, in UTC.
+            *("1990-12-31T23:59:61Z", "1990-12-31T23:58:60Z", "1990-12-31T22:59:60Z"),
+            *("1990-12-31T23:59:60+01:00", "1990-11-30T23:59:60Z", "1990-12-30T23:59:60Z"),
+            # 5.6: ASCII digits, both halves, a fraction of at least one digit, one offset.
+            *("2026-01-01T24:00:00Z", "2026-01-01T00:60:00Z", "2026-01-01T00:00Z", "2026-01-01T"),
+            *("2026-01-01T00:00:00.Z", "2026-01-01T00:00:00,5Z", "2026-01-01T00:00:00+0100"),
+            *(
+                "2026-01-01T00:00:00+24:00",
+                "2026-01-01T00:00:00+01:60",
+                "2026-01-01T00:00:00Z+01:00",
+            ),
+            *("2026-01-01T00:00:00.\u0665Z", "2026-01-01T00:00:00\u212a", "2026-01-01_00:00:00Z"),
+            *("02026-01-01T00:00:00Z", "+2026-01-01T00:00:00Z", "2026-01-01T00:00:00 Z"),
+            *("0000-01-01T00:00:00Z", "2026-13-01T00:00:00Z", "2025-02-29T00:00:00Z"),
             *(
                 "0001-01-01T00:00:00+14:00",
                 "9999-12-31T23:59:59-14:00",
@@ -124,6 +138,66 @@ class TestWindow:
         assert len(results(api, "abc", since=later.isoformat())) == 0
         assert len(results(api, "abc", until=shifted.isoformat())) == 0
         assert len(results(api, "abc", until=later.isoformat())) == 1
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            # The examples of RFC 3339, 5.8.
+            *("1985-04-12T23:20:50.52Z", "1996-12-19T16:39:57-08:00", "1990-12-31T23:59:60Z"),
+            *(
+                "1990-12-31T15:59:60-08:00",
+                "2013-01-01T12:00:27.87+00:20",
+                "2016-12-31T23:59:60.5z",
+            ),
+            *("1985-04-12t23:20:50z", "1985-04-12T23:20:50-00:00", "2015-07-01T05:29:60+05:30"),
+            *("1985-04-12T23:20:50.0123456789Z", f"1985-04-12T23:20:50.{'1' * 1000}Z"),
+            *("2024-02-29T23:59:59+23:59", "2024-02-29T00:00:00-23:59"),
+        ],
+        ids=lambda text: text[:40],
+    )
+    @pytest.mark.parametrize("path", ["abc", "abc/summary", "abc/daily"])
+    def test_accepts_each_form_of_rfc_3339(self, api, path, text):
+        for name in ("since", "until"):
+            assert get(api, path, **{name: text}).status_code == 200
+
+    @pytest.mark.parametrize(
+        ("bound", "is_after"),
+        [
+            (".907Z", True),
+            (".9070Z", True),
+            (".906999999999Z", True),
+            (".9070000000000000000000000000000001Z", False),
+            (".9075Z", False),
+            (".9079999Z", False),
+            (".908Z", False),
+        ],
+    )
+    def test_is_exact_below_a_millisecond(self, api, bound, is_after):
+        at = TODAY - timedelta(days=1) + timedelta(milliseconds=907)
+        make_event(at)
+        text = f"{at:%Y-%m-%dT%H:%M:%S}{bound}"
+
+        assert len(results(api, "abc", since=text)) == is_after
+        assert len(results(api, "abc", until=text)) == (not is_after)
+
+    def test_a_window_within_a_millisecond_is_empty_and_no_mistake(self, api):
+        day = f"{TODAY - timedelta(days=1):%Y-%m-%d}"
+        first, last = f"{day}T00:00:00.9071Z", f"{day}T00:00:00.9075Z"
+
+        assert results(api, "abc", since=first, until=last) == []
+        assert error_fields(get(api, "abc", since=last, until=first)) == {"since", "until"}
+
+    def test_a_leap_second_lies_between_its_neighbours(self, api):
+        make_event(datetime(2016, 12, 31, 23, 59, 59, 999_000, UTC))
+        make_event(datetime(2017, 1, 1, tzinfo=UTC))
+        leap = "2016-12-31T23:59:60.5Z"
+
+        assert [one["timestamp"] for one in results(api, "abc", since=leap)] == [
+            "2017-01-01T00:00:00.000Z"
+        ]
+        assert [one["timestamp"] for one in results(api, "abc", until=leap)] == [
+            "2016-12-31T23:59:59.999Z"
+        ]
 
     @pytest.mark.parametrize("path", ["insights/resources", "insights/hours", "insights/retention"])
     def test_of_insights_is_366_days_at_most(self, api, path):

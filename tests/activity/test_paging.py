@@ -40,7 +40,7 @@ class TestLinkTo:
 
 
 class TestPositionOf:
-    @pytest.mark.parametrize("side", ["after", "before"])
+    @pytest.mark.parametrize("side", ["after", "before", "from", "until"])
     def test_returns_where_the_cursor_points(self, side):
         at = dataclasses.replace(AT, side=side)
 

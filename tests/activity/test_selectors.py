@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from activity import selectors
 from activity.documents import ActivityEvent
-from activity.paging import FeedQuery, position_of
+from activity.paging import FeedQuery, Position, position_of
 from activity.windows import midnight
 from tests.builders import make_event
 
@@ -81,6 +81,41 @@ class TestFeed:
             assert feed_ids(query), "a link to an empty page"
             back = feed_ids(query) + back
         assert back == ids
+
+    @pytest.mark.parametrize("limit", [1, 2, 5, 100])
+    @pytest.mark.parametrize(
+        ("side", "back"), [("after", "previous_query"), ("before", "next_query")]
+    )
+    def test_a_page_emptied_by_deletes_leads_back_to_what_remains(self, ids, limit, side, back):
+        middle = len(ids) // 2
+        kept, gone = (
+            (ids[:middle], ids[middle:]) if side == "after" else (ids[middle:], ids[:middle])
+        )
+        neighbour = ActivityEvent.objects.get(id=kept[-1 if side == "after" else 0])
+        at = Position(timestamp=neighbour.timestamp, event_id=neighbour.id, side=side)
+        empty = FeedQuery(user_id="abc", limit=limit, position=at)
+        assert feed_ids(empty)
+
+        ActivityEvent.objects(id__in=gone).delete()
+
+        assert feed_ids(empty) == []
+        found, query = [], follow(empty, back)
+        while query is not None:
+            page = feed_ids(query)
+            found = page + found if side == "after" else found + page
+            query = follow(query, back)
+        assert found == kept
+
+    def test_an_empty_feed_ends_whichever_way_one_goes(self, ids):
+        second = follow(FeedQuery(user_id="abc", limit=5), "next_query")
+        ActivityEvent.objects.delete()
+
+        for way in ("next_query", "previous_query"):
+            query, pages = second, 0
+            while query is not None:
+                assert feed_ids(query) == []
+                query, pages = follow(query, way), pages + 1
+            assert pages <= 2
 
     def test_an_event_that_comes_while_one_pages_shifts_nothing(self, ids):
         first = FeedQuery(user_id="abc", limit=5)

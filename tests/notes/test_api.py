@@ -536,6 +536,37 @@ class TestCursors:
 
         assert seen == sorted((str(note.id) for note in notes), reverse=True)
 
+    @pytest.mark.parametrize("sort", ["created_at:DESC", "title:ASC", "updated_at:DESC"])
+    @pytest.mark.parametrize("owner", ["", "userId=abc&"])
+    def test_a_page_emptied_by_deletes_leads_back_to_what_remains(self, api, sort, owner):
+        make_notes(7)
+        url = f"/api/v1/notes?{owner}sort={sort}"
+        ids = [note["id"] for note in api.get(url).json()["results"]]
+        second = api.get(f"{url}&cursor=&limit=3").json()["next"]
+        for note_id in ids[3:]:
+            api.delete(f"/api/v1/notes/{note_id}")
+
+        empty = api.get(second).json()
+        back = api.get(empty["previous"]).json()
+
+        assert (empty["results"], empty["next"]) == ([], None)
+        assert [note["id"] for note in back["results"]] == ids[:3]
+        assert back["previous"] is None
+        assert api.get(back["next"]).json()["results"] == []
+
+    def test_a_page_emptied_before_its_end_leads_on_to_what_remains(self, api):
+        make_notes(7)
+        ids = [note["id"] for note in api.get("/api/v1/notes").json()["results"]]
+        second = api.get(api.get("/api/v1/notes?cursor=&limit=3").json()["next"]).json()
+        for note_id in ids[:3]:
+            api.delete(f"/api/v1/notes/{note_id}")
+
+        empty = api.get(second["previous"]).json()
+        on = api.get(empty["next"]).json()
+
+        assert (empty["results"], empty["previous"]) == ([], None)
+        assert [note["id"] for note in on["results"]] == ids[3:6]
+
     def test_are_not_disturbed_by_new_notes(self, api):
         make_notes(4)
         first = api.get("/api/v1/notes?cursor=&limit=2").json()

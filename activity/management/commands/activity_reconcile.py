@@ -6,10 +6,10 @@ from typing import Any
 
 import pymongo
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.utils.dateparse import parse_datetime
 from pymongo.errors import PyMongoError
 
 from activity import reconciling, services
+from activity.windows import parse_moment
 
 _PATIENCE_SECONDS = 300
 
@@ -45,7 +45,7 @@ class Command(BaseCommand):
 
 def _moment(text: str) -> datetime:
     """Return the time, in UTC where it names no zone. Raises ValueError, which argparse shows."""
-    found = parse_datetime(text)
-    if found is None:
+    moment = parse_moment(text, is_typed=True)
+    if moment is None:
         raise ValueError(text)
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    return moment.second
