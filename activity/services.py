@@ -106,6 +106,12 @@ def recent_losses() -> int:
     return ledger.dropped(folder) if lately else 0
 
 
+def spool_problem() -> str | None:
+    """Return what health says is wrong with the spool; None where nothing is."""
+    losses = recent_losses()
+    return f"{losses} events dropped lately" if losses else None
+
+
 def spool_empty() -> int:
     """
     Ship what processes that are no more have left, and wait for the others to ship; at most 5 s.

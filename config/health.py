@@ -15,7 +15,7 @@ from django.http import HttpRequest, JsonResponse
 from django.views.decorators.http import require_safe
 from mongoengine.connection import get_connection
 
-from activity.services import recent_losses
+from activity.services import spool_problem
 from cachelayer import client
 from config.postgres.deadlines import DeadlineConnection
 
@@ -88,9 +88,9 @@ def health(request: HttpRequest) -> JsonResponse:
     the same), or down.
     """
     stores = ask_stores("postgres", "mongodb", "redis")
-    losses = recent_losses()
-    if losses:
-        stores["activity"] = {"status": "down", "reason": f"{losses} events dropped lately"}
+    problem = spool_problem()
+    if problem is not None:
+        stores["activity"] = {"status": "down", "reason": problem}
     everything = all(result["status"] == "ok" for result in stores.values())
     essential = stores["postgres"]["status"] == "ok"
     status = "ok" if everything else "degraded" if essential else "down"
