@@ -1,133 +1,262 @@
-"""Is the process alive, is it ready, and how are the three stores."""
+"""Is the process alive, is it ready, and how are the stores, the spool and the threads."""
 
-import time
+import contextlib
+import dataclasses
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from datetime import timedelta
 from http import HTTPStatus
-from typing import Any
+from typing import Any, ClassVar, Final, TypeVar
 
 import structlog
 from django.conf import settings
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
-from django.http import HttpRequest, JsonResponse
-from django.views.decorators.http import require_safe
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http.request import HttpHeaders
+from health_check.base import HealthCheck, HealthCheckResult
+from health_check.exceptions import HealthCheckException, ServiceUnavailable, ServiceWarning
+from health_check.views import HealthCheckView
 from mongoengine.connection import get_connection
 
-from activity.services import spool_problem
-from cachelayer import client
+from activity import services as activity
+from cachelayer import client, supervision
 from config.postgres.deadlines import DeadlineConnection
+from config.probes import ProbeView
+
+T = TypeVar("T")
 
 log = structlog.get_logger("health")
 
-ANSWER_SECONDS = 1.5  # for all checks together, below the 2 s that a load balancer is promised
-
-# One thread for each store: while a check hangs, further ones wait behind it, and time out.
-_executors = {
-    name: ThreadPoolExecutor(1, thread_name_prefix=f"health-{name}")
-    for name in ("postgres", "mongodb", "redis")
-}
-
-
-def _ask_postgres() -> None:
-    # A connection of its own: the pool may be the very thing that is exhausted.
-    with DeadlineConnection.connect(settings.DATABASE_URL, connect_timeout=2) as asked:
-        asked.execute("SELECT 1")
-
-
-def _ask_mongodb() -> None:
-    get_connection().admin.command("ping")
+ANSWER_SECONDS: Final = (
+    1.5  # for all checks together, below the 2 s that a load balancer is promised
+)
+# The first is for who accepts anything, or nothing of these: probes read the status or the JSON.
+_MEDIA_TYPES: Final = (
+    "application/json",
+    "text/html",
+    "text/plain",
+    "application/openmetrics-text",
+    "application/atom+xml",
+    "application/rss+xml",
+)
 
 
-_CHECKS: dict[str, Callable[[], None]] = {
-    "postgres": _ask_postgres,
-    "mongodb": _ask_mongodb,
-    "redis": client.ping,
-}
+@dataclasses.dataclass
+class Check(HealthCheck):
+    """
+    One thing that may be ill.
+
+    A failure is a ServiceWarning (the site goes on: degraded) or ServiceUnavailable (down).
+    """
+
+    name: ClassVar[str]
+    failure: type[HealthCheckException] = dataclasses.field(default=ServiceWarning, repr=False)
+    timeout = timedelta(seconds=ANSWER_SECONDS - 1)  # get_result allows a second more
+
+    def probe(self) -> None:
+        """Return where all is well. Raises HealthCheckException, or what the driver raises."""
+        raise NotImplementedError
+
+    def run(self) -> None:
+        """Probe; say of any other exception its class alone: messages of drivers hold hosts and users."""
+        try:
+            self.probe()
+        except HealthCheckException:
+            raise
+        except Exception as exc:
+            log.debug("health check failed", check=self.name, reason=str(exc))
+            raise self.failure(type(exc).__name__) from exc
+
+    async def get_result(self, executor: Executor | None = None) -> HealthCheckResult:
+        """Return the library's result; what ran out of time fails as anything else does."""
+        result = await super().get_result(executor)
+        if result.error is not None and result.time_taken >= ANSWER_SECONDS:
+            result.error = self.failure("no answer in time")
+        return result
+
+    def members(self, result: HealthCheckResult) -> dict[str, Any]:
+        """Return what the JSON says of this check: nothing where all is well."""
+        error = result.error
+        return {self.name: {"status": "down", "reason": error.message}} if error else {}
 
 
-def _timed(check: Callable[[], None]) -> float:
-    started = time.perf_counter()
-    check()
-    return (time.perf_counter() - started) * 1000
+@dataclasses.dataclass
+class StoreCheck(Check):
+    """Whether a store answers; the JSON always has it."""
 
-
-def _result(name: str, future: Future[float], deadline: float) -> dict[str, Any]:
-    started = time.monotonic()
-    try:
-        latency_ms = future.result(timeout=max(0.0, deadline - started))
-    except FutureTimeoutError:
-        future.cancel()
-        return {
-            "status": "down",
-            "latency_ms": ANSWER_SECONDS * 1000,
-            "reason": "no answer in time",
+    def members(self, result: HealthCheckResult) -> dict[str, Any]:
+        state = {
+            "status": "down" if result.error else "ok",
+            "latency_ms": round(result.time_taken * 1000, 2),
         }
-    except Exception as exc:  # noqa: BLE001  # whatever a driver raises means "down"
-        # The class alone: messages of drivers hold hosts and users.
-        log.debug("health check failed", store=name, reason=str(exc))
-        elapsed_ms = round((time.monotonic() - deadline + ANSWER_SECONDS) * 1000, 2)
-        return {"status": "down", "latency_ms": elapsed_ms, "reason": type(exc).__name__}
-    return {"status": "ok", "latency_ms": round(latency_ms, 2)}
+        return {self.name: state | ({"reason": result.error.message} if result.error else {})}
 
 
-def ask_stores(*names: str) -> dict[str, dict[str, Any]]:
-    """Return {store: {status, latency_ms[, reason]}}, asked side by side, within ANSWER_SECONDS."""
-    deadline = time.monotonic() + ANSWER_SECONDS
-    futures = {name: _executors[name].submit(_timed, _CHECKS[name]) for name in names}
-    return {name: _result(name, future, deadline) for name, future in futures.items()}
+@dataclasses.dataclass
+class PostgreSQL(StoreCheck):
+    """Whether PostgreSQL answers on a new connection: the pool may be the very thing that is exhausted."""
+
+    name = "postgres"
+    failure: type[HealthCheckException] = dataclasses.field(default=ServiceUnavailable, repr=False)
+    url: str = dataclasses.field(default_factory=lambda: settings.DATABASE_URL, repr=False)
+
+    def probe(self) -> None:
+        with DeadlineConnection.connect(self.url, connect_timeout=2) as session:
+            session.execute("SELECT 1")
 
 
-@require_safe
-def health(request: HttpRequest) -> JsonResponse:
-    """
-    Report each store; 200 while PostgreSQL answers, else 503. ?strict=1: 503 where any is down.
+@dataclasses.dataclass
+class MongoDB(StoreCheck):
+    """Whether MongoDB answers; without it notes go on."""
 
-    status is ok, degraded (another store is down, or events were dropped: the site answers all
-    the same), or down.
-    """
-    stores = ask_stores("postgres", "mongodb", "redis")
-    problem = spool_problem()
-    if problem is not None:
-        stores["activity"] = {"status": "down", "reason": problem}
-    everything = all(result["status"] == "ok" for result in stores.values())
-    essential = stores["postgres"]["status"] == "ok"
-    status = "ok" if everything else "degraded" if essential else "down"
-    good = everything if request.GET.get("strict") == "1" else essential
-    return _uncached(
-        {"status": status, **stores}, HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE
-    )
+    name = "mongodb"
+
+    def probe(self) -> None:
+        get_connection().admin.command("ping")
 
 
-@require_safe
-def live(request: HttpRequest) -> JsonResponse:
-    """Answer, and ask nobody: a restart would mend no store."""
-    return _uncached({"status": "ok"}, HTTPStatus.OK)
+@dataclasses.dataclass
+class Redis(StoreCheck):
+    """Whether Redis answers; without it all goes on, slower."""
+
+    name = "redis"
+
+    def probe(self) -> None:
+        client.ping()
 
 
-@require_safe
-def ready(request: HttpRequest) -> JsonResponse:
-    """Answer 200 where PostgreSQL and MongoDB answer and every migration is applied, else 503."""
-    stores = ask_stores("postgres", "mongodb")
-    answering = all(result["status"] == "ok" for result in stores.values())
-    migrated = answering and _is_migrated()
-    return _uncached(
-        {"status": "ok" if migrated else "down", **stores, "migrations_applied": migrated},
-        HTTPStatus.OK if migrated else HTTPStatus.SERVICE_UNAVAILABLE,
-    )
+@dataclasses.dataclass
+class ActivitySpool(Check):
+    """Whether the spool has kept every event."""
+
+    name = "activity"
+
+    def probe(self) -> None:
+        problem = activity.spool_problem()
+        if problem is not None:
+            raise self.failure(problem)
+
+
+@dataclasses.dataclass
+class BackgroundThreads(Check):
+    """Whether a background thread of any process died lately; it has been started again."""
+
+    name = "threads"
+
+    def probe(self) -> None:
+        failures = supervision.recent_failures()
+        if failures:
+            raise self.failure(
+                ", ".join(
+                    f"{thread} failed {seconds:.0f} s ago" for thread, seconds in failures.items()
+                )
+            )
+
+
+@dataclasses.dataclass
+class Migrations(Check):
+    """Whether every migration is applied."""
+
+    name = "migrations"
+    failure: type[HealthCheckException] = dataclasses.field(default=ServiceUnavailable, repr=False)
+
+    def probe(self) -> None:
+        if not _is_migrated():
+            raise self.failure("not every migration is applied")
+
+    def members(self, result: HealthCheckResult) -> dict[str, Any]:
+        return {"migrations_applied": result.error is None}
 
 
 def _is_migrated() -> bool:
     global _migrated  # once true it stays so while this code runs
     if not _migrated:
-        executor = MigrationExecutor(connection)
-        _migrated = not executor.migration_plan(executor.loader.graph.leaf_nodes())
+        try:
+            executor = MigrationExecutor(connection)
+            _migrated = not executor.migration_plan(executor.loader.graph.leaf_nodes())
+        finally:
+            connection.close()  # the check's thread lives on, and keeps none of the pool
     return _migrated
 
 
 _migrated = False
 
 
-def _uncached(body: dict[str, Any], status: HTTPStatus) -> JsonResponse:
-    return JsonResponse(body, status=status, headers={"Cache-Control": "no-store"})
+class _OwnThreads(Executor):
+    """Runs each kind of check in a thread of its own: one that hangs delays its own kind alone."""
+
+    def __init__(self, *kinds: type[Check]) -> None:
+        self._threads = {
+            kind: ThreadPoolExecutor(1, thread_name_prefix=f"health-{kind.name}") for kind in kinds
+        }
+
+    def submit(self, run: Callable[..., T], /, *args: Any, **kwargs: Any) -> "Future[T]":
+        """Queue the run method of a check."""
+        kind = type(run.__self__)  # type: ignore[attr-defined]  # it is a method
+        return self._threads[kind].submit(run, *args, **kwargs)
+
+
+_executor = _OwnThreads(PostgreSQL, MongoDB, Redis, ActivitySpool, BackgroundThreads, Migrations)
+
+
+class HealthView(ProbeView, HealthCheckView):
+    """
+    The checks as JSON {status, name: {status, latency_ms[, reason]}}, or in the library's formats.
+
+    status is ok, degraded (something failed without which the site answers), or down: 503. With
+    ?strict=1 degraded is 503, too. The format is chosen by ?format= (json, text, openmetrics, atom, rss) or by Accept;
+    the last three are always 200, as their readers expect.
+    """
+
+    def get_executor(self) -> contextlib.AbstractContextManager[Executor]:
+        """Return the threads that outlive the request, so that none waits for a check that hangs."""
+        return contextlib.nullcontext(_executor)
+
+    async def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        # The library prefers HTML, and fails on an Accept that it cannot read.
+        request.headers = HttpHeaders(request.META | {"HTTP_ACCEPT": _media_type(request)})
+        response: HttpResponse = await super().get(request, *args, **kwargs)
+        if response.status_code == HTTPStatus.INTERNAL_SERVER_ERROR:  # its word for any error
+            response.status_code = self._status_code()
+        return response
+
+    def render_to_response_json(self, status: int) -> JsonResponse:
+        body = {"status": self._status()}
+        for result in self.results:
+            body |= result.check.members(result)
+        return JsonResponse(body, status=status)
+
+    def _status(self) -> str:
+        errors = [result.error for result in self.results if result.error]
+        if not errors:
+            return "ok"
+        return "degraded" if all(isinstance(e, ServiceWarning) for e in errors) else "down"
+
+    def _status_code(self) -> HTTPStatus:
+        strict = self.request.GET.get("strict") == "1"
+        if self._status() == "degraded" and not strict:
+            return HTTPStatus.OK
+        return HTTPStatus.SERVICE_UNAVAILABLE
+
+
+def _media_type(request: HttpRequest) -> str:
+    """Return the media type that the client likes best; parameters, such as version, do not matter."""
+    for accepted in request.accepted_types:
+        for offered in _MEDIA_TYPES:
+            main_type, sub_type = offered.split("/")
+            if (
+                accepted.quality > 0
+                and accepted.main_type in ("*", main_type)
+                and accepted.sub_type in ("*", sub_type)
+            ):
+                return offered
+    return _MEDIA_TYPES[0]
+
+
+health = HealthView.as_view(checks=[PostgreSQL, MongoDB, Redis, ActivitySpool, BackgroundThreads])
+# Asks nobody: a restart would mend no store.
+live = HealthView.as_view(checks=[])
+ready = HealthView.as_view(
+    checks=[PostgreSQL, (MongoDB, {"failure": ServiceUnavailable}), Migrations]
+)

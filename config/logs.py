@@ -76,6 +76,8 @@ def _standard_library(
             "django.server": {"level": "ERROR"},
             # Else each command with its data.
             "pymongo": {"level": max(threshold, logging.INFO)},
+            # A traceback for each probe of a store that is down; the probe's answer says it.
+            "health_check": {"level": "ERROR"},
             # Pool warnings repeat once a second while PostgreSQL is down; the breaker says it once.
             "psycopg.pool": {"level": "ERROR"},
         },

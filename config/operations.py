@@ -3,7 +3,6 @@
 from typing import Any, ClassVar
 
 from django.http import HttpRequest, HttpResponse
-from django.views.decorators.http import require_safe
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from rest_framework.exceptions import ErrorDetail, ValidationError
@@ -17,6 +16,7 @@ from cachelayer.invalidation import clear
 from cachelayer.namespaces import NoSuchKey, declared, named
 from config import stores
 from config.authentication import IsStaff, StaffAuthentication
+from config.probes import ProbeView
 
 _NOT_STORED = {"Cache-Control": "no-store"}
 _OBJECT = {"type": "object", "additionalProperties": True}
@@ -110,11 +110,13 @@ def _only(request: Request, name: str) -> str | None:
     return value
 
 
-@require_safe
-def prometheus(request: HttpRequest) -> HttpResponse:
-    """Return all that is counted, over all processes, in Prometheus' text format."""
-    return HttpResponse(
-        figures.as_prometheus() + generate_latest(stores.PresentState()),
-        content_type=CONTENT_TYPE_LATEST,
-        headers=_NOT_STORED,
-    )
+class PrometheusView(ProbeView):
+    """All that is counted, for Prometheus."""
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        """Return the figures of all processes in Prometheus' text format."""
+        return HttpResponse(
+            figures.as_prometheus() + generate_latest(stores.PresentState()),
+            content_type=CONTENT_TYPE_LATEST,
+            headers=_NOT_STORED,
+        )

@@ -41,7 +41,7 @@ HTTPS = env.bool("HTTPS", default=False)  # true where clients reach the site ov
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 SECURE_SSL_REDIRECT = HTTPS
-SECURE_REDIRECT_EXEMPT = [r"^health"]  # probes come from inside, over plain HTTP
+SECURE_REDIRECT_EXEMPT = [r"^(health|metrics)(/|$)"]  # probes come from inside, over plain HTTP
 SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=31_536_000) if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
 SECURE_HSTS_PRELOAD = HTTPS
@@ -69,9 +69,11 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "health_check",
 ]
 MIDDLEWARE = [
     "config.middleware.RequestContextMiddleware",  # first: everything below logs with the request id
+    "config.probes.AnyHostMiddleware",
     "activity.middleware.ActivityMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",

@@ -19,7 +19,7 @@ urlpatterns = [
     path("api/v1/admin/cache/explain", operations.CacheExplainView.as_view(), name="cache-explain"),
     path("api/schema", SpectacularJSONAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
-    path("metrics", operations.prometheus, name="metrics"),
+    path("metrics", operations.PrometheusView.as_view(), name="metrics"),
     path("health", health.health, name="health"),
     path("health/live", health.live, name="live"),
     path("health/ready", health.ready, name="ready"),

@@ -26,6 +26,11 @@ class TestCompose:
     def test_each_service_has_a_health_check(self, name):
         assert SERVICES[name]["healthcheck"]["test"]
 
+    def test_the_site_is_asked_by_its_own_command(self):
+        test = SERVICES["web"]["healthcheck"]["test"]
+
+        assert test == ["CMD", "python", "manage.py", "health_check", "ready", "127.0.0.1:8000"]
+
     def test_the_site_waits_until_every_server_is_healthy(self):
         waits = SERVICES["web"]["depends_on"]
 
