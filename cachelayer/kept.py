@@ -1,5 +1,6 @@
 """Bounded lists in Redis of what is worth looking at later, written past the request."""
 
+import contextlib
 import functools
 import threading
 from collections import deque
@@ -12,6 +13,7 @@ from prometheus_client import Counter
 
 from cachelayer.client import CacheDown, ask
 from cachelayer.namespaces import note_name
+from cachelayer.supervision import supervise
 
 log = structlog.get_logger("cachelayer")
 
@@ -19,7 +21,10 @@ KEPT_SECONDS: Final = 7 * 24 * 3600  # after the last addition
 _PENDING_MAX: Final = 1_000  # rows of this process that wait for Redis; beyond, the oldest go
 _BATCH: Final = 100
 _RETRY_SECONDS: Final = 1.0
-DROPPED: Final = Counter("cachelayer_kept_dropped", "Rows given up while Redis did not answer")
+DROPPED: Final = Counter(
+    "cachelayer_kept_dropped", "Rows given up while Redis did not answer, or was full"
+)
+_decoder: Final = msgspec.json.Decoder(dict[str, Any])
 
 
 class Kept:
@@ -27,8 +32,8 @@ class Kept:
     A list of the newest rows, JSON objects, of all processes.
 
     add costs the caller an append: a thread, started by the first row, writes. While Redis does
-    not answer rows wait in the process, and the oldest are dropped and counted. Redis may evict
-    or lose the list; then it begins anew.
+    not answer rows wait in the process, and the oldest are dropped and counted; so are those that
+    a full Redis refuses. Redis may evict or lose the list; then it begins anew.
     """
 
     def __init__(self, name: str, *, rows_max: int) -> None:
@@ -40,10 +45,14 @@ class Kept:
         _writer.add(note_name("kept", self._name), self._rows_max, msgspec.json.encode(row))
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return what is kept, newest first. Raises CacheDown."""
+        """Return what is kept, newest first, without what is no JSON object. Raises CacheDown."""
         name = note_name("kept", self._name)
-        found: Any = ask("kept", lambda r: r.lrange(name, 0, self._rows_max - 1))
-        return [msgspec.json.decode(row) for row in found]
+        replies: Any = ask("kept", lambda r: r.lrange(name, 0, self._rows_max - 1))
+        rows = []
+        for reply in replies:
+            with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+                rows.append(_decoder.decode(reply))
+        return rows
 
 
 def flush() -> None:
@@ -66,21 +75,26 @@ class _Writer:
                 DROPPED.inc()
             self._pending.append((name, rows_max, row))
             if self._thread is None or not self._thread.is_alive():  # a fork has none
-                self._thread = threading.Thread(target=self._run, name="kept", daemon=True)
-                self._thread.start()
+                self._thread = supervise("kept", self._run)
         self._some.set()
 
     def flush(self) -> None:
         with self._writing:
             while batch := self._take():
                 try:
-                    ask("keep", functools.partial(_write, batch))
-                except CacheDown:
-                    with self._lock:
-                        room = max(0, _PENDING_MAX - len(self._pending))
-                        DROPPED.inc(max(0, len(batch) - room))
-                        self._pending.extendleft(reversed(batch[len(batch) - room :]))
+                    replies = ask("keep", functools.partial(_write, batch))
+                except Exception:
+                    self._put_back(batch)
                     raise
+                pushed = replies[: len(batch)]
+                DROPPED.inc(sum(isinstance(reply, redis.RedisError) for reply in pushed))
+
+    def _put_back(self, batch: list[tuple[str, int, bytes]]) -> None:
+        """Have the batch, older than what waits, wait again, as far as there is room."""
+        with self._lock:
+            dropped = max(0, len(batch) + len(self._pending) - _PENDING_MAX)
+            self._pending.extendleft(reversed(batch[dropped:]))
+            DROPPED.inc(min(dropped, len(batch)))
 
     def _take(self) -> list[tuple[str, int, bytes]]:
         with self._lock:

@@ -1,9 +1,13 @@
 """Rows that are kept past the request: bounded, in order, and not lost with a short outage."""
 
+import contextlib
+import itertools
 import threading
 
 import pytest
 import redis
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cachelayer import client, kept
 from cachelayer.client import CacheDown
@@ -74,7 +78,9 @@ class TestKept:
         assert kept.DROPPED._value.get() == before + 3
 
     def test_a_full_redis_is_no_failure_of_the_cache(self, stack):
+        kept.flush()  # what earlier tests have left
         rows = Kept("some", rows_max=10)
+        before = kept.DROPPED._value.get()
         with redis.Redis.from_url(stack.operator_urls()["REDIS_URL"]) as operator:
             operator.config_set("maxmemory-policy", "noeviction")
             operator.config_set("maxmemory", 1)
@@ -88,9 +94,69 @@ class TestKept:
 
         assert not client.breaker.is_open
         assert rows.rows() == []
+        assert kept.DROPPED._value.get() == before + 5
+
+    def test_what_another_program_has_put_there_is_left_out(self, redis_client):
+        rows = Kept("some", rows_max=10)
+        rows.add({"n": 1})
+        kept.flush()
+        redis_client.lpush(note_name("kept", "some"), b"no json", b"\xff", b"[1]", b'"text"')
+
+        assert rows.rows() == [{"n": 1}]
 
     def test_adding_starts_one_thread(self):
         for _ in range(3):
             Kept("some", rows_max=10).add({"n": 1})
 
         assert [one.name for one in threading.enumerate()].count("kept") == 1
+
+
+class TestConservation:
+    """Every row is written, waits, or is counted as dropped; and those that go are the oldest."""
+
+    @given(
+        room=st.integers(1, 12),
+        at_once=st.integers(1, 12),
+        # Rows that come before each attempt, rows that come during it, and whether Redis answers.
+        attempts=st.lists(
+            st.tuples(st.integers(0, 15), st.integers(0, 15), st.booleans()), max_size=8
+        ),
+    )
+    def test_holds_whatever_fails_and_whoever_adds_meanwhile(self, room, at_once, attempts):
+        writer, written, numbers = kept._Writer(), [], itertools.count()
+        writer._thread = threading.current_thread()  # no other one writes meanwhile
+        before = kept.DROPPED._value.get()
+
+        def add(number: int) -> None:
+            for _ in range(number):
+                writer.add("list", 10, b"%d" % next(numbers))
+
+        def attempt(during: int, answers: bool) -> None:
+            def ask(operation, command):
+                add(during if not coming.is_set() else 0)
+                coming.set()
+                if not answers:
+                    raise CacheDown
+                (batch,) = command.args
+                written.extend(int(row) for _, _, row in batch)
+                return [1] * len(batch)
+
+            coming = threading.Event()
+            with pytest.MonkeyPatch.context() as patch, contextlib.suppress(CacheDown):
+                patch.setattr(kept, "ask", ask)
+                writer.flush()
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(kept, "_PENDING_MAX", room)
+            patch.setattr(kept, "_BATCH", at_once)
+            for coming_before, coming_during, answers in attempts:
+                add(coming_before)
+                attempt(coming_during, answers)
+                waiting = [int(row) for _, _, row in writer._pending]
+                dropped = int(kept.DROPPED._value.get() - before)
+                added = next(numbers)
+                numbers = itertools.count(added)
+                assert len(waiting) <= room
+                assert len(written) + len(waiting) + dropped == added
+                assert written == sorted(written)
+                assert waiting == list(range(added - len(waiting), added))
