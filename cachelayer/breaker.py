@@ -1,5 +1,6 @@
 """What a failing server means: stop asking it, try it in the background, trust it again."""
 
+import functools
 import random
 import threading
 import time
@@ -7,6 +8,8 @@ from collections import deque
 from collections.abc import Callable
 
 import structlog
+
+from cachelayer.supervision import supervise
 
 log = structlog.get_logger("cachelayer")
 
@@ -24,7 +27,7 @@ class Breaker:
     first_seconds, twice that, ... longest_seconds (each with jitter), and closes the breaker
     when that succeeds and no call failed meanwhile. recover must raise where the server does not
     answer. is_probing is true from before recover() begins until the breaker is closed or waits
-    again.
+    again. At most one thread probes, also where the breaker was reset and opened anew meanwhile.
     """
 
     def __init__(
@@ -45,9 +48,16 @@ class Breaker:
         self._open_seconds = self._first_seconds
         self._closed_at = 0.0
         self._disturbed = False
+        self._closed = threading.Event()  # set once what opened last is over
         self.is_open = False
         self.is_probing = False
         self.when_changed: Callable[[bool], None] = lambda is_open: None
+
+    @property
+    def waits_to_probe(self) -> bool:
+        """Whether it is open, and recover() is still to begin."""
+        with self._lock:
+            return self.is_open and not self.is_probing
 
     def succeeded(self) -> None:
         """Count a call that the server answered."""
@@ -89,6 +99,7 @@ class Breaker:
         self._outcomes.clear()
         self._closed_at = time.monotonic()
         self.is_open = self.is_probing = False
+        self._closed.set()
 
     def _open(self, reason: Exception) -> None:
         if time.monotonic() - self._closed_at > _SETTLED_SECONDS:
@@ -103,37 +114,45 @@ class Breaker:
 
     def _begin_probing(self, seconds: float) -> None:
         self.is_open = True
-        name = f"{self._name} breaker"
-        threading.Thread(target=self._probe, args=[seconds], name=name, daemon=True).start()
+        self._closed = closed = threading.Event()
+        supervise(
+            f"{self._name} breaker",
+            functools.partial(self._probe, seconds, closed),
+            stopping=closed,
+        )
 
-    def _probe(self, seconds: float) -> None:
-        pause = threading.Event()
+    def _probe(self, seconds: float, closed: threading.Event) -> None:
         announced = seconds > 0
-        while True:
-            pause.wait(seconds * random.uniform(0.5, 1.0))  # noqa: S311  # jitter
-            if not self.is_open:
-                return  # closed by hand meanwhile
-            if self._recovered():
+        while not closed.wait(seconds * random.uniform(0.5, 1.0)):  # noqa: S311  # jitter
+            if self._recovered(closed):
                 if announced:
                     self._announce("available again", "closed")
+                return
+            if closed.is_set():
                 return
             if not announced:
                 self._announce("unavailable", "open")
                 announced = True
             seconds = self._open_seconds = min(self._open_seconds * 2, self._longest_seconds)
 
-    def _recovered(self) -> bool:
+    def _recovered(self, closed: threading.Event) -> bool:
         """Probe once; close and return True, unless the probe or any call meanwhile failed."""
-        self._disturbed = False
-        self.is_probing = True
+        with self._lock:
+            if closed.is_set():
+                return False  # closed by hand meanwhile
+            self._disturbed = False
+            self.is_probing = True
         try:
             self._recover()
-        except Exception as exc:  # noqa: BLE001  # a dead probe would leave it open for good
+        except Exception as exc:  # noqa: BLE001  # whatever it is, the server is not to be trusted
             log.debug("probe failed", operation="breaker", reason=str(exc))
-            self.is_probing = False
-            return False
+            failed = True
+        else:
+            failed = False
         with self._lock:
-            if self._disturbed:
+            if closed.is_set():
+                return False  # what was opened since has a probe of its own
+            if failed or self._disturbed:
                 self.is_probing = False
                 return False
             self._close()

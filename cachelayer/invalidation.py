@@ -24,15 +24,21 @@ class _Delivery:
 
     def __call__(self) -> None:
         # While the breaker probes, its drain may have passed this row already: then try, too. While
-        # it waits to probe, the drain is still to come, and will find the row. Read in this order.
-        if breaker.is_open and not breaker.is_probing:
+        # it waits to probe, the drain is still to come, and will find the row.
+        if breaker.waits_to_probe:
             self._leave_to_relay()
-            return
+            # An intent's row may be younger than the look above: then look again.
+            if not self.of_intent or breaker.waits_to_probe:
+                return
         try:
             store.unlink(self.tags, past_breaker=True)
         except CacheDown as exc:
-            breaker.failed(exc, opens=True)  # distrust, from before this write is answered
-            self._leave_to_relay()
+            try:
+                self._leave_to_relay()
+            finally:
+                # Distrust, from before this write is answered, and until a drain that begins after
+                # the row is there.
+                breaker.failed(exc, opens=True)
             return
         try:
             outbox.remove([self.row_id])
@@ -40,10 +46,14 @@ class _Delivery:
             log.info("outbox row left to the relay", reason=str(exc).split("\n")[0])
 
     def _leave_to_relay(self) -> None:
-        """Wake the relay: its process may reach a Redis that this one does not."""
+        """
+        Wake the relay: its process may reach a Redis that this one does not.
+
+        Raises the driver's error where it is not known whether an intent is still there.
+        """
+        if self.of_intent:
+            outbox.release(self.row_id, self.tags)
         try:
-            if self.of_intent:
-                outbox.release(self.row_id)  # else it is delivered once it is due
             outbox.wake_relay()
         except (DatabaseError, InterfaceError):
             log.info("relay not woken")  # it looks once a second anyway
@@ -73,8 +83,9 @@ def around(*tags: str) -> Iterator[None]:
     The block is that write: it is announced before, and the tags are unlinked after it, whether
     it succeeded or not, since one that timed out may have been done. After a crash in between
     the relay unlinks them, at most outbox.INTENT_SECONDS after the announcement. Not within a
-    transaction. Raises the driver's error where PostgreSQL does not answer; then nothing was
-    written.
+    transaction. Raises the driver's error where PostgreSQL does not answer: before the block, and
+    then nothing was written; or after it where Redis does not answer either, and then the write's
+    outcome is not known.
     """
     wanted = sorted(set(tags))
     if connection.in_atomic_block:

@@ -5,16 +5,20 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final
 
+import structlog
 from django.db import connection, connections, transaction
 
 from cachelayer import client, metrics, store
+
+log = structlog.get_logger("cachelayer")
 
 # A writer delivers its own row, a round trip after its commit. The relay leaves it so long.
 OWN_DELIVERY_SECONDS: Final = 0.25
 # A write elsewhere, its timeout included, is over after so long; else its process is dead.
 INTENT_SECONDS: Final = 5.0
 _BATCH_ROWS: Final = 500
-_DRAIN_SECONDS: Final = 20.0
+_UNLINKED_AT_ONCE: Final = 1_000  # tags; far more would not be answered within Redis's timeout
+_STANDSTILL_SECONDS: Final = 20.0
 
 _INSERT: Final = """
     INSERT INTO cachelayer_outbox (tags, due_at, is_intent)
@@ -24,7 +28,16 @@ _TAKE: Final = """
     DELETE FROM cachelayer_outbox WHERE id IN (
         SELECT id FROM cachelayer_outbox WHERE due_at <= clock_timestamp() OR (%s AND NOT is_intent)
         ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
-    ) RETURNING tags
+    ) RETURNING array_remove(ARRAY(SELECT unnest(tags)), NULL)
+"""
+# Whoever took the row may have unlinked its tags before the write was made: then they go in anew.
+_RELEASE: Final = """
+    WITH released AS (
+        UPDATE cachelayer_outbox SET is_intent = false, due_at = clock_timestamp()
+        WHERE id = %s RETURNING id
+    )
+    INSERT INTO cachelayer_outbox (tags, due_at)
+    SELECT %s::text[], clock_timestamp() WHERE NOT EXISTS (SELECT FROM released)
 """
 
 
@@ -50,10 +63,15 @@ def _insert(tags: Sequence[str], seconds: float, *, is_intent: bool) -> int:
     return int(row_id)
 
 
-def release(row_id: int) -> None:
-    """Leave to the relay what was an intent: its write is over."""
+def release(row_id: int, tags: Sequence[str]) -> None:
+    """
+    Leave to the relay what was an intent: its write is over.
+
+    A writer that was frozen past its intent's time finds the row gone, delivered before the write
+    was made. Then the tags are inserted anew.
+    """
     with connection.cursor() as cursor:
-        cursor.execute("UPDATE cachelayer_outbox SET is_intent = false WHERE id = %s", [row_id])
+        cursor.execute(_RELEASE, [row_id, list(tags)])
 
 
 def remove(row_ids: Sequence[int]) -> None:
@@ -80,8 +98,8 @@ def deliver(*, also_not_due: bool = False) -> int:
             cursor.execute(_TAKE, [also_not_due, _BATCH_ROWS])
             rows = cursor.fetchall()
         tags = sorted({tag for (tags,) in rows for tag in tags})
-        if tags:
-            store.unlink(tags, past_breaker=True)
+        for first in range(0, len(tags), _UNLINKED_AT_ONCE):
+            store.unlink(tags[first : first + _UNLINKED_AT_ONCE], past_breaker=True)
     metrics.RELAYED_ROWS.inc(len(rows))
     return len(rows)
 
@@ -91,20 +109,27 @@ def drain() -> None:
     Deliver every row that is committed by now, those too that another process has in hand, and
     wait for the writes that are announced.
 
-    Raises CacheDown, the driver's error, or TimeoutError where another process holds a row.
+    However long that takes, as long as rows go. Raises CacheDown, the driver's error, or
+    TimeoutError where none goes for 20 s, because another process holds them.
     """
-    deadline = time.monotonic() + _DRAIN_SECONDS
+    delivered, oldest, moved_at = 0, None, time.monotonic()
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT max(id) FROM cachelayer_outbox")
             (last,) = cursor.fetchone()
-        while last is not None and _is_left(last):
-            if not deliver(also_not_due=True):
-                threading.Event().wait(0.02)  # in another's hands: look until it is done
-            if time.monotonic() > deadline:
+        while last is not None and (remaining := _oldest(up_to=last)) is not None:
+            number = deliver(also_not_due=True)
+            delivered += number
+            if number or remaining != oldest:
+                oldest, moved_at = remaining, time.monotonic()
+            elif time.monotonic() - moved_at > _STANDSTILL_SECONDS:
                 raise TimeoutError("another process holds rows of the outbox")
+            if not number:
+                threading.Event().wait(0.02)  # in another's hands: look until it is done
     finally:
         connections.close_all()  # a probing thread keeps no connection
+    if delivered:
+        log.info("outbox drained", operation="drain", rows=delivered)
 
 
 def depth_and_age() -> tuple[int, float]:
@@ -118,11 +143,12 @@ def depth_and_age() -> tuple[int, float]:
     return int(depth), float(age_seconds)
 
 
-def _is_left(last: int) -> bool:
+def _oldest(*, up_to: int) -> int | None:
+    """Return the lowest id of the rows that were there, None once all are gone."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT EXISTS (SELECT FROM cachelayer_outbox WHERE id <= %s)", [last])
-        (left,) = cursor.fetchone()
-    return bool(left)
+        cursor.execute("SELECT min(id) FROM cachelayer_outbox WHERE id <= %s", [up_to])
+        (row_id,) = cursor.fetchone()
+    return None if row_id is None else int(row_id)
 
 
 client.before_trust.append(drain)

@@ -3,7 +3,7 @@
 import threading
 
 import pytest
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 
 from cachelayer import client, outbox, store
 from cachelayer.invalidation import around
@@ -33,6 +33,11 @@ def rows() -> int:
 def make_due() -> None:
     with connection.cursor() as cursor:
         cursor.execute("UPDATE cachelayer_outbox SET due_at = clock_timestamp()")
+
+
+def release_and_close(row: int) -> None:
+    outbox.release(row, ["word:one"])
+    connection.close()
 
 
 class TestAround:
@@ -77,6 +82,95 @@ class TestAround:
             pass
 
         assert list(OutboxRow.objects.values_list("tags", "is_intent")) == [(["word:one"], False)]
+
+
+class TestFrozenWriter:
+    """It goes on past its intent's time: the relay has taken the row, before the write was made."""
+
+    def taken_by_the_relay(self) -> None:
+        make_due()
+        assert outbox.deliver() == 1
+        get_or_load(key(), Loads())  # what the write is about to replace is cached again
+        assert rows() == 0
+
+    @pytest.mark.usefixtures("redis_restored")
+    def test_without_redis_its_tags_are_left_to_the_relay_anew(self, stack):
+        with around("word:one"):
+            self.taken_by_the_relay()
+            stack.kill("redis")
+
+        assert list(OutboxRow.objects.values_list("tags", "is_intent")) == [(["word:one"], False)]
+
+    @pytest.mark.usefixtures("redis_restored")
+    def test_while_the_breaker_waits_to_probe_they_are_drained_before_it_closes(self):
+        with around("word:one"):
+            self.taken_by_the_relay()
+            client.breaker.failed(TimeoutError(), opens=True)
+
+        assert process.wait_until(lambda: not client.breaker.is_open, 30)
+        assert rows() == 0
+        assert not store.look(key()).fresh
+
+    @pytest.mark.usefixtures("redis_restored")
+    def test_where_a_probe_began_before_the_row_was_there_the_writer_unlinks_itself(
+        self, monkeypatch
+    ):
+        release = outbox.release
+
+        def probed_meanwhile(row_id, tags):
+            client.breaker.is_probing = True  # and its drain has looked into the outbox already
+            release(row_id, tags)
+
+        monkeypatch.setattr(outbox, "release", probed_meanwhile)
+        with around("word:one"):
+            self.taken_by_the_relay()
+            client.breaker.is_open = True
+
+        client.breaker.reset()
+        assert not store.look(key()).fresh
+
+    @pytest.mark.usefixtures("redis_restored")
+    def test_where_postgresql_does_not_say_that_the_row_is_there_the_write_is_not_acknowledged(
+        self, stack, monkeypatch
+    ):
+        def silent(row_id, tags):
+            raise OperationalError
+
+        monkeypatch.setattr(outbox, "release", silent)
+        with pytest.raises(OperationalError), around("word:one"):
+            stack.kill("redis")
+
+        assert client.breaker.is_open
+
+    def test_with_redis_nothing_is_left_to_do(self):
+        with around("word:one"):
+            self.taken_by_the_relay()
+
+        assert rows() == 0
+        assert not store.look(key()).fresh
+
+    def test_releasing_a_row_that_is_there_leaves_one(self):
+        row = outbox.add_intent(["word:one"])
+
+        outbox.release(row, ["word:one"])
+
+        assert list(OutboxRow.objects.values_list("pk", "is_intent")) == [(row, False)]
+        assert outbox.deliver() == 1
+
+    def test_a_row_in_the_relay_s_hands_is_waited_for(self):
+        row = outbox.add_intent(["word:one"])
+        make_due()
+        releasing = threading.Thread(target=release_and_close, args=[row])
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("DELETE FROM cachelayer_outbox WHERE id = %s", [row])
+            releasing.start()
+            releasing.join(0.3)
+            assert releasing.is_alive()
+        releasing.join(30)
+
+        (left,) = OutboxRow.objects.all()
+        assert left.pk != row
+        assert left.tags == ["word:one"]
 
 
 class TestCrash:

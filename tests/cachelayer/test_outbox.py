@@ -1,5 +1,6 @@
 """Nothing that was committed stays cached: outbox, relay and triggers on real servers."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -121,6 +122,29 @@ class TestInvalidate:
         assert rows() == 1
 
 
+class TestDeliver:
+    def test_rows_that_name_more_tags_than_one_reply_may_take_are_unlinked_in_parts(
+        self, monkeypatch
+    ):
+        get_or_load(key(), Loads())
+        monkeypatch.setattr(outbox, "_UNLINKED_AT_ONCE", 2)
+        outbox.add([*(f"word:{number}" for number in range(7)), "word:one"])
+
+        assert outbox.deliver(also_not_due=True) == 1
+
+        assert rows() == 0
+        assert not store.look(key()).fresh
+
+    @pytest.mark.parametrize("tags", ["{}", "{NULL,word:one}", "{{word:one},{NULL}}"])
+    def test_a_row_of_a_shape_that_only_a_person_writes_holds_nothing_up(self, tags):
+        get_or_load(key(), Loads())
+        psql(f"INSERT INTO cachelayer_outbox (tags) VALUES ('{tags}'), ('{{word:one}}')")
+
+        assert outbox.deliver(also_not_due=True) == 2
+
+        assert not store.look(key()).fresh
+
+
 class TestErasure:
     def test_takes_the_value_out_of_redis_and_is_as_durable_as_a_tag(self, redis_client):
         get_or_load(key(), Loads())
@@ -176,6 +200,37 @@ class TestDrain:
 
         assert not draining.is_alive()
         assert rows() == 0
+
+    def test_goes_on_for_as_long_as_rows_go(self, monkeypatch):
+        """Each batch takes longer than may pass where none goes."""
+        clock = itertools.count(0, outbox._STANDSTILL_SECONDS + 1)
+        monkeypatch.setattr(outbox.time, "monotonic", lambda: next(clock))
+        monkeypatch.setattr(outbox, "_BATCH_ROWS", 2)
+        for _ in range(7):
+            outbox.add(["word:one"])
+
+        outbox.drain()
+
+        assert rows() == 0
+
+    def test_gives_up_where_another_process_holds_a_row_and_none_goes(self, monkeypatch):
+        monkeypatch.setattr(outbox, "_STANDSTILL_SECONDS", 0.05)
+        outbox.add(["word:one"])
+        raised = []
+
+        def drain():
+            try:
+                outbox.drain()
+            except TimeoutError as exc:
+                raised.append(str(exc))
+
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SELECT FROM cachelayer_outbox FOR UPDATE")
+            draining = threading.Thread(target=drain)
+            draining.start()
+            draining.join(30)
+
+        assert raised == ["another process holds rows of the outbox"]
 
     def test_the_cache_is_trusted_only_after_what_an_outage_left_was_delivered(self, stack):
         """Another process wrote during the outage, and died."""

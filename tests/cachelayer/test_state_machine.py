@@ -9,6 +9,7 @@ import signal
 
 import pytest
 from django.db import connection, transaction
+from django.db.models.functions import Now
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -22,7 +23,7 @@ from hypothesis.stateful import (
 from cachelayer import client, entries, invalidation, outbox, popularity, reading, store
 from cachelayer.answers import Bypass, Source
 from cachelayer.client import CacheDown
-from cachelayer.invalidation import clear, invalidate
+from cachelayer.invalidation import around, clear, invalidate
 from cachelayer.models import OutboxRow
 from tests.cachelayer.test_reading import WORDS, Word, key
 
@@ -128,6 +129,21 @@ class CacheMachine(RuleBasedStateMachine):
         self.committed[name] = self.version
         self.due.add(name)
         self.replayed.append([f"word:{name}"])
+
+    @rule(name=names, trouble=st.sampled_from(["none", "frozen", "frozen, and Redis stops"]))
+    def write_to_another_store(self, name, trouble):
+        """Announced by an intent; its writer may be frozen until the relay has taken that."""
+        with around(f"word:{name}"):
+            if trouble != "none":
+                OutboxRow.objects.update(due_at=Now())
+                self.relay()
+                self.read(name)
+            if trouble.endswith("stops"):
+                self.redis_down()
+            self.version += 1
+            self.committed[name] = self.version
+        if self.broken:
+            self.due.add(name)
 
     @rule()
     def relay(self):
