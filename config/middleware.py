@@ -4,14 +4,16 @@ import re
 import time
 import uuid
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
 import structlog
+from django.conf import settings
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse
 
 from cachelayer import timings
-from config import observing, statements, workload
+from config import observing, problems, statements, workload
 from config.postgres import metrics, repeating
 
 log = structlog.get_logger("request")
@@ -57,6 +59,50 @@ def _request_id(request: HttpRequest) -> str:
     """Return the caller's X-Request-ID where it is safe to echo and to log, else a new one."""
     given = request.headers.get("X-Request-ID", "")
     return given if _SAFE_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+class RequestBodyMiddleware:
+    """
+    Refuse the bodies that no endpoint reads, whatever the endpoint: too long ones and coded ones.
+
+    A gateway has seen to it that CONTENT_LENGTH is the length of the body (config/gateway.py).
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        length = request.META.get("CONTENT_LENGTH")
+        refusal = _body_refused(request, int(length)) if length else None
+        return self.get_response(request) if refusal is None else refusal
+
+
+def _body_refused(request: HttpRequest, length: int) -> HttpResponse | None:
+    """Return the answer to a body that is not to be read, None for every other."""
+    if length > settings.REQUEST_BODY_MAX_BYTES:
+        return problems.problem_response(
+            request,
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            f"The body is longer than {settings.REQUEST_BODY_MAX_BYTES} bytes.",
+        )
+    transfer_coding = request.headers.get("Transfer-Encoding", "chunked")
+    if transfer_coding.strip().lower() != "chunked":
+        return problems.problem_response(  # RFC 9112, 6.1
+            request,
+            HTTPStatus.NOT_IMPLEMENTED,
+            f"The transfer coding {transfer_coding} is not understood; chunked is.",
+        )
+    codings = [one.strip() for one in request.headers.get("Content-Encoding", "").split(",")]
+    if length and any(coding.lower() not in ("", "identity") for coding in codings):
+        refusal = problems.problem_response(  # RFC 9110, 15.5.16
+            request,
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            f"The content coding {', '.join(filter(None, codings))} is not understood; "
+            "send the body as it is.",
+        )
+        refusal.headers["Accept-Encoding"] = "identity"  # RFC 9110, 12.5.3
+        return refusal
+    return None
 
 
 class _Statements:

@@ -1,29 +1,27 @@
 """JSON in and JSON out: strict about what comes, and deaf to what else a client would accept."""
 
+import codecs
+import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import IO, Any
 
 import msgspec
-from django.conf import settings
-from rest_framework.exceptions import APIException, ParseError
+from rest_framework.exceptions import ErrorDetail, ParseError, ValidationError
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
 
-class BodyTooLarge(APIException):
-    """The body is longer than REQUEST_BODY_MAX_BYTES."""
+class NoBody(ParseError):
+    """Nothing, or white space alone, is no JSON text (RFC 8259, 2)."""
 
-    status_code = 413
-    default_code = "too_large"
-
-    def __init__(self) -> None:
-        super().__init__(f"The body is longer than {settings.REQUEST_BODY_MAX_BYTES} bytes.")
+    default_detail = "The body is empty; JSON is expected."
 
 
 class StrictJSONParser(BaseParser):
-    """JSON as RFC 8259 has it: UTF-8, no NaN, no lone surrogates, no bottomless nesting."""
+    """JSON as RFC 8259 has it: UTF-8, no NaN, no lone surrogates, no name twice, no bottomless nesting."""
 
     media_type = "application/json"
 
@@ -33,15 +31,33 @@ class StrictJSONParser(BaseParser):
         media_type: str | None = None,
         parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
-        body = stream.read(settings.REQUEST_BODY_MAX_BYTES + 1)
-        if len(body) > settings.REQUEST_BODY_MAX_BYTES:
-            raise BodyTooLarge
+        body = stream.read()  # whose length RequestBodyMiddleware has bounded
+        if not body.strip():
+            raise NoBody
+        if body.startswith(codecs.BOM_UTF8):  # RFC 8259, 8.1
+            raise ParseError("The body is not JSON: it begins with a byte order mark.")
         try:
-            return msgspec.json.decode(body)
+            decoded = msgspec.json.decode(body)
+            json.loads(body, object_pairs_hook=_refuse_repeated)
         except RecursionError as exc:
             raise ParseError("The body is not JSON: nested too deeply.") from exc
-        except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+        except (msgspec.MsgspecError, ValueError) as exc:
             raise ParseError(f"The body is not JSON: {exc}.") from exc
+        return decoded
+
+
+def _refuse_repeated(members: list[tuple[str, Any]]) -> None:
+    """
+    Raise ValidationError where an object has two members of one name.
+
+    RFC 8259, section 4 leaves it open which of them counts, and another reader may choose the other.
+    """
+    names = Counter(name for name, _ in members)
+    repeated = [name for name, count in names.items() if count > 1]
+    if repeated:
+        raise ValidationError(
+            {name: [ErrorDetail("Given more than once.", "repeated")] for name in repeated}
+        )
 
 
 class ProblemRenderer(BaseRenderer):

@@ -22,6 +22,7 @@ from cachelayer.entries import Found
 from cachelayer.http import Representation
 from cachelayer.reading import Accepts, Tried
 from config.authentication import UserOrStaffAuthentication
+from config.parsers import NoBody
 from config.parsers import (
     StrictJSONParser as StrictJSONParser,  # for views with parsers of their own
 )
@@ -118,6 +119,13 @@ class Parameters:
             return int(text)
         self.refuse(name, f"Must be a whole number from 1 to {most}.", "out_of_range")
         return default
+
+
+def body_of(request: Request) -> Any:
+    """Return what the body says. Raises ParseError where it is none, which DRF takes for an object."""
+    if request.stream is None:
+        raise NoBody
+    return request.data
 
 
 def parse_single(given: QueryDict) -> None:

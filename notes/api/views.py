@@ -19,6 +19,7 @@ from config.rest import (
     IF_NONE_MATCH,
     NOT_MODIFIED,
     CachedView,
+    body_of,
     bypass_of,
     parse_single,
 )
@@ -95,7 +96,7 @@ class NoteListView(CachedView):
     @extend_schema(operation_id="notes_create", request=NoteCreate, responses={201: NoteOutput})
     def post(self, request: Request) -> HttpResponse:
         """Create a note of the caller."""
-        body = NoteCreate(data=request.data)
+        body = NoteCreate(data=body_of(request))
         body.is_valid(raise_exception=True)
         note_id, note = services.note_create(
             user_id=request.user.get_username(), **body.validated_data
@@ -167,7 +168,7 @@ class NoteView(CachedView):
         self, request: Request, note_id: str, form: type[NoteReplace | NoteChange]
     ) -> HttpResponse:
         wanted = _parsed(note_id)
-        body = form(data=request.data)
+        body = form(data=body_of(request))
         body.is_valid(raise_exception=True)
         note = services.note_update(
             note_id=wanted,

@@ -23,6 +23,7 @@ from config.rest import (
     MergePatchParser,
     Parameters,
     StrictJSONParser,
+    body_of,
     bypass_of,
     parse_single,
 )
@@ -49,7 +50,7 @@ class ProfileListView(APIView):
     )
     def post(self, request: Request) -> HttpResponse:
         """Create the caller's profile; staff may create anyone's."""
-        body = ProfileCreate(data=request.data)
+        body = ProfileCreate(data=body_of(request))
         body.is_valid(raise_exception=True)
         profile = services.profile_create(**body.validated_data, caller=_caller(request))
         response = http.answer(profile, if_none_match=None, status=HTTPStatus.CREATED)
@@ -96,7 +97,7 @@ class ProfileView(CachedView):
     def put(self, request: Request, user_id: str) -> HttpResponse:
         """Replace email and preferences of the caller's profile."""
         wanted = _parsed(user_id)
-        body = ProfileReplace(data=request.data)
+        body = ProfileReplace(data=body_of(request))
         body.is_valid(raise_exception=True)
         profile = services.profile_replace(
             user_id=wanted,
@@ -135,7 +136,7 @@ class PreferencesView(APIView):
     def patch(self, request: Request, user_id: str) -> HttpResponse:
         """Merge a JSON Merge Patch (RFC 7396) into the preferences: null takes a key away."""
         wanted = _parsed(user_id)
-        patch: Any = request.data
+        patch: Any = body_of(request)
         if not isinstance(patch, dict):
             raise ValidationError({"body": [ErrorDetail("Must be an object.", "invalid")]})
         try:
