@@ -1,23 +1,20 @@
 """
-The shape of an experiment: what is expected, what was measured, and what came of it.
+The shape of an experiment: what is expected, what was observed, and what came of it.
 
-An expectation, its threshold and what the project declares of it are fixed before the run, so
-that no result can bend them. All of this is plain values: what a run found is written as JSON,
-and every report is made from that.
+An expectation is declared beside the function that tests it, with its threshold and the outcome
+that the project expects of a full run: all of that is fixed before the run, so that no result can
+bend it. What a run leaves is plain values: it is written as JSON, and every report is made from that.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from config.charts import BarChart, LineChart
+from loadtests.lab.lab import Lab
 
-if TYPE_CHECKING:
-    from loadtests.lab.lab import Lab
-
-Seen = TypeVar("Seen")
-Verdict = tuple[bool | None, str, Sequence[str]]  # holds, observed, evidence: see Experiment.judge
+Observations = TypeVar("Observations")
 
 
 class Outcome(StrEnum):
@@ -32,7 +29,7 @@ class Outcome(StrEnum):
 class Expectation:
     """One thing that should happen, and how one would know."""
 
-    key: str  # unique in the experiment, such as keeps-working
+    key: str  # unique in the experiment, such as keeps-working; the name of its test
     text: str  # a sentence
     line: int | None  # of the seed module; None: this project's own claim
     threshold: str  # what must be observed to confirm it, and what to refute it
@@ -79,18 +76,6 @@ class Table:
     note: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class SteadyState:
-    """How the site did before and after: it must be well at first, and again at the end."""
-
-    when: str  # "before" or "after", and of which arm where there are several sites
-    healthy: bool
-    requests: int
-    failures: int
-    p50_ms: float
-    told: str = ""  # what was not well
-
-
 @dataclass(kw_only=True)
 class Findings:
     """What a run found."""
@@ -112,8 +97,81 @@ class Guess:
     quantity: str
 
 
+class Verdict(NamedTuple):
+    """What an expectation's test says of the observations."""
+
+    holds: bool | None  # None: the observations do not tell
+    observed: str  # with figures, their spread and n
+    evidence: Sequence[str]  # names of the series that show it
+
+
+class Expectations(Generic[Observations]):
+    """
+    The expectations of one experiment, in the order of declaration.
+
+    Each is a function from the observations to a Verdict, decorated with what is declared of it.
+    """
+
+    def __init__(self) -> None:
+        self._tests: dict[Expectation, Callable[[Observations], Verdict]] = {}
+
+    def __iter__(self) -> Iterator[Expectation]:
+        return iter(self._tests)
+
+    def __len__(self) -> int:
+        return len(self._tests)
+
+    def declare(
+        self,
+        text: str,
+        *,
+        threshold: str,
+        line: int | None = None,
+        declared: Outcome = Outcome.CONFIRMED,
+        declared_quick: Outcome | None = None,
+        because: str = "",
+    ) -> Callable[[Callable[[Observations], Verdict]], Callable[[Observations], Verdict]]:
+        """
+        Return a decorator that adds a test; its function's name, with hyphens, is the key.
+
+        Raises ValueError for a key that is there already.
+        """
+
+        def add(test: Callable[[Observations], Verdict]) -> Callable[[Observations], Verdict]:
+            expectation = Expectation(
+                key=test.__name__.replace("_", "-"),
+                text=text,
+                line=line,
+                threshold=threshold,
+                declared=declared,
+                declared_quick=declared_quick,
+                because=because,
+            )
+            if any(other.key == expectation.key for other in self._tests):
+                raise ValueError(f"two expectations are called {expectation.key}")
+            self._tests[expectation] = test
+            return test
+
+        return add
+
+    def judge(self, observations: Observations) -> list[Row]:
+        """Return the row of each expectation."""
+        return [row(expectation, test(observations)) for expectation, test in self._tests.items()]
+
+
+def row(expectation: Expectation, verdict: Verdict) -> Row:
+    """Return an expectation with what was observed and the outcome."""
+    outcomes = {True: Outcome.CONFIRMED, False: Outcome.REFUTED, None: Outcome.INCONCLUSIVE}
+    return Row(
+        expectation=expectation,
+        observed=verdict.observed,
+        outcome=outcomes[verdict.holds],
+        evidence=tuple(verdict.evidence),
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
-class Experiment:
+class Experiment(Generic[Observations]):
     """One question to the running system."""
 
     name: str
@@ -123,36 +181,16 @@ class Experiment:
     procedure: Sequence[str]  # the steps, one sentence each
     control: str  # what the control arm is
     treatment: str  # what the treatment arm is
-    expectations: Sequence[Expectation]
+    method: Callable[[Lab], Observations]
+    expectations: Expectations[Observations]
+    present: Callable[[Observations], Findings]  # all findings but the rows
     lessons: Sequence[str]
-    run: Callable[["Lab"], Findings]
     guesses: Sequence[Guess] = ()
 
-    def expectation(self, key: str) -> Expectation:
-        """Return the expectation of that key. Raises KeyError."""
-        for one in self.expectations:
-            if one.key == key:
-                return one
-        raise KeyError(key)
+    def run(self, lab: Lab) -> Findings:
+        """Carry out the method, and return what it shows."""
+        return self.findings(self.method(lab))
 
-    def judge(self, key: str, holds: bool | None, observed: str, *, evidence: Sequence[str]) -> Row:
-        """Return the row of an expectation; holds is None where it cannot be told."""
-        outcome = {
-            True: Outcome.CONFIRMED,
-            False: Outcome.REFUTED,
-            None: Outcome.INCONCLUSIVE,
-        }[holds]
-        return Row(
-            expectation=self.expectation(key),
-            observed=observed,
-            outcome=outcome,
-            evidence=tuple(evidence),
-        )
-
-    def judged(self, judges: Mapping[str, Callable[[Seen], Verdict]], seen: Seen) -> list[Row]:
-        """Return the row of each expectation, by the judge of its key."""
-        verdicts = ((key, judge(seen)) for key, judge in judges.items())
-        return [
-            self.judge(key, holds, observed, evidence=evidence)
-            for key, (holds, observed, evidence) in verdicts
-        ]
+    def findings(self, observations: Observations) -> Findings:
+        """Return what the observations show."""
+        return replace(self.present(observations), rows=self.expectations.judge(observations))

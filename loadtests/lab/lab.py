@@ -9,13 +9,24 @@ from dataclasses import dataclass, field
 
 from config.stack.process import wait_until
 from loadtests.generators.http_load import Call, closed_loop, connected, send
-from loadtests.lab.experiment import SteadyState
 from loadtests.testbed.servers import Servers, running_servers
 from loadtests.testbed.site import THREADS, WORKERS, Site, serving
 
 STACK = "lab"
 RECOVERY_SECONDS = 20
 _PROBE_SECONDS = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class SteadyState:
+    """How the site did before and after: it must be well at first, and again at the end."""
+
+    when: str  # "before" or "after", and of which arm where there are several sites
+    healthy: bool
+    requests: int
+    failures: int
+    p50_ms: float
+    told: str = ""  # what was not well
 
 
 @dataclass

@@ -4,47 +4,54 @@ import datetime as dt
 
 from config.charts import Axis, Bar, BarChart, Line, LineChart, Point, Span
 from loadtests.lab.experiment import (
-    Expectation,
+    Expectations,
     Experiment,
     Findings,
     Guess,
     Outcome,
     Series,
-    SteadyState,
     Table,
+    Verdict,
 )
+from loadtests.lab.lab import SteadyState
 from loadtests.lab.predictions import compared
 from loadtests.lab.results import Result, facts
 from loadtests.testbed.environment import surroundings
 
 WELL = SteadyState(when="before (both)", healthy=True, requests=90, failures=0, p50_ms=1.25)
 
-EXPECTATIONS = (
-    Expectation(
-        key="quicker",
-        text="A cached read takes less time than one from the store <at all>.",
-        line=1541,
-        threshold="the ratio's interval lies above 1: confirmed; below: refuted",
-        declared=Outcome.CONFIRMED,
-    ),
-    Expectation(
-        key="seconds",
-        text="A deep page takes seconds.",
-        line=1700,
-        threshold="median of 1000 ms or more: confirmed",
-        declared=Outcome.REFUTED,
-        because="At 100 000 rows a page takes milliseconds; it becomes true from 40 million on.",
-    ),
-    Expectation(
-        key="own",
-        text="No read is stale.",
-        line=None,
-        threshold="0 of at least 100",
-        declared=Outcome.CONFIRMED,
-        declared_quick=Outcome.INCONCLUSIVE,
-        because="",
-    ),
+EXPECTATIONS = Expectations[float]()  # the observations: milliseconds of a deep page
+
+
+@EXPECTATIONS.declare(
+    "A cached read takes less time than one from the store <at all>.",
+    line=1541,
+    threshold="the ratio's interval lies above 1: confirmed; below: refuted",
 )
+def quicker(slow_ms: float) -> Verdict:
+    return Verdict(True, "10.2 (9.1 to 11.3), n=40", ["cached read"])
+
+
+@EXPECTATIONS.declare(
+    "A deep page takes seconds.",
+    line=1700,
+    threshold="median of 1000 ms or more: confirmed",
+    declared=Outcome.REFUTED,
+    because="At 100 000 rows a page takes milliseconds; it becomes true from 40 million on.",
+)
+def seconds(slow_ms: float) -> Verdict:
+    return Verdict(slow_ms >= 1000, f"{slow_ms} ms, n=2", ["deep page"])
+
+
+@EXPECTATIONS.declare(
+    "No read is stale.",
+    threshold="0 of at least 100",
+    declared_quick=Outcome.INCONCLUSIVE,
+)
+def own(slow_ms: float) -> Verdict:
+    return Verdict(True, "0 of 120", ["cached read"])
+
+
 LINES = LineChart(
     title="A page behind 10 000 notes takes 3.2 ms & not seconds",
     x=Axis(label="notes skipped"),
@@ -75,8 +82,8 @@ BARS = BarChart(
 )
 
 
-def findings(*, slow_ms: float = 3.2) -> Findings:
-    found = Findings(
+def present(slow_ms: float) -> Findings:
+    return Findings(
         series=[
             Series(name="cached read", arm="treatment", unit="ms", values=(1.0, 1.2, 1.4)),
             Series(name="deep page", arm="control", unit="ms", values=(slow_ms, slow_ms + 0.2)),
@@ -88,12 +95,10 @@ def findings(*, slow_ms: float = 3.2) -> Findings:
         remarks=["The breaker opened once."],
         quantities={"deep_page_ms": slow_ms},
     )
-    found.rows += [
-        EXPERIMENT.judge("quicker", True, "10.2 (9.1 to 11.3), n=40", evidence=["cached read"]),
-        EXPERIMENT.judge("seconds", slow_ms >= 1000, f"{slow_ms} ms, n=2", evidence=["deep page"]),
-        EXPERIMENT.judge("own", True, "0 of 120", evidence=["cached read"]),
-    ]
-    return found
+
+
+def findings(*, slow_ms: float = 3.2) -> Findings:
+    return EXPERIMENT.findings(slow_ms)
 
 
 EXPERIMENT = Experiment(
@@ -104,9 +109,10 @@ EXPERIMENT = Experiment(
     procedure=("Do nothing.", "Look at nothing."),
     control="no cache",
     treatment="the cache",
+    method=lambda lab: 3.2,
     expectations=EXPECTATIONS,
+    present=present,
     lessons=("What is not measured is not known.",),
-    run=lambda lab: findings(),
     guesses=(
         Guess(question="How long does a deep page take?", unit="ms", quantity="deep_page_ms"),
     ),

@@ -2,17 +2,9 @@
 
 from typing import Final
 
+from loadtests.experiments.cache_outage import charts, method
 from loadtests.experiments.cache_outage.expectations import EXPECTATIONS
-from loadtests.experiments.cache_outage.faults import run_faults
-from loadtests.experiments.cache_outage.judging import judged
-from loadtests.lab.experiment import Experiment, Findings, Guess
-from loadtests.lab.lab import Lab
-
-
-def run(lab: Lab) -> Findings:
-    """Run the faults on one site of two processes; judge them."""
-    return judged(EXPERIMENT, run_faults(lab))
-
+from loadtests.lab.experiment import Experiment, Guess
 
 EXPERIMENT: Final = Experiment(
     name="cache_outage",
@@ -31,7 +23,9 @@ EXPERIMENT: Final = Experiment(
     ),
     control="Redis up: before, between and after the outages, on the same site",
     treatment="Redis killed, and Redis paused",
+    method=method.run,
     expectations=EXPECTATIONS,
+    present=charts.present,
     lessons=(
         "Degradation has to be built: a timeout of 100 ms instead of the driver's seconds, no retry "
         "on reads, and a breaker that stops asking a Redis that is away.",
@@ -44,7 +38,6 @@ EXPERIMENT: Final = Experiment(
         "availability alone does not tell.",
         "What was written during the outage must reach the cache before it is trusted again.",
     ),
-    run=run,
     guesses=(
         Guess(
             question="How long does a read take while Redis is dead (median)?",

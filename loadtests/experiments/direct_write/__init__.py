@@ -2,17 +2,9 @@
 
 from typing import Final
 
+from loadtests.experiments.direct_write import charts, method
 from loadtests.experiments.direct_write.expectations import EXPECTATIONS
-from loadtests.experiments.direct_write.judging import judged
-from loadtests.experiments.direct_write.trials import run_trials
-from loadtests.lab.experiment import Experiment, Findings, Guess
-from loadtests.lab.lab import Lab
-
-
-def run(lab: Lab) -> Findings:
-    """Run the trials on one site with a short TTL; judge them."""
-    return judged(EXPERIMENT, run_trials(lab))
-
+from loadtests.lab.experiment import Experiment, Guess
 
 EXPERIMENT: Final = Experiment(
     name="direct_write",
@@ -32,7 +24,9 @@ EXPERIMENT: Final = Experiment(
     control="the triggers of the table notes are off: an UPDATE by SQL tells the cache nothing",
     treatment="the triggers are on, as migrations leave them: they put the tags into the outbox, "
     "and the relay is woken",
+    method=method.run,
     expectations=EXPECTATIONS,
+    present=charts.present,
     lessons=(
         "Invalidation is hard because a writer must know of the cache; whoever writes in psql, in "
         "a migration or from another service does not.",
@@ -46,7 +40,6 @@ EXPERIMENT: Final = Experiment(
         "Write-through, write-behind and invalidation by the service all see the service's writes "
         "only.",
     ),
-    run=run,
     guesses=(
         Guess(
             question="With a TTL of 300 s and no triggers: how long is an UPDATE made right after "

@@ -1,88 +1,12 @@
 """The same documents in MongoDB and in PostgreSQL: which store is better at what."""
 
-from contextlib import closing
+from typing import Final
 
+from loadtests.experiments.document_or_relational import charts, method
 from loadtests.experiments.document_or_relational.expectations import EXPECTATIONS
-from loadtests.experiments.document_or_relational.in_mongodb import InMongoDB
-from loadtests.experiments.document_or_relational.in_postgres import InPostgres
-from loadtests.experiments.document_or_relational.judging import Measured, series, verdicts
-from loadtests.experiments.document_or_relational.measuring import FULL, QUICK, Both, over_http
-from loadtests.experiments.document_or_relational.showing import (
-    charts,
-    quantities,
-    remarks,
-    tables,
-)
-from loadtests.lab.experiment import Experiment, Findings, Guess
-from loadtests.lab.lab import Lab
-from loadtests.testbed.site import Site
+from loadtests.lab.experiment import Experiment, Guess
 
-NOTES_QUICK, NOTES_FULL = 4_000, 20_000
-
-
-def run(lab: Lab) -> Findings:
-    """Measure both stores in turns; leave nothing of it behind. Raises StackError."""
-    with lab.site("both", notes=NOTES_QUICK if lab.quick else NOTES_FULL) as site:
-        urls = site.stack.operator_urls()
-        with (
-            closing(InMongoDB(urls["MONGODB_URI"])) as mongo,
-            closing(InPostgres(urls["DATABASE_URL"])) as postgres,
-        ):
-            both = Both(mongo, postgres, QUICK if lab.quick else FULL, lab.seed)
-            try:
-                measured = _measure(lab, site, both)
-            finally:
-                mongo.drop()
-                postgres.drop()
-    return found(measured)
-
-
-def found(measured: Measured) -> Findings:
-    """Return rows, series, charts, tables, remarks and quantities of what was measured."""
-    told = verdicts(measured)
-    return Findings(
-        rows=[
-            EXPERIMENT.judge(one.key, told[one.key][0], told[one.key][1], evidence=told[one.key][2])
-            for one in EXPECTATIONS
-        ],
-        series=series(measured),
-        charts=charts(measured),
-        tables=tables(measured),
-        remarks=remarks(measured),
-        quantities=quantities(measured),
-    )
-
-
-def _measure(lab: Lab, site: Site, both: Both) -> Measured:
-    durability = (both.mongo.durability(), both.postgres.durability())
-    for name, value in (setting for one in durability for setting in one.settings):
-        lab.tell(f"{name}: {value}")
-    lab.tell("reading a profile over HTTP, 10 at a time, from either store")
-    http = over_http(site, requests=both.effort.http_requests)
-    by_size = {}
-    for size in both.effort.sizes:
-        lab.tell(f"reading, inserting, updating and replacing documents of {size / 1000:g} KB")
-        by_size[size] = both.at_size(size)
-    syncs = both.syncs_for_a_write()
-    lab.tell(f"{both.effort.documents} documents: a filter, a new field, joins")
-    sizes_on_disk = both.fill()
-    without, with_index, filtered = both.filter()
-    return Measured(
-        durability=durability,
-        syncs=syncs,
-        http=http,
-        by_size=by_size,
-        sizes_on_disk=sizes_on_disk,
-        filters=(without, with_index),
-        filtered=filtered,
-        added=both.add_field(),
-        joins=both.join(),
-        another_shape=both.take_another_shape(),
-        dangling=both.take_dangling_note(),
-    )
-
-
-EXPERIMENT = Experiment(
+EXPERIMENT: Final = Experiment(
     name="document_or_relational",
     title="MongoDB or PostgreSQL for the same documents",
     question="Which store is better at reading, writing, changing and joining documents?",
@@ -100,7 +24,9 @@ EXPERIMENT = Experiment(
     ),
     control="PostgreSQL: a table with one jsonb column",
     treatment="MongoDB: a collection of the same documents, with the same durability",
+    method=method.run,
     expectations=EXPECTATIONS,
+    present=charts.present,
     lessons=(
         "No store is best at everything; ask what is done most, and measure that.",
         "Choose documents where they are large, change in places, and are read whole; choose tables where "
@@ -111,7 +37,6 @@ EXPERIMENT = Experiment(
         "the cheapest default of all.",
         "Two stores are two backups, two upgrades, two sets of limits and alarms.",
     ),
-    run=run,
     guesses=(
         Guess(
             question="From how large a document on is MongoDB's nested update faster?",

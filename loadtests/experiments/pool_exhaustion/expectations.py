@@ -1,8 +1,13 @@
-"""What should happen to a site whose pool is too small, fixed before any run."""
+"""What should happen to a site whose pool is too small, each with its threshold and its test."""
 
+import json
+import statistics
+from collections.abc import Sequence
 from typing import Final
 
-from loadtests.lab.experiment import Expectation, Outcome
+from loadtests.experiments.pool_exhaustion.method import CLIENTS, LARGE, SMALL, Observations
+from loadtests.generators.http_load import Sample
+from loadtests.lab.experiment import Expectations, Outcome, Verdict
 
 FAILING: Final = 0.01  # of the requests: more than that is "requests time out"
 UNHARMED: Final = 0.05  # of the requests may fail where none should, on a busy machine
@@ -12,133 +17,289 @@ SAME_RATE: Final = 2.0  # times the requests a second; less is no difference tha
 WAITING: Final = 0.8  # of the clients that are not served are seen waiting
 OTHERS: Final = 5  # connections besides the pool's: two listeners, and who asks for the figures
 
-EXPECTATIONS: Final = (
-    Expectation(
-        key="requests-time-out",
-        text="With a pool of 5, 1000 requests at 50 at a time start to time out.",
-        line=1808,
-        threshold=f"more than {FAILING:.0%} of the requests for the uncached list fail: confirmed",
-        declared=Outcome.REFUTED,
-        because="A list holds its connection for some milliseconds, so 45 who wait for 5 connections "
-        "wait for nine times that. It becomes true where connections are held for longer than the "
-        "acquire timeout x pool / (clients - pool): 222 ms with 2 s, 5 and 50.",
-    ),
-    Expectation(
-        key="connection-timeout",
-        text="Who waits too long gets a connection timeout as an error.",
-        line=1809,
-        threshold="in the overload each failure is a 503 with Retry-After that names postgres, and "
-        "there are some",
-        declared=Outcome.CONFIRMED,
-    ),
-    Expectation(
-        key="database-rejects",
-        text="The database rejects connections.",
-        line=1810,
-        threshold="PostgreSQL's log tells of one refused under the seed's load and the overload",
-        declared=Outcome.REFUTED,
-        because="A small pool asks for few connections; that is what it is for. The server refuses "
-        "where workers x pool, and what others have, come to more than its max_connections.",
-    ),
-    Expectation(
-        key="latency-jumps",
-        text="The API's response time increases dramatically.",
-        line=1811,
-        threshold=f"p50 of the seed's load, pool of 5 against 20: interval above {DRAMATIC:g} "
-        "confirms, below it refutes",
-        declared=Outcome.REFUTED,
-        because="The processors are what is short, with either pool: whoever has a connection waits "
-        "for them, and a queue before the pool only moves that wait.",
-    ),
-    Expectation(
-        key="latency-by-hold",
-        text="Where connections are held for long, latency is clients / pool times the hold.",
-        line=None,
-        threshold=f"p50 with 50 ms held, pool of 5 against 20: {HALF_AS_PREDICTED:g} times or more, "
-        "with 4 predicted",
-        declared=Outcome.CONFIRMED,
-    ),
-    Expectation(
-        key="break-point",
-        text="Requests fail from the predicted hold on, and as many of them as predicted.",
-        line=None,
-        threshold=f"up to half the predicted hold at most {UNHARMED:.0%} fail, from twice of it on at "
-        "least half the predicted part, and there are points on both sides; for the pool of 5",
-        declared=Outcome.CONFIRMED,
-    ),
-    Expectation(
-        key="pool-metrics",
-        text="The pool's metrics show it: all active, none idle, the others waiting.",
-        line=1815,
-        threshold=f"a reading of the overload with 5 active, 0 idle and {WAITING:.0%} of 45 waiting",
-        declared=Outcome.CONFIRMED,
-    ),
-    Expectation(
-        key="failure-rate",
-        text="The failure rate goes up with the time for which connections are held.",
-        line=1816,
-        threshold="in the pool of 5 the longest hold fails for more of the requests than the "
-        "shortest, by at least a quarter of all",
-        declared=Outcome.CONFIRMED,
-    ),
-    Expectation(
-        key="connection-count",
-        text="The database's connections stay at the pool's size, however many clients there are.",
-        line=1817,
-        threshold=f"in the overload never more than the pool's 5 and {OTHERS} others",
-        declared=Outcome.CONFIRMED,
-    ),
-    Expectation(
-        key="errors-counted",
-        text="The rate of errors in the metrics goes up by what clients see.",
-        line=1818,
-        threshold="the count of exhausted waits goes up by the failures, and by at most a tenth and 10 "
-        "more (background threads take connections, too)",
-        declared=Outcome.CONFIRMED,
-    ),
-    Expectation(
-        key="larger-pool-recovers",
-        text="A pool of 20 has room for the load that the pool of 5 fails under.",
-        line=1824,
-        threshold=f"of the sweep's holds, those that fail for more than a quarter with 5 and should "
-        f"not fail with 20: there is one, and at most {UNHARMED:.0%} fail with 20",
-        declared=Outcome.CONFIRMED,
-    ),
-    Expectation(
-        key="recovers-alone",
-        text="When the load is over the site serves at once, without a restart.",
-        line=None,
-        threshold="the 10 requests right behind the overload are answered 200, and nobody waits then",
-        declared=Outcome.CONFIRMED,
-    ),
-    Expectation(
-        key="formula",
-        text="For short queries the formula's pool (2 cores: 5) does as much as one of 20.",
-        line=1831,
-        threshold=f"requests a second, 20 against 5: interval below {SAME_RATE:g} confirms, above it "
-        "refutes",
-        declared=Outcome.CONFIRMED,
-    ),
-    Expectation(
-        key="leaks",
-        text="Connections that leak take the site down although database and load are well.",
-        line=1833,
-        threshold="while 5 of 5 are held, every uncached request fails; afterwards none does",
-        declared=Outcome.CONFIRMED,
-    ),
-    Expectation(
-        key="not-an-outage",
-        text="An exhausted pool is not taken for an outage, and cached reads go on.",
-        line=None,
-        threshold="no reading has the breaker open, every cached read is answered 200",
-        declared=Outcome.CONFIRMED,
-    ),
-    Expectation(
-        key="refused-beyond-max",
-        text="Where the server has no connection left it refuses, and the pool goes on with what it has.",
-        line=None,
-        threshold=f"PostgreSQL refuses, at most {UNHARMED:.0%} of the requests fail, the breaker stays "
-        "closed",
-        declared=Outcome.CONFIRMED,
-    ),
+_SEED_LOAD: Final = ("seed's load, pool of 5", "seed's load, pool of 20")
+_SWEEP: Final = ("sweep, pool of 5", "sweep, pool of 20")
+EXPECTATIONS: Final = Expectations[Observations]()
+
+
+@EXPECTATIONS.declare(
+    "With a pool of 5, 1000 requests at 50 at a time start to time out.",
+    line=1808,
+    threshold=f"more than {FAILING:.0%} of the requests for the uncached list fail: confirmed",
+    declared=Outcome.REFUTED,
+    because="A list holds its connection for some milliseconds, so 45 who wait for 5 connections "
+    "wait for nine times that. It becomes true where connections are held for longer than the "
+    "acquire timeout x pool / (clients - pool): 222 ms with 2 s, 5 and 50.",
 )
+def requests_time_out(observations: Observations) -> Verdict:
+    samples = [sample for one in observations.of_pool(SMALL) for sample in one.samples]
+    failed = len(_failed(samples))
+    slowest = max(one.latency_ms for one in samples)
+    observed = f"{failed} of {len(samples)} failed; the slowest took {slowest:.0f} ms"
+    return Verdict(failed > FAILING * len(samples), observed, ["seed's load, pool of 5"])
+
+
+@EXPECTATIONS.declare(
+    "Who waits too long gets a connection timeout as an error.",
+    line=1809,
+    threshold="in the overload each failure is a 503 with Retry-After that names postgres, and "
+    "there are some",
+)
+def connection_timeout(observations: Observations) -> Verdict:
+    failed = _failed(observations.overload.samples)
+    proper = [one for one in failed if is_timeout(one)]
+    observed = f"{len(proper)} of {len(failed)} failures are a 503 with Retry-After of postgres"
+    if failed:
+        observed += f", after {statistics.median(one.latency_ms for one in failed):.0f} ms (p50)"
+    return Verdict(bool(failed) and len(proper) == len(failed), observed, ["overload, failures"])
+
+
+@EXPECTATIONS.declare(
+    "The database rejects connections.",
+    line=1810,
+    threshold="PostgreSQL's log tells of one refused under the seed's load and the overload",
+    declared=Outcome.REFUTED,
+    because="A small pool asks for few connections; that is what it is for. The server refuses "
+    "where workers x pool, and what others have, come to more than its max_connections.",
+)
+def database_rejects(observations: Observations) -> Verdict:
+    most = max(tick.server_connections for tick in observations.overload.ticks)
+    observed = f"{observations.refused} refused; at most {most} connections open in the overload"
+    return Verdict(observations.refused > 0, observed, ["overload, connections of the server"])
+
+
+@EXPECTATIONS.declare(
+    "The API's response time increases dramatically.",
+    line=1811,
+    threshold=f"p50 of the seed's load, pool of 5 against 20: interval above {DRAMATIC:g} "
+    "confirms, below it refutes",
+    declared=Outcome.REFUTED,
+    because="The processors are what is short, with either pool: whoever has a connection waits "
+    "for them, and a queue before the pool only moves that wait.",
+)
+def latency_jumps(observations: Observations) -> Verdict:
+    ratio = observations.latency_ratio()
+    small, large = (
+        statistics.median(one.p50_ms for one in observations.of_pool(pool))
+        for pool in (SMALL, LARGE)
+    )
+    observed = (
+        f"p50 {small:.0f} ms against {large:.0f} ms: {ratio.text}, {len(observations.of_pool(SMALL))} "
+        f"rounds of {len(observations.rounds[0].samples)} requests each"
+    )
+    return Verdict(ratio.is_above(DRAMATIC), observed, _SEED_LOAD)
+
+
+@EXPECTATIONS.declare(
+    "Where connections are held for long, latency is clients / pool times the hold.",
+    threshold=f"p50 with 50 ms held, pool of 5 against 20: {HALF_AS_PREDICTED:g} times or more, "
+    "with 4 predicted",
+)
+def latency_by_hold(observations: Observations) -> Verdict:
+    small, large = (
+        statistics.median(next(one for one in observations.pools if one.pool == pool).hold_ms)
+        for pool in (SMALL, LARGE)
+    )
+    observed = f"p50 {small:.0f} ms against {large:.0f} ms: {small / large:.3g} x"
+    return Verdict(small / large >= HALF_AS_PREDICTED, observed, ["50 ms held, p50 by pool"])
+
+
+@EXPECTATIONS.declare(
+    "Requests fail from the predicted hold on, and as many of them as predicted.",
+    threshold=f"up to half the predicted hold at most {UNHARMED:.0%} fail, from twice of it on at "
+    "least half the predicted part, and there are points on both sides; for the pool of 5",
+)
+def break_point(observations: Observations) -> Verdict:
+    breaks_at = observations.break_point_ms(SMALL)
+    swept = observations.swept(SMALL)
+    below = [one for one in swept if one.hold_ms <= breaks_at / 2]
+    above = [one for one in swept if one.hold_ms >= breaks_at * 2]
+    off = max(
+        observations.holds, key=lambda one: abs(one.failure_ratio - observations.predicted(one))
+    )
+    points = 100 * abs(off.failure_ratio - observations.predicted(off))
+    observed = (
+        f"predicted from {breaks_at:.0f} ms on (timeout {observations.acquire_ms} ms); "
+        + "; ".join(
+            f"{one.hold_ms} ms: {one.failure_ratio:.0%} (predicted {observations.predicted(one):.0%})"
+            for one in swept
+        )
+        + f"; at most {points:.0f} points off ({off.hold_ms} ms, pool of {off.pool})"
+    )
+    if not below or not above:
+        return Verdict(None, observed, _SWEEP)
+    holds = all(one.failure_ratio <= UNHARMED for one in below) and all(
+        one.failure_ratio >= observations.predicted(one) / 2 for one in above
+    )
+    return Verdict(holds, observed, _SWEEP)
+
+
+@EXPECTATIONS.declare(
+    "The pool's metrics show it: all active, none idle, the others waiting.",
+    line=1815,
+    threshold=f"a reading of the overload with 5 active, 0 idle and {WAITING:.0%} of 45 waiting",
+)
+def pool_metrics(observations: Observations) -> Verdict:
+    ticks = observations.overload.ticks
+    waiting = CLIENTS - SMALL
+    full = [
+        one
+        for one in ticks
+        if one.active == SMALL and one.idle == 0 and one.waiting >= WAITING * waiting
+    ]
+    most = max(one.waiting for one in ticks)
+    observed = f"{len(full)} of {len(ticks)} readings; at most {most} waiting"
+    return Verdict(bool(full), observed, ["overload, waiting", "overload, active"])
+
+
+@EXPECTATIONS.declare(
+    "The failure rate goes up with the time for which connections are held.",
+    line=1816,
+    threshold="in the pool of 5 the longest hold fails for more of the requests than the "
+    "shortest, by at least a quarter of all",
+)
+def failure_rate(observations: Observations) -> Verdict:
+    swept = observations.swept(SMALL)
+    shortest, longest = swept[0], swept[-1]
+    observed = (
+        f"{shortest.failure_ratio:.0%} at {shortest.hold_ms} ms, {longest.failure_ratio:.0%} at "
+        f"{longest.hold_ms} ms (n={len(shortest.samples)}, {len(longest.samples)})"
+    )
+    return Verdict(longest.failure_ratio - shortest.failure_ratio >= 0.25, observed, _SWEEP)
+
+
+@EXPECTATIONS.declare(
+    "The database's connections stay at the pool's size, however many clients there are.",
+    line=1817,
+    threshold=f"in the overload never more than the pool's 5 and {OTHERS} others",
+)
+def connection_count(observations: Observations) -> Verdict:
+    most = max(tick.server_connections for tick in observations.overload.ticks)
+    observed = f"at most {most} for {CLIENTS} clients, pool of {SMALL}"
+    return Verdict(most <= SMALL + OTHERS, observed, ["overload, connections of the server"])
+
+
+@EXPECTATIONS.declare(
+    "The rate of errors in the metrics goes up by what clients see.",
+    line=1818,
+    threshold="the count of exhausted waits goes up by the failures, and by at most a tenth and 10 "
+    "more (background threads take connections, too)",
+)
+def errors_counted(observations: Observations) -> Verdict:
+    ticks, failures = observations.overload.ticks, len(_failed(observations.overload.samples))
+    counted = ticks[-1].exhausted - ticks[0].exhausted
+    observed = f"{counted} counted for {failures} failures that clients saw"
+    return Verdict(
+        failures <= counted <= failures * 1.1 + 10, observed, ["overload, exhausted so far"]
+    )
+
+
+@EXPECTATIONS.declare(
+    "A pool of 20 has room for the load that the pool of 5 fails under.",
+    line=1824,
+    threshold=f"of the sweep's holds, those that fail for more than a quarter with 5 and should "
+    f"not fail with 20: there is one, and at most {UNHARMED:.0%} fail with 20",
+)
+def larger_pool_recovers(observations: Observations) -> Verdict:
+    breaks_at = observations.break_point_ms(LARGE)
+    pairs = [
+        (small, large)
+        for small, large in zip(observations.swept(SMALL), observations.swept(LARGE), strict=True)
+        if small.failure_ratio > 0.25 and large.hold_ms <= breaks_at * 0.7
+    ]
+    observed = "; ".join(
+        f"{small.hold_ms} ms: {small.failure_ratio:.0%} against {large.failure_ratio:.0%}"
+        for small, large in pairs
+    )
+    holds = bool(pairs) and all(one.failure_ratio <= UNHARMED for _, one in pairs)
+    return Verdict(holds, observed or "no hold that only the small pool fails under", _SWEEP)
+
+
+@EXPECTATIONS.declare(
+    "When the load is over the site serves at once, without a restart.",
+    threshold="the 10 requests right behind the overload are answered 200, and nobody waits then",
+)
+def recovers_alone(observations: Observations) -> Verdict:
+    after = observations.overload.after
+    well = len(after) - len(_failed(after))
+    waiting = observations.overload.ticks[-1].waiting
+    observed = f"{well} of {len(after)} answered 200, {waiting} waiting at the end"
+    return Verdict(well == len(after) and waiting == 0, observed, ["overload, right behind it"])
+
+
+@EXPECTATIONS.declare(
+    "For short queries the formula's pool (2 cores: 5) does as much as one of 20.",
+    line=1831,
+    threshold=f"requests a second, 20 against 5: interval below {SAME_RATE:g} confirms, above it "
+    "refutes",
+)
+def formula(observations: Observations) -> Verdict:
+    ratio = observations.rate_ratio()
+    small, large = (
+        statistics.median(one.per_second for one in observations.of_pool(pool))
+        for pool in (SMALL, LARGE)
+    )
+    is_more = ratio.is_above(SAME_RATE)
+    observed = f"{large:.0f} a second with {LARGE}, {small:.0f} with {SMALL}: {ratio.text}"
+    return Verdict(
+        None if is_more is None else not is_more, observed, ["seed's load, requests a second"]
+    )
+
+
+@EXPECTATIONS.declare(
+    "Connections that leak take the site down although database and load are well.",
+    line=1833,
+    threshold="while 5 of 5 are held, every uncached request fails; afterwards none does",
+)
+def leaks(observations: Observations) -> Verdict:
+    during, after = _failed(observations.leak.during), _failed(observations.leak.after)
+    observed = (
+        f"{len(during)} of {len(observations.leak.during)} failed with {SMALL} of {SMALL} held; "
+        f"{len(after)} of {len(observations.leak.after)} afterwards"
+    )
+    return Verdict(
+        len(during) == len(observations.leak.during) and not after, observed, ["leak, during"]
+    )
+
+
+@EXPECTATIONS.declare(
+    "An exhausted pool is not taken for an outage, and cached reads go on.",
+    threshold="no reading has the breaker open, every cached read is answered 200",
+)
+def not_an_outage(observations: Observations) -> Verdict:
+    ticks = [*observations.overload.ticks, *observations.leak.ticks]
+    opened = sum(one.breaker_open for one in ticks)
+    unread = sum(one.cached_read != 200 for one in ticks)
+    observed = f"breaker open in {opened} of {len(ticks)} readings; {unread} cached reads failed"
+    return Verdict(opened == unread == 0, observed, ["overload, waiting"])
+
+
+@EXPECTATIONS.declare(
+    "Where the server has no connection left it refuses, and the pool goes on with what it has.",
+    threshold=f"PostgreSQL refuses, at most {UNHARMED:.0%} of the requests fail, the breaker stays "
+    "closed",
+)
+def refused_beyond_max(observations: Observations) -> Verdict:
+    full = observations.full
+    failed = len(_failed(full.samples))
+    observed = (
+        f"others took the last {full.neighbours}; {full.refused} refused while the pool asked for "
+        f"{LARGE}; {failed} of {len(full.samples)} requests failed, p50 "
+        f"{statistics.median(one.latency_ms for one in full.samples):.0f} ms"
+    )
+    holds = (
+        full.refused > 0 and failed <= UNHARMED * len(full.samples) and not full.tick.breaker_open
+    )
+    return Verdict(holds, observed, ["server full"])
+
+
+def is_timeout(sample: Sample) -> bool:
+    """Return whether an answer says properly that no connection got free in time."""
+    if sample.status != 503 or not sample.retry_after:
+        return False
+    problem = json.loads(sample.body)
+    return bool(problem["status"] == 503 and problem.get("store") == "postgres")
+
+
+def _failed(samples: Sequence[Sample]) -> list[Sample]:
+    return [one for one in samples if one.status != 200]

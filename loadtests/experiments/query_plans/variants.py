@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from psycopg import sql
 
-from loadtests.experiments.query_plans import scratch, statements
+from loadtests.experiments.query_plans import queries, scratch
 from loadtests.experiments.query_plans.plans import Connection, Plan, explain, one
 
 _USUAL_SHARE: Final = 0.02  # of all notes: the user on whom indexes are compared
@@ -83,7 +83,7 @@ def usual_user(connection: Connection, rows: int) -> str:
 
 
 def _columns(connection: Connection, user: str, runs: int) -> tuple[list[Plan], list[Plan]]:
-    statement, params = statements.by_offset(0, table=scratch.TABLE, user=user)
+    statement, params = queries.by_offset(0, table=scratch.TABLE, user=user)
     with (
         scratch.index(connection, "on_user", scratch.USER_ID),
         scratch.index(connection, "on_created", scratch.CREATED_AT),

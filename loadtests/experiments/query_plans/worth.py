@@ -6,7 +6,7 @@ from typing import Final
 
 from psycopg import sql
 
-from loadtests.experiments.query_plans import scratch, statements
+from loadtests.experiments.query_plans import queries, scratch
 from loadtests.experiments.query_plans.plans import Connection, explain, median_ms
 
 _COUNT: Final = "SELECT count(*) FROM {} WHERE user_id = %s"
@@ -58,13 +58,13 @@ class Uses:
 
 def worth(connection: Connection, user: str, *, runs: int) -> Iterator[Worth]:
     """Ask each index's query with all four, and with that one dropped and rolled back."""
-    asked: dict[str, tuple[str, statements.Asked]] = {
+    asked: dict[str, tuple[str, queries.Asked]] = {
         "idx_notes_user_id": ("count of a user's notes", _of(_COUNT, user)),
         "idx_notes_created_at": ("newest of all", _of(_NEWEST)),
         "idx_notes_title_search": ("titles with a rare word", _of(_FOUND, _WORD)),
         "idx_notes_user_created": (
             "newest of a user",
-            statements.by_offset(0, table=scratch.TABLE, user=user),
+            queries.by_offset(0, table=scratch.TABLE, user=user),
         ),
     }
     with scratch.like_the_notes(connection) as sizes:
@@ -86,7 +86,7 @@ def worth(connection: Connection, user: str, *, runs: int) -> Iterator[Worth]:
 def uses(connection: Connection, page: int, *, runs: int) -> Iterator[Uses]:
     """Ask each question so many times; count by how much each index's scans go up."""
     with scratch.like_the_notes(connection, titles=False):
-        asked = statements.questions(connection, page, table=scratch.TABLE)
+        asked = queries.questions(connection, page, table=scratch.TABLE)
         for question, statement in asked.items():
             before = _scans(connection)
             plans = explain(connection, *statement, runs=runs)
@@ -99,7 +99,7 @@ def uses(connection: Connection, page: int, *, runs: int) -> Iterator[Uses]:
             )
 
 
-def _of(text: str, *params: object) -> statements.Asked:
+def _of(text: str, *params: object) -> queries.Asked:
     return sql.SQL(text).format(scratch.TABLE), params
 
 

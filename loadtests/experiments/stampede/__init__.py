@@ -2,17 +2,9 @@
 
 from typing import Final
 
+from loadtests.experiments.stampede import charts, method
 from loadtests.experiments.stampede.expectations import EXPECTATIONS
-from loadtests.experiments.stampede.judging import judged
-from loadtests.experiments.stampede.trials import run_trials
-from loadtests.lab.experiment import Experiment, Findings, Guess
-from loadtests.lab.lab import Lab
-
-
-def run(lab: Lab) -> Findings:
-    """Run the trials on one site of four processes; judge them."""
-    return judged(EXPERIMENT, run_trials(lab))
-
+from loadtests.lab.experiment import Experiment, Guess
 
 EXPERIMENT: Final = Experiment(
     name="stampede",
@@ -33,7 +25,9 @@ EXPERIMENT: Final = Experiment(
     control="no single flight (each miss loads for itself), and single flight within each process "
     "alone, as a map in memory gives it",
     treatment="single flight in the process, and a lease in Redis over all processes",
+    method=method.run,
     expectations=EXPECTATIONS,
+    present=charts.present,
     lessons=(
         "A cache alone does not protect the database: when a popular entry is gone, all who ask "
         "for it ask the database.",
@@ -46,7 +40,6 @@ EXPERIMENT: Final = Experiment(
         "The price is a lease with a deadline, and waiters that look again: about 100 lines "
         "(cachelayer/flight.py, cachelayer/loading.py) and one round trip on a miss.",
     ),
-    run=run,
     guesses=(
         Guess(
             question="Of 100 requests, 50 at once, for a note that takes 50 ms to load: how many "

@@ -5,9 +5,16 @@ import json
 
 import pytest
 
-from loadtests.experiments.cache_outage import EXPERIMENT, faults
-from loadtests.experiments.cache_outage.faults import Outage, Phase, Size, Taken, _Run, bound_s
-from loadtests.experiments.cache_outage.judging import judged, slowdown, undisturbed
+from loadtests.experiments.cache_outage import EXPERIMENT, method
+from loadtests.experiments.cache_outage.expectations import slowdown, undisturbed
+from loadtests.experiments.cache_outage.method import (
+    Observations,
+    Outage,
+    Phase,
+    Size,
+    _Run,
+    bound_s,
+)
 from loadtests.experiments.cache_outage.traffic import Event, event_of, states
 from loadtests.generators.http_load import Sample
 from loadtests.lab.experiment import Outcome
@@ -66,8 +73,8 @@ def outage(fault: str) -> Outage:
 
 
 @pytest.fixture
-def taken() -> Taken:
-    return Taken(
+def observations() -> Observations:
+    return Observations(
         phases=[phase(number, name) for number, name in enumerate(NAMES)],
         outages=[outage("kill"), outage("pause")],
         both_ways=[(1.5, 4.0)] * 40,
@@ -75,8 +82,8 @@ def taken() -> Taken:
     )
 
 
-def outcome(taken: Taken, key: str) -> Outcome:
-    rows = judged(EXPERIMENT, taken).rows
+def outcome(observations: Observations, key: str) -> Outcome:
+    rows = EXPERIMENT.findings(observations).rows
     return next(row.outcome for row in rows if row.expectation.key == key)
 
 
@@ -86,15 +93,15 @@ def change(phase: Phase, kind: str, **values: object) -> None:
     phase.samples[phase.samples.index(first)] = dataclasses.replace(first, **values)
 
 
-class TestJudged:
-    def test_what_one_expects_comes_out_as_declared(self, taken):
-        found = judged(EXPERIMENT, taken)
+class TestFindings:
+    def test_what_one_expects_comes_out_as_declared(self, observations):
+        found = EXPERIMENT.findings(observations)
 
         assert all(row.is_as_declared(quick=False) for row in found.rows)
         assert [row.expectation for row in found.rows] == list(EXPERIMENT.expectations)
 
-    def test_every_row_and_guess_names_what_was_measured(self, taken):
-        found = judged(EXPERIMENT, taken)
+    def test_every_row_and_guess_names_what_was_measured(self, observations):
+        found = EXPERIMENT.findings(observations)
 
         names = {one.name for one in found.series}
         assert all(row.evidence and set(row.evidence) <= names for row in found.rows)
@@ -113,55 +120,55 @@ class TestJudged:
             ("read", {"cache": "hit; ttl=9"}, {"first-request"}),
         ],
     )
-    def test_one_other_answer_in_an_outage_refutes(self, taken, kind, values, keys):
-        change(taken.phases[1], kind, **values)
+    def test_one_other_answer_in_an_outage_refutes(self, observations, kind, values, keys):
+        change(observations.phases[1], kind, **values)
 
-        rows = judged(EXPERIMENT, taken).rows
+        rows = EXPERIMENT.findings(observations).rows
         refuted = {row.expectation.key for row in rows if row.outcome is Outcome.REFUTED}
         assert refuted == keys
 
-    def test_an_error_in_the_log_refutes(self, taken):
-        taken.outages[0].events.append(Event(2.0, "error", "", "Traceback"))
+    def test_an_error_in_the_log_refutes(self, observations):
+        observations.outages[0].events.append(Event(2.0, "error", "", "Traceback"))
 
-        assert outcome(taken, "warnings") is Outcome.REFUTED
+        assert outcome(observations, "warnings") is Outcome.REFUTED
 
-    def test_a_line_for_each_request_refutes(self, taken):
-        taken.outages[0].events += [taken.outages[0].events[0]] * 10
+    def test_a_line_for_each_request_refutes(self, observations):
+        observations.outages[0].events += [observations.outages[0].events[0]] * 10
 
-        assert outcome(taken, "once-per-change") is Outcome.REFUTED
+        assert outcome(observations, "once-per-change") is Outcome.REFUTED
 
-    def test_a_database_that_is_asked_all_the_time_refutes(self, taken):
-        taken.phases[0].lookups = taken.phases[1].lookups
+    def test_a_database_that_is_asked_all_the_time_refutes(self, observations):
+        observations.phases[0].lookups = observations.phases[1].lookups
 
-        assert outcome(taken, "database-load") is Outcome.REFUTED
+        assert outcome(observations, "database-load") is Outcome.REFUTED
 
-    def test_trust_that_comes_late_refutes(self, taken):
-        taken.swept[1].trusted_after_s = 20.0
+    def test_trust_that_comes_late_refutes(self, observations):
+        observations.swept[1].trusted_after_s = 20.0
 
-        assert outcome(taken, "trusted-again") is Outcome.REFUTED
+        assert outcome(observations, "trusted-again") is Outcome.REFUTED
 
-    def test_a_hit_right_after_a_kill_and_a_miss_after_a_pause_refute(self, taken):
-        taken.outages[0].recovery, taken.outages[1].recovery = (
+    def test_a_hit_right_after_a_kill_and_a_miss_after_a_pause_refute(self, observations):
+        observations.outages[0].recovery, observations.outages[1].recovery = (
             outage("pause").recovery,
             outage("kill").recovery,
         )
 
-        assert outcome(taken, "first-miss") is Outcome.REFUTED
-        assert outcome(taken, "paused-keeps") is Outcome.REFUTED
+        assert outcome(observations, "first-miss") is Outcome.REFUTED
+        assert outcome(observations, "paused-keeps") is Outcome.REFUTED
 
-    def test_a_difference_within_the_noise_is_inconclusive(self, taken):
-        for one in taken.phases:
+    def test_a_difference_within_the_noise_is_inconclusive(self, observations):
+        for one in observations.phases:
             one.samples = [
                 dataclasses.replace(sample, latency_ms=2.0 + place // 10 % 2)
                 for place, sample in enumerate(one.samples)
             ]
 
-        assert outcome(taken, "slower") is Outcome.INCONCLUSIVE
+        assert outcome(observations, "slower") is Outcome.INCONCLUSIVE
 
 
 class TestSlowdown:
-    def test_compares_each_outage_with_the_phase_before_it(self, taken):
-        assert slowdown(taken) == (3.0, 3.0, 3.0)
+    def test_compares_each_outage_with_the_phase_before_it(self, observations):
+        assert slowdown(observations) == (3.0, 3.0, 3.0)
 
     def test_the_lower_quartile_leaves_a_stall_out(self):
         assert undisturbed([2.0] * 5 + [90.0] * 5 + [3.0] * 10 + [1.0]) == [2.0, 3.0]
@@ -208,7 +215,7 @@ class TestOutage:
             raise KeyboardInterrupt
 
         (tmp_path / "site.log").touch()
-        monkeypatch.setattr(faults, "Traffic", lambda site: type("T", (), {"calls": list})())
+        monkeypatch.setattr(method, "Traffic", lambda site: type("T", (), {"calls": list})())
         run = _Run(Lab(quick=True), Site("http://127.0.0.1:1", Servers(), 0), Size(1, 1, 1, ()))
         monkeypatch.setattr(run._loop, "run", interrupt)
 

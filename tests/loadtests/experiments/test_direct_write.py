@@ -6,9 +6,8 @@ import redis
 
 from config.stack import Stack
 from loadtests.experiments.direct_write import EXPERIMENT
-from loadtests.experiments.direct_write.judging import judged
-from loadtests.experiments.direct_write.notes import Answer, Notes
-from loadtests.experiments.direct_write.trials import FULL, NEW, Copy, Taken, _look
+from loadtests.experiments.direct_write.client import Answer, Notes
+from loadtests.experiments.direct_write.method import FULL, NEW, Copy, Observations, _look
 from loadtests.generators.http_load import connected
 from loadtests.lab.experiment import Outcome
 
@@ -22,8 +21,8 @@ def copy(*, age_s: float, late_s: float = 0.06) -> Copy:
 
 
 @pytest.fixture
-def taken() -> Taken:
-    return Taken(
+def observations() -> Observations:
+    return Observations(
         FULL,
         copies=[copy(age_s=age_s) for age_s in (0.0, 2.0, 4.0)],
         unread=[(True, True)] * 3,
@@ -38,27 +37,27 @@ def taken() -> Taken:
     )
 
 
-def outcome(taken: Taken, key: str) -> Outcome:
-    rows = judged(EXPERIMENT, taken).rows
+def outcome(observations: Observations, key: str) -> Outcome:
+    rows = EXPERIMENT.findings(observations).rows
     return next(row.outcome for row in rows if row.expectation.key == key)
 
 
-class TestJudged:
-    def test_what_one_expects_comes_out_as_declared(self, taken):
-        found = judged(EXPERIMENT, taken)
+class TestFindings:
+    def test_what_one_expects_comes_out_as_declared(self, observations):
+        found = EXPERIMENT.findings(observations)
 
         assert all(row.is_as_declared(quick=False) for row in found.rows)
         assert [row.expectation for row in found.rows] == list(EXPERIMENT.expectations)
 
-    def test_every_row_and_guess_names_what_was_measured(self, taken):
-        found = judged(EXPERIMENT, taken)
+    def test_every_row_and_guess_names_what_was_measured(self, observations):
+        found = EXPERIMENT.findings(observations)
 
         names = {one.name for one in found.series}
         assert all(row.evidence and set(row.evidence) <= names for row in found.rows)
         assert {guess.quantity for guess in EXPERIMENT.guesses} <= set(found.quantities)
 
-    def test_windows_are_scaled_to_the_services_ttl(self, taken):
-        found = judged(EXPERIMENT, taken)
+    def test_windows_are_scaled_to_the_services_ttl(self, observations):
+        found = EXPERIMENT.findings(observations)
 
         # 0.8 of a lifetime of 10 s, and 0.06 s, at a TTL of 10 s instead of 300 s.
         assert found.quantities["window_without_triggers_at_ttl_300_s"] == pytest.approx(242, abs=1)
@@ -76,10 +75,10 @@ class TestJudged:
             ("validated_on_ms", [2500.0], "etag-with-triggers"),
         ],
     )
-    def test_what_does_not_hold_is_refuted(self, taken, field, value, key):
-        setattr(taken, field, value)
+    def test_what_does_not_hold_is_refuted(self, observations, field, value, key):
+        setattr(observations, field, value)
 
-        assert outcome(taken, key) is Outcome.REFUTED
+        assert outcome(observations, key) is Outcome.REFUTED
 
     @pytest.mark.parametrize(
         ("field", "value", "key"),
@@ -88,10 +87,12 @@ class TestJudged:
             ("written_through", [False, False], "write-through-helps"),
         ],
     )
-    def test_what_would_help_against_expectation_is_confirmed(self, taken, field, value, key):
-        setattr(taken, field, value)
+    def test_what_would_help_against_expectation_is_confirmed(
+        self, observations, field, value, key
+    ):
+        setattr(observations, field, value)
 
-        assert outcome(taken, key) is Outcome.CONFIRMED
+        assert outcome(observations, key) is Outcome.CONFIRMED
 
     @pytest.mark.parametrize(
         ("field", "value", "key"),
@@ -102,18 +103,18 @@ class TestJudged:
             ("cleared", [], "clear-recovers"),
         ],
     )
-    def test_what_is_neither_is_inconclusive(self, taken, field, value, key):
-        setattr(taken, field, value)
+    def test_what_is_neither_is_inconclusive(self, observations, field, value, key):
+        setattr(observations, field, value)
 
-        assert outcome(taken, key) is Outcome.INCONCLUSIVE
+        assert outcome(observations, key) is Outcome.INCONCLUSIVE
 
-    def test_a_write_that_was_never_seen_refutes_what_ends_it(self, taken):
+    def test_a_write_that_was_never_seen_refutes_what_ends_it(self, observations):
         never = copy(age_s=0.0)
         never.seen_at, never.watched_until = None, never.written_at + 20.0
-        taken.copies = [never] * 3
+        observations.copies = [never] * 3
 
-        assert outcome(taken, "window-predicted") is Outcome.REFUTED
-        assert outcome(taken, "waiting-recovers") is Outcome.REFUTED
+        assert outcome(observations, "window-predicted") is Outcome.REFUTED
+        assert outcome(observations, "waiting-recovers") is Outcome.REFUTED
 
 
 class TestLook:

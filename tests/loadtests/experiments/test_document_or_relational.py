@@ -9,14 +9,13 @@ import psycopg
 import pymongo
 import pytest
 
-from loadtests.experiments import document_or_relational as experiment
-from loadtests.experiments.document_or_relational import judging, measuring, showing
+from loadtests.experiments.document_or_relational import EXPERIMENT, charts, method
+from loadtests.experiments.document_or_relational.comparison import AddedField, Pair, crossover
 from loadtests.experiments.document_or_relational.documents import DEEP, documents
+from loadtests.experiments.document_or_relational.expectations import beyond
 from loadtests.experiments.document_or_relational.in_mongodb import InMongoDB
 from loadtests.experiments.document_or_relational.in_postgres import InPostgres, examined
-from loadtests.experiments.document_or_relational.judging import Measured
-from loadtests.experiments.document_or_relational.measuring import Both, Effort
-from loadtests.experiments.document_or_relational.pairs import AddedField, Pair, crossover
+from loadtests.experiments.document_or_relational.method import Both, Effort, Observations
 from loadtests.experiments.document_or_relational.stores import (
     SCRATCH,
     SCRATCH_NOTES,
@@ -24,6 +23,7 @@ from loadtests.experiments.document_or_relational.stores import (
     Filtered,
     SizeOnDisk,
 )
+from loadtests.lab.experiment import Outcome
 from loadtests.lab.lab import Lab
 from loadtests.lab.results import check
 from loadtests.stats import Ratio
@@ -43,12 +43,12 @@ def unclear(name: str = "made up") -> Pair:
 
 
 def at_size(size: int, ratio: float, logged: tuple[float, float]) -> dict[str, Pair]:
-    kinds = (measuring.READ, measuring.UPDATE, measuring.INSERT)
-    on_disk = (measuring.UPDATE_ON_DISK, measuring.INSERT_ON_DISK)
+    kinds = (method.READ, method.UPDATE, method.INSERT)
+    on_disk = (method.UPDATE_ON_DISK, method.INSERT_ON_DISK)
     return {kind: pair(ratio, name=f"{kind}, {size}", logged=logged) for kind in (*kinds, *on_disk)}
 
 
-MEASURED = Measured(
+MEASURED = Observations(
     durability=(Durability((("j", "true"),), True), Durability((("fsync", "on"),), True)),
     syncs=(1.0, 1.0),
     http=pair(1.2, name="http"),
@@ -71,23 +71,19 @@ MEASURED = Measured(
 
 
 def outcome(key: str, **changes: object) -> bool | None:
-    return judging.verdicts(replace(MEASURED, **changes))[key][0]
+    rows = EXPERIMENT.expectations.judge(replace(MEASURED, **changes))
+    outcome = next(row.outcome for row in rows if row.expectation.key == key)
+    return {Outcome.CONFIRMED: True, Outcome.REFUTED: False, Outcome.INCONCLUSIVE: None}[outcome]
 
 
 class TestVerdicts:
     def test_come_out_as_declared_for_what_was_seen(self):
-        told = judging.verdicts(MEASURED)
-        rows = [
-            experiment.EXPERIMENT.judge(key, told[key][0], told[key][1], evidence=told[key][2])
-            for key in told
-        ]
+        rows = EXPERIMENT.findings(MEASURED).rows
 
         assert [row.expectation.key for row in rows if not row.is_as_declared(quick=False)] == []
 
     def test_name_evidence_that_is_there(self):
-        found = experiment.found(MEASURED)
-
-        check(experiment.EXPERIMENT, found, steady=())
+        check(EXPERIMENT, EXPERIMENT.findings(MEASURED), steady=())
 
     @pytest.mark.parametrize(
         ("ratio", "expected"),
@@ -99,10 +95,10 @@ class TestVerdicts:
         ],
     )
     def test_claim_a_gain_where_the_whole_interval_has_it(self, ratio, expected):
-        assert judging.beyond(ratio, above=1.5) is expected
+        assert beyond(ratio, above=1.5) is expected
 
     def test_can_go_the_other_way(self):
-        small = MEASURED.by_size[1_000] | {measuring.UPDATE: pair(2.0), measuring.INSERT: unclear()}
+        small = MEASURED.by_size[1_000] | {method.UPDATE: pair(2.0), method.INSERT: unclear()}
         by_size = {**MEASURED.by_size, 1_000: small}
         alike = Filtered("GIN jsonb_path_ops", 2, 200, 8192)
 
@@ -142,11 +138,11 @@ class TestCrossover:
         assert found == (None if expected is None else pytest.approx(expected))
 
     def test_is_in_the_title_and_in_the_advice(self):
-        at = showing.crossover_kb(MEASURED)
+        at = charts.crossover_kb(MEASURED)
 
-        assert f"from {at:.0f} KB on" in showing.charts(MEASURED)[0].title
-        assert f"beyond {at:.0f} KB" in showing.remarks(MEASURED)[0]
-        assert showing.quantities(MEASURED)["nested_update_crossover_kb"] == at
+        assert f"from {at:.0f} KB on" in charts.present(MEASURED).charts[0].title
+        assert f"beyond {at:.0f} KB" in charts.present(MEASURED).remarks[0]
+        assert charts.present(MEASURED).quantities["nested_update_crossover_kb"] == at
 
 
 class TestDocuments:
@@ -207,7 +203,7 @@ class TestBothStores:
         assert len(without.mongo_ms) == len(with_index.postgres_ms) == EFFORT.rounds
 
     def test_change_the_value_that_is_deep_inside(self, both):
-        assert set(both.at_size(1_000)) >= {measuring.UPDATE, measuring.UPDATE_ON_DISK}
+        assert set(both.at_size(1_000)) >= {method.UPDATE, method.UPDATE_ON_DISK}
         for store in (both.mongo, both.postgres):
             store.update_nested("user-000003", 4711)
             changed = store.read("user-000003")
@@ -229,14 +225,14 @@ class TestRun:
             def site(self, arm: str, **options: object) -> Iterator[Site]:
                 yield Site("http://127.0.0.1:1", stack, 0)
 
-        def fail(lab: Lab, site: Site, both: Both) -> Measured:
+        def fail(lab: Lab, site: Site, both: Both) -> Observations:
             both.fill()
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(experiment, "_measure", fail)
+        monkeypatch.setattr(method, "_measure", fail)
 
         with pytest.raises(KeyboardInterrupt):
-            experiment.run(Served(quick=True))
+            EXPERIMENT.run(Served(quick=True))
 
         urls = stack.operator_urls()
         with (

@@ -10,9 +10,8 @@ import psycopg
 import pytest
 
 from config.stack import Stack
-from loadtests.experiments.pool_exhaustion import EXPERIMENT, findings, judging, pressure, queueing
-from loadtests.experiments.pool_exhaustion.judging import Observed
-from loadtests.experiments.pool_exhaustion.phases import (
+from loadtests.experiments.pool_exhaustion import EXPERIMENT, pool_control, queueing
+from loadtests.experiments.pool_exhaustion.method import (
     CLIENTS,
     FULL,
     POOLS,
@@ -20,10 +19,11 @@ from loadtests.experiments.pool_exhaustion.phases import (
     AtSize,
     Full,
     Leak,
+    Observations,
     Overload,
     Round,
 )
-from loadtests.experiments.pool_exhaustion.pressure import Tick
+from loadtests.experiments.pool_exhaustion.pool_control import Tick
 from loadtests.generators.http_load import Sample
 from loadtests.lab import results
 from loadtests.lab.experiment import Outcome
@@ -95,15 +95,15 @@ class TestFullServer:
     def test_takes_every_connection_and_gives_it_back(self, stack: Stack):
         site = Site("http://127.0.0.1:1", stack, 0)
         url = stack.urls()["DATABASE_URL"]
-        before = pressure.refusals(site)
+        before = pool_control.refusals(site)
 
-        with pytest.raises(KeyboardInterrupt), pressure.full_server(site) as taken:
+        with pytest.raises(KeyboardInterrupt), pool_control.full_server(site) as taken:
             assert taken > 0
             with pytest.raises(psycopg.OperationalError, match="connection"):
                 psycopg.connect(url)
             raise KeyboardInterrupt
 
-        assert pressure.refusals(site) == before + 2  # the last neighbour, and this test
+        assert pool_control.refusals(site) == before + 2  # the last neighbour, and this test
         with psycopg.connect(url) as connection:
             connection.execute("SELECT 1")
 
@@ -136,9 +136,9 @@ def at_hold(pool: int, hold_ms: int, *, failed: int | None = None) -> AtHold:
 
 
 @pytest.fixture
-def seen() -> Observed:
+def observations() -> Observations:
     """What a full run is expected to see."""
-    return Observed(
+    return Observations(
         acquire_ms=1000,
         rounds=[
             Round(pool=pool, samples=[sample()] * 100, seconds=1.0, ticks=[tick(active=4)])
@@ -159,19 +159,21 @@ def seen() -> Observed:
     )
 
 
-def outcome(seen: Observed, key: str) -> Outcome:
+def outcome(observations: Observations, key: str) -> Outcome:
     return next(
-        row.outcome for row in EXPERIMENT.judged(judging.JUDGES, seen) if row.expectation.key == key
+        row.outcome
+        for row in EXPERIMENT.expectations.judge(observations)
+        if row.expectation.key == key
     )
 
 
-def with_holds(seen: Observed, *holds: AtHold) -> Observed:
-    return dataclasses.replace(seen, holds=list(holds))
+def with_holds(observations: Observations, *holds: AtHold) -> Observations:
+    return dataclasses.replace(observations, holds=list(holds))
 
 
 class TestFindings:
-    def test_what_is_expected_comes_out_as_declared_and_is_whole(self, seen):
-        found = findings(seen)
+    def test_what_is_expected_comes_out_as_declared_and_is_whole(self, observations):
+        found = EXPERIMENT.findings(observations)
 
         results.check(EXPERIMENT, found, [])
         assert [row.expectation for row in found.rows] == list(EXPERIMENT.expectations)
@@ -179,13 +181,13 @@ class TestFindings:
         assert found.quantities["pool_utilization_of_5_percent"] == 80
         assert found.quantities["pool_utilization_of_20_percent"] == 20
 
-    def test_failures_of_the_seeds_load_confirm_that_requests_time_out(self, seen):
+    def test_failures_of_the_seeds_load_confirm_that_requests_time_out(self, observations):
         rounds = [
             dataclasses.replace(one, samples=[sample(503)] * 5 + [sample()] * 95)
-            for one in seen.rounds
+            for one in observations.rounds
         ]
 
-        other = dataclasses.replace(seen, rounds=rounds)
+        other = dataclasses.replace(observations, rounds=rounds)
         assert outcome(other, "requests-time-out") is Outcome.CONFIRMED
 
     @pytest.mark.parametrize(
@@ -196,43 +198,46 @@ class TestFindings:
             ("latency-jumps", 110.0, Outcome.REFUTED),
         ],
     )
-    def test_latency_is_judged_by_its_interval(self, seen, key, slow_ms, expected):
+    def test_latency_is_judged_by_its_interval(self, observations, key, slow_ms, expected):
         rounds = [
             dataclasses.replace(one, samples=[sample(latency_ms=slow_ms)] * 100)
             if one.pool == 5
             else one
-            for one in seen.rounds
+            for one in observations.rounds
         ]
 
-        assert outcome(dataclasses.replace(seen, rounds=rounds), key) is expected
+        assert outcome(dataclasses.replace(observations, rounds=rounds), key) is expected
 
-    def test_a_much_higher_rate_of_the_large_pool_refutes_the_formula(self, seen):
+    def test_a_much_higher_rate_of_the_large_pool_refutes_the_formula(self, observations):
         rounds = [
-            dataclasses.replace(one, seconds=1.0 if one.pool == 20 else 3.0) for one in seen.rounds
+            dataclasses.replace(one, seconds=1.0 if one.pool == 20 else 3.0)
+            for one in observations.rounds
         ]
 
-        assert outcome(dataclasses.replace(seen, rounds=rounds), "formula") is Outcome.REFUTED
+        assert (
+            outcome(dataclasses.replace(observations, rounds=rounds), "formula") is Outcome.REFUTED
+        )
 
-    def test_failures_below_the_break_point_refute_it(self, seen):
+    def test_failures_below_the_break_point_refute_it(self, observations):
         holds = [at_hold(5, 30, failed=20), at_hold(20, 30), at_hold(5, 300), at_hold(20, 300)]
 
-        assert outcome(with_holds(seen, *holds), "break-point") is Outcome.REFUTED
+        assert outcome(with_holds(observations, *holds), "break-point") is Outcome.REFUTED
 
-    def test_a_sweep_on_one_side_tells_nothing_of_the_break_point(self, seen):
+    def test_a_sweep_on_one_side_tells_nothing_of_the_break_point(self, observations):
         holds = [at_hold(5, 30), at_hold(20, 30)]
 
-        assert outcome(with_holds(seen, *holds), "break-point") is Outcome.INCONCLUSIVE
+        assert outcome(with_holds(observations, *holds), "break-point") is Outcome.INCONCLUSIVE
 
-    def test_a_large_pool_that_fails_as_well_does_not_recover(self, seen):
+    def test_a_large_pool_that_fails_as_well_does_not_recover(self, observations):
         holds = [at_hold(5, 300), at_hold(20, 300, failed=30)]
 
-        assert outcome(with_holds(seen, *holds), "larger-pool-recovers") is Outcome.REFUTED
+        assert outcome(with_holds(observations, *holds), "larger-pool-recovers") is Outcome.REFUTED
 
-    def test_a_failure_that_is_no_proper_timeout_refutes_it(self, seen):
+    def test_a_failure_that_is_no_proper_timeout_refutes_it(self, observations):
         bare = Sample("list", 0.0, 1000.0, 500)
 
-        overload = dataclasses.replace(seen.overload, samples=[sample(503), bare])
-        other = dataclasses.replace(seen, overload=overload)
+        overload = dataclasses.replace(observations.overload, samples=[sample(503), bare])
+        other = dataclasses.replace(observations, overload=overload)
         assert outcome(other, "connection-timeout") is Outcome.REFUTED
 
     @pytest.mark.parametrize(
@@ -246,24 +251,24 @@ class TestFindings:
             ("not-an-outage", {"cached_read": 503}),
         ],
     )
-    def test_other_readings_refute(self, seen, key, change):
-        ticks = [dataclasses.replace(one, **change) for one in seen.overload.ticks]
+    def test_other_readings_refute(self, observations, key, change):
+        ticks = [dataclasses.replace(one, **change) for one in observations.overload.ticks]
 
-        overload = dataclasses.replace(seen.overload, ticks=ticks)
-        assert outcome(dataclasses.replace(seen, overload=overload), key) is Outcome.REFUTED
+        overload = dataclasses.replace(observations.overload, ticks=ticks)
+        assert outcome(dataclasses.replace(observations, overload=overload), key) is Outcome.REFUTED
 
-    def test_answers_while_all_connections_leak_refute_that(self, seen):
-        leak = dataclasses.replace(seen.leak, during=[sample(503), sample()])
+    def test_answers_while_all_connections_leak_refute_that(self, observations):
+        leak = dataclasses.replace(observations.leak, during=[sample(503), sample()])
 
-        assert outcome(dataclasses.replace(seen, leak=leak), "leaks") is Outcome.REFUTED
+        assert outcome(dataclasses.replace(observations, leak=leak), "leaks") is Outcome.REFUTED
 
-    def test_a_refusal_under_the_seeds_load_confirms_that_the_database_rejects(self, seen):
-        other = dataclasses.replace(seen, refused=3)
+    def test_a_refusal_under_the_seeds_load_confirms_that_the_database_rejects(self, observations):
+        other = dataclasses.replace(observations, refused=3)
 
         assert outcome(other, "database-rejects") is Outcome.CONFIRMED
 
-    def test_failures_on_a_full_server_refute_that_the_pool_goes_on(self, seen):
-        full = dataclasses.replace(seen.full, samples=[sample(503)] * 50)
+    def test_failures_on_a_full_server_refute_that_the_pool_goes_on(self, observations):
+        full = dataclasses.replace(observations.full, samples=[sample(503)] * 50)
 
-        other = dataclasses.replace(seen, full=full)
+        other = dataclasses.replace(observations, full=full)
         assert outcome(other, "refused-beyond-max") is Outcome.REFUTED

@@ -10,20 +10,11 @@ from psycopg import sql
 
 from config.stack import Stack
 from config.stack.process import StackError
-from loadtests.experiments.query_plans import (
-    EXPERIMENT,
-    findings,
-    judging,
-    scratch,
-    statements,
-    sweeps,
-)
+from loadtests.experiments.query_plans import EXPERIMENT, method, queries, scratch
 from loadtests.experiments.query_plans import indexes as real_indexes
-from loadtests.experiments.query_plans.arms import Round
-from loadtests.experiments.query_plans.judging import Observed
+from loadtests.experiments.query_plans.method import AtDepth, AtSize, Observations, Round
 from loadtests.experiments.query_plans.plans import Plan, explain, parse
-from loadtests.experiments.query_plans.statements import CURSOR, DEEP, FIRST
-from loadtests.experiments.query_plans.sweeps import AtDepth, AtSize
+from loadtests.experiments.query_plans.queries import CURSOR, DEEP, FIRST
 from loadtests.experiments.query_plans.variants import (
     Kind,
     Partial,
@@ -122,7 +113,7 @@ class TestDropped:
         before = indexes(url)
 
         with real_indexes.dropped(url):
-            plan = explain(connection, *statements.by_offset(0))[0]
+            plan = explain(connection, *queries.by_offset(0))[0]
             within = indexes(url)
 
         assert plan.way == "Seq Scan"
@@ -176,15 +167,15 @@ class TestScratch:
 
 class TestSweeps:
     def test_an_offset_scans_what_it_skips_and_a_cursor_does_not(self, connection):
-        page = statements.last_page(statements.count(connection))
+        page = queries.last_page(queries.count(connection))
 
         with connection.transaction(force_rollback=True):
             # In so small a table the planner would rather read all of a user's notes and sort them.
             connection.execute("SET LOCAL enable_bitmapscan = off")
             connection.execute("SET LOCAL enable_sort = off")
             connection.execute("DROP INDEX idx_notes_created_at")
-            taken = sweeps.by_depth(connection, page, runs=1)
-            deepest = sweeps.deepest_by_composite(connection, page)
+            taken = method.by_depth(connection, page, runs=1)
+            deepest = method.deepest_by_composite(connection, page)
 
         assert [one.by_offset[0].scanned for one in taken] == [one.depth + 20 for one in taken]
         assert max(one.by_cursor[0].scanned for one in taken) <= 22
@@ -192,7 +183,7 @@ class TestSweeps:
 
     def test_a_larger_table_is_scanned_whole_without_an_index(self, url):
         with scratch.table(url) as own:
-            taken = list(sweeps.by_size(own, (1_000, 4_000), 10, runs=1))
+            taken = list(method.by_size(own, (1_000, 4_000), 10, runs=1))
 
         assert [one.bare[0].scanned for one in taken] == [1_000, 4_000]
         assert [one.page for one in taken] == [7, 10]
@@ -236,7 +227,7 @@ def a_round(*, deep: Plan, first: Plan, latency_ms: float, cpu_ms: float) -> Rou
 
 
 @pytest.fixture
-def seen() -> Observed:
+def observations() -> Observations:
     """What a full run is expected to see."""
     whole = [plan(30 + number, "Seq Scan", 100_000) for number in range(3)]
     bitmap = [plan(15 + number, "Bitmap Heap Scan", 14_286) for number in range(3)]
@@ -252,7 +243,7 @@ def seen() -> Observed:
         for column in ("user_id", "id")
         for kind in ("btree", "hash")
     ]
-    return Observed(
+    return Observations(
         notes=100_000,
         page=500,
         rounds={
@@ -310,47 +301,55 @@ def seen() -> Observed:
     )
 
 
-def outcome(seen: Observed, key: str) -> Outcome:
+def outcome(observations: Observations, key: str) -> Outcome:
     return next(
-        row.outcome for row in EXPERIMENT.judged(judging.JUDGES, seen) if row.expectation.key == key
+        row.outcome
+        for row in EXPERIMENT.expectations.judge(observations)
+        if row.expectation.key == key
     )
 
 
-def with_rounds(seen: Observed, arm: str, **changes: object) -> Observed:
-    rounds = [dataclasses.replace(one, **changes) for one in seen.rounds[arm]]
-    return dataclasses.replace(seen, rounds=seen.rounds | {arm: rounds})
+def with_rounds(observations: Observations, arm: str, **changes: object) -> Observations:
+    rounds = [dataclasses.replace(one, **changes) for one in observations.rounds[arm]]
+    return dataclasses.replace(observations, rounds=observations.rounds | {arm: rounds})
 
 
 class TestFindings:
-    def test_what_is_expected_comes_out_as_declared_and_is_whole(self, seen):
-        found = findings(seen)
+    def test_what_is_expected_comes_out_as_declared_and_is_whole(self, observations):
+        found = EXPERIMENT.findings(observations)
 
         results.check(EXPERIMENT, found, [])
         assert [row.expectation for row in found.rows] == list(EXPERIMENT.expectations)
         assert all(row.is_as_declared(quick=False) for row in found.rows)
         assert len(found.charts) == 3
 
-    def test_a_second_is_reached_in_proportion_to_the_largest_table(self, seen):
-        assert seen.rows_at_one_second() == 4_000_000
-        assert findings(seen).quantities["notes_at_one_second_without_index"] == 4_000_000
+    def test_a_second_is_reached_in_proportion_to_the_largest_table(self, observations):
+        assert observations.rows_at_one_second() == 4_000_000
+        assert (
+            EXPERIMENT.findings(observations).quantities["notes_at_one_second_without_index"]
+            == 4_000_000
+        )
 
-    def test_slow_answers_confirm_seconds(self, seen):
+    def test_slow_answers_confirm_seconds(self, observations):
         slow = [Sample("list", 0, 1500.0, 200)] * 10
 
-        assert outcome(with_rounds(seen, "without", samples=slow), "seconds") is Outcome.CONFIRMED
+        assert (
+            outcome(with_rounds(observations, "without", samples=slow), "seconds")
+            is Outcome.CONFIRMED
+        )
 
-    def test_too_few_answers_tell_nothing_of_seconds(self, seen):
+    def test_too_few_answers_tell_nothing_of_seconds(self, observations):
         failed = [Sample("list", 0, 10.0, 503)] * 9 + [Sample("list", 0, 9.0, 200)]
 
-        other = with_rounds(seen, "without", samples=failed)
+        other = with_rounds(observations, "without", samples=failed)
         assert outcome(other, "seconds") is Outcome.INCONCLUSIVE
 
     @pytest.mark.parametrize(
         ("cpu_ms", "expected"),
         [(20.0, Outcome.REFUTED), (24.0, Outcome.INCONCLUSIVE), (50.0, Outcome.CONFIRMED)],
     )
-    def test_cpu_use_is_judged_by_its_interval(self, seen, cpu_ms, expected):
-        assert outcome(with_rounds(seen, "without", cpu_ms=cpu_ms), "high-cpu") is expected
+    def test_cpu_use_is_judged_by_its_interval(self, observations, cpu_ms, expected):
+        assert outcome(with_rounds(observations, "without", cpu_ms=cpu_ms), "high-cpu") is expected
 
     @pytest.mark.parametrize(
         ("key", "deep", "expected"),
@@ -361,25 +360,27 @@ class TestFindings:
             ("much-faster", plan(40.0), Outcome.REFUTED),
         ],
     )
-    def test_another_plan_comes_to_another_verdict(self, seen, key, deep, expected):
-        plans = seen.rounds["with"][0].plans | {DEEP: [deep]}
+    def test_another_plan_comes_to_another_verdict(self, observations, key, deep, expected):
+        plans = observations.rounds["with"][0].plans | {DEEP: [deep]}
 
-        assert outcome(with_rounds(seen, "with", plans=plans), key) is expected
+        assert outcome(with_rounds(observations, "with", plans=plans), key) is expected
 
-    def test_an_index_scan_without_the_indexes_refutes_the_whole_scan(self, seen):
-        plans = seen.rounds["without"][0].plans | {DEEP: [plan(1.0)]}
+    def test_an_index_scan_without_the_indexes_refutes_the_whole_scan(self, observations):
+        plans = observations.rounds["without"][0].plans | {DEEP: [plan(1.0)]}
 
-        assert outcome(with_rounds(seen, "without", plans=plans), "sequential-scan") is (
+        assert outcome(with_rounds(observations, "without", plans=plans), "sequential-scan") is (
             Outcome.REFUTED
         )
 
-    def test_uses_of_another_index_than_planned_refute_the_statistics(self, seen):
+    def test_uses_of_another_index_than_planned_refute_the_statistics(self, observations):
         other = [Uses(question=FIRST, runs=3, planned=("a",), scans={"a": 3, "b": 1})]
 
-        assert outcome(dataclasses.replace(seen, uses=other), "index-usage") is Outcome.REFUTED
+        assert (
+            outcome(dataclasses.replace(observations, uses=other), "index-usage") is Outcome.REFUTED
+        )
 
-    def test_a_cursor_that_scans_more_deeper_down_is_refuted(self, seen):
+    def test_a_cursor_that_scans_more_deeper_down_is_refuted(self, observations):
         deeper = AtDepth(depth=1, by_offset=[plan(1.0)], by_cursor=[plan(1.0, scanned=500)])
 
-        other = dataclasses.replace(seen, depths=[*seen.depths, deeper])
+        other = dataclasses.replace(observations, depths=[*observations.depths, deeper])
         assert outcome(other, "cursor") is Outcome.REFUTED

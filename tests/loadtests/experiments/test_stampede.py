@@ -5,8 +5,14 @@ import dataclasses
 import pytest
 
 from loadtests.experiments.stampede import EXPERIMENT
-from loadtests.experiments.stampede.judging import judged, predicted_lookups
-from loadtests.experiments.stampede.trials import AT_ONCE, LOADS_MS, REQUESTS, Burst, Even, Taken
+from loadtests.experiments.stampede.method import (
+    AT_ONCE,
+    LOADS_MS,
+    REQUESTS,
+    Burst,
+    Even,
+    Observations,
+)
 from loadtests.generators.http_load import Sample
 from loadtests.lab.experiment import Outcome
 
@@ -35,8 +41,8 @@ def answer(cache: str, *, at: float, ms: float) -> Sample:
 
 
 @pytest.fixture
-def taken() -> Taken:
-    return Taken(
+def observations() -> Observations:
+    return Observations(
         alone_ms=[4.0, 5.0, 6.0],
         bursts=[
             burst(arm, load_ms, lookups=lookups, processes=4)
@@ -56,32 +62,34 @@ def taken() -> Taken:
     )
 
 
-def outcomes(taken: Taken) -> dict[str, Outcome]:
-    return {row.expectation.key: row.outcome for row in judged(EXPERIMENT, taken).rows}
+def outcomes(observations: Observations) -> dict[str, Outcome]:
+    return {row.expectation.key: row.outcome for row in EXPERIMENT.findings(observations).rows}
 
 
-class TestJudged:
-    def test_what_one_expects_comes_out_as_declared(self, taken):
-        found = judged(EXPERIMENT, taken)
+class TestFindings:
+    def test_what_one_expects_comes_out_as_declared(self, observations):
+        findings = EXPERIMENT.findings(observations)
 
-        assert all(row.is_as_declared(quick=False) for row in found.rows)
-        assert [row.expectation for row in found.rows] == list(EXPERIMENT.expectations)
+        assert all(row.is_as_declared(quick=False) for row in findings.rows)
+        assert [row.expectation for row in findings.rows] == list(EXPERIMENT.expectations)
 
-    def test_every_row_and_guess_names_what_was_measured(self, taken):
-        found = judged(EXPERIMENT, taken)
+    def test_every_row_and_guess_names_what_was_measured(self, observations):
+        findings = EXPERIMENT.findings(observations)
 
-        names = {one.name for one in found.series}
-        assert all(row.evidence and set(row.evidence) <= names for row in found.rows)
-        assert {guess.quantity for guess in EXPERIMENT.guesses} <= set(found.quantities)
-        assert found.charts[0].title.endswith("are 48 queries without single flight and 1 with it")
+        names = {series.name for series in findings.series}
+        assert all(row.evidence and set(row.evidence) <= names for row in findings.rows)
+        assert {guess.quantity for guess in EXPERIMENT.guesses} <= set(findings.quantities)
+        assert findings.charts[0].title.endswith(
+            "are 48 queries without single flight and 1 with it"
+        )
 
-    def test_a_second_query_with_prevention_refutes_it(self, taken):
+    def test_a_second_query_with_prevention_refutes_it(self, observations):
         broken = burst("on", LONGEST, lookups=2, processes=2)
-        taken.bursts[-1] = broken
+        observations.bursts[-1] = broken
 
-        found = outcomes(taken)
+        by_key = outcomes(observations)
 
-        assert {key for key, outcome in found.items() if outcome is Outcome.REFUTED} == {
+        assert {key for key, outcome in by_key.items() if outcome is Outcome.REFUTED} == {
             "one-query",
             "others-wait",
             "connections-spike",
@@ -98,28 +106,30 @@ class TestJudged:
             ({"statements_after": 1}, "database-normal"),
         ],
     )
-    def test_one_burst_that_is_not_so_refutes(self, taken, change, key):
-        taken.bursts[-1] = dataclasses.replace(taken.bursts[-1], **change)
+    def test_one_burst_that_is_not_so_refutes(self, observations, change, key):
+        observations.bursts[-1] = dataclasses.replace(observations.bursts[-1], **change)
 
-        assert outcomes(taken)[key] is Outcome.REFUTED
+        assert outcomes(observations)[key] is Outcome.REFUTED
 
-    def test_without_a_stampede_nothing_of_it_is_confirmed(self, taken):
-        taken.bursts = [burst(one.arm, one.load_ms, lookups=1, processes=1) for one in taken.bursts]
-
-        found = outcomes(taken)
-
-        for key in ("many-queries", "database-load", "several-writers", "connections-spike"):
-            assert found[key] is Outcome.REFUTED, key
-
-    def test_a_few_queries_are_neither_many_nor_one(self, taken):
-        taken.bursts = [
-            burst(one.arm, one.load_ms, lookups=3 if one.arm == "off" else 1, processes=2)
-            for one in taken.bursts
+    def test_without_a_stampede_nothing_of_it_is_confirmed(self, observations):
+        observations.bursts = [
+            burst(one.arm, one.load_ms, lookups=1, processes=1) for one in observations.bursts
         ]
 
-        assert outcomes(taken)["many-queries"] is Outcome.INCONCLUSIVE
+        by_key = outcomes(observations)
+
+        for key in ("many-queries", "database-load", "several-writers", "connections-spike"):
+            assert by_key[key] is Outcome.REFUTED, key
+
+    def test_a_few_queries_are_neither_many_nor_one(self, observations):
+        observations.bursts = [
+            burst(one.arm, one.load_ms, lookups=3 if one.arm == "off" else 1, processes=2)
+            for one in observations.bursts
+        ]
+
+        assert outcomes(observations)["many-queries"] is Outcome.INCONCLUSIVE
 
 
 class TestPredictedLookups:
-    def test_are_the_first_and_what_arrives_during_its_load(self, taken):
-        assert predicted_lookups(taken, 100) == pytest.approx(1 + 100 * 0.105)
+    def test_are_the_first_and_what_arrives_during_its_load(self, observations):
+        assert observations.predicted_lookups(100) == pytest.approx(1 + 100 * 0.105)

@@ -16,7 +16,7 @@ from loadtests.experiments import EXPERIMENTS
 from loadtests.lab import cli as lab_cli
 from loadtests.lab import results, runner
 from loadtests.testbed.servers import running_servers
-from tests.loadtests.made_up import EXPERIMENT, findings
+from tests.loadtests.made_up import EXPERIMENT
 
 NAME = "lab-test"
 
@@ -48,10 +48,10 @@ def out(servers, tmp_path, monkeypatch):
     return tmp_path / "out"
 
 
-def given(run=lambda lab: findings(), **changes):
+def given(method=EXPERIMENT.method, **changes):
     """Have there be an experiment that does this."""
-    one = dataclasses.replace(EXPERIMENT, run=run, **changes)
-    lab_cli.EXPERIMENTS[one.name] = one
+    experiment = dataclasses.replace(EXPERIMENT, method=method, **changes)
+    lab_cli.EXPERIMENTS[experiment.name] = experiment
 
 
 def executed(servers, statement):
@@ -97,7 +97,7 @@ class TestRun:
         assert "all as declared" in capsys.readouterr().out
 
     def test_is_99_where_one_is_not(self, out, capsys):
-        given(run=lambda lab: findings(slow_ms=2000.0))
+        given(method=lambda lab: 2000.0)
 
         assert main(["run", "made_up", "--out", str(out)]) == 99
         assert "1 NOT AS DECLARED" in capsys.readouterr().out
@@ -107,18 +107,21 @@ class TestRun:
 
         assert main(["run", "made_up", "--quick", "--out", str(out)]) == 99  # own: inconclusive
 
-    def test_is_1_where_a_row_is_missing_and_the_next_one_runs_all_the_same(self, out, capsys):
-        def forgets(lab):
-            found = findings()
-            found.rows.pop()
+    def test_is_1_where_evidence_is_missing_and_the_next_one_runs_all_the_same(self, out, capsys):
+        def forgets(slow_ms):
+            found = EXPERIMENT.present(slow_ms)
+            found.series.pop()
             return found
 
-        given(run=forgets)
+        given(present=forgets)
         given(name="second", lines=(1600, 1700))
 
         assert main(["run", "all", "--out", str(out)]) == 1
-        assert "made_up failed: Incomplete: no row for own" in capsys.readouterr().err
-        assert [one.name for one in results.read(out)] == ["second"]
+        assert (
+            "made_up failed: Incomplete: seconds: there is no series deep page"
+            in capsys.readouterr().err
+        )
+        assert [result.name for result in results.read(out)] == ["second"]
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     def test_is_130_after_a_signal_and_what_was_finished_is_kept(self, out, capsys, number):
@@ -132,7 +135,7 @@ class TestRun:
                 steps.append("put back")
 
         given()
-        given(name="second", lines=(1600, 1700), run=interrupted)
+        given(name="second", lines=(1600, 1700), method=interrupted)
         before = signal.getsignal(number)
 
         assert main(["run", "all", "--out", str(out)]) == 130
@@ -155,7 +158,7 @@ class TestRun:
 
     def test_a_folder_that_cannot_be_written_is_an_error_before_anything_runs(self, out, capsys):
         out.write_text("a file")
-        given(run=lambda lab: pytest.fail("it ran"))
+        given(method=lambda lab: pytest.fail("it ran"))
 
         assert main(["run", "made_up", "--out", str(out)]) == 1
         assert f"run: {out}: File exists" in capsys.readouterr().err
@@ -165,9 +168,9 @@ class TestRun:
 
         def runs_another(lab):
             statuses.append(main(["run", "made_up", "--out", str(out)]))
-            return findings()
+            return 3.2
 
-        given(run=runs_another)
+        given(method=runs_another)
 
         assert main(["run", "made_up", "--out", str(out)]) == 0
         assert statuses == [1]
@@ -177,9 +180,9 @@ class TestRun:
         def drops(lab):
             executed(servers, "DROP INDEX idx_notes_user_created")
             executed(servers, "ALTER TABLE notes DISABLE TRIGGER USER")
-            return findings()
+            return 3.2
 
-        given(run=drops)
+        given(method=drops)
         assert main(["run", "made_up", "--out", str(out)]) == 1
         told = capsys.readouterr().err
         assert "index idx_notes_user_created is gone" in told
@@ -209,9 +212,9 @@ class TestRun:
         def looks(lab):
             with lab.site("both", notes=20):
                 counts.append(servers._note_count())
-            return findings()
+            return 3.2
 
-        given(run=looks)
+        given(method=looks)
 
         assert main(["run", "made_up", "--out", str(out)]) == 0
         (result,) = results.read(out)

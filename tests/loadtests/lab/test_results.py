@@ -21,8 +21,6 @@ class TestCheck:
     @pytest.mark.parametrize(
         ("change", "told"),
         [
-            (lambda found: found.rows.pop(), "no row for own"),
-            (lambda found: found.rows.append(found.rows[0]), "quicker twice"),
             (lambda found: found.series.pop(0), "quicker: there is no series cached read"),
             (lambda found: found.series.append(found.series[0]), "two series cached read"),
             (lambda found: found.quantities.clear(), "no quantity deep_page_ms"),
@@ -37,14 +35,6 @@ class TestCheck:
         change(found)
 
         with pytest.raises(Incomplete, match=told):
-            results.check(EXPERIMENT, found, [WELL])
-
-    def test_refuses_a_row_of_no_expectation(self):
-        found = made_up.findings()
-        other = dataclasses.replace(found.rows[0].expectation, key="other")
-        found.rows.append(dataclasses.replace(found.rows[0], expectation=other))
-
-        with pytest.raises(Incomplete, match="a row for other, which is no expectation"):
             results.check(EXPERIMENT, found, [WELL])
 
     def test_refuses_a_site_that_was_not_well(self):

@@ -1,4 +1,4 @@
-"""Writes past the API, with the triggers off and on, and how long they are not seen."""
+"""The method: writes past the API, with the triggers off and on, and how long they are not seen."""
 
 import threading
 import time
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from loadtests.experiments.direct_write.notes import GRACE_SECONDS, TOKEN, Notes, notes_of
+from loadtests.experiments.direct_write.client import GRACE_SECONDS, TOKEN, Notes, notes_of
 from loadtests.lab.lab import Lab
 
 SERVICE_TTL_SECONDS: Final = 300  # CACHE_TTL_NOTE_SECONDS by default: the seed's five minutes
@@ -66,7 +66,7 @@ class Copy:
 
 
 @dataclass
-class Taken:
+class Observations:
     """All that was measured. Of pairs of booleans, one for each repetition."""
 
     size: Size
@@ -82,10 +82,10 @@ class Taken:
     own_writes: list[bool] = field(default_factory=list)  # new at the first read
 
 
-def run_trials(lab: Lab) -> Taken:
+def run(lab: Lab) -> Observations:
     """Alternate rounds with the triggers off and on, on one site; then recoveries and enhancements."""
     size = QUICK if lab.quick else FULL
-    taken = Taken(size)
+    observations = Observations(size)
     variables = {
         "ADMIN_TOKEN": TOKEN,
         "CACHE_TTL_NOTE_SECONDS": str(size.ttl_seconds),
@@ -98,18 +98,18 @@ def run_trials(lab: Lab) -> Taken:
         for number in range(size.rounds):
             lab.tell(f"triggers off, round {number + 1} of {size.rounds}")
             with notes.triggers_off():
-                taken.copies += _written_copies(notes, size)
+                observations.copies += _written_copies(notes, size)
             lab.tell(f"triggers on, round {number + 1} of {size.rounds}")
-            _edits(notes, taken)
+            _edits(notes, observations)
         lab.tell("copies that nobody reads, recoveries, enhancements")
         with notes.triggers_off():
-            _unread(notes, taken)
+            _unread(notes, observations)
             for _ in range(size.repeats):
-                _recover(notes, taken)
-                _enhance(notes, taken)
+                _recover(notes, observations)
+                _enhance(notes, observations)
         for _ in range(size.repeats):
-            taken.validated_on_ms.append(_validated(notes))
-    return taken
+            observations.validated_on_ms.append(_validated(notes))
+    return observations
 
 
 def _written_copies(notes: Notes, size: Size) -> list[Copy]:
@@ -160,27 +160,27 @@ def _look(notes: Notes, copy: Copy) -> bool:
     return stale
 
 
-def _edits(notes: Notes, taken: Taken) -> None:
+def _edits(notes: Notes, observations: Observations) -> None:
     note = notes.create(OLD)
-    for number in range(taken.size.edits):
+    for number in range(observations.size.edits):
         notes.read(note)  # cached
         notes.write_past_api(note, f"edit {number}")
         committed = time.perf_counter()
         deadline = committed + OVERDUE_SECONDS
         while notes.read(note).title != f"edit {number}" and time.perf_counter() < deadline:
-            taken.stale_with_triggers += 1
-        taken.edits_ms.append((time.perf_counter() - committed) * 1000)
+            observations.stale_with_triggers += 1
+        observations.edits_ms.append((time.perf_counter() - committed) * 1000)
 
 
-def _unread(notes: Notes, taken: Taken) -> None:
+def _unread(notes: Notes, observations: Observations) -> None:
     """Read copies of the same age once: one before its lifetime is over, and one after."""
-    pairs = [(_cached(notes), _cached(notes)) for _ in range(taken.size.repeats)]
+    pairs = [(_cached(notes), _cached(notes)) for _ in range(observations.size.repeats)]
     for pair in pairs:
         for one in pair:
             notes.write_past_api(one.note, NEW)
     still, over = [one for one, _ in pairs], [one for _, one in pairs]
     stale = [answer == OLD for answer in _read_at(notes, still, STILL)]
-    taken.unread = list(
+    observations.unread = list(
         zip(stale, (answer == NEW for answer in _read_at(notes, over, OVER)), strict=True)
     )
 
@@ -195,29 +195,29 @@ def _read_at(notes: Notes, copies: Sequence[Copy], share: float) -> list[str]:
     return [titles[one.note] for one in copies]
 
 
-def _recover(notes: Notes, taken: Taken) -> None:
+def _recover(notes: Notes, observations: Observations) -> None:
     note = _stale(notes)
     before = notes.read(note).title == OLD
     notes.clear()
-    taken.cleared.append((before, notes.read(note).title == NEW))
+    observations.cleared.append((before, notes.read(note).title == NEW))
 
 
-def _enhance(notes: Notes, taken: Taken) -> None:
+def _enhance(notes: Notes, observations: Observations) -> None:
     note = notes.create(OLD)
     etag = notes.read(note).etag
     notes.write_past_api(note, NEW)
-    taken.validated.append(notes.read(note, etag=etag).status)
+    observations.validated.append(notes.read(note, etag=etag).status)
     note = _stale(notes)
     forced = notes.read(note, query="?cache=false").title == NEW
     after = notes.read(note)
-    taken.forced.append((forced, after.is_hit and after.title == NEW))
+    observations.forced.append((forced, after.is_hit and after.title == NEW))
     note = notes.create("Test, not yet written through")
     notes.read(note)
     notes.change(note, OLD)
-    taken.own_writes.append(notes.read(note).title == OLD)
+    observations.own_writes.append(notes.read(note).title == OLD)
     notes.read(note, query="?cache=false")  # stores the copy, as write-through would have
     notes.write_past_api(note, NEW)
-    taken.written_through.append(notes.read(note).title == OLD)
+    observations.written_through.append(notes.read(note).title == OLD)
 
 
 def _stale(notes: Notes) -> str:

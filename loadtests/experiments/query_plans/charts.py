@@ -4,25 +4,43 @@ import statistics
 from collections.abc import Iterable, Iterator, Sequence
 
 from config.charts import Axis, Bar, BarChart, Line, LineChart, Point
-from loadtests.experiments.query_plans.arms import ARMS
-from loadtests.experiments.query_plans.judging import Observed
+from loadtests.experiments.query_plans.method import ARMS, Observations
 from loadtests.experiments.query_plans.plans import Plan, median_ms
-from loadtests.experiments.query_plans.statements import CURSOR, DEEP, FIRST, LIMIT
-from loadtests.lab.experiment import Series, Table
+from loadtests.experiments.query_plans.queries import CURSOR, DEEP, FIRST, LIMIT
+from loadtests.lab.builders import series
+from loadtests.lab.experiment import Findings, Series, Table
 
 _QUESTIONS = (FIRST, DEEP, CURSOR)
 
 
-def series(seen: Observed) -> Iterator[Series]:
+def present(observations: Observations) -> Findings:
+    """Return all that is shown besides the rows."""
+    return Findings(
+        series=list(_all_series(observations)),
+        charts=[_questions(observations), _sizes(observations), _depths(observations)],
+        tables=[
+            _plans(observations),
+            _by_size(observations),
+            _by_depth(observations),
+            _kinds(observations),
+            _selective(observations),
+            _worth(observations),
+        ],
+        remarks=_remarks(observations),
+        quantities=_quantities(observations),
+    )
+
+
+def _all_series(observations: Observations) -> Iterator[Series]:
     """Yield every value that a row, a chart or a table is made of."""
-    yield from _of_arms(seen)
-    depths, sizes, several = seen.depths, seen.sizes, seen.variants
+    yield from _of_arms(observations)
+    depths, sizes, several = observations.depths, observations.sizes, observations.variants
     for name, arm, unit, values in (
         ("rows by depth, OFFSET", "with", "rows", [one.by_offset[0].scanned for one in depths]),
         ("rows by depth, cursor", "with", "rows", [one.by_cursor[0].scanned for one in depths]),
         ("by size, without", "without", "ms", [median_ms(one.bare) for one in sizes]),
         ("by size, with", "with", "ms", [median_ms(one.indexed) for one in sizes]),
-        ("index scans", "with", "scans", [sum(one.scans.values()) for one in seen.uses]),
+        ("index scans", "with", "scans", [sum(one.scans.values()) for one in observations.uses]),
         ("an index for each column", "with", "ms", [plan.ms for plan in several.apart]),
         ("composite index", "with", "ms", [plan.ms for plan in several.composite]),
         ("selectivity: planned", "with", "ms", [median_ms(s.planned) for s in several.selective]),
@@ -34,36 +52,34 @@ def series(seen: Observed) -> Iterator[Series]:
         ),
         ("kinds: =", "with", "ms", [median_ms(one.equal) for one in several.kinds]),
         ("partial index", "with", "ms", [plan.ms for plan in several.partial[-1].plans]),
-        ("saved by index", "both", "ms", [one.saved_ms for one in seen.worth]),
+        ("saved by index", "both", "ms", [one.saved_ms for one in observations.worth]),
     ):
-        yield Series(name=name, arm=arm, unit=unit, values=tuple(map(float, values)))
+        yield series(name, arm, unit, values)
 
 
-def _of_arms(seen: Observed) -> Iterator[Series]:
+def _of_arms(observations: Observations) -> Iterator[Series]:
     for arm in ARMS:
-        deep = seen.plans(arm, DEEP)
-        cpu = [one.cpu_ms for one in seen.rounds[arm]]
+        deep = observations.plans(arm, DEEP)
+        cpu = [one.cpu_ms for one in observations.rounds[arm]]
         for name, unit, values in (
-            *((one, "ms", [plan.ms for plan in seen.plans(arm, one)]) for one in _QUESTIONS),
-            ("HTTP", "ms", seen.latencies_ms(arm)),
+            *(
+                (one, "ms", [plan.ms for plan in observations.plans(arm, one)])
+                for one in _QUESTIONS
+            ),
+            ("HTTP", "ms", observations.latencies_ms(arm)),
             ("CPU", "ms", cpu),
             ("rows scanned", "rows", [float(plan.scanned) for plan in deep]),
         ):
-            yield Series(name=f"{name}, {arm}", arm=arm, unit=unit, values=tuple(values))
+            yield series(f"{name}, {arm}", arm, unit, values)
 
 
-def charts(seen: Observed) -> list[LineChart | BarChart]:
-    """Return three charts: which question an index helps, by size, and by depth."""
-    return [_questions(seen), _sizes(seen), _depths(seen)]
-
-
-def _questions(seen: Observed) -> BarChart:
-    first, deep = seen.ratio(FIRST).value, seen.ratio(DEEP).value
+def _questions(observations: Observations) -> BarChart:
+    first, deep = observations.ratio(FIRST).value, observations.ratio(DEEP).value
     return BarChart(
-        title=f"Indexes make page 1 {first:.0f} times as fast, and page {seen.page} {deep:.2g} times",
+        title=f"Indexes make page 1 {first:.0f} times as fast, and page {observations.page} {deep:.2g} times",
         axis=Axis(label="time of the statement (ms)", log=True),
         bars=tuple(
-            _bar(f"{question}, {arm} indexes", seen.plans(arm, question))
+            _bar(f"{question}, {arm} indexes", observations.plans(arm, question))
             for question in _QUESTIONS
             for arm in ARMS
         ),
@@ -77,21 +93,21 @@ def _bar(name: str, plans: Sequence[Plan]) -> Bar:
     return Bar(name=name, value=median, low=min(times), high=max(times), told=told)
 
 
-def _sizes(seen: Observed) -> LineChart:
-    largest = seen.sizes[-1]
-    at_notes = min(seen.sizes, key=lambda one: abs(one.rows - seen.notes))
+def _sizes(observations: Observations) -> LineChart:
+    largest = observations.sizes[-1]
+    at_notes = min(observations.sizes, key=lambda one: abs(one.rows - observations.notes))
     per_row_ms = median_ms(at_notes.bare) / at_notes.rows
     to_one_second = 1000 / per_row_ms
-    predicted = [*(one.rows for one in seen.sizes), to_one_second]
+    predicted = [*(one.rows for one in observations.sizes), to_one_second]
     return LineChart(
         title=f"Without an index page {largest.page} takes a second at about "
-        f"{seen.rows_at_one_second() / 1e6:.1f} million notes",
+        f"{observations.rows_at_one_second() / 1e6:.1f} million notes",
         x=Axis(label="notes in the table", log=True),
         y=Axis(label="time of the statement (ms)", log=True),
         lines=(
             Line(
                 name="without indexes, measured",
-                points=tuple(_point(one.rows, one.bare) for one in seen.sizes),
+                points=tuple(_point(one.rows, one.bare) for one in observations.sizes),
             ),
             Line(
                 name="without indexes, predicted (in proportion)",
@@ -100,7 +116,7 @@ def _sizes(seen: Observed) -> LineChart:
             ),
             Line(
                 name="with indexes, measured",
-                points=tuple(_point(one.rows, one.indexed) for one in seen.sizes),
+                points=tuple(_point(one.rows, one.indexed) for one in observations.sizes),
             ),
         ),
     )
@@ -111,47 +127,37 @@ def _point(x: float, plans: Sequence[Plan]) -> Point:
     return Point(x=x, y=statistics.median(times), low=min(times), high=max(times))
 
 
-def _depths(seen: Observed) -> LineChart:
+def _depths(observations: Observations) -> LineChart:
     def line(name: str, rows: Iterable[float], *, predicted: bool = False) -> Line:
-        points = zip((one.depth for one in seen.depths), rows, strict=True)
+        points = zip((one.depth for one in observations.depths), rows, strict=True)
         return Line(
             name=name, points=tuple(Point(x=x, y=y) for x, y in points), predicted=predicted
         )
 
-    deepest = seen.depths[-1]
+    deepest = observations.depths[-1]
     return LineChart(
         title=f"Behind {deepest.depth} notes a page by OFFSET scans {deepest.by_offset[0].scanned} "
         f"rows, by cursor {deepest.by_cursor[0].scanned}",
         x=Axis(label="notes skipped"),
         y=Axis(label="rows scanned", log=True),
         lines=(
-            line("OFFSET, measured", (one.by_offset[0].scanned for one in seen.depths)),
+            line("OFFSET, measured", (one.by_offset[0].scanned for one in observations.depths)),
             line(
                 "OFFSET, predicted (skipped + returned)",
-                (one.depth + LIMIT for one in seen.depths),
+                (one.depth + LIMIT for one in observations.depths),
                 predicted=True,
             ),
-            line("cursor, measured", (one.by_cursor[0].scanned for one in seen.depths)),
-            line("cursor, predicted (returned)", (LIMIT for _ in seen.depths), predicted=True),
+            line("cursor, measured", (one.by_cursor[0].scanned for one in observations.depths)),
+            line(
+                "cursor, predicted (returned)", (LIMIT for _ in observations.depths), predicted=True
+            ),
         ),
     )
 
 
-def tables(seen: Observed) -> list[Table]:
-    """Return the plans, the sweeps in numbers, and what was found on each kind of index."""
-    return [
-        _plans(seen),
-        _by_size(seen),
-        _by_depth(seen),
-        _kinds(seen),
-        _selective(seen),
-        _worth(seen),
-    ]
-
-
-def _plans(seen: Observed) -> Table:
+def _plans(observations: Observations) -> Table:
     return Table(
-        title=f"What EXPLAIN (ANALYZE, BUFFERS) says; the deep page is page {seen.page}",
+        title=f"What EXPLAIN (ANALYZE, BUFFERS) says; the deep page is page {observations.page}",
         columns=("question", "indexes", "plan", "rows scanned", "rows returned", "ms"),
         rows=tuple(
             (
@@ -164,12 +170,12 @@ def _plans(seen: Observed) -> Table:
             )
             for question in _QUESTIONS
             for arm in ARMS
-            if (plans := seen.plans(arm, question))
+            if (plans := observations.plans(arm, question))
         ),
     )
 
 
-def _by_size(seen: Observed) -> Table:
+def _by_size(observations: Observations) -> Table:
     return Table(
         title="The deep page by the size of the table",
         columns=("notes", "page", "without: rows", "ms", "with: plan", "rows", "ms", "faster"),
@@ -184,14 +190,14 @@ def _by_size(seen: Observed) -> Table:
                 f"{median_ms(one.indexed):.3g}",
                 f"{median_ms(one.bare) / median_ms(one.indexed):.3g} x",
             )
-            for one in seen.sizes
+            for one in observations.sizes
         ),
         note="On a copy of the notes, repeated where there must be more. In a small table the last "
         "page that there is.",
     )
 
 
-def _by_depth(seen: Observed) -> Table:
+def _by_depth(observations: Observations) -> Table:
     return Table(
         title="A page by depth, with the indexes",
         columns=(
@@ -211,12 +217,12 @@ def _by_depth(seen: Observed) -> Table:
                 str(one.by_cursor[0].scanned),
                 f"{median_ms(one.by_cursor):.3g}",
             )
-            for one in seen.depths
+            for one in observations.depths
         ),
     )
 
 
-def _kinds(seen: Observed) -> Table:
+def _kinds(observations: Observations) -> Table:
     return Table(
         title="B-tree or hash",
         columns=("column", "kind", "KiB", "built in ms", "= ms", "> and ORDER BY", "ms"),
@@ -230,14 +236,14 @@ def _kinds(seen: Observed) -> Table:
                 one.beyond[0].way,
                 f"{median_ms(one.beyond):.3g}",
             )
-            for one in seen.variants.kinds
+            for one in observations.variants.kinds
         ),
         note="A B-tree keeps equal values once with a list of their rows, a hash index each of them; "
         "user_id has few values, id has no two that are equal.",
     )
 
 
-def _selective(seen: Observed) -> Table:
+def _selective(observations: Observations) -> Table:
     return Table(
         title="Selectivity: an index on version, and which part of the notes is asked for",
         columns=("condition", "share of the notes", "plan", "ms", "ms by a whole scan"),
@@ -249,12 +255,12 @@ def _selective(seen: Observed) -> Table:
                 f"{median_ms(one.planned):.3g}",
                 f"{median_ms(one.scanned_whole):.3g}",
             )
-            for one in seen.variants.selective
+            for one in observations.variants.selective
         ),
     )
 
 
-def _worth(seen: Observed) -> Table:
+def _worth(observations: Observations) -> Table:
     return Table(
         title="What each index takes and saves, beside the three others",
         columns=("index", "its query", "KiB", "ms without", "ms with", "ms saved per MiB"),
@@ -267,6 +273,31 @@ def _worth(seen: Observed) -> Table:
                 f"{one.with_ms:.3g}",
                 f"{one.saved_ms_per_mib:.3g}",
             )
-            for one in seen.worth
+            for one in observations.worth
         ),
     )
+
+
+def _remarks(observations: Observations) -> list[str]:
+    least = min(observations.worth, key=lambda one: one.saved_ms_per_mib)
+    return [
+        f"{least.name} saves least for its size: {least.saved_ms:.3g} ms for "
+        f"{least.size_bytes / 1024:.0f} KiB, since other indexes serve its query nearly as well.",
+        f"The planner follows idx_notes_user_created as far as page {observations.deepest}; deeper down it "
+        "reads all of the user's notes and sorts them.",
+    ]
+
+
+def _quantities(observations: Observations) -> dict[str, float]:
+    without, with_ = (median_ms(observations.plans(arm, DEEP)) for arm in ARMS)
+    http = {arm: statistics.median(observations.latencies_ms(arm) or [0.0]) for arm in ARMS}
+    return {
+        "deep_page_http_without_indexes_ms": http["without"],
+        "deep_page_http_with_indexes_ms": http["with"],
+        "deep_page_query_with_indexes_ms": with_,
+        "first_page_query_with_indexes_ms": median_ms(observations.plans("with", FIRST)),
+        "query_improvement_with_indexes_percent": (1 - with_ / without) * 100,
+        "first_page_improvement_with_indexes_times": observations.ratio(FIRST).value,
+        "deep_page_improvement_with_indexes_times": observations.ratio(DEEP).value,
+        "notes_at_one_second_without_index": observations.rows_at_one_second(),
+    }

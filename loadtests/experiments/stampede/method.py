@@ -1,9 +1,10 @@
-"""Bursts and even arrivals at a cold note, counted at PostgreSQL and at Redis."""
+"""The method: bursts and even arrivals at a cold note, counted at PostgreSQL and at Redis."""
 
 import json
 import random
 import re
 import secrets
+import statistics
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -72,21 +73,49 @@ class Even:
 
 
 @dataclass
-class Taken:
-    """All that was measured."""
+class Observations:
+    """All that was measured; load_ms is what is added to a load."""
 
     alone_ms: list[float] = field(default_factory=list)  # cold reads of one client
     bursts: list[Burst] = field(default_factory=list)
     even: list[Even] = field(default_factory=list)
 
+    @property
+    def longest_ms(self) -> int:
+        """The longest load of the bursts."""
+        return max(burst.load_ms for burst in self.bursts)
 
-def run_trials(lab: Lab) -> Taken:
+    @property
+    def longest_even_ms(self) -> int:
+        """The longest load under even arrivals."""
+        return max(even.load_ms for even in self.even)
+
+    def bursts_of(self, arm: str, load_ms: int | None = None) -> list[Burst]:
+        """Return the bursts of an arm, at one load or (None) at all."""
+        return [
+            burst for burst in self.bursts if burst.arm == arm and load_ms in (None, burst.load_ms)
+        ]
+
+    def longest(self, arm: str) -> list[Burst]:
+        """Return the bursts of an arm whose load took longest."""
+        return self.bursts_of(arm, self.longest_ms)
+
+    def even_lookups(self, arm: str, load_ms: int) -> list[int]:
+        """Return the look-ups under even arrivals."""
+        return [even.lookups for even in self.even if (even.arm, even.load_ms) == (arm, load_ms)]
+
+    def predicted_lookups(self, load_ms: int) -> float:
+        """Return the look-ups without prevention: the first, and what arrives until it has stored."""
+        return 1 + EVEN_PER_SECOND * (statistics.median(self.alone_ms) + load_ms) / 1000
+
+
+def run(lab: Lab) -> Observations:
     """Run every arm at every load, again and again in an order drawn by the lab's seed."""
     loads = (0, LOADS_MS[-1]) if lab.quick else LOADS_MS
     even_loads = (0, 100) if lab.quick else EVEN_LOADS_MS
     rounds, even_rounds = (2, 2) if lab.quick else (ROUNDS, EVEN_ROUNDS)
     chance = random.Random(lab.seed)  # noqa: S311  # to be repeatable
-    taken = Taken()
+    observations = Observations()
     with (
         lab.site(
             "both arms",
@@ -97,27 +126,27 @@ def run_trials(lab: Lab) -> Taken:
         ) as site,
         statements_logged(site.stack) as log,
     ):
-        trials = _Trials(site, log)
-        trials.warm_up()
+        cold = _Site(site, log)
+        cold.warm_up()
         lab.tell("one client, cold reads")
-        taken.alone_ms = [trials.alone() for _ in range(ALONE)]
+        observations.alone_ms = [cold.alone() for _ in range(ALONE)]
         for number in range(rounds):
             lab.tell(f"bursts, round {number + 1} of {rounds}")
             for arm, load_ms in _shuffled(chance, loads):
-                taken.bursts.append(trials.burst(arm, load_ms))
+                observations.bursts.append(cold.burst(arm, load_ms))
         for number in range(even_rounds):
             lab.tell(f"even arrivals, round {number + 1} of {even_rounds}")
             for arm, load_ms in _shuffled(chance, even_loads):
                 if arm != "process":
-                    taken.even.append(trials.even(arm, load_ms))
-    return taken
+                    observations.even.append(cold.even(arm, load_ms))
+    return observations
 
 
 def _shuffled(chance: random.Random, loads: tuple[int, ...]) -> list[tuple[str, int]]:
     return chance.sample(list(product(ARMS, loads)), k=len(ARMS) * len(loads))
 
 
-class _Trials:
+class _Site:
     """One site, one note, and the servers' own accounts of what was asked of them."""
 
     def __init__(self, site: Site, log: StatementLog) -> None:
@@ -160,7 +189,7 @@ class _Trials:
             load_ms,
             samples,
             _lookups(statements),
-            sum(one.duration_ms for one in statements),
+            sum(statement.duration_ms for statement in statements),
             max(peak, default=0),
             [processes.get(port, 0) for port in ports],
             after,
@@ -201,10 +230,10 @@ class _Trials:
 
         def sample() -> None:
             url = self._site.stack.operator_urls()["DATABASE_URL"]
-            with psycopg.connect(url, autocommit=True) as asked:
+            with psycopg.connect(url, autocommit=True) as connection:
                 ready.set()
                 while not over.wait(_SAMPLE_SECONDS):
-                    row = asked.execute(_ACTIVE, [f"%'{marker}-%"]).fetchone()
+                    row = connection.execute(_ACTIVE, [f"%'{marker}-%"]).fetchone()
                     peaks.append(row[0] if row else 0)
 
         ready = threading.Event()
@@ -220,9 +249,9 @@ class _Trials:
     def _processes(self) -> Mapping[int, int]:
         """Return the site's process for each local port of its connections."""
         return {
-            one.laddr.port: worker.pid
+            connection.laddr.port: worker.pid
             for worker in psutil.Process(self._site.pid).children()
-            for one in worker.net_connections("tcp4")
+            for connection in worker.net_connections("tcp4")
         }
 
 
@@ -235,13 +264,13 @@ def _sets_counted(server: redis.Redis, entry: str) -> Iterator[list[int]]:
         yield ports
         server.echo(done)
         port = 0
-        while done not in (told := monitor.next_command())["command"]:
-            if told["client_type"] == "lua":
-                if re.match(rf"SET \S*{re.escape(entry)}(?= )", told["command"]):
+        while done not in (event := monitor.next_command())["command"]:
+            if event["client_type"] == "lua":
+                if re.match(rf"SET \S*{re.escape(entry)}(?= )", event["command"]):
                     ports.append(port)
             else:
-                port = int(told["client_port"] or 0)
+                port = int(event["client_port"] or 0)
 
 
 def _lookups(statements: list[Statement]) -> int:
-    return sum('FROM "notes"' in one.text for one in statements)
+    return sum('FROM "notes"' in statement.text for statement in statements)

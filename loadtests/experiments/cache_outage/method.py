@@ -1,7 +1,8 @@
-"""Redis killed and paused under traffic, and brought back, phase by phase."""
+"""The method: Redis killed and paused under traffic, and brought back, phase by phase."""
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -13,6 +14,7 @@ from loadtests.testbed.statement_log import Statement, statements_logged
 
 WORKERS: Final = 2
 FAULTS: Final = {"kill": "killed", "pause": "paused"}  # of the stack, and the phase of each
+DOWN: Final = tuple(FAULTS.values())
 PROBE_MAX_SECONDS: Final = 30.0  # between two probes (cachelayer.breaker)
 PROBING_SECONDS: Final = 3.0  # that the last probe, and what it has to deliver, may take
 SWEPT_SECONDS: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -64,9 +66,19 @@ class Outage:
     bound_s: float = 0.0
     recovery: list[tuple[Sample, Sample]] = field(default_factory=list)  # two reads of each note
 
+    @property
+    def warnings(self) -> int:
+        """How many lines of the site's log were warnings."""
+        return sum(event.level == "warning" for event in self.events)
+
+    @property
+    def errors(self) -> int:
+        """How many were of a higher level."""
+        return sum(event.level not in ("debug", "info", "warning") for event in self.events)
+
 
 @dataclass
-class Taken:
+class Observations:
     """All that was measured."""
 
     phases: list[Phase] = field(default_factory=list)
@@ -78,33 +90,59 @@ class Taken:
 
     def named(self, *names: str) -> list[Phase]:
         """Return the phases of these names."""
-        return [one for one in self.phases if one.name in names]
+        return [phase for phase in self.phases if phase.name in names]
+
+    def first_read(self, outage: Outage) -> Sample:
+        """Return the first read after the fault."""
+        reads = [sample for phase in self.named(FAULTS[outage.fault]) for sample in phase.of(READ)]
+        return min(reads, key=lambda sample: sample.at)
+
+    def hit_by_outage(self) -> list[Sample]:
+        """Return all requests from each fault until Redis was used again."""
+        return [sample for phase in self.named(*DOWN, "mending") for sample in phase.samples]
+
+    def recovery(self, fault: str) -> list[tuple[Sample, Sample]]:
+        """Return the two reads of each note after the outages of a kind."""
+        return [
+            pair for outage in self.outages if outage.fault == fault for pair in outage.recovery
+        ]
 
 
-def run_faults(lab: Lab) -> Taken:
+def latencies_ms(phases: Sequence[Phase]) -> list[float]:
+    """Return the latencies of reads in these phases."""
+    return [sample.latency_ms for phase in phases for sample in phase.of(READ)]
+
+
+def lookups_per_read(phases: Sequence[Phase]) -> float:
+    """Return the look-ups in PostgreSQL for each read of these phases."""
+    reads = sum(len(phase.of(READ)) for phase in phases)
+    return sum(len(phase.lookups) for phase in phases) / max(reads, 1)
+
+
+def run(lab: Lab) -> Observations:
     """Up, killed, up, paused, up, on one site; then outages of other lengths."""
     size = QUICK if lab.quick else FULL
-    taken = Taken()
+    observations = Observations()
     with (
         lab.site("Redis killed, then paused", notes=500, workers=WORKERS) as site,
         statements_logged(site.stack) as log,
     ):
         run = _Run(lab, site, size)
         run.traffic.warm_up()
-        taken.both_ways = run.traffic.read_both_ways(size.both_ways)
+        observations.both_ways = run.traffic.read_both_ways(size.both_ways)
         run.phase("up", size.seconds)
-        taken.outages.append(run.outage("kill", size.seconds, before_s=0.0))
+        observations.outages.append(run.outage("kill", size.seconds, before_s=0.0))
         run.phase("up", size.seconds)
-        taken.outages.append(run.outage("pause", size.seconds, before_s=size.seconds))
+        observations.outages.append(run.outage("pause", size.seconds, before_s=size.seconds))
         run.phase("up", size.seconds / 2)
-        taken.phases = run.finish(log.read(run.traffic.marker("", "").rstrip("-")))
+        observations.phases = run.finish(log.read(run.traffic.marker("", "").rstrip("-")))
     for seconds in size.swept:
         with lab.site(f"an outage of {seconds:g} s", notes=500, workers=WORKERS) as site:
             swept = _Run(lab, site, size)
             swept.phase("up", 0.5)
-            taken.swept.append(swept.outage("kill", seconds, before_s=0.0))
+            observations.swept.append(swept.outage("kill", seconds, before_s=0.0))
             swept.finish([])
-    return taken
+    return observations
 
 
 def bound_s(outage_s: float, before_s: float) -> float:

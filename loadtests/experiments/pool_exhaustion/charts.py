@@ -5,37 +5,61 @@ from collections.abc import Iterable, Iterator
 
 from config.charts import Axis, Line, LineChart, Point
 from loadtests.experiments.pool_exhaustion import queueing
-from loadtests.experiments.pool_exhaustion.judging import Observed
-from loadtests.experiments.pool_exhaustion.phases import CLIENTS, POOLS, SMALL, AtSize
-from loadtests.lab.experiment import Series, Table
+from loadtests.experiments.pool_exhaustion.method import (
+    CLIENTS,
+    LARGE,
+    POOLS,
+    SITE_ACQUIRE_MS,
+    SMALL,
+    AtSize,
+    Observations,
+)
+from loadtests.lab.builders import series
+from loadtests.lab.experiment import Findings, Series, Table
 from loadtests.stats import percentile
 
 _CURVE_POINTS = 60
 
 
-def series(seen: Observed) -> Iterator[Series]:
+def present(observations: Observations) -> Findings:
+    """Return all that is shown besides the rows."""
+    return Findings(
+        series=list(_series(observations)),
+        charts=[_failures(observations), _latencies(observations), _over_time(observations)],
+        tables=[_sweep(observations), _sizes(observations)],
+        remarks=_remarks(observations),
+        quantities=_quantities(observations),
+    )
+
+
+def _series(observations: Observations) -> Iterator[Series]:
     """Yield every value that a row, a chart or a table is made of."""
-    ticks = seen.overload.ticks
-    yield from _of_pools(seen)
+    ticks = observations.overload.ticks
+    yield from _of_pools(observations)
     for name, arm, unit, values in (
         (
             "seed's load, requests a second",
             "both",
             "1/s",
-            [one.per_second for one in seen.rounds],
+            [one.per_second for one in observations.rounds],
         ),
         (
             "50 ms held, p50 by pool",
             "both",
             "ms",
-            [statistics.median(one.hold_ms) for one in seen.pools],
+            [statistics.median(one.hold_ms) for one in observations.pools],
         ),
-        ("list, p50 by pool", "both", "ms", [statistics.median(one.list_ms) for one in seen.pools]),
+        (
+            "list, p50 by pool",
+            "both",
+            "ms",
+            [statistics.median(one.list_ms) for one in observations.pools],
+        ),
         (
             "overload, failures",
             "treatment",
             "ms",
-            [one.latency_ms for one in seen.overload.samples if one.status != 200],
+            [one.latency_ms for one in observations.overload.samples if one.status != 200],
         ),
         ("overload, waiting", "treatment", "requests", [one.waiting for one in ticks]),
         ("overload, active", "treatment", "connections", [one.active for one in ticks]),
@@ -50,39 +74,38 @@ def series(seen: Observed) -> Iterator[Series]:
             "overload, right behind it",
             "treatment",
             "ms",
-            [one.latency_ms for one in seen.overload.after],
+            [one.latency_ms for one in observations.overload.after],
         ),
-        ("leak, during", "treatment", "ms", [one.latency_ms for one in seen.leak.during]),
-        ("server full", "treatment", "ms", [one.latency_ms for one in seen.full.samples]),
+        ("leak, during", "treatment", "ms", [one.latency_ms for one in observations.leak.during]),
+        ("server full", "treatment", "ms", [one.latency_ms for one in observations.full.samples]),
     ):
-        yield Series(name=name, arm=arm, unit=unit, values=tuple(map(float, values)))
+        yield series(name, arm, unit, values)
 
 
-def _of_pools(seen: Observed) -> Iterator[Series]:
+def _of_pools(observations: Observations) -> Iterator[Series]:
     for pool in POOLS:
         arm = "treatment" if pool == SMALL else "control"
-        latencies = [sample.latency_ms for one in seen.of_pool(pool) for sample in one.samples]
-        failing = [one.failure_ratio for one in seen.swept(pool)]
+        latencies = [
+            sample.latency_ms for one in observations.of_pool(pool) for sample in one.samples
+        ]
+        failing = [one.failure_ratio for one in observations.swept(pool)]
         for name, unit, values in (("seed's load", "ms", latencies), ("sweep", "share", failing)):
-            yield Series(name=f"{name}, pool of {pool}", arm=arm, unit=unit, values=tuple(values))
+            yield series(f"{name}, pool of {pool}", arm, unit, values)
 
 
-def charts(seen: Observed) -> list[LineChart]:
-    """Return three charts: failures by hold, latency by pool size, and the pool over time."""
-    return [_failures(seen), _latencies(seen), _over_time(seen)]
-
-
-def _failures(seen: Observed) -> LineChart:
-    longest = max(one.hold_ms for one in seen.holds)
+def _failures(observations: Observations) -> LineChart:
+    longest = max(one.hold_ms for one in observations.holds)
     steps = [longest * number / _CURVE_POINTS for number in range(1, _CURVE_POINTS + 1)]
     lines = []
     for pool in POOLS:
-        measured = tuple(Point(x=one.hold_ms, y=one.failure_ratio) for one in seen.swept(pool))
+        measured = tuple(
+            Point(x=one.hold_ms, y=one.failure_ratio) for one in observations.swept(pool)
+        )
         predicted = tuple(
             Point(
                 x=hold_ms,
                 y=queueing.failure_ratio(
-                    hold_ms, clients=CLIENTS, pool=pool, acquire_ms=seen.acquire_ms
+                    hold_ms, clients=CLIENTS, pool=pool, acquire_ms=observations.acquire_ms
                 ),
             )
             for hold_ms in steps
@@ -90,17 +113,17 @@ def _failures(seen: Observed) -> LineChart:
         lines.append(Line(name=f"pool of {pool}, measured", points=measured))
         lines.append(Line(name=f"pool of {pool}, predicted", points=predicted, predicted=True))
     return LineChart(
-        title=f"A pool of {SMALL} fails {CLIENTS} clients from {seen.break_point_ms(SMALL):.0f} ms "
-        f"held on (acquire timeout {seen.acquire_ms} ms)",
+        title=f"A pool of {SMALL} fails {CLIENTS} clients from {observations.break_point_ms(SMALL):.0f} ms "
+        f"held on (acquire timeout {observations.acquire_ms} ms)",
         x=Axis(label="time for which a request holds its connection (ms)"),
         y=Axis(label="share of requests that fail"),
         lines=tuple(lines),
     )
 
 
-def _latencies(seen: Observed) -> LineChart:
-    small = next(one for one in seen.pools if one.pool == SMALL)
-    largest = seen.pools[-1]
+def _latencies(observations: Observations) -> LineChart:
+    small = next(one for one in observations.pools if one.pool == SMALL)
+    largest = observations.pools[-1]
     held = statistics.median(small.hold_ms) / statistics.median(largest.hold_ms)
     listed = statistics.median(small.list_ms) / statistics.median(largest.list_ms)
     return LineChart(
@@ -109,16 +132,16 @@ def _latencies(seen: Observed) -> LineChart:
         x=Axis(label="connections in the pool"),
         y=Axis(label="latency, p50 with p5 and p95 (ms)", log=True),
         lines=(
-            Line(name="50 ms held, measured", points=_points(seen.pools, "hold_ms")),
+            Line(name="50 ms held, measured", points=_points(observations.pools, "hold_ms")),
             Line(
                 name="50 ms held, predicted (hold x clients / pool)",
                 points=tuple(
                     Point(x=one.pool, y=queueing.latency_ms(50, clients=CLIENTS, pool=one.pool))
-                    for one in seen.pools
+                    for one in observations.pools
                 ),
                 predicted=True,
             ),
-            Line(name="the list, measured", points=_points(seen.pools, "list_ms")),
+            Line(name="the list, measured", points=_points(observations.pools, "list_ms")),
         ),
     )
 
@@ -132,8 +155,8 @@ def _points(pools: Iterable[AtSize], name: str) -> tuple[Point, ...]:
     return tuple(found)
 
 
-def _over_time(seen: Observed) -> LineChart:
-    ticks = seen.overload.ticks
+def _over_time(observations: Observations) -> LineChart:
+    ticks = observations.overload.ticks
     most = max(one.waiting for one in ticks)
     return LineChart(
         title=f"Under {CLIENTS} clients {most} wait before a pool of {SMALL}, and none when they "
@@ -152,14 +175,9 @@ def _over_time(seen: Observed) -> LineChart:
     )
 
 
-def tables(seen: Observed) -> list[Table]:
-    """Return the sweep and the pool sizes in numbers."""
-    return [_sweep(seen), _sizes(seen)]
-
-
-def _sweep(seen: Observed) -> Table:
+def _sweep(observations: Observations) -> Table:
     return Table(
-        title=f"{CLIENTS} clients that ask again at once, acquire timeout {seen.acquire_ms} ms",
+        title=f"{CLIENTS} clients that ask again at once, acquire timeout {observations.acquire_ms} ms",
         columns=("pool", "held ms", "requests", "failed", "share", "predicted"),
         rows=tuple(
             (
@@ -168,10 +186,10 @@ def _sweep(seen: Observed) -> Table:
                 str(len(one.samples)),
                 str(len(one.failed)),
                 f"{one.failure_ratio:.1%}",
-                f"{seen.predicted(one):.1%}",
+                f"{observations.predicted(one):.1%}",
             )
             for pool in POOLS
-            for one in seen.swept(pool)
+            for one in observations.swept(pool)
         ),
         note="Predicted: 1 - break point / hold, the break point being timeout x pool / (clients - "
         "pool). Those who wait are clients - pool, and by Little's law timeout x all who get "
@@ -180,7 +198,7 @@ def _sweep(seen: Observed) -> Table:
     )
 
 
-def _sizes(seen: Observed) -> Table:
+def _sizes(observations: Observations) -> Table:
     return Table(
         title=f"Latency by the size of the pool, {CLIENTS} clients",
         columns=("pool", "50 ms held: p50 ms", "predicted", "p95 ms", "list: p50 ms", "p95 ms"),
@@ -193,6 +211,36 @@ def _sizes(seen: Observed) -> Table:
                 f"{statistics.median(one.list_ms):.0f}",
                 f"{percentile(one.list_ms, 0.95):.0f}",
             )
-            for one in seen.pools
+            for one in observations.pools
         ),
     )
+
+
+def _remarks(observations: Observations) -> list[str]:
+    unscaled = queueing.break_point_ms(clients=CLIENTS, pool=SMALL, acquire_ms=SITE_ACQUIRE_MS)
+    return [
+        f"The sweep's acquire timeout is {observations.acquire_ms} ms, to be quick. The break point goes "
+        f"in proportion to it: with the site's {SITE_ACQUIRE_MS} ms it is {unscaled:.0f} ms.",
+        "The seed's formula (cores x 2 + disks) gives 5 for 2 cores: the very size that it calls "
+        "very small. It is right for queries that compute; for connections that wait (locks, a "
+        "slow network, a transaction around other work) the load decides: arrivals a second x hold.",
+        f"A cached read takes no connection, and was answered in each of "
+        f"{len(observations.overload.ticks) + len(observations.leak.ticks)} readings.",
+    ]
+
+
+def _quantities(observations: Observations) -> dict[str, float]:
+    longest = observations.swept(SMALL)[-1]
+    return {
+        "seed_load_failures_percent": 100
+        * sum(one.status != 200 for r in observations.of_pool(SMALL) for one in r.samples)
+        / sum(len(r.samples) for r in observations.of_pool(SMALL)),
+        "break_point_pool_5_with_2_s_ms": queueing.break_point_ms(
+            clients=CLIENTS, pool=SMALL, acquire_ms=SITE_ACQUIRE_MS
+        ),
+        "longest_hold_failures_percent": 100 * longest.failure_ratio,
+        "pool_utilization_of_5_percent": 100 * observations.utilization(SMALL),
+        "pool_utilization_of_20_percent": 100 * observations.utilization(LARGE),
+        "throughput_of_20_against_5_times": observations.rate_ratio().value,
+        "latency_of_5_against_20_times": observations.latency_ratio().value,
+    }

@@ -1,17 +1,18 @@
-"""The parts of the experiment, each on one site, with the pool of one size and another in turn."""
+"""The method: each part on one site, with the pool of one size and another in turn."""
 
 import json
 import random
+import statistics
 import threading
 import time
 from dataclasses import dataclass
 from typing import Final
 
-from loadtests.experiments.pool_exhaustion import pressure
-from loadtests.experiments.pool_exhaustion.pressure import Tick
+from loadtests.experiments.pool_exhaustion import pool_control, queueing
+from loadtests.experiments.pool_exhaustion.pool_control import Tick
 from loadtests.generators.http_load import Call, Sample, closed_loop, connected, fixed_count, send
 from loadtests.lab.lab import Lab
-from loadtests.stats import percentile
+from loadtests.stats import Ratio, percentile, ratio_of_medians
 from loadtests.testbed.site import Site
 
 CLIENTS: Final = 50
@@ -21,6 +22,8 @@ POOLS: Final = (SMALL, LARGE)
 SITE_ACQUIRE_MS: Final = 2000  # POSTGRES_POOL_ACQUIRE_SECONDS as it is by default
 LEAK_MS: Final = 1500
 LEAK_ACQUIRE_MS: Final = 500
+_NOTES: Final = 2_000
+_THREADS: Final = 64  # one process, with room for all clients and for who reads the metrics
 _HOLDS: Final = 25  # different ones around the mean
 _LIST: Final = Call("list", "/api/v1/notes", headers={"Cache-Control": "no-store"})
 
@@ -139,15 +142,94 @@ class Full:
     tick: Tick  # at the end of it
 
 
-def seed_rounds(lab: Lab, site: Site, sizes: Sizes, cached: str) -> list[Round]:
+@dataclass(frozen=True, kw_only=True)
+class Observations:
+    """All that a run has measured. acquire_ms: of the sweep. refused: before the server was full."""
+
+    acquire_ms: int
+    rounds: list[Round]
+    holds: list[AtHold]
+    pools: list[AtSize]
+    overload: Overload
+    leak: Leak
+    full: Full
+    refused: int
+
+    def of_pool(self, pool: int) -> list[Round]:
+        """Return the rounds of the seed's load with a pool of this size."""
+        return [one for one in self.rounds if one.pool == pool]
+
+    def swept(self, pool: int) -> list[AtHold]:
+        """Return the sweep of a pool of this size, the shortest hold first."""
+        return [one for one in self.holds if one.pool == pool]
+
+    def latency_ratio(self) -> Ratio:
+        """Return the seed's latency with the small pool against the large one."""
+        small, large = ([one.p50_ms for one in self.of_pool(pool)] for pool in (SMALL, LARGE))
+        return ratio_of_medians(small, large)
+
+    def rate_ratio(self) -> Ratio:
+        """Return the requests a second with the large pool against the small one."""
+        large, small = ([one.per_second for one in self.of_pool(pool)] for pool in (LARGE, SMALL))
+        return ratio_of_medians(large, small)
+
+    def break_point_ms(self, pool: int) -> float:
+        """Return from which hold on requests should fail, in the sweep."""
+        return queueing.break_point_ms(clients=CLIENTS, pool=pool, acquire_ms=self.acquire_ms)
+
+    def predicted(self, at: AtHold) -> float:
+        """Return which part of the requests should fail."""
+        return queueing.failure_ratio(
+            at.hold_ms, clients=CLIENTS, pool=at.pool, acquire_ms=self.acquire_ms
+        )
+
+    def utilization(self, pool: int) -> float:
+        """Return which part of the pool was in use under the seed's load, by its metrics."""
+        readings = [tick.active for one in self.of_pool(pool) for tick in one.ticks]
+        return statistics.mean(readings) / pool
+
+
+def run(lab: Lab) -> Observations:
+    """Carry out every part on one site."""
+    sizes = QUICK if lab.quick else FULL
+    with lab.site(
+        "both",
+        notes=_NOTES,
+        workers=1,
+        threads=_THREADS,
+        application="loadtests.testbed.instrumented_wsgi:application",
+        variables={"POSTGRES_POOL_MIN": str(SMALL), "POSTGRES_POOL_MAX": str(SMALL)},
+    ) as site:
+        before = pool_control.refusals(site)
+        cached = _cached_note(site)
+        rounds = _seed_rounds(lab, site, sizes, cached)
+        holds = _sweep(lab, site, sizes)
+        pools = _by_pool_size(lab, site, sizes)
+        overload = _overload(lab, site, sizes, cached)
+        leak = _leak(lab, site, cached)
+        refused = pool_control.refusals(site) - before
+        full = _full_server(lab, site, sizes, cached)
+    return Observations(
+        acquire_ms=sizes.acquire_ms,
+        rounds=rounds,
+        holds=holds,
+        pools=pools,
+        overload=overload,
+        leak=leak,
+        full=full,
+        refused=refused,
+    )
+
+
+def _seed_rounds(lab: Lab, site: Site, sizes: Sizes, cached: str) -> list[Round]:
     """Do what the seed does, in both pools in turn."""
     rounds = []
     fixed_count(site.url, _LIST, requests=CLIENTS * 2, concurrency=CLIENTS)  # to warm up
     for number in range(sizes.rounds):
         for pool in POOLS if number % 2 == 0 else reversed(POOLS):
             lab.tell(f"{sizes.requests} requests, {CLIENTS} at a time, pool of {pool}")
-            pressure.resize(site, pool, acquire_ms=SITE_ACQUIRE_MS)
-            with pressure.watched(site, cached) as ticks:
+            pool_control.resize(site, pool, acquire_ms=SITE_ACQUIRE_MS)
+            with pool_control.watched(site, cached) as ticks:
                 began = time.perf_counter()
                 samples = fixed_count(site.url, _LIST, requests=sizes.requests, concurrency=CLIENTS)
                 seconds = time.perf_counter() - began
@@ -155,13 +237,13 @@ def seed_rounds(lab: Lab, site: Site, sizes: Sizes, cached: str) -> list[Round]:
     return rounds
 
 
-def sweep(lab: Lab, site: Site, sizes: Sizes) -> list[AtHold]:
+def _sweep(lab: Lab, site: Site, sizes: Sizes) -> list[AtHold]:
     """Hold the connections ever longer, in both pools in turn."""
     taken = []
     for hold_ms in sizes.hold_ms:
         for pool in POOLS:
             lab.tell(f"each request holds its connection for {hold_ms} ms, pool of {pool}")
-            pressure.resize(site, pool, acquire_ms=sizes.acquire_ms)
+            pool_control.resize(site, pool, acquire_ms=sizes.acquire_ms)
             settles = sizes.acquire_ms / 1000
             samples = _held(site, hold_ms, settles + sizes.seconds)
             settled = [one for one in samples if one.at >= settles]
@@ -169,23 +251,23 @@ def sweep(lab: Lab, site: Site, sizes: Sizes) -> list[AtHold]:
     return taken
 
 
-def by_pool_size(lab: Lab, site: Site, sizes: Sizes) -> list[AtSize]:
+def _by_pool_size(lab: Lab, site: Site, sizes: Sizes) -> list[AtSize]:
     """Take latencies for each pool size, of the list and of requests that hold a connection."""
     taken = []
     for pool in sizes.pools:
         lab.tell(f"latency with a pool of {pool}")
-        pressure.resize(site, pool, acquire_ms=SITE_ACQUIRE_MS)
+        pool_control.resize(site, pool, acquire_ms=SITE_ACQUIRE_MS)
         held = _held(site, sizes.pool_hold_ms, sizes.pool_seconds)
         listed = closed_loop(site.url, _LIST, connections=CLIENTS, seconds=sizes.pool_seconds)
         taken.append(AtSize(pool=pool, list_ms=_latencies(listed), hold_ms=_latencies(held)))
     return taken
 
 
-def overload(lab: Lab, site: Site, sizes: Sizes, cached: str) -> Overload:
+def _overload(lab: Lab, site: Site, sizes: Sizes, cached: str) -> Overload:
     """Watch the small pool under holds that it has no room for, and the site right after them."""
     lab.tell("watching the pool under too long holds")
-    pressure.resize(site, SMALL, acquire_ms=sizes.acquire_ms)
-    with pressure.watched(site, cached) as ticks:
+    pool_control.resize(site, SMALL, acquire_ms=sizes.acquire_ms)
+    with pool_control.watched(site, cached) as ticks:
         quiet = threading.Event()
         quiet.wait(0.3)
         samples = _held(site, sizes.overload_ms, sizes.seconds + sizes.acquire_ms / 1000)
@@ -194,15 +276,15 @@ def overload(lab: Lab, site: Site, sizes: Sizes, cached: str) -> Overload:
     return Overload(ticks=ticks, samples=samples, after=after)
 
 
-def leak(lab: Lab, site: Site, cached: str) -> Leak:
+def _leak(lab: Lab, site: Site, cached: str) -> Leak:
     """Have every connection of the small pool held for long; ask for the list in the meantime."""
     lab.tell("every connection leaks for a while")
-    pressure.resize(site, SMALL, acquire_ms=LEAK_ACQUIRE_MS)
+    pool_control.resize(site, SMALL, acquire_ms=LEAK_ACQUIRE_MS)
     hold = Call("leak", f"/hold/{LEAK_MS}")
     leaking = threading.Thread(
         target=lambda: fixed_count(site.url, hold, requests=SMALL, concurrency=SMALL)
     )
-    with pressure.watched(site, cached) as ticks:
+    with pool_control.watched(site, cached) as ticks:
         leaking.start()
         threading.Event().wait(0.3)
         during = _one_by_one(site, _LIST, 2)  # each waits for LEAK_ACQUIRE_MS
@@ -211,20 +293,22 @@ def leak(lab: Lab, site: Site, cached: str) -> Leak:
     return Leak(during=during, ticks=ticks, after=after)
 
 
-def full_server(lab: Lab, site: Site, sizes: Sizes, cached: str) -> Full:
+def _full_server(lab: Lab, site: Site, sizes: Sizes, cached: str) -> Full:
     """Take all that the server has left, then let the pool ask for more; it goes on with what it has."""
     lab.tell("others take every connection that PostgreSQL has left")
-    pressure.resize(site, SMALL, acquire_ms=SITE_ACQUIRE_MS)
-    before = pressure.refusals(site)
-    with pressure.full_server(site) as neighbours:
-        pressure.ask_resize(site, LARGE, SITE_ACQUIRE_MS)
+    pool_control.resize(site, SMALL, acquire_ms=SITE_ACQUIRE_MS)
+    before = pool_control.refusals(site)
+    with pool_control.full_server(site) as neighbours:
+        pool_control.ask_resize(site, LARGE, SITE_ACQUIRE_MS)
         samples = _held(site, sizes.pool_hold_ms, sizes.pool_seconds)
-        refused = pressure.refusals(site) - before - 1  # without the neighbour that found it full
-        tick = pressure.tick(site, cached, time.perf_counter())
+        refused = (
+            pool_control.refusals(site) - before - 1
+        )  # without the neighbour that found it full
+        tick = pool_control.tick(site, cached, time.perf_counter())
     return Full(neighbours=neighbours, refused=refused, samples=samples, tick=tick)
 
 
-def cached_note(site: Site) -> str:
+def _cached_note(site: Site) -> str:
     """Return the path of a note that is read once, so that it is cached."""
     with connected(site.url) as connection:
         page = send(connection, Call("", "/api/v1/notes?limit=1"), time.perf_counter(), 0)

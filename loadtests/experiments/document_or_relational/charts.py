@@ -4,33 +4,68 @@ import statistics
 
 from config.charts import Axis, Bar, BarChart, Line, LineChart, Point
 from loadtests.experiments.document_or_relational import expectations as expected
-from loadtests.experiments.document_or_relational.judging import Measured
-from loadtests.experiments.document_or_relational.measuring import (
+from loadtests.experiments.document_or_relational.comparison import Pair, crossover
+from loadtests.experiments.document_or_relational.method import (
     INSERT,
+    LARGE_BYTES,
     READ,
+    SMALL_BYTES,
     UPDATE,
     UPDATE_ON_DISK,
+    Observations,
 )
-from loadtests.experiments.document_or_relational.pairs import Pair, crossover
-from loadtests.lab.experiment import Table
+from loadtests.lab.builders import series
+from loadtests.lab.experiment import Findings, Series, Table
 
 _KB = 1_000
 _STORES = ("MongoDB", "PostgreSQL")
 
 
-def crossover_kb(measured: Measured) -> float | None:
+def present(observations: Observations) -> Findings:
+    """Return all that is shown besides the rows."""
+    return Findings(
+        series=_series(observations),
+        charts=_charts(observations),
+        tables=_tables(observations),
+        remarks=_remarks(observations),
+        quantities=_quantities(observations),
+    )
+
+
+def _series(observations: Observations) -> list[Series]:
+    logged = [kinds[UPDATE_ON_DISK] for _, kinds in sorted(observations.by_size.items())]
+    examined = [filtered.examined for filtered in observations.filtered]
+    return [
+        *(pair_series for pair in observations.all_pairs for pair_series in pair.series()),
+        series(expected.SYNCS, "both", "syncs", observations.syncs),
+        series(expected.LOGGED_BY_MONGODB, "mongo", "bytes", [pair.mongo_bytes for pair in logged]),
+        series(
+            expected.LOGGED_BY_POSTGRES,
+            "postgres",
+            "bytes",
+            [pair.postgres_bytes for pair in logged],
+        ),
+        series(expected.READ_BY_A_FILTER, "both", "documents", examined),
+        series(expected.BY_DEFAULT, "both", "documents", observations.added.by_default),
+        series(expected.COLUMN_BYTES, "postgres", "bytes", [observations.added.column_bytes]),
+        series(expected.SHAPE_TAKEN, "both", "documents", observations.another_shape),
+        series(expected.DANGLING_TAKEN, "both", "notes", observations.dangling),
+    ]
+
+
+def crossover_kb(observations: Observations) -> float | None:
     """Return the size in KB from which on MongoDB's nested update is faster, if there is one."""
-    sizes = sorted(measured.by_size)
-    found = crossover(sizes, [measured.by_size[one][UPDATE].ratio.value for one in sizes])
+    sizes = sorted(observations.by_size)
+    found = crossover(sizes, [observations.by_size[one][UPDATE].ratio.value for one in sizes])
     return None if found is None else found / _KB
 
 
-def charts(measured: Measured) -> list[LineChart | BarChart]:
+def _charts(observations: Observations) -> list[LineChart | BarChart]:
     """Return the nested update by size, in time and in bytes, and every operation's ratio."""
-    at = crossover_kb(measured)
+    at = crossover_kb(observations)
     where = "at no size measured" if at is None else f"from {at:.0f} KB on"
-    nested = {size: one[UPDATE] for size, one in sorted(measured.by_size.items())}
-    logged = {size: one[UPDATE_ON_DISK] for size, one in sorted(measured.by_size.items())}
+    nested = {size: one[UPDATE] for size, one in sorted(observations.by_size.items())}
+    logged = {size: one[UPDATE_ON_DISK] for size, one in sorted(observations.by_size.items())}
     return [
         LineChart(
             title=f"MongoDB's nested update is faster {where}",
@@ -50,7 +85,7 @@ def charts(measured: Measured) -> list[LineChart | BarChart]:
         BarChart(
             title="Each store is the faster one at something",
             axis=Axis(label="PostgreSQL's time / MongoDB's (1: the same)", log=True),
-            bars=tuple(_bar(pair) for pair in measured.all_pairs),
+            bars=tuple(_bar(pair) for pair in observations.all_pairs),
         ),
     ]
 
@@ -89,10 +124,10 @@ def _bar(pair: Pair) -> Bar:
     )
 
 
-def tables(measured: Measured) -> list[Table]:
+def _tables(observations: Observations) -> list[Table]:
     """Return the settings, all operations, the filters and the sizes."""
     return [
-        _durability(measured),
+        _durability(observations),
         Table(
             title="Every operation, as a client in Python sees it, drivers included",
             columns=(
@@ -103,7 +138,7 @@ def tables(measured: Measured) -> list[Table]:
                 "logged by MongoDB",
                 "by PostgreSQL",
             ),
-            rows=tuple(_row(pair) for pair in measured.all_pairs),
+            rows=tuple(_row(pair) for pair in observations.all_pairs),
             note="Medians over rounds; ratio: PostgreSQL's time to MongoDB's with its 95 % interval. Bytes "
             "are those of WAL and journal for one operation (one document, where all are written); "
             "MongoDB compresses its journal, PostgreSQL does not compress its WAL unless told to.",
@@ -113,33 +148,33 @@ def tables(measured: Measured) -> list[Table]:
             columns=("index", "found", "read for it", "index KB"),
             rows=tuple(
                 (one.index, str(one.found), str(one.examined), f"{one.index_bytes / _KB:.0f}")
-                for one in measured.filtered
+                for one in observations.filtered
             ),
         ),
-        _sizes(measured),
+        _sizes(observations),
     ]
 
 
-def _durability(measured: Measured) -> Table:
+def _durability(observations: Observations) -> Table:
     return Table(
         title="Durability, as the servers tell it",
         columns=("store", "setting", "value"),
         rows=tuple(
             (store, name, value)
-            for store, one in zip(_STORES, measured.durability, strict=True)
+            for store, one in zip(_STORES, observations.durability, strict=True)
             for name, value in one.settings
         ),
         note="The lab's servers are started so; what the run sets for its own connections ends with them.",
     )
 
 
-def _sizes(measured: Measured) -> Table:
+def _sizes(observations: Observations) -> Table:
     return Table(
-        title=f"{measured.added.documents} documents of 1 KB on disk",
+        title=f"{observations.added.documents} documents of 1 KB on disk",
         columns=("store", "data KB", "indexes KB"),
         rows=tuple(
             (store, f"{one.data / _KB:.0f}", f"{one.indexes / _KB:.0f}")
-            for store, one in zip(_STORES, measured.sizes_on_disk, strict=True)
+            for store, one in zip(_STORES, observations.sizes_on_disk, strict=True)
         ),
         note="MongoDB compresses its collections (snappy); PostgreSQL compresses values over 2 KB.",
     )
@@ -157,11 +192,11 @@ def _row(pair: Pair) -> tuple[str, ...]:
     )
 
 
-def quantities(measured: Measured) -> dict[str, float]:
+def _quantities(observations: Observations) -> dict[str, float]:
     """Return the single figures."""
-    small = measured.by_size[expected.SMALL_BYTES]
-    large = measured.by_size[expected.LARGE_BYTES]
-    at = crossover_kb(measured)
+    small = observations.by_size[SMALL_BYTES]
+    large = observations.by_size[LARGE_BYTES]
+    at = crossover_kb(observations)
     found = {
         "mongodb_read_1kb_ms": statistics.median(small[READ].mongo_ms),
         "postgres_read_1kb_ms": statistics.median(small[READ].postgres_ms),
@@ -169,15 +204,15 @@ def quantities(measured: Measured) -> dict[str, float]:
         "postgres_insert_1kb_ms": statistics.median(small[INSERT].postgres_ms),
         "nested_update_1kb_ratio": small[UPDATE].ratio.value,
         "nested_update_300kb_ratio": large[UPDATE].ratio.value,
-        "join_ratio": measured.joins[0].ratio.value,
-        "read_over_http_ratio": measured.http.ratio.value,
+        "join_ratio": observations.joins[0].ratio.value,
+        "read_over_http_ratio": observations.http.ratio.value,
     }
     return found if at is None else found | {"nested_update_crossover_kb": at}
 
 
-def remarks(measured: Measured) -> list[str]:
+def _remarks(observations: Observations) -> list[str]:
     """Return the recommendation, with the number at which to decide again."""
-    at = crossover_kb(measured)
+    at = crossover_kb(observations)
     again = (
         "MongoDB's nested update was faster at no size of this run"
         if at is None

@@ -25,8 +25,9 @@ class Pair:
         """PostgreSQL's time to MongoDB's: above 1 where MongoDB is faster."""
         return ratio_of_medians(self.postgres_ms, self.mongo_ms)
 
-    def told(self) -> str:
-        """Return medians, ratio and n in words."""
+    @property
+    def text(self) -> str:
+        """Medians, ratio and n in words."""
         ratio = self.ratio
         return (
             f"MongoDB {statistics.median(self.mongo_ms):.3g} ms, PostgreSQL "

@@ -1,17 +1,24 @@
-"""Both stores doing the same in turns, round by round, so that noise hits both."""
+"""The method: both stores doing the same in turns, round by round, so that noise hits both."""
 
 import random
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
+from loadtests.experiments.document_or_relational.comparison import AddedField, Pair
 from loadtests.experiments.document_or_relational.documents import documents, user_id
 from loadtests.experiments.document_or_relational.in_mongodb import InMongoDB
 from loadtests.experiments.document_or_relational.in_postgres import InPostgres
-from loadtests.experiments.document_or_relational.pairs import AddedField, Pair
-from loadtests.experiments.document_or_relational.stores import Filtered, SizeOnDisk, Store
+from loadtests.experiments.document_or_relational.stores import (
+    Durability,
+    Filtered,
+    SizeOnDisk,
+    Store,
+)
 from loadtests.generators.http_load import Call, closed_loop
+from loadtests.lab.lab import Lab
 from loadtests.testbed.site import Site
 
 
@@ -29,6 +36,8 @@ QUICK = Effort(11, (1_000, 30_000, 300_000), 3_000, 300)
 FULL = Effort(21, (1_000, 3_000, 10_000, 30_000, 100_000, 300_000), 20_000, 1_000)
 READ, UPDATE, INSERT = "read", "nested update", "insert"  # what it costs the store
 UPDATE_ON_DISK, INSERT_ON_DISK = "nested update on disk", "insert on disk"
+SMALL_BYTES, LARGE_BYTES = 1_000, 300_000
+_NOTES_QUICK, _NOTES_FULL = 4_000, 20_000
 _HTTP_CONNECTIONS = 10  # ab -c 10
 _HTTP_ROUND_SECONDS = 0.15
 _HTTP_ROUNDS_LEAST = 15
@@ -233,7 +242,75 @@ class Both:
         return self.mongo, self.postgres
 
 
-def over_http(site: Site, *, requests: int) -> Pair:
+@dataclass(frozen=True, kw_only=True)
+class Observations:
+    """All that a run measured; pairs are MongoDB's figure and PostgreSQL's."""
+
+    durability: tuple[Durability, Durability]
+    syncs: tuple[float, float]  # of the log, for one write
+    http: Pair
+    by_size: Mapping[int, Mapping[str, Pair]]
+    sizes_on_disk: tuple[SizeOnDisk, SizeOnDisk]
+    filters: tuple[Pair, Pair]  # without and with an index
+    filtered: Sequence[Filtered]
+    added: AddedField
+    joins: tuple[Pair, Pair]
+    another_shape: tuple[bool, bool]
+    dangling: tuple[bool, bool]
+
+    @property
+    def all_pairs(self) -> list[Pair]:
+        """Everything that both stores did in turns."""
+        operations = [pair for kinds in self.by_size.values() for pair in kinds.values()]
+        return [*operations, *self.filters, self.added.pair, *self.joins, self.http]
+
+
+def run(lab: Lab) -> Observations:
+    """Measure both stores in turns; leave nothing of it behind. Raises StackError."""
+    with lab.site("both", notes=_NOTES_QUICK if lab.quick else _NOTES_FULL) as site:
+        urls = site.stack.operator_urls()
+        with (
+            closing(InMongoDB(urls["MONGODB_URI"])) as mongo,
+            closing(InPostgres(urls["DATABASE_URL"])) as postgres,
+        ):
+            both = Both(mongo, postgres, QUICK if lab.quick else FULL, lab.seed)
+            try:
+                return _measure(lab, site, both)
+            finally:
+                mongo.drop()
+                postgres.drop()
+
+
+def _measure(lab: Lab, site: Site, both: Both) -> Observations:
+    durability = (both.mongo.durability(), both.postgres.durability())
+    for name, value in (setting for one in durability for setting in one.settings):
+        lab.tell(f"{name}: {value}")
+    lab.tell("reading a profile over HTTP, 10 at a time, from either store")
+    http = _over_http(site, requests=both.effort.http_requests)
+    by_size = {}
+    for size in both.effort.sizes:
+        lab.tell(f"reading, inserting, updating and replacing documents of {size / 1000:g} KB")
+        by_size[size] = both.at_size(size)
+    syncs = both.syncs_for_a_write()
+    lab.tell(f"{both.effort.documents} documents: a filter, a new field, joins")
+    sizes_on_disk = both.fill()
+    without, with_index, filtered = both.filter()
+    return Observations(
+        durability=durability,
+        syncs=syncs,
+        http=http,
+        by_size=by_size,
+        sizes_on_disk=sizes_on_disk,
+        filters=(without, with_index),
+        filtered=filtered,
+        added=both.add_field(),
+        joins=both.join(),
+        another_shape=both.take_another_shape(),
+        dangling=both.take_dangling_note(),
+    )
+
+
+def _over_http(site: Site, *, requests: int) -> Pair:
     """Read one profile from either store, ten at a time, in turns, so often at least."""
     calls = [Call(arm, f"/api/v1/profiles/{arm}/abc") for arm in ("mongo", "postgres")]
     for call in calls:

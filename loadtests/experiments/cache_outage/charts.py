@@ -1,0 +1,235 @@
+"""What an outage looks like: series, charts, a table and single figures."""
+
+import statistics
+from collections.abc import Sequence
+from typing import Final
+
+from config.charts import Axis, Bar, BarChart, Line, LineChart, Point, Span
+from loadtests.experiments.cache_outage.expectations import is_health
+from loadtests.experiments.cache_outage.method import (
+    DOWN,
+    FAULTS,
+    Observations,
+    Outage,
+    Phase,
+    bound_s,
+    latencies_ms,
+    lookups_per_read,
+)
+from loadtests.experiments.cache_outage.traffic import HEALTH, READ
+from loadtests.lab.builders import series
+from loadtests.lab.experiment import Findings, Series, Table
+from loadtests.stats import percentile
+
+_STATES: Final = {
+    "up": "Redis up",
+    "killed": "Redis killed",
+    "paused": "Redis hangs",
+}
+_BUCKET_SECONDS: Final = 0.5
+_SPANS: Final = {"killed": "killed", "paused": "hangs", "mending": "not yet trusted"}
+
+
+def present(observations: Observations) -> Findings:
+    """Return all that is shown besides the rows; recovery only where outages of several lengths were made."""
+    charts: list[LineChart | BarChart] = [_over_time(observations), _by_state(observations)]
+    if observations.swept:
+        charts.append(_recovery(observations.swept))
+    return Findings(
+        series=_series(observations),
+        charts=charts,
+        tables=[_table(observations)],
+        remarks=[
+            f"Redis {FAULTS[outage.fault]}: the first read afterwards took "
+            f"{observations.first_read(outage).latency_ms:.0f} ms, the median one "
+            f"{_median_ms(observations.named(FAULTS[outage.fault])):.1f} ms."
+            for outage in observations.outages
+        ],
+        quantities=_quantities(observations),
+    )
+
+
+def _median_ms(phases: Sequence[Phase]) -> float:
+    return statistics.median(latencies_ms(phases))
+
+
+def _over_time(observations: Observations) -> LineChart:
+    reads = [one for phase in observations.phases for one in phase.of(READ)]
+    failed = sum(one.status != 200 for phase in observations.phases for one in phase.samples)
+    buckets: dict[int, list[float]] = {}
+    for read in reads:
+        buckets.setdefault(int(read.at / _BUCKET_SECONDS), []).append(read.latency_ms)
+    middles = {place: (place + 0.5) * _BUCKET_SECONDS for place in sorted(buckets)}
+    up, killed = _median_ms(observations.named("up")), _median_ms(observations.named("killed"))
+    return LineChart(
+        title=f"A read takes {up:.1f} ms with Redis and {killed:.1f} ms without, and "
+        f"{failed or 'no'} request{'s' if failed > 1 else ''} failed",
+        x=Axis(label="time (s)"),
+        y=Axis(label="latency of reads (ms)", log=True),
+        lines=(
+            Line(
+                name=f"median of {_BUCKET_SECONDS:g} s",
+                points=tuple(
+                    Point(x=at, y=statistics.median(buckets[place]))
+                    for place, at in middles.items()
+                ),
+            ),
+            Line(
+                name="slowest",
+                points=tuple(Point(x=at, y=max(buckets[place])) for place, at in middles.items()),
+            ),
+        ),
+        spans=tuple(
+            Span(name=_SPANS[one.name], start=one.start, end=one.end)
+            for one in observations.phases
+            if one.name in _SPANS
+        ),
+    )
+
+
+def _by_state(observations: Observations) -> BarChart:
+    bars = []
+    for name, label in _STATES.items():
+        phases = observations.named(name)
+        latencies = latencies_ms(phases)
+        bars.append(
+            Bar(
+                name=label,
+                value=percentile(latencies, 0.5),
+                low=percentile(latencies, 0.25),
+                high=percentile(latencies, 0.75),
+                told=f"{percentile(latencies, 0.5):.1f} ms, {lookups_per_read(phases):.2f} look-ups in PostgreSQL "
+                f"(n={len(latencies)})",
+            )
+        )
+    share = lookups_per_read(observations.named(*DOWN))
+    return BarChart(
+        title=f"Without Redis each read is {share:.2f} look-ups in PostgreSQL, with it none"
+        if not any(one.lookups for one in observations.named("up"))
+        else f"Without Redis each read is {share:.2f} look-ups in PostgreSQL",
+        axis=Axis(label="latency of a read, the middle half of them (ms)"),
+        bars=tuple(bars),
+    )
+
+
+def _recovery(swept: Sequence[Outage]) -> LineChart:
+    ordered = sorted(swept, key=lambda one: one.seconds)
+    ends = (0.0, *(one.seconds for one in ordered))
+    longest = ordered[-1]
+    return LineChart(
+        title=f"After {longest.seconds:.1f} s without Redis it is trusted again within "
+        f"{longest.trusted_after_s:.1f} s, since probes wait longer and longer",
+        x=Axis(label="outage (s)"),
+        y=Axis(label="from Redis answering to its use by every process (s)"),
+        lines=(
+            Line(
+                name="measured",
+                points=tuple(Point(x=one.seconds, y=one.trusted_after_s) for one in ordered),
+            ),
+            Line(
+                name="at most: twice the outage and 1 s",
+                points=tuple(Point(x=one, y=bound_s(one, 0.0)) for one in ends),
+                predicted=True,
+            ),
+        ),
+    )
+
+
+def _series(observations: Observations) -> list[Series]:
+    """Return all raw values by name."""
+    outages, every = observations.outages, [*observations.outages, *observations.swept]
+    recovered = observations.recovery("kill")
+    kept = [first for first, _ in observations.recovery("pause")]
+    health = [one for phase in observations.named(*DOWN) for one in phase.within(HEALTH)]
+    firsts = [observations.first_read(one).latency_ms for one in outages]
+    cached, uncached = zip(*observations.both_ways, strict=True)
+    down, up = "treatment", "control"
+    return [
+        *(
+            series(
+                f"read, {name}",
+                up if name == "up" else down,
+                "ms",
+                latencies_ms(observations.named(name)),
+            )
+            for name in ("up", *DOWN)
+        ),
+        series("first reads", down, "ms", firsts),
+        series(
+            "statuses during outages",
+            down,
+            "status",
+            [one.status for one in observations.hit_by_outage()],
+        ),
+        series(
+            "health during outages",
+            down,
+            "1: degraded",
+            [is_health(one, "degraded", "down") for one in health],
+        ),
+        series("warnings", down, "lines", [one.warnings for one in outages]),
+        series("errors", down, "lines", [one.errors for one in outages]),
+        series(
+            "look-ups, up", up, "queries", [len(one.lookups) for one in observations.named("up")]
+        ),
+        series(
+            "look-ups, down",
+            down,
+            "queries",
+            [len(one.lookups) for one in observations.named(*DOWN)],
+        ),
+        series("cached read, in turn", up, "ms", cached),
+        series("uncached read, in turn", up, "ms", uncached),
+        series("first read after a kill", down, "ms", [one.latency_ms for one, _ in recovered]),
+        series("second read after a kill", down, "ms", [one.latency_ms for _, one in recovered]),
+        series("hits after a pause", down, "1: hit", [one.cache.startswith("hit") for one in kept]),
+        series("until trusted again", down, "s", [one.trusted_after_s for one in every]),
+        series("outage", down, "s", [one.seconds for one in every]),
+    ]
+
+
+def _table(observations: Observations) -> Table:
+    """Return what each phase was like."""
+
+    def row(phase: Phase) -> tuple[str, ...]:
+        latencies = latencies_ms([phase])
+        return (
+            phase.name,
+            f"{phase.end - phase.start:.1f}",
+            str(len(phase.samples)),
+            str(sum(one.status != 200 for one in phase.samples)),
+            f"{lookups_per_read([phase]):.2f}",
+            *(f"{percentile(latencies, share):.1f}" for share in (0.5, 0.95, 1.0)),
+        )
+
+    return Table(
+        title="Phase by phase",
+        columns=(
+            *("Redis", "s", "requests", "failed", "look-ups for each read"),
+            *("read p50 (ms)", "p95 (ms)", "max (ms)"),
+        ),
+        rows=tuple(row(one) for one in observations.phases if one.of(READ)),
+        note="mending: Redis answers again, and is trusted once a probe has found that out.",
+    )
+
+
+def _quantities(observations: Observations) -> dict[str, float]:
+    """Return the single figures, by name with unit."""
+    statuses = [one.status for one in observations.hit_by_outage()]
+    up = [one for phase in observations.named("up") for one in phase.of(READ)]
+    hits = sum(one.cache.startswith("hit") for one in up)
+    cached, uncached = (statistics.median(one) for one in zip(*observations.both_ways, strict=True))
+    killed = next(one for one in observations.outages if one.fault == "kill")
+    lookups = [one.duration_ms for phase in observations.named(*DOWN) for one in phase.lookups]
+    return {
+        "read_with_redis_p50_ms": round(_median_ms(observations.named("up")), 2),
+        "read_without_redis_p50_ms": round(_median_ms(observations.named("killed")), 2),
+        "cached_read_p50_ms": round(cached, 2),
+        "uncached_read_p50_ms": round(uncached, 2),
+        "response_time_improvement_percent": round(100 * (1 - cached / uncached), 1),
+        "hit_rate_percent": round(100 * hits / max(len(up), 1), 1),
+        "postgres_lookup_mean_ms": round(statistics.mean(lookups or [0.0]), 3),
+        "availability_percent": round(100 * statuses.count(200) / len(statuses), 2),
+        "lookups_per_read_without_redis": round(lookups_per_read(observations.named(*DOWN)), 2),
+        "trusted_again_s": round(killed.trusted_after_s, 1),
+    }
