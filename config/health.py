@@ -9,7 +9,6 @@ from http import HTTPStatus
 from typing import Any, ClassVar, Final, TypeVar
 
 import structlog
-from django.conf import settings
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -22,6 +21,7 @@ from mongoengine.connection import get_connection
 from activity import services as activity
 from cachelayer import client, supervision
 from config.postgres.deadlines import DeadlineConnection
+from config.postgres.server import connect
 from config.probes import ProbeView
 
 T = TypeVar("T")
@@ -99,10 +99,9 @@ class PostgreSQL(StoreCheck):
 
     name = "postgres"
     failure: type[HealthCheckException] = dataclasses.field(default=ServiceUnavailable, repr=False)
-    url: str = dataclasses.field(default_factory=lambda: settings.DATABASE_URL, repr=False)
 
     def probe(self) -> None:
-        with DeadlineConnection.connect(self.url, connect_timeout=2) as session:
+        with connect(DeadlineConnection) as session:
             session.execute("SELECT 1")
 
 

@@ -12,6 +12,7 @@ from redis.retry import Retry
 
 from config import logs
 from config.postgres.deadlines import DeadlineConnection
+from config.postgres.url import database_from_url
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 dotenv.load_dotenv(BASE_DIR / ".env")
@@ -114,7 +115,6 @@ AUTH_PASSWORD_VALIDATORS = [
 
 # --- PostgreSQL --------------------------------------------------------------------------------
 _STACK = 'For the local servers run: eval "$(python -m config.stack env)"'
-DATABASE_URL = _required("DATABASE_URL", _STACK)
 # The site answers within a deadline; a command (migrate, seed) waits as long as its work takes.
 SERVES_REQUESTS = env.bool("SERVES_REQUESTS", default=False)
 POSTGRES_STATEMENT_TIMEOUT_MS = env.int("POSTGRES_STATEMENT_TIMEOUT_MS", default=2000)
@@ -128,16 +128,16 @@ SLOW_QUERY_MS = env.int("SLOW_QUERY_MS", default=1000)  # slower statements are 
 TRACE_SHARE = env.float("TRACE_SHARE", default=0.0)  # of all requests, 0 to 1, whose story is kept
 # Lets explain_report and index_advisor drop and make indexes, in transactions that are rolled back.
 ALLOW_EXPLAIN_DDL = env.bool("ALLOW_EXPLAIN_DDL", default=False)
-_database: dict[str, Any] = env.db_url_config(DATABASE_URL)
+_database = database_from_url(_required("DATABASE_URL", _STACK))
 _database["ENGINE"] = "config.postgres"
-_database["OPTIONS"] = {
-    **_database.get("OPTIONS", {}),
+_database["OPTIONS"] |= {
     "connect_timeout": 2,  # seconds; the driver takes 1 as 2
     "application_name": "trilith",
 }
 if SERVES_REQUESTS:
+    _server_settings = f"-c statement_timeout={POSTGRES_STATEMENT_TIMEOUT_MS}"
     _database["OPTIONS"] |= {
-        "options": f"-c statement_timeout={POSTGRES_STATEMENT_TIMEOUT_MS}",
+        "options": f"{_database['OPTIONS'].get('options', '')} {_server_settings}".strip(),
         "pool": {
             "min_size": POSTGRES_POOL_MIN,
             "max_size": POSTGRES_POOL_MAX,

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import psycopg
-from django.conf import settings
 from django.db import connection
 from psycopg import conninfo, sql
 
 from config.backup import BackupRefused
+from config.postgres import server
 from config.stack.postgres import programs
 from config.stack.process import StackError
 
@@ -137,13 +137,13 @@ def _database() -> str:
 
 
 def _parameters(database: str) -> dict[str, Any]:
-    return conninfo.conninfo_to_dict(settings.DATABASE_URL) | {"dbname": database}
+    return server.connection_parameters() | {"dbname": database}
 
 
 @contextmanager
 def _connected(database: str) -> Iterator[Connection]:
     """Yield a connection without the deadlines of requests."""
-    with psycopg.connect(**_parameters(database), autocommit=True, connect_timeout=5) as asked:
+    with server.connect(Connection, dbname=database, autocommit=True, connect_timeout=5) as asked:
         yield asked
 
 

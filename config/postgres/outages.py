@@ -6,11 +6,11 @@ from typing import Final
 
 import psycopg
 import structlog
-from django.conf import settings
 from django.db.backends.postgresql import base
 
 from cachelayer.breaker import Breaker
 from config.postgres import deadlines
+from config.postgres.server import connect
 
 log = structlog.get_logger("postgres")
 
@@ -21,10 +21,9 @@ _FULL: Final = ("too many clients", "too many connections", "remaining connectio
 
 def _ask() -> None:
     """Ask on a new connection. Raises psycopg.Error where the server does not answer."""
-    url = settings.DATABASE_URL
     try:
-        with deadlines.ProbeConnection.connect(url, connect_timeout=2) as asked:
-            asked.execute("SELECT 1")
+        with connect(deadlines.ProbeConnection) as probe:
+            probe.execute("SELECT 1")
     except psycopg.OperationalError as exc:
         # Full is not silent: those who hold its connections are served, so let them go on.
         if not any(sign in str(exc) for sign in _FULL):

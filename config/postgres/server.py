@@ -1,13 +1,17 @@
-"""What the PostgreSQL server has room for, asked past the pool, which may be what is short."""
+"""Connections past the pool, which may be what is short; and what the server has room for."""
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
-from django.conf import settings
+import psycopg
+from django.db import connections
 
 from config.postgres.deadlines import ProbeConnection
 
+# Of psycopg and Django, not of libpq: how rows and values are turned into Python's.
+_OF_DRIVER: Final = ("context", "cursor_factory", "prepare_threshold")
+
 # A limit of -1 is none.
-_ASKED: Final = """
+_CAPACITY: Final = """
 SELECT (SELECT count(*) FROM pg_stat_activity
          WHERE datid IS NOT NULL AND pid <> pg_backend_pid()
            AND coalesce(backend_type, 'client backend') = 'client backend'),
@@ -27,10 +31,33 @@ class Capacity(NamedTuple):
     usable: int
 
 
+def connection_parameters() -> dict[str, Any]:
+    """
+    Return libpq's parameters of the database in use, as Django's wrapper connects with them.
+
+    Nobody reads DATABASE_URL a second time: libpq and Django differ in what they understand.
+    """
+    parameters: dict[str, Any] = connections["default"].get_connection_params()
+    return {name: value for name, value in parameters.items() if name not in _OF_DRIVER}
+
+
+ConnectionT = TypeVar("ConnectionT", bound="psycopg.Connection[Any]")
+
+
+def connect(kind: type[ConnectionT], **parameters: Any) -> ConnectionT:
+    """
+    Return a plain connection to the database in use; parameters go before those of the settings.
+
+    It is none of the pool's, and Django does not know it: the caller closes it. Raises
+    psycopg.OperationalError.
+    """
+    return kind.connect(**connection_parameters() | parameters)
+
+
 def capacity() -> Capacity:
     """Ask the server, on a connection of its own. Raises psycopg.Error where it does not answer."""
-    with ProbeConnection.connect(settings.DATABASE_URL, connect_timeout=2) as asked:
-        row = asked.execute(_ASKED).fetchone()
+    with connect(ProbeConnection) as probe:
+        row = probe.execute(_CAPACITY).fetchone()
     connections, maximum, reserved, *limits = row or (0, 0, 0)
     usable = min([maximum - reserved, *(limit for limit in limits if limit >= 0)])
     return Capacity(connections, maximum, usable)

@@ -7,12 +7,12 @@ from io import StringIO
 import psycopg
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connections
+from django.db import connection, connections
 
 from config import checks, pools
 from config.pools import Load, Site
 from config.postgres.base import DatabaseWrapper
-from config.postgres.server import capacity
+from config.postgres.server import capacity, connect
 
 SITE = Site(workers=2, threads=16, pool_max=20)
 
@@ -55,9 +55,9 @@ class TestAdvise:
 
 
 class TestCapacity:
-    def test_counts_what_is_open_and_leaves_out_what_is_reserved(self, settings):
+    def test_counts_what_is_open_and_leaves_out_what_is_reserved(self):
         before = capacity()
-        with psycopg.connect(settings.DATABASE_URL):
+        with connect(psycopg.Connection):
             now = capacity()
 
         assert (now.max_connections, now.usable) == (100, 97)
@@ -162,8 +162,8 @@ class TestChecks:
 
         assert "50 x 22 = 1100, but the PostgreSQL server leaves this user 97" in told.getvalue()
 
-    def test_say_nothing_of_a_server_that_does_not_answer(self, settings):
+    def test_say_nothing_of_a_server_that_does_not_answer(self, settings, monkeypatch):
         settings.WEB_WORKERS = 50
-        settings.DATABASE_URL = "postgresql://127.0.0.1:1/none"
+        monkeypatch.setitem(connection.settings_dict, "PORT", "1")
 
         assert checks.check_pools(None) == []

@@ -6,7 +6,6 @@ import threading
 
 import psycopg
 import pytest
-from django.conf import settings
 from django.db import OperationalError, ProgrammingError, connection, connections
 
 from cachelayer import keys, store
@@ -15,6 +14,7 @@ from config.postgres import base, metrics, outages, repeating
 from config.postgres.base import DatabaseWrapper
 from config.postgres.deadlines import AnswerLate, DeadlineConnection, ServerSilent
 from config.postgres.outages import breaker
+from config.postgres.server import connect
 from config.stack.process import wait_until
 from tests.builders import make_note
 from tests.cachelayer.test_reading import expire
@@ -108,7 +108,7 @@ class TestPostgresDown:
 
 class TestDeadlineConnection:
     def test_gives_up_on_a_server_that_does_not_answer(self, restored, monkeypatch):
-        with DeadlineConnection.connect(settings.DATABASE_URL) as asked:
+        with connect(DeadlineConnection) as asked:
             asked.execute("SELECT 1")
             monkeypatch.setattr(DeadlineConnection, "net_timeout_seconds", 0.2)
             restored.pause("postgres")
@@ -119,7 +119,7 @@ class TestDeadlineConnection:
             assert asked.closed
 
     def test_leaves_a_server_that_answers_in_time_alone(self):
-        with DeadlineConnection.connect(settings.DATABASE_URL) as asked:
+        with connect(DeadlineConnection) as asked:
             assert asked.execute("SELECT pg_sleep(0.1), 1").fetchone()[1] == 1
 
 

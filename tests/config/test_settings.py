@@ -91,6 +91,15 @@ class TestPool:
 
         assert shown in told
 
+    def test_server_settings_of_the_url_stay_beside_the_deadline(self):
+        done = evaluate(
+            "s.DATABASES['default']['OPTIONS']['options']",
+            SERVES_REQUESTS="true",
+            DATABASE_URL="postgresql://u:p@127.0.0.1:1/x?options=-c%20search_path%3Dy",
+        )
+
+        assert done.stdout.strip() == "-c search_path=y -c statement_timeout=2000"
+
     def test_commands_are_patient(self):
         told = evaluate("s.DATABASES['default']['OPTIONS']").stdout
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.db import connection
 
+from config.postgres.server import connect
 from config.stack import ROOT
 from notes import services
 from notes.models import Note
@@ -183,7 +183,7 @@ class TestFailure:
                 with connection.cursor() as cursor:
                     cursor.execute("SELECT pg_backend_pid()")
                     [pid] = cursor.fetchone()
-                with psycopg.connect(settings.DATABASE_URL, autocommit=True) as other:
+                with connect(psycopg.Connection, autocommit=True) as other:
                     other.execute("SELECT pg_terminate_backend(%s, 2000)", [pid])
             return original(**note)
 

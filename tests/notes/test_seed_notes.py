@@ -4,10 +4,10 @@ import io
 
 import psycopg
 import pytest
-from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.db import connection
 
+from config.postgres.server import connect
 from notes import selectors, services
 from notes.models import Note
 from notes.paging import PageQuery
@@ -82,7 +82,7 @@ class TestSeedNotes:
                 with connection.cursor() as cursor:
                     cursor.execute("SELECT pg_backend_pid()")
                     [pid] = cursor.fetchone()
-                with psycopg.connect(settings.DATABASE_URL, autocommit=True) as other:
+                with connect(psycopg.Connection, autocommit=True) as other:
                     other.execute("SELECT pg_terminate_backend(%s, 2000)", [pid])
             return load(rows=rows)
 

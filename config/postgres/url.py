@@ -1,0 +1,86 @@
+"""The one reading of DATABASE_URL: what Django's wrapper, and through it everybody, connects with."""
+
+from typing import Any, Final
+from urllib.parse import unquote
+
+import environ
+import psycopg
+from django.core.exceptions import ImproperlyConfigured
+from psycopg import conninfo, pq
+
+_FORM: Final = "write postgresql://USER:PASSWORD@HOST:PORT/NAME, special characters percent-encoded"
+# Of libpq, by the name that Django has for it in settings.DATABASES.
+_OWN_NAMES: Final = {
+    "dbname": "NAME",
+    "user": "USER",
+    "password": "PASSWORD",
+    "host": "HOST",
+    "port": "PORT",
+}
+_NAME_MAX_BYTES: Final = 63  # PostgreSQL: NAMEDATALEN - 1
+# No server listens there: libpq examines everything else first, and reaches no network.
+_NOWHERE: Final = "/nonexistent"
+_NOT_CONNECTED: Final = "connection to server on socket"
+
+
+def database_from_url(url: str) -> dict[str, Any]:
+    """
+    Return NAME, USER, PASSWORD, HOST, PORT and OPTIONS for settings.DATABASES.
+
+    Every scheme that Django's users know for PostgreSQL is accepted (psql:// and so on), and each
+    parameter of libpq in the query (sslmode, host, options and so on). Django's own parameters
+    (conn_max_age and such) are left out: the pool and the services decide about these. Raises
+    ImproperlyConfigured, in one line without the password, for what libpq would refuse.
+    """
+    scheme, separator, _ = url.partition("://")
+    if not separator or scheme.lower() not in environ.Env.POSTGRES_FAMILY:
+        raise ImproperlyConfigured(f"DATABASE_URL is no URL of a PostgreSQL server: {_FORM}.")
+    try:
+        read = environ.Env.db_url_config(url)
+    except ValueError as exc:  # its message may quote the password
+        raise ImproperlyConfigured(f"DATABASE_URL cannot be read: {_FORM}.") from exc
+    options: dict[str, Any] = read.get("OPTIONS", {})
+    database = {name: str(read[name]) for name in _OWN_NAMES.values()}
+    for parameter, name in _OWN_NAMES.items():
+        database[name] = str(options.pop(parameter, database[name]))
+    # A socket's folder percent-encoded as a host, an IPv6 zone, and the brackets of several hosts.
+    database["HOST"] = unquote(database["HOST"]).replace("[", "").replace("]", "")
+    _refuse_unusable(database, options)
+    return database | {"OPTIONS": options}
+
+
+def _refuse_unusable(database: dict[str, str], options: dict[str, Any]) -> None:
+    name = database["NAME"]
+    if not name:
+        raise ImproperlyConfigured(f"DATABASE_URL names no database: {_FORM}.")
+    if len(name.encode()) > _NAME_MAX_BYTES:
+        raise ImproperlyConfigured(
+            f"DATABASE_URL: the database's name is longer than {_NAME_MAX_BYTES} bytes."
+        )
+    parameters = {
+        parameter: database[of_django]
+        for parameter, of_django in _OWN_NAMES.items()
+        if database[of_django]
+    } | options
+    if any("\0" in str(value) for value in parameters.values()):
+        raise ImproperlyConfigured("DATABASE_URL contains a NUL.")
+    reason = _refused_by_libpq(parameters)
+    if reason:
+        raise ImproperlyConfigured(f"DATABASE_URL: {reason}.")
+
+
+def _refused_by_libpq(parameters: dict[str, Any]) -> str:
+    """Return the first line of what libpq has against the parameters; empty where nothing."""
+    hosts = str(parameters.get("host", "")).split(",")
+    parameters = parameters | {"host": ",".join(_NOWHERE for _ in hosts)}
+    parameters.pop("hostaddr", None)  # it would be connected to
+    parameters.pop("gssencmode", None)  # a socket has none, which says nothing of the real host
+    try:
+        attempt = pq.PGconn.connect_start(conninfo.make_conninfo(**parameters).encode())
+    except psycopg.ProgrammingError as exc:
+        return str(exc).strip()
+    try:
+        lines = attempt.error_message.decode(errors="replace").splitlines() or [""]
+    finally:
+        attempt.finish()
+    return "" if lines[0].startswith(_NOT_CONNECTED) else lines[0]
