@@ -1,12 +1,14 @@
-"""What HTTP says about copies: ETag, If-None-Match, If-Match, Cache-Status, and asking past the cache."""
+"""What HTTP says about copies: ETag, preconditions, Cache-Status, and asking past the cache."""
 
 import hashlib
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Final
 
 import msgspec
 from django.http import HttpResponse
-from django.utils.http import parse_etags
 
 from cachelayer.answers import Bypass, Cached, Source
 
@@ -73,20 +75,95 @@ def etag_of(*parts: bytes) -> str:
     return f'"{digest.hexdigest()}"'
 
 
-def not_modified(if_none_match: str | None, etag: str) -> bool:
-    """Return whether the client's If-None-Match names this ETag (weak comparison, RFC 9110 13.1.2)."""
-    if not if_none_match:
-        return False
-    candidates = parse_etags(if_none_match)
-    return "*" in candidates or etag in (tag.removeprefix("W/") for tag in candidates)
+class PreconditionFailed(Exception):
+    """The resource is not as If-Match or If-None-Match of the request requires."""
+
+    def __init__(
+        self,
+        reason: str = "If-Match does not name the current state; read it again, then repeat the request.",
+    ) -> None:
+        super().__init__(reason)
 
 
-def if_match_allows(if_match: str | None, etag: str) -> bool:
-    """Return whether If-Match, where given, names this ETag (strong comparison, RFC 9110 13.1.1)."""
-    if if_match is None:
-        return True
-    candidates = parse_etags(if_match)
-    return "*" in candidates or etag in candidates
+@dataclass(frozen=True, slots=True)
+class Preconditions:
+    """
+    The values of If-Match and If-None-Match (RFC 9110, 13.1), None where a field is missing.
+
+    An etag below is the current representation's, strong and with its quotes; "" where that has
+    none, None where there is no current representation.
+    """
+
+    if_match: str | None = None
+    if_none_match: str | None = None
+
+    def require_match(self, etag: str | None) -> None:
+        """Raise PreconditionFailed unless If-Match holds: strong comparison, RFC 9110, 13.1.1."""
+        if self.if_match is None:
+            return
+        tags = _entity_tags(self.if_match)
+        if tags is None:
+            raise PreconditionFailed("If-Match is neither * nor a list of entity tags.")
+        if etag is None or (tags != _ANY and etag not in tags):
+            raise PreconditionFailed
+
+    def require(self, etag: str | None) -> None:
+        """
+        Raise PreconditionFailed unless a write may happen: RFC 9110, 13.2.2, steps 1 and 3.
+
+        A field that is malformed says nothing, so that it does not hold.
+        """
+        self.require_match(etag)
+        if self.if_none_match is None:
+            return
+        if _entity_tags(self.if_none_match) is None:
+            raise PreconditionFailed("If-None-Match is neither * nor a list of entity tags.")
+        if etag is not None and not_modified(self.if_none_match, etag):
+            raise PreconditionFailed("If-None-Match names the current state.")
+
+    @property
+    def name_a_version(self) -> bool:
+        """Return whether a write is for one state of the resource alone."""
+        return self.if_match is not None and _entity_tags(self.if_match) != _ANY
+
+
+UNCONDITIONAL = Preconditions()
+
+
+def preconditions_of(headers: Mapping[str, str]) -> Preconditions:
+    """Return the preconditions of the request with these headers."""
+    return Preconditions(headers.get("If-Match"), headers.get("If-None-Match"))
+
+
+def not_modified(if_none_match: str, etag: str) -> bool:
+    """
+    Return whether If-None-Match names the ETag: weak comparison, RFC 9110, 13.1.2.
+
+    A malformed field names none, so that a read is answered in full.
+    """
+    tags = _entity_tags(if_none_match)
+    return tags == _ANY or etag in (tag.removeprefix("W/") for tag in tags or ())
+
+
+_ANY: Final = ["*"]
+# One element of a list, which may be empty (RFC 9110, 5.6.1.2), and the comma or the end after it.
+_ELEMENT: Final = re.compile(r'((?:W/)?"[\x21\x23-\x7e\x80-\xff]*")?[ \t]*(?:,[ \t]*|\Z)')
+
+
+def _entity_tags(field: str) -> list[str] | None:
+    """Return the entity tags of a field (RFC 9110, 8.8.3), _ANY for *, None where it is malformed."""
+    text = field.strip(" \t")
+    if text == "*":
+        return _ANY
+    tags, position = [], 0
+    while position < len(text):
+        element = _ELEMENT.match(text, position)
+        if element is None:
+            return None
+        if element[1]:
+            tags.append(element[1])
+        position = element.end()
+    return tags
 
 
 def bypass_of(headers: Mapping[str, str], *, cache_parameter: str | None) -> Bypass:
@@ -109,15 +186,11 @@ def cache_status(cached: Cached) -> str:
     return f"trilith; {told}"
 
 
-def answer(
-    representation: Representation, *, if_none_match: str | None, status: HTTPStatus = HTTPStatus.OK
-) -> HttpResponse:
-    """Return 304 where the client's copy is the same, else the stored bytes."""
-    if not_modified(if_none_match, representation.etag):
-        response = HttpResponse(status=HTTPStatus.NOT_MODIFIED)
-        del response.headers["Content-Type"]
-    else:
-        response = HttpResponse(representation.body, content_type="application/json", status=status)
-    response.headers["ETag"] = representation.etag
-    response.headers["Cache-Control"] = "private, no-cache"
-    return response
+def answer(representation: Representation, *, status: HTTPStatus = HTTPStatus.OK) -> HttpResponse:
+    """Return the stored bytes; PreconditionsMiddleware makes a 304 of them where it may."""
+    return HttpResponse(
+        representation.body,
+        content_type="application/json",
+        status=status,
+        headers={"ETag": representation.etag, "Cache-Control": "private, no-cache"},
+    )

@@ -11,6 +11,7 @@ from rest_framework.views import exception_handler as drf_exception_handler
 
 from cachelayer.answers import Overloaded
 from cachelayer.failures import unavailable_store
+from cachelayer.http import PreconditionFailed
 from config import problems
 from notes import services as notes
 from profiles import services as profiles
@@ -22,11 +23,10 @@ log = structlog.get_logger("api")
 DOMAIN_ERRORS: dict[type[Exception], tuple[HTTPStatus, str]] = {
     notes.NoteNotFound: (HTTPStatus.NOT_FOUND, "note-not-found"),
     notes.NotOwner: (HTTPStatus.FORBIDDEN, "not-owner"),
-    notes.StaleNote: (HTTPStatus.PRECONDITION_FAILED, "stale-note"),
     profiles.ProfileNotFound: (HTTPStatus.NOT_FOUND, "profile-not-found"),
     profiles.NotOwnProfile: (HTTPStatus.FORBIDDEN, "not-own-profile"),
-    profiles.StaleProfile: (HTTPStatus.PRECONDITION_FAILED, "stale-profile"),
     Taken: (HTTPStatus.CONFLICT, "taken"),
+    PreconditionFailed: (HTTPStatus.PRECONDITION_FAILED, problems.PRECONDITION_FAILED),
 }
 
 

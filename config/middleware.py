@@ -13,6 +13,7 @@ from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse
 
 from cachelayer import timings
+from cachelayer.http import PreconditionFailed, not_modified, preconditions_of
 from config import observing, problems, statements, workload
 from config.postgres import metrics, repeating
 
@@ -103,6 +104,49 @@ def _body_refused(request: HttpRequest, length: int) -> HttpResponse | None:
         refusal.headers["Accept-Encoding"] = "identity"  # RFC 9110, 12.5.3
         return refusal
     return None
+
+
+class PreconditionsMiddleware:
+    """
+    Hold every read of the API to its preconditions: 412 or 304 for an answer that is not wanted.
+
+    In the order of RFC 9110, 13.2.2; by 13.2.1 only where it would be a 200 otherwise. A write
+    compares them where it holds its row.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        if (
+            ("HTTP_IF_NONE_MATCH" in request.META or "HTTP_IF_MATCH" in request.META)
+            and response.status_code == HTTPStatus.OK
+            and request.method in ("GET", "HEAD")
+            and request.path.startswith("/api/")
+        ):
+            return _conditional(request, response)
+        return response
+
+
+def _conditional(request: HttpRequest, response: HttpResponse) -> HttpResponse:
+    """Return the answer to a read, or what its preconditions make of it."""
+    preconditions = preconditions_of(request.headers)
+    etag = response.headers.get("ETag", "")
+    try:
+        preconditions.require_match(etag)
+    except PreconditionFailed as exc:
+        return problems.problem_response(
+            request,
+            HTTPStatus.PRECONDITION_FAILED,
+            str(exc),
+            kind=problems.PRECONDITION_FAILED,
+        )
+    if preconditions.if_none_match is not None and not_modified(preconditions.if_none_match, etag):
+        response.status_code = HTTPStatus.NOT_MODIFIED
+        response.content = b""
+        del response.headers["Content-Type"]
+    return response
 
 
 class _Statements:

@@ -12,6 +12,7 @@ from rest_framework.views import APIView
 
 from cachelayer import explaining, figures
 from cachelayer.client import CacheDown
+from cachelayer.http import preconditions_of
 from cachelayer.invalidation import clear
 from cachelayer.namespaces import NoSuchKey, declared, named
 from config import stores
@@ -94,6 +95,7 @@ class CacheClearView(_StaffView):
             wanted = [named(name)] if name is not None else list(declared())
         except NoSuchKey as exc:
             raise ValidationError({"namespace": [ErrorDetail(str(exc), "invalid")]}) from exc
+        preconditions_of(request.headers).require(None)  # there is nothing here to be represented
         return Response({"cleared": clear(wanted, cleared_by=request.user.get_username())})
 
 

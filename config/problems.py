@@ -14,6 +14,7 @@ from config.postgres.base import PoolExhausted
 
 CONTENT_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 1
+PRECONDITION_FAILED = "precondition-failed"
 
 
 def problem(
@@ -27,7 +28,7 @@ def problem(
     """
     Return a problem's members.
 
-    kind is the last part of type, a word for programs such as stale-note; without one the type
+    kind is the last part of type, a word for programs such as not-owner; without one the type
     is about:blank, which says no more than the status.
     """
     return {

@@ -34,8 +34,9 @@ IF_NONE_MATCH = OpenApiParameter(
     "If-None-Match",
     str,
     OpenApiParameter.HEADER,
-    description="304 where it names the current ETag.",
+    description="304 of a read, 412 of a write where it names the current ETag.",
 )
+PRECONDITIONS = [IF_MATCH, IF_NONE_MATCH]
 CACHE = OpenApiParameter(
     "cache", bool, description="false: answer from the store, and refresh the cached copy."
 )
@@ -194,10 +195,8 @@ class CachedView(APIView):
         return lambda stored: stored
 
     def respond(self, request: HttpRequest, stored: Representation) -> HttpResponse:
-        """Return the answer: the stored bytes, or 304."""
-        return http.answer(
-            self.presenter(request)(stored), if_none_match=request.headers.get("If-None-Match")
-        )
+        """Return the answer."""
+        return http.answer(self.presenter(request)(stored))
 
     def finalize_response(
         self, request: Request, response: Any, *args: Any, **kwargs: Any

@@ -9,7 +9,7 @@ from django.utils import timezone
 from psycopg import sql
 
 from cachelayer import keys
-from cachelayer.http import Representation, if_match_allows
+from cachelayer.http import UNCONDITIONAL, Preconditions, Representation
 from cachelayer.invalidation import invalidate
 from notes import records
 from notes.models import Note
@@ -21,10 +21,6 @@ class NoteNotFound(Exception):
 
 class NotOwner(Exception):
     """The note belongs to another user."""
-
-
-class StaleNote(Exception):
-    """The note is not the one that If-Match names: it changed since the caller read it."""
 
 
 def note_create(
@@ -58,16 +54,16 @@ def note_update(
     caller: str | None,
     title: str | None = None,
     content: str | None = None,
-    if_match: str | None = None,
+    preconditions: Preconditions = UNCONDITIONAL,
 ) -> Representation:
     """
     Change the title, the content or both (None leaves it), and raise the version by 1.
 
-    caller is the user who must own the note, None for an operator; if_match the value of the
-    If-Match field. Raises NoteNotFound, NotOwner, StaleNote; then nothing was written.
+    caller is the user who must own the note, None for an operator. Raises NoteNotFound, NotOwner,
+    PreconditionFailed; then nothing was written.
     """
     with transaction.atomic():
-        note = _locked(note_id, caller, if_match)
+        note = _locked(note_id, caller, preconditions)
         _invalidate(note)
         if title is not None:
             note.title = title
@@ -79,10 +75,12 @@ def note_update(
     return records.representation(records.record(note))
 
 
-def note_delete(*, note_id: UUID, caller: str | None, if_match: str | None = None) -> None:
+def note_delete(
+    *, note_id: UUID, caller: str | None, preconditions: Preconditions = UNCONDITIONAL
+) -> None:
     """Delete the note. Arguments and errors are those of note_update."""
     with transaction.atomic():
-        note = _locked(note_id, caller, if_match)
+        note = _locked(note_id, caller, preconditions)
         _invalidate(note)
         note.delete()
 
@@ -150,16 +148,13 @@ def notes_delete_all() -> int:
     return count
 
 
-def _locked(note_id: UUID, caller: str | None, if_match: str | None) -> Note:
+def _locked(note_id: UUID, caller: str | None, preconditions: Preconditions) -> Note:
     note = Note.objects.select_for_update().filter(pk=note_id).first()
     if note is None:
         raise NoteNotFound(f"There is no note {note_id}.")
     if caller is not None and note.user_id != caller:
         raise NotOwner("The note belongs to another user.")
-    if not if_match_allows(if_match, records.representation(records.record(note)).etag):
-        raise StaleNote(
-            "The note changed since you read it; read it again, then repeat the change."
-        )
+    preconditions.require(records.representation(records.record(note)).etag)
     return note
 
 

@@ -7,7 +7,7 @@ from django.db import DatabaseError, InterfaceError
 from pymongo.errors import PyMongoError
 
 from cachelayer import keys
-from cachelayer.http import Representation, if_match_allows
+from cachelayer.http import UNCONDITIONAL, PreconditionFailed, Preconditions, Representation
 from profiles import mongodb, records, selectors
 from profiles.preferences import Preferences
 from profiles.records import Metadata, ProfileRecord
@@ -26,20 +26,22 @@ class NotOwnProfile(Exception):
     """The profile is another user's."""
 
 
-class StaleProfile(Exception):
-    """The profile is not the one that If-Match names: it changed since the caller read it."""
-
-
 def profile_create(
-    *, user_id: str, email: str, preferences: Preferences, caller: str | None
+    *,
+    user_id: str,
+    email: str,
+    preferences: Preferences,
+    caller: str | None,
+    preconditions: Preconditions = UNCONDITIONAL,
 ) -> Representation:
     """
     Store a new profile; return what is sent of it.
 
     preferences as profiles.preferences.check allows them. caller is the user who asks, None for
-    staff. Raises NotOwnProfile, Taken.
+    staff. Raises NotOwnProfile, PreconditionFailed, Taken.
     """
     _refuse_others(user_id, caller)
+    preconditions.require(None)  # /profiles is created in, and has no representation of its own
     now = records.now()
     profile = ProfileRecord(user_id, email, preferences, Metadata(now, now), version=1)
     with selectors.store().writing(keys.tags_of_profile(user_id)):
@@ -53,15 +55,15 @@ def profile_replace(
     email: str,
     preferences: Preferences,
     caller: str | None,
-    if_match: str | None = None,
+    preconditions: Preconditions = UNCONDITIONAL,
 ) -> Representation:
     """
     Replace email and preferences, and raise the version by 1.
 
-    Raises ProfileNotFound, NotOwnProfile, StaleProfile, Taken; then nothing was written.
+    Raises ProfileNotFound, NotOwnProfile, PreconditionFailed, Taken; then nothing was written.
     """
     _refuse_others(user_id, caller)
-    version = _version_for(user_id, if_match)
+    version = _version_for(user_id, preconditions)
     with selectors.store().writing(keys.tags_of_profile(user_id)):
         changed = selectors.store().replace(
             user_id,
@@ -74,16 +76,20 @@ def profile_replace(
 
 
 def preferences_patch(
-    *, user_id: str, patch: Preferences, caller: str | None, if_match: str | None = None
+    *,
+    user_id: str,
+    patch: Preferences,
+    caller: str | None,
+    preconditions: Preconditions = UNCONDITIONAL,
 ) -> Representation:
     """
     Merge the patch into the preferences (RFC 7396), atomically, and raise the version by 1.
 
     patch as profiles.preferences.check_patch allows it. Raises ProfileNotFound, NotOwnProfile,
-    StaleProfile, PreferencesRejected (the result is too large); then nothing was written.
+    PreconditionFailed, PreferencesRejected (the result is too large); then nothing was written.
     """
     _refuse_others(user_id, caller)
-    version = _version_for(user_id, if_match)
+    version = _version_for(user_id, preconditions)
     with selectors.store().writing(keys.tags_of_profile(user_id)):
         changed = selectors.store().patch(
             user_id, patch=patch, now=records.now(), if_version=version
@@ -91,10 +97,12 @@ def preferences_patch(
     return _done(_changed(changed, user_id, version))
 
 
-def profile_delete(*, user_id: str, caller: str | None, if_match: str | None = None) -> None:
-    """Delete the profile. Raises ProfileNotFound, NotOwnProfile, StaleProfile."""
+def profile_delete(
+    *, user_id: str, caller: str | None, preconditions: Preconditions = UNCONDITIONAL
+) -> None:
+    """Delete the profile. Raises ProfileNotFound, NotOwnProfile, PreconditionFailed."""
     _refuse_others(user_id, caller)
-    version = _version_for(user_id, if_match)
+    version = _version_for(user_id, preconditions)
     with selectors.store().writing(keys.tags_of_deleted_profile(user_id)):
         deleted = selectors.store().delete(user_id, if_version=version)
     if not deleted:
@@ -172,16 +180,15 @@ def _refuse_others(user_id: str, caller: str | None) -> None:
         raise NotOwnProfile("The profile belongs to another user.")
 
 
-def _version_for(user_id: str, if_match: str | None) -> int | None:
-    """Return the version that If-Match names, None where it names none in particular."""
-    if if_match is None:
+def _version_for(user_id: str, preconditions: Preconditions) -> int | None:
+    """Return the version that the write is for, None where it is for any. Raises PreconditionFailed."""
+    if preconditions == UNCONDITIONAL:
         return None
     current = selectors.store().get(user_id)
     if current is None:
         raise _not_found(user_id)
-    if not if_match_allows(if_match, records.representation(current).etag):
-        raise _stale()
-    return current.version
+    preconditions.require(records.representation(current).etag)
+    return current.version if preconditions.name_a_version else None
 
 
 def _changed(changed: ProfileRecord | None, user_id: str, version: int | None) -> ProfileRecord:
@@ -191,18 +198,12 @@ def _changed(changed: ProfileRecord | None, user_id: str, version: int | None) -
 
 
 def _missed(user_id: str, version: int | None) -> Exception:
-    """Return why nothing was changed: the profile is gone, or changed between the two looks."""
-    return _not_found(user_id) if version is None else _stale()
+    """Return why nothing was changed: the profile is gone, or changed since If-Match was compared."""
+    return _not_found(user_id) if version is None else PreconditionFailed()
 
 
 def _not_found(user_id: str) -> ProfileNotFound:
     return ProfileNotFound(f"There is no profile of {user_id}.")
-
-
-def _stale() -> StaleProfile:
-    return StaleProfile(
-        "The profile changed since you read it; read it again, then repeat the change."
-    )
 
 
 def _done(profile: ProfileRecord) -> Representation:

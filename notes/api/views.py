@@ -5,19 +5,18 @@ from collections.abc import Callable
 from http import HTTPStatus
 from uuid import UUID
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from cachelayer import http
-from cachelayer.http import Representation
+from cachelayer.http import UNCONDITIONAL, Representation
 from cachelayer.reading import Accepts, Tried
 from config.rest import (
     CACHE,
-    IF_MATCH,
-    IF_NONE_MATCH,
     NOT_MODIFIED,
+    PRECONDITIONS,
     CachedView,
     body_of,
     bypass_of,
@@ -51,7 +50,7 @@ _LIST_PARAMETERS = [
         "Not together with q, page or count.",
     ),
     CACHE,
-    IF_NONE_MATCH,
+    *PRECONDITIONS,
 ]
 
 
@@ -93,17 +92,32 @@ class NoteListView(CachedView):
             response.headers["Link"] = header
         return response
 
-    @extend_schema(operation_id="notes_create", request=NoteCreate, responses={201: NoteOutput})
+    @extend_schema(
+        operation_id="notes_create",
+        parameters=PRECONDITIONS,
+        request=NoteCreate,
+        responses={201: NoteOutput},
+    )
     def post(self, request: Request) -> HttpResponse:
         """Create a note of the caller."""
         body = NoteCreate(data=body_of(request))
         body.is_valid(raise_exception=True)
+        self._require_list(request)
         note_id, note = services.note_create(
             user_id=request.user.get_username(), **body.validated_data
         )
-        response = http.answer(note, if_none_match=None, status=HTTPStatus.CREATED)
+        response = http.answer(note, status=HTTPStatus.CREATED)
         response.headers["Location"] = request.build_absolute_uri(f"{request.path}/{note_id}")
         return response
+
+    def _require_list(self, request: Request) -> None:
+        """Raise PreconditionFailed unless the first page is as the request requires it to be."""
+        preconditions = http.preconditions_of(request.headers)
+        if preconditions == UNCONDITIONAL:
+            return
+        page = selectors.note_list(query=query.parse_list(QueryDict())).value
+        etag = self.presenter(request._request)(page).etag if page else None
+        preconditions.require(etag)
 
 
 class NoteView(CachedView):
@@ -113,7 +127,7 @@ class NoteView(CachedView):
 
     @extend_schema(
         operation_id="notes_retrieve",
-        parameters=[CACHE, IF_NONE_MATCH],
+        parameters=[CACHE, *PRECONDITIONS],
         responses={200: NoteOutput, 304: NOT_MODIFIED},
     )
     def get(self, request: Request, note_id: str) -> HttpResponse:
@@ -136,7 +150,7 @@ class NoteView(CachedView):
 
     @extend_schema(
         operation_id="notes_replace",
-        parameters=[IF_MATCH],
+        parameters=PRECONDITIONS,
         request=NoteReplace,
         responses={200: NoteOutput},
     )
@@ -146,7 +160,7 @@ class NoteView(CachedView):
 
     @extend_schema(
         operation_id="notes_change",
-        parameters=[IF_MATCH],
+        parameters=PRECONDITIONS,
         request=NoteChange,
         responses={200: NoteOutput},
     )
@@ -154,13 +168,13 @@ class NoteView(CachedView):
         """Change title, content or both of the caller's note."""
         return self._change(request, note_id, NoteChange)
 
-    @extend_schema(operation_id="notes_delete", parameters=[IF_MATCH], responses={204: None})
+    @extend_schema(operation_id="notes_delete", parameters=PRECONDITIONS, responses={204: None})
     def delete(self, request: Request, note_id: str) -> HttpResponse:
         """Delete the caller's note."""
         services.note_delete(
             note_id=_parsed(note_id),
             caller=request.user.get_username(),
-            if_match=request.headers.get("If-Match"),
+            preconditions=http.preconditions_of(request.headers),
         )
         return Response(status=HTTPStatus.NO_CONTENT)  # without a Content-Type
 
@@ -173,10 +187,10 @@ class NoteView(CachedView):
         note = services.note_update(
             note_id=wanted,
             caller=request.user.get_username(),
-            if_match=request.headers.get("If-Match"),
+            preconditions=http.preconditions_of(request.headers),
             **body.validated_data,
         )
-        return http.answer(note, if_none_match=None)
+        return http.answer(note)
 
 
 def _parsed(note_id: str) -> UUID:

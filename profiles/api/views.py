@@ -16,9 +16,8 @@ from cachelayer.reading import Accepts, Tried
 from config.rest import (
     CACHE,
     FOR_OWNER_OR_STAFF,
-    IF_MATCH,
-    IF_NONE_MATCH,
     NOT_MODIFIED,
+    PRECONDITIONS,
     CachedView,
     MergePatchParser,
     Parameters,
@@ -46,14 +45,21 @@ class ProfileListView(APIView):
     authentication_classes = FOR_OWNER_OR_STAFF
 
     @extend_schema(
-        operation_id="profiles_create", request=ProfileCreate, responses={201: ProfileOutput}
+        operation_id="profiles_create",
+        parameters=PRECONDITIONS,
+        request=ProfileCreate,
+        responses={201: ProfileOutput},
     )
     def post(self, request: Request) -> HttpResponse:
         """Create the caller's profile; staff may create anyone's."""
         body = ProfileCreate(data=body_of(request))
         body.is_valid(raise_exception=True)
-        profile = services.profile_create(**body.validated_data, caller=_caller(request))
-        response = http.answer(profile, if_none_match=None, status=HTTPStatus.CREATED)
+        profile = services.profile_create(
+            **body.validated_data,
+            caller=_caller(request),
+            preconditions=http.preconditions_of(request.headers),
+        )
+        response = http.answer(profile, status=HTTPStatus.CREATED)
         user_id = body.validated_data["user_id"]
         response.headers["Location"] = request.build_absolute_uri(f"{request.path}/{user_id}")
         return response
@@ -67,7 +73,7 @@ class ProfileView(CachedView):
 
     @extend_schema(
         operation_id="profiles_retrieve",
-        parameters=[CACHE, IF_NONE_MATCH],
+        parameters=[CACHE, *PRECONDITIONS],
         responses={200: ProfileOutput, 304: NOT_MODIFIED},
     )
     def get(self, request: Request, user_id: str) -> HttpResponse:
@@ -90,7 +96,7 @@ class ProfileView(CachedView):
 
     @extend_schema(
         operation_id="profiles_replace",
-        parameters=[IF_MATCH],
+        parameters=PRECONDITIONS,
         request=ProfileReplace,
         responses={200: ProfileOutput},
     )
@@ -102,18 +108,18 @@ class ProfileView(CachedView):
         profile = services.profile_replace(
             user_id=wanted,
             caller=_caller(request),
-            if_match=request.headers.get("If-Match"),
+            preconditions=http.preconditions_of(request.headers),
             **body.validated_data,
         )
-        return http.answer(profile, if_none_match=None)
+        return http.answer(profile)
 
-    @extend_schema(operation_id="profiles_delete", parameters=[IF_MATCH], responses={204: None})
+    @extend_schema(operation_id="profiles_delete", parameters=PRECONDITIONS, responses={204: None})
     def delete(self, request: Request, user_id: str) -> HttpResponse:
         """Delete the caller's profile."""
         services.profile_delete(
             user_id=_parsed(user_id),
             caller=_caller(request),
-            if_match=request.headers.get("If-Match"),
+            preconditions=http.preconditions_of(request.headers),
         )
         return Response(status=HTTPStatus.NO_CONTENT)  # without a Content-Type
 
@@ -126,7 +132,7 @@ class PreferencesView(APIView):
 
     @extend_schema(
         operation_id="profiles_preferences_patch",
-        parameters=[IF_MATCH],
+        parameters=PRECONDITIONS,
         request={
             "application/json": PREFERENCES_SCHEMA,
             "application/merge-patch+json": PREFERENCES_SCHEMA,
@@ -145,11 +151,11 @@ class PreferencesView(APIView):
                 user_id=wanted,
                 patch=patch,
                 caller=_caller(request),
-                if_match=request.headers.get("If-Match"),
+                preconditions=http.preconditions_of(request.headers),
             )
         except PreferencesRejected as exc:
             raise rejection(exc) from exc
-        return http.answer(profile, if_none_match=None)
+        return http.answer(profile)
 
 
 class ProfileOfStoreView(APIView):
@@ -157,14 +163,14 @@ class ProfileOfStoreView(APIView):
 
     store: StoreName = "mongo"  # given by the route
 
-    @extend_schema(parameters=[IF_NONE_MATCH], responses={200: ProfileOutput, 304: NOT_MODIFIED})
+    @extend_schema(parameters=PRECONDITIONS, responses={200: ProfileOutput, 304: NOT_MODIFIED})
     def get(self, request: Request, user_id: str) -> HttpResponse:
         """Return the profile as this store has it now."""
         Parameters(request.query_params, known=()).end()
         found = selectors.profile_get_from(store=self.store, user_id=_parsed(user_id))
         if found is None:
             raise _not_found(user_id)
-        return http.answer(found, if_none_match=request.headers.get("If-None-Match"))
+        return http.answer(found)
 
 
 def _parsed(user_id: str) -> str:
