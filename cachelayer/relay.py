@@ -1,5 +1,6 @@
 """Delivering what writers could not: edits past the service, and what a crash or an outage left behind."""
 
+import contextlib
 import threading
 import time
 from typing import Any, Final
@@ -8,16 +9,20 @@ import psycopg
 import structlog
 from django.db import DatabaseError, InterfaceError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+from redis.exceptions import RedisError
 
-from cachelayer import outbox, popularity
+from cachelayer import client, outbox, popularity
 from cachelayer.client import CacheDown
 from cachelayer.namespaces import declared
+from cachelayer.supervision import supervise
 
 log = structlog.get_logger("cachelayer")
 
 _LOCK_KEY: Final = 0x7472_696C_6974_68  # names the one leader; ASCII "trilith"
 _POLL_SECONDS: Final = 1.0
 _RETRY_SECONDS: Final = 0.2  # where Redis does not answer
+_FAILURES_MAX: Final = 2  # to deliver, in a row: 0.4 s where Redis hangs, less where it refuses
+_VACANCY: Final = "cachelayer_vacancy"  # the channel on which a leader tells that it leads no more
 # Rows that wait so long have no leader, or a frozen one: whoever sees them delivers them.
 _OVERDUE_SECONDS: Final = 3.0
 _DECAY_SECONDS: Final = 60.0
@@ -28,22 +33,24 @@ class Relay:
     Delivers the outbox until it is stopped: woken by NOTIFY, and every second.
 
     Of all processes that run one, the holder of an advisory lock delivers; the others wait for
-    the lock, and step in where rows are overdue. Its connection is its own: LISTEN and the lock
-    live and die with it.
+    the lock, and step in where rows are overdue. Whoever cannot deliver gives the lock up and
+    tells the others, since it may be its own link to Redis alone that is cut; and nobody takes it
+    who does not reach Redis. Its connection is its own: LISTEN and the lock live and die with it.
     """
 
     def __init__(self) -> None:
-        self._stopping = threading.Event()
+        self.stopping = threading.Event()
         self._next_decay = 0.0
+        self._failures = 0  # in a row, to deliver
         self.leads = False
 
     def stop(self) -> None:
         """Have run return within a second."""
-        self._stopping.set()
+        self.stopping.set()
 
     def run(self) -> None:
         """Relay until stop; survive whatever becomes of the servers."""
-        while not self._stopping.is_set():
+        while not self.stopping.is_set():
             listening = own_connection()
             try:
                 self._relay(listening)
@@ -57,48 +64,75 @@ class Relay:
 
     def _relay(self, listening: BaseDatabaseWrapper) -> None:
         with listening.cursor() as cursor:
-            while not self._stopping.is_set():
+            cursor.execute(f"LISTEN {_VACANCY}")
+            while not self.stopping.is_set():
                 woken = True  # by taking the lead
                 if self.leads:
                     woken = _wait_for_notice(listening)
                 else:
                     self._try_to_lead(cursor)
                 if self.leads:
-                    self._deliver(also_not_due=woken)
+                    self._lead(cursor, also_not_due=woken)
                 else:
-                    if outbox.depth_and_age()[1] > _OVERDUE_SECONDS:
-                        self._deliver(also_not_due=False)
-                    self._pause(_POLL_SECONDS)
+                    self._stand_by(listening)
                 connections.close_all()
 
     def _try_to_lead(self, cursor: Any) -> None:
+        try:
+            client.ping()
+        except RedisError:
+            return
         cursor.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK_KEY])
         (self.leads,) = cursor.fetchone()
         if self.leads:
+            self._failures = 0
             cursor.execute("LISTEN cachelayer_outbox")
 
-    def _deliver(self, *, also_not_due: bool) -> None:
+    def _lead(self, cursor: Any, *, also_not_due: bool) -> None:
+        """Deliver what waits; give the lead up where Redis does not take it."""
+        while not self._deliver(also_not_due=also_not_due):
+            self._failures += 1
+            if self._failures >= _FAILURES_MAX:
+                cursor.execute("UNLISTEN cachelayer_outbox")
+                cursor.execute("SELECT pg_advisory_unlock(%s)", [_LOCK_KEY])
+                self.leads = False
+                cursor.execute(f"NOTIFY {_VACANCY}")
+                log.info("relay gave the lead up", operation="relay", reason="Redis")
+                self._pause(_RETRY_SECONDS)
+                return
+            # The rows are still there, and the breaker has told. It may have been an accident.
+            self._pause(_RETRY_SECONDS)
+        self._failures = 0
+        if time.monotonic() > self._next_decay:
+            self._next_decay = time.monotonic() + _DECAY_SECONDS
+            with contextlib.suppress(CacheDown):  # ranks are no reason to give the lead up
+                popularity.decay([namespace.name for namespace in declared()])
+
+    def _stand_by(self, listening: BaseDatabaseWrapper) -> None:
+        if outbox.depth_and_age()[1] > _OVERDUE_SECONDS:
+            self._deliver(also_not_due=False)
+        connections.close_all()  # requests may be waiting for the pool's
+        _wait_for_notice(listening)
+
+    def _deliver(self, *, also_not_due: bool) -> bool:
+        """Deliver all that waits; return False where Redis does not answer."""
         try:
             while outbox.deliver(also_not_due=also_not_due):
                 pass
-            if time.monotonic() > self._next_decay:
-                self._next_decay = time.monotonic() + _DECAY_SECONDS
-                popularity.decay([namespace.name for namespace in declared()])
         except CacheDown:
-            # The rows are still there, and the breaker has told. Ask again soon: once Redis
-            # answers they are to be delivered within 2 s, the wait for a notice included.
-            self._pause(_RETRY_SECONDS)
+            return False
+        return True
 
     def _pause(self, seconds: float) -> None:
         """Wait, and hold no connection of the pool meanwhile, which requests may be waiting for."""
         connections.close_all()
-        self._stopping.wait(seconds)
+        self.stopping.wait(seconds)
 
 
 def start_in_background() -> Relay:
-    """Run a relay in a daemon thread of this process."""
+    """Run a relay in a supervised thread of this process."""
     relay = Relay()
-    threading.Thread(target=relay.run, name="cache-relay", daemon=True).start()
+    supervise("cache-relay", relay.run, stopping=relay.stopping)
     return relay
 
 

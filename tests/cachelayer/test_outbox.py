@@ -12,6 +12,7 @@ from django.core.management import call_command
 from django.db import connection, connections, transaction
 
 from cachelayer import client, keys, outbox, store
+from cachelayer import relay as relaying
 from cachelayer.invalidation import clear, invalidate
 from cachelayer.models import Clearance, OutboxRow
 from cachelayer.relay import Relay
@@ -353,18 +354,20 @@ class TestTriggers:
 
 
 class TestRelay:
-    def test_holds_no_connection_of_the_pool_while_it_waits_to_lead(self, relay):
+    def test_holds_no_connection_of_the_pool_while_it_waits_to_lead(self, relay, monkeypatch):
         held = []
-
-        class Stopping(threading.Event):
-            def wait(self, timeout=None):
-                held.append(connections["default"].connection)
-                self.set()
-                return True
-
         follower = Relay()
-        follower._stopping = Stopping()
         following = threading.Thread(target=follower.run)
+        wait = relaying._wait_for_notice
+
+        def waiting(listening):
+            if threading.current_thread() is not following:
+                return wait(listening)
+            held.append(connections["default"].connection)
+            follower.stop()
+            return False
+
+        monkeypatch.setattr(relaying, "_wait_for_notice", waiting)
         following.start()
         following.join(30)
 
@@ -406,7 +409,7 @@ class TestRelay:
         with connection.cursor() as cursor:
             cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
             assert cursor.fetchone() == (1,)
-        relay._deliver = lambda **_: None  # it holds the lock, and delivers nothing
+        relay._deliver = lambda **_: True  # it holds the lock, and delivers nothing
         other = Relay()
         thread = threading.Thread(target=other.run)
         thread.start()
