@@ -1,12 +1,13 @@
 """What a process of the site does for the cache besides answering: relay, count, warm."""
 
 import threading
+from typing import Any
 
 import structlog
-from django.db import DatabaseError, InterfaceError, connections
 
 from cachelayer import client, popularity, relay, warming
-from cachelayer.namespaces import declared
+from cachelayer.namespaces import Namespace, declared
+from cachelayer.supervision import supervise
 
 log = structlog.get_logger("cachelayer")
 
@@ -20,8 +21,8 @@ def start() -> None:
     """
     client.breaker.start_open()
     relay.start_in_background()
-    threading.Thread(target=_count, name="cache-counts", daemon=True).start()
-    threading.Thread(target=_warm, name="cache-warming", daemon=True).start()
+    supervise("cache-counts", _count)
+    supervise("cache-warming", _warm)
 
 
 def _count() -> None:
@@ -41,9 +42,19 @@ def _warm() -> None:
         pause.wait(0.1)
     try:
         if warming.take_turn():
-            loaded = {one.name: warming.warm(one) for one in declared() if one.warms}
+            loaded = {one.name: _warmed(one) for one in declared() if one.warms}
             log.info("cache warmed", operation="warm", loaded=loaded)
-    except (client.CacheDown, DatabaseError, InterfaceError) as exc:
+    except client.CacheDown as exc:
         log.info("cache not warmed", operation="warm", reason=str(exc).split("\n")[0])
-    finally:
-        connections.close_all()
+
+
+def _warmed(namespace: Namespace[Any]) -> int:
+    """Return how many values were loaded; 0 where their store fails, which is none of the others'."""
+    try:
+        return warming.warm(namespace)
+    except client.CacheDown:
+        raise
+    except Exception as exc:  # noqa: BLE001  # whatever a load raises; whoever needs the value will see
+        reason = f"{type(exc).__name__}: {exc}".split("\n")[0]
+        log.info("namespace not warmed", operation="warm", namespace=namespace.name, reason=reason)
+        return 0

@@ -20,21 +20,21 @@ _HOT_TTL_SECONDS: Final = 24 * 3600
 
 _reads: Counter[tuple[str, str]] = Counter()
 _results: Counter[tuple[str, str]] = Counter()
-_last_flush = time.monotonic()
-_flushing = threading.Lock()
+_counting = threading.Lock()  # of both counters
 
 
 def count(namespace: str, name: str, result: str) -> None:
-    """Count one read of a logical name. Threads may lose a few to each other; ranks need no more."""
-    _results[namespace, result] += 1
-    if len(_reads) < _KEYS_PENDING_MAX:
-        _reads[namespace, name] += 1
+    """Count one read of a logical name."""
+    with _counting:
+        _results[namespace, result] += 1
+        if len(_reads) < _KEYS_PENDING_MAX or (namespace, name) in _reads:
+            _reads[namespace, name] += 1
 
 
 def flush() -> None:
     """Add this process's counts to those in Redis, and forget them. Raises CacheDown."""
     global _reads, _results
-    with _flushing:
+    with _counting:
         reads, results = _reads, _results
         _reads, _results = Counter(), Counter()
     if not results:
@@ -71,11 +71,15 @@ def decay(namespaces: list[str]) -> None:
 
 
 def hottest(namespace: str, number: int) -> list[tuple[str, float]]:
-    """Return the most read logical names with their decayed counts. Raises CacheDown."""
+    """
+    Return the most read logical names with their decayed counts. Raises CacheDown.
+
+    Names come as they stand in Redis: not each is one of a key that this version has.
+    """
     replies: Any = ask(
         "hot", lambda r: r.zrevrange(_hot(namespace), 0, number - 1, withscores=True)
     )
-    return [(name.decode(), float(score)) for name, score in replies]
+    return [(name.decode(errors="replace"), float(score)) for name, score in replies]
 
 
 def minutes(number: int) -> list[tuple[int, dict[tuple[str, str], int]]]:
@@ -100,7 +104,7 @@ def minutes(number: int) -> list[tuple[int, dict[tuple[str, str], int]]]:
 
 
 def _parsed(field: bytes) -> tuple[str, str]:
-    namespace, _, result = field.decode().rpartition(" ")
+    namespace, _, result = field.decode(errors="replace").rpartition(" ")
     return namespace, result
 
 

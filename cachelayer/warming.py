@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from cachelayer import client, loading, popularity, store
 from cachelayer.client import ask
-from cachelayer.namespaces import Key, Namespace, key_named, note_name
+from cachelayer.namespaces import Key, Namespace, note_name
 from cachelayer.sources import source_of
 
 HOTTEST: Final = 100  # of each namespace
@@ -18,13 +18,16 @@ def warm(namespace: Namespace[Any], *, number: int = HOTTEST) -> int:
     Load, in bulk, those of the most read keys that are not cached; return how many were loaded.
 
     It stops where Redis is nearly full, and does not count as reading. A namespace without a
-    source, or whose keys do not tell what to load, is left alone. Raises CacheDown, or what the
-    load raises.
+    source, or whose keys do not tell what to load, is left alone; so is a name that is no key
+    (any more). Raises CacheDown, or what the load raises.
     """
     source = source_of(namespace)
     if source is None or not namespace.warms:
         return 0
-    keys = [key_named(name) for name, _ in popularity.hottest(namespace.name, number)]
+    names = [name for name, _ in popularity.hottest(namespace.name, number)]
+    keys = [
+        namespace.key(name.removeprefix(namespace.prefix)) for name in names if namespace.has(name)
+    ]
     loaded = 0
     for first in range(0, len(keys), _BATCH):
         if _is_nearly_full():

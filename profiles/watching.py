@@ -15,6 +15,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 from cachelayer import keys
 from cachelayer.invalidation import clear, invalidate
 from cachelayer.relay import own_connection
+from cachelayer.supervision import supervise
 from profiles import services
 from profiles.documents import UserProfile
 from profiles.stores import Taken
@@ -92,9 +93,9 @@ class Watcher:
 
 
 def start_in_background() -> None:
-    """Watch in a daemon thread of this process, where MongoDB serves the profiles."""
+    """Watch in a supervised thread of this process, where MongoDB serves the profiles."""
     if settings.PROFILE_BACKEND == "mongo":
-        threading.Thread(target=Watcher().run, name="profiles-watcher", daemon=True).start()
+        supervise("profiles-watcher", Watcher().run)
 
 
 def _stream() -> ChangeStream[dict[str, Any]]:

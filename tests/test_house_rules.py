@@ -49,6 +49,29 @@ class TestModules:
         assert not [path for path in MODULES if path.stem in nothing]
 
 
+class TestThreads:
+    """No thread in the background dies unseen: supervise starts it, or it is said here why not."""
+
+    EXPLAINED = {
+        "cachelayer/supervision.py": "starts the others",
+        "config/postgres/outages.py": "asks the server once, within its own deadline",
+        "config/stack/process.py": "waits for one child process",
+        "activity/services.py": "ships events; whoever starts it looks after it",
+    }
+
+    def test_each_is_supervised_or_explained(self):
+        starting = {
+            named(path)
+            for path in MODULES
+            if not named(path).startswith("loadtests/")  # tools, whose threads are joined
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Call)
+            and getattr(node.func, "attr", getattr(node.func, "id", "")) in ("Thread", "Timer")
+        }
+
+        assert starting <= set(self.EXPLAINED)
+
+
 class TestDomainErrors:
     def test_each_error_of_a_service_has_its_answer(self):
         raised = {
