@@ -15,6 +15,15 @@ _TIME: Final = re.compile(
 _LEAP_SECOND_DAYS: Final = ((6, 30), (12, 31))
 _MILLISECOND: Final = timedelta(milliseconds=1)
 YEARS: Final = range(1970, 3000)  # in which an event may be asked for
+# The same in one expression, for the OpenAPI schema: days that there are, leap seconds in UTC alone.
+MOMENT_PATTERN: Final = (
+    r"^((19[7-9][0-9]|2[0-9]{3})-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])"
+    r"|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))"
+    r"|(19([79][26]|8[048])|2[0-9](0[48]|[2468][048]|[13579][26])|2[048]00)-02-29)"
+    r"([Tt]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]+)?"
+    r"([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9]))?$"
+    r"|^(19[7-9][0-9]|2[0-9]{3})-(06-30|12-31)[Tt]23:59:60(\.[0-9]+)?[Zz]$"
+)
 
 
 class Moment(NamedTuple):

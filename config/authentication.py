@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from django.conf import settings
 from django.utils.crypto import constant_time_compare
@@ -11,8 +11,8 @@ from rest_framework.exceptions import PermissionDenied, ValidationError
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
-DEFAULT_USER_ID = "demo"
-_USER_ID = re.compile(r"[A-Za-z0-9._@:-]{1,128}")
+DEFAULT_USER_ID: Final = "demo"
+USER_ID_PATTERN: Final = r"^[A-Za-z0-9._@:-]{1,128}$"
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class UserIdAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[Caller, None]:
         user_id = request.headers.get("X-User-Id", DEFAULT_USER_ID)
-        if not _USER_ID.fullmatch(user_id):
+        if not re.fullmatch(USER_ID_PATTERN, user_id):
             raise ValidationError(
                 {"X-User-Id": ["Must be 1 to 128 characters of A-Z a-z 0-9 . _ @ : -"]},
                 code="invalid",
@@ -72,11 +72,12 @@ class UserOrStaffAuthentication(UserIdAuthentication):
     """
 
     def authenticate(self, request: Request) -> tuple[Any, None]:
+        user = super().authenticate(request)
         if request.method not in SAFE_METHODS and _has_credentials(request):
-            found = StaffAuthentication().authenticate(request)
-            if found is not None and found[0].is_staff:
-                return found
-        return super().authenticate(request)
+            staff = StaffAuthentication().authenticate(request)
+            if staff is not None and staff[0].is_staff:
+                return staff
+        return user
 
 
 def _has_credentials(request: Request) -> bool:

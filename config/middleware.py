@@ -5,7 +5,7 @@ import time
 import uuid
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from django.conf import settings
@@ -18,7 +18,7 @@ from config import observing, problems, statements, workload
 from config.postgres import metrics, repeating
 
 log = structlog.get_logger("request")
-_SAFE_ID = re.compile(r"[A-Za-z0-9._~:/+=@-]{1,128}")
+SAFE_ID_PATTERN: Final = r"^[A-Za-z0-9._~:/+=@-]{1,128}$"
 
 
 class RequestContextMiddleware:
@@ -59,7 +59,7 @@ class RequestContextMiddleware:
 def _request_id(request: HttpRequest) -> str:
     """Return the caller's X-Request-ID where it is safe to echo and to log, else a new one."""
     given = request.headers.get("X-Request-ID", "")
-    return given if _SAFE_ID.fullmatch(given) else uuid.uuid4().hex
+    return given if re.fullmatch(SAFE_ID_PATTERN, given) else uuid.uuid4().hex
 
 
 class RequestBodyMiddleware:

@@ -1,6 +1,6 @@
 """What operators ask over HTTP: figures of the cache, one key explained, namespaces cleared."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from django.http import HttpRequest, HttpResponse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -8,7 +8,6 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from cachelayer import explaining, figures
 from cachelayer.client import CacheDown
@@ -18,30 +17,84 @@ from cachelayer.namespaces import NoSuchKey, declared, named
 from config import stores
 from config.authentication import IsStaff, StaffAuthentication
 from config.probes import ProbeView
+from config.rest import Parameters, View
 
 _NOT_STORED = {"Cache-Control": "no-store"}
-_OBJECT = {"type": "object", "additionalProperties": True}
+_COUNT: Final = {"type": "integer", "minimum": 0}
+_BYTES: Final = {"type": ["integer", "null"], "minimum": 0}
 
 
-class CacheMetricsView(APIView):
+def _object(**properties: Any) -> dict[str, Any]:
+    """Return the schema of an object that has at least these properties."""
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": True,
+    }
+
+
+_READS: Final = {
+    "hits": _COUNT,
+    "misses": _COUNT,
+    "hit_rate": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
+}
+_CACHE_FIGURES: Final = _object(
+    **_READS,
+    memory_usage=_BYTES,
+    memory_limit=_BYTES,
+    namespaces={"type": "object", "additionalProperties": _object(**_READS)},
+)
+_LATENCY: Final = {
+    "type": ["object", "null"],
+    "properties": {f"p{n}": {"type": "number", "minimum": 0} for n in (50, 95, 99)},
+    "additionalProperties": True,
+}
+_STORE: Final = _object(
+    active_connections=_COUNT,
+    idle_connections=_COUNT,
+    waiting_requests=_COUNT,
+    latency_ms=_LATENCY,
+    errors={"type": "object", "additionalProperties": _COUNT},
+)
+_NAMES: Final = [one.name for one in declared()]
+_NAMESPACE: Final = OpenApiParameter(
+    "namespace", str, enum=_NAMES, description="All, where it is left out."
+)
+_KEY: Final = OpenApiParameter(
+    "key",
+    {"type": "string", "pattern": f"^({'|'.join(f'{n.prefix}({n.member})' for n in declared())})$"},
+    required=True,
+    description="Such as notes:{id}.",
+)
+_CLEARED: Final = _object(cleared={"type": "array", "items": {"type": "string", "enum": _NAMES}})
+_STORE_FIGURES: Final = _object(postgres=_STORE, mongodb=_STORE)
+_EXPLANATION: Final = _object(
+    key={"type": "string"}, cached={"type": "boolean"}, reason={"type": "string"}
+)
+
+
+class CacheMetricsView(View):
     """The cache in figures."""
 
-    @extend_schema(operation_id="metrics_cache", responses={200: _OBJECT})
+    @extend_schema(operation_id="metrics_cache", responses={200: _CACHE_FIGURES})
     def get(self, request: Request) -> Response:
         """Return hits, misses, loads, timings, memory and outbox, over all processes."""
+        Parameters(request.query_params, known=()).end()
         return Response(figures.cache_figures(), headers=_NOT_STORED)
 
 
-class StoreMetricsView(APIView):
+class StoreMetricsView(View):
     """The databases in figures."""
 
-    @extend_schema(operation_id="metrics_db", responses={200: _OBJECT})
+    @extend_schema(operation_id="metrics_db", responses={200: _STORE_FIGURES})
     def get(self, request: Request) -> Response:
         """Return pools, latencies and errors of PostgreSQL and MongoDB, over all processes."""
+        Parameters(request.query_params, known=()).end()
         return Response(stores.store_figures(), headers=_NOT_STORED)
 
 
-class _StaffView(APIView):
+class _StaffView(View):
     authentication_classes = [StaffAuthentication]
     permission_classes = [IsStaff]
 
@@ -51,12 +104,14 @@ class CacheExplainView(_StaffView):
 
     @extend_schema(
         operation_id="cache_explain",
-        parameters=[OpenApiParameter("key", str, required=True, description="Such as notes:{id}.")],
-        responses={200: _OBJECT},
+        parameters=[_KEY],
+        responses={200: _EXPLANATION},
     )
     def get(self, request: Request) -> Response:
         """Say whether a key is cached, what it depends on, and why it last missed."""
-        name = _only(request, "key")
+        parameters = Parameters(request.query_params, known=("key",))
+        parameters.end()
+        name = parameters.text("key")
         if not name:
             raise ValidationError(
                 {"key": [ErrorDetail("Give a key such as notes:{id}.", "required")]}
@@ -73,10 +128,12 @@ class CacheExplainView(_StaffView):
 class CacheClearView(_StaffView):
     """The cache as a whole, or one namespace of it."""
 
+    query_of_writes = ("namespace",)
+
     _DOCUMENTED: ClassVar[dict[str, Any]] = {
-        "parameters": [OpenApiParameter("namespace", str, description="All, where left out.")],
+        "parameters": [_NAMESPACE],
         "request": None,
-        "responses": {200: _OBJECT},
+        "responses": {200: _CLEARED},
     }
 
     @extend_schema(operation_id="cache_clear", **_DOCUMENTED)
@@ -90,26 +147,13 @@ class CacheClearView(_StaffView):
         return self._clear(request)
 
     def _clear(self, request: Request) -> Response:
-        name = _only(request, "namespace")
+        name = request.query_params.get("namespace")
         try:
             wanted = [named(name)] if name is not None else list(declared())
         except NoSuchKey as exc:
             raise ValidationError({"namespace": [ErrorDetail(str(exc), "invalid")]}) from exc
         preconditions_of(request.headers).require(None)  # there is nothing here to be represented
         return Response({"cleared": clear(wanted, cleared_by=request.user.get_username())})
-
-
-def _only(request: Request, name: str) -> str | None:
-    """Return the one parameter that there may be. Raises ValidationError that names any other."""
-    unknown = {
-        other: [ErrorDetail(f"Unknown parameter; known is {name}.", "unknown")]
-        for other in request.query_params
-        if other != name
-    }
-    if unknown:
-        raise ValidationError(unknown)
-    value: str | None = request.query_params.get(name)
-    return value
 
 
 class PrometheusView(ProbeView):

@@ -6,12 +6,13 @@ The one module of config that apps import, in their api packages alone. It knows
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 from django.http import HttpRequest, HttpResponse, QueryDict
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework import serializers
 from rest_framework.exceptions import APIException, ErrorDetail, ValidationError
+from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -38,10 +39,56 @@ IF_NONE_MATCH = OpenApiParameter(
 )
 PRECONDITIONS = [IF_MATCH, IF_NONE_MATCH]
 CACHE = OpenApiParameter(
-    "cache", bool, description="false: answer from the store, and refresh the cached copy."
+    "cache",
+    bool,
+    description="false: answer from the store, and refresh the cached copy. By default true.",
+)
+# As django.core.signing writes it: a payload that may be compressed, and a SHA-256. Empty: the start.
+CURSOR_PATTERN: Final = r"^(\.?[A-Za-z0-9_-]+:[A-Za-z0-9_-]{43})?$"
+ETAG = OpenApiParameter(
+    "ETag",
+    {"type": "string", "pattern": '^"[0-9a-f]{32}"$'},
+    OpenApiParameter.HEADER,
+    required=True,
+    description="Names this representation (RFC 9110, 8.8.3).",
+    response=[200, 201, 304],
+)
+CACHE_STATUS = OpenApiParameter(
+    "Cache-Status",
+    {"type": "string", "pattern": "^trilith; "},
+    OpenApiParameter.HEADER,
+    required=True,
+    description="What the cache had to do with the reply (RFC 9211).",
+    response=[200, 304],
+)
+LOCATION = OpenApiParameter(
+    "Location",
+    {"type": "string", "format": "uri"},
+    OpenApiParameter.HEADER,
+    required=True,
+    response=[201],
+)
+LINK = OpenApiParameter(
+    "Link",
+    str,
+    OpenApiParameter.HEADER,
+    description="The next and the previous page (RFC 8288), where there are such.",
+    response=[200, 304],
 )
 FOR_OWNER_OR_STAFF = [UserOrStaffAuthentication]
 NOT_MODIFIED = OpenApiResponse(description="The copy that the client has is current.")
+NOT_YOURS = OpenApiResponse(description="It belongs to another user.")
+UNKNOWN = OpenApiResponse(description="There is no such thing.")
+# What str.strip takes away, spelled out: the \\s of ECMA 262, which JSON Schema uses, is another set.
+_SPACE: Final = r"\t-\r\u001c-\u0020\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+NO_NUL_PATTERN: Final = r"^[^\u0000]*$"
+
+
+def trimmed_pattern(max_characters: int) -> str:
+    """Return the pattern of text that has 1 to max_characters once its ends are trimmed, and no NUL."""
+    edge = rf"[^\u0000{_SPACE}]"
+    inside = rf"[^\u0000]{{0,{max_characters - 2}}}"
+    return rf"^[{_SPACE}]*{edge}({inside}{edge})?[{_SPACE}]*$"
 
 
 class TextField(serializers.CharField):
@@ -56,12 +103,17 @@ class TextField(serializers.CharField):
 class StrictSerializer(serializers.Serializer):
     """A body whose every field is known; others are an error that names them."""
 
+    min_fields = 0
+
     def to_internal_value(self, data: Any) -> Any:
         unknown = sorted(set(data) - set(self.fields)) if isinstance(data, dict) else []
         if unknown:
             raise serializers.ValidationError(
                 {name: [ErrorDetail("Unknown field.", "unknown")] for name in unknown}
             )
+        if isinstance(data, dict) and len(data) < self.min_fields:
+            message = f"Give at least {self.min_fields} of {', '.join(self.fields)}."
+            raise serializers.ValidationError({"body": [ErrorDetail(message, "required")]})
         return super().to_internal_value(data)
 
 
@@ -142,7 +194,24 @@ def bypass_of(request: Request) -> Bypass:
     return http.bypass_of(request.headers, cache_parameter=request.query_params.get("cache"))
 
 
-class CachedView(APIView):
+class View(APIView):
+    """
+    An endpoint: 405 for a method that it has not, whoever calls; 400 for a query that a write has not.
+
+    Reads parse their own query strings. query_of_writes are the parameters that its writes know.
+    """
+
+    query_of_writes: tuple[str, ...] = ()
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        if not hasattr(self, str(request.method).lower()):
+            self.http_method_not_allowed(request)
+        super().initial(request, *args, **kwargs)
+        if request.method not in SAFE_METHODS:
+            Parameters(request.query_params, known=self.query_of_writes).end()
+
+
+class CachedView(View):
     """
     An endpoint whose GET is answered from the cache, where it can be, before DRF is set in motion.
 

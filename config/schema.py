@@ -1,8 +1,21 @@
-"""OpenAPI: how errors and the caller are documented, once for all endpoints."""
+"""OpenAPI: what all endpoints have in common (the caller, staff, errors, headers), documented once."""
 
-from typing import Any
+from http import HTTPStatus
+from typing import Any, Final
 
-from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.extensions import (
+    OpenApiAuthenticationExtension,
+    OpenApiSerializerExtension,
+    OpenApiSerializerFieldExtension,
+)
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.utils import OpenApiParameter
+from rest_framework.permissions import SAFE_METHODS
+
+from config.authentication import DEFAULT_USER_ID, USER_ID_PATTERN, UserIdAuthentication
+from config.middleware import SAFE_ID_PATTERN
+from config.rest import NO_NUL_PATTERN, TextField, trimmed_pattern
+from profiles.api import schema as preferences  # noqa: F401  # its extensions register themselves
 
 _PROBLEM = {
     "type": "object",
@@ -32,45 +45,176 @@ _PROBLEM = {
 }
 
 
-class UserIdScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    """X-User-Id in the schema, as an API key in a header."""
+_USER_ID: Final = OpenApiParameter(
+    "X-User-Id",
+    {"type": "string", "pattern": USER_ID_PATTERN, "default": DEFAULT_USER_ID},
+    OpenApiParameter.HEADER,
+    description="Who is calling.",
+)
+# On every reply, errors included.
+_REPLY_HEADERS: Final = {
+    "X-Request-ID": {
+        "required": True,
+        "description": "The caller's own, where it is safe to repeat; else a new one.",
+        "schema": {"type": "string", "pattern": SAFE_ID_PATTERN},
+    },
+    "Server-Timing": {
+        "required": True,
+        "description": "Milliseconds spent in each store that was used, and in all (app).",
+        "schema": {"type": "string"},
+    },
+}
+_WHOLE_NUMBER: Final = {"type": "string", "pattern": "^[0-9]+$"}
+_ERROR_HEADERS: Final[dict[int, dict[str, Any]]] = {
+    401: {"WWW-Authenticate": {"required": True, "schema": {"const": "Bearer"}}},
+    503: {"Retry-After": {"required": True, "description": "Seconds.", "schema": _WHOLE_NUMBER}},
+}
+
+_ITS_USER: Final = {"header.X-User-Id": "$response.body#/user_id"}
+# From a create to what may be done with its result: operations and the parameter that names it.
+_LINKS: Final = {
+    "notes_create": (
+        ("notes_retrieve", "notes_replace", "notes_change", "notes_delete"),
+        {"path.note_id": "$response.body#/id", **_ITS_USER},
+    ),
+    "profiles_create": (
+        (
+            "profiles_retrieve",
+            "profiles_replace",
+            "profiles_preferences_patch",
+            "profiles_delete",
+            "profiles_mongo_retrieve",
+            "profiles_postgres_retrieve",
+            "activity_feed",
+            "activity_summary",
+            "activity_daily",
+        ),
+        {"path.user_id": "$response.body#/user_id", **_ITS_USER},
+    ),
+}
+
+
+class Schema(AutoSchema):
+    """What the views do not say one by one."""
+
+    def get_override_parameters(self) -> list[Any]:
+        """Add X-User-Id wherever it says who is calling."""
+        named: list[Any] = super().get_override_parameters()
+        if any(isinstance(one, UserIdAuthentication) for one in self.view.get_authenticators()):
+            return [*named, _USER_ID]
+        return named
+
+    def _insert_field_validators(self, field: Any, schema: dict[str, Any]) -> None:
+        """Leave text to its own extension: its bounds are those of the trimmed text."""
+        if not isinstance(field, TextField):
+            super()._insert_field_validators(field, schema)
+
+    def _get_request_body(self, direction: str = "request") -> dict[str, Any] | None:
+        """Nothing is no JSON text, so a body is never optional."""
+        body: dict[str, Any] | None = super()._get_request_body(direction)
+        return body and {**body, "required": True}
+
+
+class UserIdScheme(OpenApiAuthenticationExtension):
+    """X-User-Id is no credential, but a parameter with a default: see Schema."""
 
     target_class = "config.authentication.UserIdAuthentication"
-    name = "userId"
+    name = []
 
-    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
-        return {
-            "type": "apiKey",
-            "in": "header",
-            "name": "X-User-Id",
-            "description": "Who is calling; demo where it is left out.",
-        }
+    def get_security_requirement(self, auto_schema: Any) -> Any:
+        return None
+
+    def get_security_definition(self, auto_schema: Any) -> list[dict[str, Any]]:
+        return []
 
 
-class UserOrStaffScheme(UserIdScheme):  # type: ignore[no-untyped-call]
-    """X-User-Id where staff may write as well."""
-
-    target_class = "config.authentication.UserOrStaffAuthentication"
-    name = "userIdOrStaff"
-
-
-class StaffScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+class StaffScheme(OpenApiAuthenticationExtension):
     """The bearer token of staff in the schema; a session of the admin does as well."""
 
     target_class = "config.authentication.StaffAuthentication"
     name = "staff"
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
-        return {"type": "http", "scheme": "bearer", "description": "ADMIN_TOKEN."}
+        return {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "ADMIN_TOKEN; a session of the admin with its CSRF token does as well.",
+        }
 
 
-def add_problem_responses(result: dict[str, Any], **_context: Any) -> dict[str, Any]:
-    """Document on every operation that any other status is a problem."""
-    result.setdefault("components", {}).setdefault("schemas", {})["Problem"] = _PROBLEM
-    reference = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+class UserOrStaffScheme(UserIdScheme):
+    """Writes on a user's own, or on anyone's with the token of staff."""
+
+    target_class = "config.authentication.UserOrStaffAuthentication"
+
+    def get_security_requirement(self, auto_schema: Any) -> Any:
+        return None if auto_schema.method in SAFE_METHODS else [{}, {StaffScheme.name: []}]
+
+
+class StrictBody(OpenApiSerializerExtension):
+    """A body whose unknown fields are refused."""
+
+    target_class = "config.rest.StrictSerializer"
+    match_subclasses = True
+
+    def map_serializer(self, auto_schema: AutoSchema, direction: Any) -> dict[str, Any]:
+        schema: dict[str, Any] = auto_schema._map_serializer(
+            self.target, direction, bypass_extensions=True
+        )
+        bounds = {"minProperties": self.target.min_fields} if self.target.min_fields else {}
+        return {**schema, **bounds, "additionalProperties": False}
+
+
+class Text(OpenApiSerializerFieldExtension):
+    """Text without NUL; of the length that is left once its ends are trimmed."""
+
+    target_class = "config.rest.TextField"
+    match_subclasses = True
+
+    def map_serializer_field(self, auto_schema: AutoSchema, direction: Any) -> dict[str, Any]:
+        field: TextField = self.target
+        if field.trim_whitespace:
+            return {"type": "string", "pattern": trimmed_pattern(field.max_length or 0)}
+        return {"type": "string", "maxLength": field.max_length, "pattern": NO_NUL_PATTERN}
+
+
+def complete_responses(result: dict[str, Any], **_context: Any) -> dict[str, Any]:
+    """Document errors that follow from what an operation takes, the headers of all replies, and links."""
+    result["components"]["schemas"]["Problem"] = _PROBLEM
     for operations in result["paths"].values():
         for operation in operations.values():
-            operation["responses"].setdefault(
-                "default", {"description": "A problem.", "content": reference}
-            )
+            _complete(operation)
     return result
+
+
+def _complete(operation: dict[str, Any]) -> None:
+    responses = operation["responses"]
+    for status in _general_errors(operation):
+        responses.setdefault(str(status), {})
+    for status, response in responses.items():
+        if int(status) >= HTTPStatus.BAD_REQUEST:
+            response["content"] = {
+                "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
+            }
+            response.setdefault("description", HTTPStatus(int(status)).phrase)
+        response["headers"] = (
+            response.get("headers", {}) | _REPLY_HEADERS | _ERROR_HEADERS.get(int(status), {})
+        )
+    if operation["operationId"] in _LINKS:
+        targets, parameters = _LINKS[operation["operationId"]]
+        responses["201"]["links"] = {
+            target: {"operationId": target, "parameters": parameters} for target in targets
+        }
+    operation["responses"] = dict(sorted(responses.items()))
+
+
+def _general_errors(operation: dict[str, Any]) -> set[int]:
+    """Return the statuses that follow from the parameters, the body and the security of an operation."""
+    statuses = {400, 503}
+    if operation.get("security"):
+        statuses |= {403} if {} in operation["security"] else {401, 403}
+    if any(one["name"] == "If-Match" for one in operation["parameters"]):
+        statuses |= {412}
+    if "requestBody" in operation:
+        statuses |= {413, 415}
+    return statuses

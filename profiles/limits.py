@@ -8,6 +8,7 @@ USER_ID_PATTERN: Final = r"^[A-Za-z0-9._@:-]{1,128}$"
 RESERVED_USER_IDS: Final = frozenset({"mongo", "postgres"})
 EMAIL_MAX_CHARACTERS: Final = 254  # RFC 5321, as erratum 1690 to RFC 3696 corrects it
 THEMES: Final = ("light", "dark", "system")
+PREFERENCE_KEY_PATTERN: Final = r"^[^$.\u0000][^.\u0000]*$"
 PREFERENCE_KEYS_MAX: Final = 64  # in all, nested ones included
 PREFERENCE_LEVELS_MAX: Final = 5  # preferences itself is the first
 PREFERENCES_BYTES_MAX: Final = 16 * 1024  # as BSON, which is how they are stored
@@ -19,4 +20,8 @@ LANGUAGE_TAG: Final = re.compile(
     r"(?:-[0-9a-wy-z](?:-[a-z0-9]{2,8})+)*(?:-x(?:-[a-z0-9]{1,8})+)?"  # extensions, private use
     r"|x(?:-[a-z0-9]{1,8})+",
     re.IGNORECASE,
+)
+LANGUAGE_MAX_CHARACTERS: Final = 64
+LANGUAGE_PATTERN: Final = (
+    "^(" + re.sub("a-(w|z)", lambda m: f"a-{m[1]}A-{m[1].upper()}", LANGUAGE_TAG.pattern) + ")$"
 )

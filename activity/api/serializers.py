@@ -2,14 +2,17 @@
 
 from rest_framework import serializers
 
+from activity.limits import ACTIONS, RESOURCES, USER_ID_PATTERN
+from activity.paging import MAX_LIMIT
+
 
 class EventOutput(serializers.Serializer):
     """One thing that a user did."""
 
-    id = serializers.CharField()
-    user_id = serializers.CharField()
-    action = serializers.CharField()
-    resource = serializers.CharField()
+    id = serializers.RegexField("^[0-9a-f]{24}$")
+    user_id = serializers.RegexField(USER_ID_PATTERN)
+    action = serializers.ChoiceField(sorted(ACTIONS))
+    resource = serializers.ChoiceField(sorted(RESOURCES))
     resource_id = serializers.CharField(allow_null=True)
     details = serializers.DictField()
     timestamp = serializers.DateTimeField()
@@ -28,7 +31,7 @@ class EventPage(serializers.Serializer):
     """A page of a feed."""
 
     results = EventOutput(many=True)
-    limit = serializers.IntegerField(min_value=1, max_value=100)
+    limit = serializers.IntegerField(min_value=1, max_value=MAX_LIMIT)
     next = serializers.URLField(allow_null=True)
     previous = serializers.URLField(allow_null=True)
 
@@ -36,7 +39,7 @@ class EventPage(serializers.Serializer):
 class ActionCount(serializers.Serializer):
     """How often a user did something."""
 
-    action = serializers.CharField()
+    action = serializers.ChoiceField(sorted(ACTIONS))
     count = serializers.IntegerField(min_value=1)
 
 
@@ -75,7 +78,7 @@ class ActivityTrend(serializers.Serializer):
 class ResourceCount(serializers.Serializer):
     """How often something was used, and by how many."""
 
-    resource = serializers.CharField()
+    resource = serializers.ChoiceField(sorted(RESOURCES))
     resource_id = serializers.CharField()
     count = serializers.IntegerField(min_value=1)
     unique_users = serializers.IntegerField(min_value=1)

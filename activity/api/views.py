@@ -7,26 +7,32 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from activity import insights, selectors
 from activity.api import query, serializers
 from activity.limits import ACTIONS, RESOURCES, USER_ID_PATTERN
-from activity.windows import Window
+from activity.paging import DEFAULT_LIMIT, MAX_LIMIT
+from activity.windows import MOMENT_PATTERN, Window
+from config.rest import CURSOR_PATTERN, LINK, View
 
 _LIMIT: Final = OpenApiParameter(
-    "limit", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}
+    "limit", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
 )
 _USER: Final = OpenApiParameter(
     "user_id", {"type": "string", "pattern": USER_ID_PATTERN}, OpenApiParameter.PATH
 )
+_MOMENT: Final = {"type": "string", "pattern": MOMENT_PATTERN}
 _WINDOW: Final = [
-    OpenApiParameter("since", str, description="From this time or date (RFC 3339, UTC) on."),
-    OpenApiParameter("until", str, description="Before this time or date (RFC 3339, UTC)."),
+    OpenApiParameter(
+        "since", _MOMENT, description="From this time, or the beginning of this day in UTC, on."
+    ),
+    OpenApiParameter(
+        "until", _MOMENT, description="Before this time, or the beginning of this day in UTC."
+    ),
 ]
 
 
-class UncachedView(APIView):
+class UncachedView(View):
     """An endpoint whose answers are kept nowhere."""
 
     window_parameters: tuple[str, ...] = ("since", "until")
@@ -70,7 +76,12 @@ class FeedView(UncachedView):
             OpenApiParameter("resource", str, enum=sorted(RESOURCES)),
             *_WINDOW,
             _LIMIT,
-            OpenApiParameter("cursor", str, description="What next and previous carry."),
+            OpenApiParameter(
+                "cursor",
+                {"type": "string", "pattern": CURSOR_PATTERN},
+                description="What next and previous carry, with the same filters.",
+            ),
+            LINK,
         ],
         responses={200: serializers.EventPage},
     )
@@ -127,7 +138,13 @@ class TrendView(UncachedView):
         operation_id="activity_trend",
         parameters=[
             OpenApiParameter(
-                "days", {"type": "integer", "minimum": 1, "maximum": 365, "default": 7}
+                "days",
+                {
+                    "type": "integer",
+                    "minimum": 1,
+                    "maximum": query.MAX_DAYS,
+                    "default": query.DEFAULT_DAYS,
+                },
             )
         ],
         responses={200: serializers.ActivityTrend},

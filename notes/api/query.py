@@ -22,7 +22,7 @@ from notes.paging import (
 SEARCH_MAX_CHARACTERS = 200
 _BY_PAGE = ("userId", "user_id", "q", "page", "limit", "sort", "count", "cache")
 _BY_CURSOR = ("userId", "user_id", "cursor", "limit", "sort", "cache")
-_SORTS = [f"{field}:{way}" for field in SORT_FIELDS for way in ("ASC", "DESC")]
+SORTS = [f"{field}:{way}" for field in SORT_FIELDS for way in ("ASC", "DESC")]
 
 
 def parse_list(given: QueryDict) -> PageQuery | CursorQuery:
@@ -74,8 +74,8 @@ def _search(parameters: Parameters) -> str | None:
 def _sort(parameters: Parameters) -> Sort:
     given = parameters.text("sort")
     text = DEFAULT_SORT if given is None else given
-    if text not in _SORTS:
-        parameters.refuse("sort", f"Must be one of {', '.join(_SORTS)}.")
+    if text not in SORTS:
+        parameters.refuse("sort", f"Must be one of {', '.join(SORTS)}.")
         return Sort()
     field, way = text.split(":")
     return Sort(field=field, descending=way == "DESC")

@@ -1,11 +1,10 @@
 """What a note may be written with, and its shape in the schema."""
 
-from typing import Any
-
 from rest_framework import serializers
 
 from config.rest import StrictSerializer, TextField
-from notes.limits import CONTENT_MAX_CHARACTERS, TITLE_MAX_CHARACTERS
+from notes.limits import CONTENT_MAX_CHARACTERS, TITLE_MAX_CHARACTERS, USER_ID_PATTERN
+from notes.paging import MAX_LIMIT
 
 
 class NoteCreate(StrictSerializer):
@@ -31,24 +30,21 @@ class NoteReplace(StrictSerializer):
 class NoteChange(StrictSerializer):
     """The title, the content or both."""
 
+    min_fields = 1
+
     title = TextField(max_length=TITLE_MAX_CHARACTERS, required=False)
     content = TextField(
         max_length=CONTENT_MAX_CHARACTERS, allow_blank=True, trim_whitespace=False, required=False
     )
-
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        if not attrs:
-            raise serializers.ValidationError("Give title, content or both.", code="required")
-        return attrs
 
 
 class NoteOutput(serializers.Serializer):
     """A note."""
 
     id = serializers.UUIDField()
-    user_id = serializers.CharField()
-    title = serializers.CharField()
-    content = serializers.CharField()
+    user_id = serializers.RegexField(USER_ID_PATTERN)
+    title = serializers.CharField(min_length=1, max_length=TITLE_MAX_CHARACTERS)
+    content = serializers.CharField(max_length=CONTENT_MAX_CHARACTERS)
     created_at = serializers.DateTimeField()
     updated_at = serializers.DateTimeField()
     version = serializers.IntegerField(min_value=1)
@@ -64,6 +60,6 @@ class NotePage(serializers.Serializer):
     results = NoteOutput(many=True)
     count = serializers.IntegerField(min_value=0, required=False)
     page = serializers.IntegerField(min_value=1, required=False)
-    limit = serializers.IntegerField(min_value=1, max_value=100)
+    limit = serializers.IntegerField(min_value=1, max_value=MAX_LIMIT)
     next = serializers.URLField(allow_null=True)
     previous = serializers.URLField(allow_null=True)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from http import HTTPStatus
+from typing import Final
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse, QueryDict
@@ -15,43 +16,73 @@ from cachelayer.http import UNCONDITIONAL, Representation
 from cachelayer.reading import Accepts, Tried
 from config.rest import (
     CACHE,
+    CACHE_STATUS,
+    CURSOR_PATTERN,
+    ETAG,
+    LINK,
+    LOCATION,
     NOT_MODIFIED,
+    NOT_YOURS,
     PRECONDITIONS,
+    UNKNOWN,
     CachedView,
     body_of,
     bypass_of,
     parse_single,
+    trimmed_pattern,
 )
 from notes import selectors, services
 from notes.api import query
+from notes.api.query import SEARCH_MAX_CHARACTERS, SORTS
 from notes.api.serializers import NoteChange, NoteCreate, NoteOutput, NotePage, NoteReplace
+from notes.limits import USER_ID_PATTERN
+from notes.paging import DEFAULT_LIMIT, DEFAULT_SORT, MAX_LIMIT, MAX_PAGE
 
-_UUID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
-_LIST_PARAMETERS = [
-    OpenApiParameter("userId", str, description="Notes of this user only; user_id means the same."),
-    OpenApiParameter("q", str, description="Words in the title, as in a web search (English)."),
-    OpenApiParameter("page", {"type": "integer", "minimum": 1, "default": 1}),
-    OpenApiParameter("limit", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}),
+_ID_PATTERN: Final = "^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$"
+_ID: Final = OpenApiParameter(
+    "note_id",
+    {"type": "string", "format": "uuid", "pattern": _ID_PATTERN},
+    OpenApiParameter.PATH,
+)
+_USER_ID: Final = {"type": "string", "pattern": USER_ID_PATTERN}
+_LIST_PARAMETERS: Final = [
+    OpenApiParameter("userId", _USER_ID, description="Notes of this user only."),
+    OpenApiParameter("user_id", _USER_ID, description="Another name of userId; not with it."),
     OpenApiParameter(
-        "sort",
-        str,
-        enum=[
-            f"{field}:{way}"
-            for field in ("created_at", "updated_at", "title")
-            for way in ("ASC", "DESC")
-        ],
-        default="created_at:DESC",
+        "q",
+        {"type": "string", "pattern": trimmed_pattern(SEARCH_MAX_CHARACTERS)},
+        description="Words in the title, as in a web search (English): at most "
+        f"{SEARCH_MAX_CHARACTERS} characters. Not with cursor.",
     ),
-    OpenApiParameter("count", bool, description="false leaves the count out.", default=True),
+    # No default where a parameter excludes another: generated clients send their defaults.
+    OpenApiParameter(
+        "page",
+        {"type": "integer", "minimum": 1, "maximum": MAX_PAGE},
+        description="By default 1. Not with cursor.",
+    ),
+    OpenApiParameter(
+        "limit",
+        {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
+    ),
+    OpenApiParameter("sort", str, enum=SORTS, default=DEFAULT_SORT),
+    OpenApiParameter(
+        "count",
+        bool,
+        description="false leaves the count out. By default true. Not with cursor.",
+    ),
     OpenApiParameter(
         "cursor",
-        str,
-        description="By keyset instead of page: empty starts, then what next and previous carry. "
-        "Not together with q, page or count.",
+        {"type": "string", "pattern": CURSOR_PATTERN},
+        description="By keyset instead of by page: empty starts, then what next and previous carry, "
+        "with the same userId and sort.",
     ),
     CACHE,
     *PRECONDITIONS,
+    ETAG,
+    CACHE_STATUS,
+    LINK,
 ]
+_OWNERS: Final = {403: NOT_YOURS, 404: UNKNOWN}
 
 
 class NoteListView(CachedView):
@@ -94,7 +125,7 @@ class NoteListView(CachedView):
 
     @extend_schema(
         operation_id="notes_create",
-        parameters=PRECONDITIONS,
+        parameters=[*PRECONDITIONS, ETAG, LOCATION],
         request=NoteCreate,
         responses={201: NoteOutput},
     )
@@ -127,8 +158,8 @@ class NoteView(CachedView):
 
     @extend_schema(
         operation_id="notes_retrieve",
-        parameters=[CACHE, *PRECONDITIONS],
-        responses={200: NoteOutput, 304: NOT_MODIFIED},
+        parameters=[_ID, CACHE, *PRECONDITIONS, ETAG, CACHE_STATUS],
+        responses={200: NoteOutput, 304: NOT_MODIFIED, 404: UNKNOWN},
     )
     def get(self, request: Request, note_id: str) -> HttpResponse:
         """Return the note, from the cache where its copy is valid."""
@@ -150,9 +181,9 @@ class NoteView(CachedView):
 
     @extend_schema(
         operation_id="notes_replace",
-        parameters=PRECONDITIONS,
+        parameters=[_ID, *PRECONDITIONS, ETAG],
         request=NoteReplace,
-        responses={200: NoteOutput},
+        responses={200: NoteOutput, **_OWNERS},
     )
     def put(self, request: Request, note_id: str) -> HttpResponse:
         """Replace title and content of the caller's note."""
@@ -160,15 +191,19 @@ class NoteView(CachedView):
 
     @extend_schema(
         operation_id="notes_change",
-        parameters=PRECONDITIONS,
+        parameters=[_ID, *PRECONDITIONS, ETAG],
         request=NoteChange,
-        responses={200: NoteOutput},
+        responses={200: NoteOutput, **_OWNERS},
     )
     def patch(self, request: Request, note_id: str) -> HttpResponse:
         """Change title, content or both of the caller's note."""
         return self._change(request, note_id, NoteChange)
 
-    @extend_schema(operation_id="notes_delete", parameters=PRECONDITIONS, responses={204: None})
+    @extend_schema(
+        operation_id="notes_delete",
+        parameters=[_ID, *PRECONDITIONS],
+        responses={204: None, **_OWNERS},
+    )
     def delete(self, request: Request, note_id: str) -> HttpResponse:
         """Delete the caller's note."""
         services.note_delete(
@@ -195,7 +230,7 @@ class NoteView(CachedView):
 
 def _parsed(note_id: str) -> UUID:
     """Return the id of the path. Raises NoteNotFound: no note has a malformed one."""
-    if not _UUID.fullmatch(note_id):
+    if not re.fullmatch(_ID_PATTERN, note_id):
         raise _not_found(note_id)
     return UUID(note_id)
 

@@ -4,29 +4,12 @@ import re
 from typing import Any
 
 from django.core.validators import EmailValidator
-from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from config.rest import StrictSerializer, TextField
 from profiles import preferences
-from profiles.limits import EMAIL_MAX_CHARACTERS, RESERVED_USER_IDS, THEMES, USER_ID_PATTERN
+from profiles.limits import EMAIL_MAX_CHARACTERS, RESERVED_USER_IDS, USER_ID_PATTERN
 from profiles.preferences import PreferencesRejected
-
-_NOTIFICATIONS = {
-    "type": "object",
-    "properties": {"email": {"type": "boolean"}, "push": {"type": "boolean"}},
-    "additionalProperties": True,
-}
-PREFERENCES_SCHEMA = {
-    "type": "object",
-    "description": "Further keys are kept as given: at most 64 in all, 5 levels, 16 KiB.",
-    "properties": {
-        "theme": {"type": "string", "enum": list(THEMES)},
-        "language": {"type": "string", "description": "A language tag (BCP 47)."},
-        "notifications": _NOTIFICATIONS,
-    },
-    "additionalProperties": True,
-}
 
 
 def rejection(exc: PreferencesRejected) -> serializers.ValidationError:
@@ -41,7 +24,6 @@ def rejection(exc: PreferencesRejected) -> serializers.ValidationError:
     )
 
 
-@extend_schema_field(PREFERENCES_SCHEMA)
 class PreferencesField(serializers.Field):
     """Preferences as profiles.preferences.check allows them."""
 
@@ -88,6 +70,10 @@ class ProfileCreate(_ProfileBody):
         return value
 
 
+class PreferencesPatch(serializers.Serializer):
+    """A merge patch of preferences: to the schema alone, since profiles.preferences checks it."""
+
+
 class ProfileMetadata(serializers.Serializer):
     """When the profile came to be, changed, and was last used."""
 
@@ -100,7 +86,7 @@ class ProfileOutput(serializers.Serializer):
     """A profile."""
 
     user_id = serializers.RegexField(USER_ID_PATTERN)
-    email = serializers.EmailField()
+    email = serializers.EmailField(max_length=EMAIL_MAX_CHARACTERS)
     preferences = PreferencesField()
     metadata = ProfileMetadata()
     version = serializers.IntegerField(min_value=1)

@@ -2,33 +2,38 @@
 
 import re
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 from django.http import HttpRequest, HttpResponse
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from cachelayer import http
 from cachelayer.reading import Accepts, Tried
 from config.rest import (
     CACHE,
+    CACHE_STATUS,
+    ETAG,
     FOR_OWNER_OR_STAFF,
+    LOCATION,
     NOT_MODIFIED,
+    NOT_YOURS,
     PRECONDITIONS,
+    UNKNOWN,
     CachedView,
     MergePatchParser,
     Parameters,
     StrictJSONParser,
+    View,
     body_of,
     bypass_of,
     parse_single,
 )
 from profiles import preferences, selectors, services
 from profiles.api.serializers import (
-    PREFERENCES_SCHEMA,
+    PreferencesPatch,
     ProfileCreate,
     ProfileOutput,
     ProfileReplace,
@@ -38,17 +43,23 @@ from profiles.limits import USER_ID_PATTERN
 from profiles.preferences import PreferencesRejected
 from profiles.stores import StoreName
 
+_USER_ID: Final = OpenApiParameter(
+    "user_id", {"type": "string", "pattern": USER_ID_PATTERN}, OpenApiParameter.PATH
+)
+_OWNERS: Final = {403: NOT_YOURS, 404: UNKNOWN}
+_TAKEN: Final = OpenApiResponse(description="user_id or email is taken; errors names which.")
 
-class ProfileListView(APIView):
+
+class ProfileListView(View):
     """All profiles; there is no list of them for clients."""
 
     authentication_classes = FOR_OWNER_OR_STAFF
 
     @extend_schema(
         operation_id="profiles_create",
-        parameters=PRECONDITIONS,
+        parameters=[*PRECONDITIONS, ETAG, LOCATION],
         request=ProfileCreate,
-        responses={201: ProfileOutput},
+        responses={201: ProfileOutput, 403: NOT_YOURS, 409: _TAKEN},
     )
     def post(self, request: Request) -> HttpResponse:
         """Create the caller's profile; staff may create anyone's."""
@@ -73,8 +84,8 @@ class ProfileView(CachedView):
 
     @extend_schema(
         operation_id="profiles_retrieve",
-        parameters=[CACHE, *PRECONDITIONS],
-        responses={200: ProfileOutput, 304: NOT_MODIFIED},
+        parameters=[_USER_ID, CACHE, *PRECONDITIONS, ETAG, CACHE_STATUS],
+        responses={200: ProfileOutput, 304: NOT_MODIFIED, 404: UNKNOWN},
     )
     def get(self, request: Request, user_id: str) -> HttpResponse:
         """Return the profile, from the cache where its copy is valid."""
@@ -96,9 +107,9 @@ class ProfileView(CachedView):
 
     @extend_schema(
         operation_id="profiles_replace",
-        parameters=PRECONDITIONS,
+        parameters=[_USER_ID, *PRECONDITIONS, ETAG],
         request=ProfileReplace,
-        responses={200: ProfileOutput},
+        responses={200: ProfileOutput, **_OWNERS, 409: _TAKEN},
     )
     def put(self, request: Request, user_id: str) -> HttpResponse:
         """Replace email and preferences of the caller's profile."""
@@ -113,7 +124,11 @@ class ProfileView(CachedView):
         )
         return http.answer(profile)
 
-    @extend_schema(operation_id="profiles_delete", parameters=PRECONDITIONS, responses={204: None})
+    @extend_schema(
+        operation_id="profiles_delete",
+        parameters=[_USER_ID, *PRECONDITIONS],
+        responses={204: None, **_OWNERS},
+    )
     def delete(self, request: Request, user_id: str) -> HttpResponse:
         """Delete the caller's profile."""
         services.profile_delete(
@@ -124,7 +139,7 @@ class ProfileView(CachedView):
         return Response(status=HTTPStatus.NO_CONTENT)  # without a Content-Type
 
 
-class PreferencesView(APIView):
+class PreferencesView(View):
     """A profile's preferences."""
 
     authentication_classes = FOR_OWNER_OR_STAFF
@@ -132,12 +147,9 @@ class PreferencesView(APIView):
 
     @extend_schema(
         operation_id="profiles_preferences_patch",
-        parameters=PRECONDITIONS,
-        request={
-            "application/json": PREFERENCES_SCHEMA,
-            "application/merge-patch+json": PREFERENCES_SCHEMA,
-        },
-        responses={200: ProfileOutput},
+        parameters=[_USER_ID, *PRECONDITIONS, ETAG],
+        request=PreferencesPatch,
+        responses={200: ProfileOutput, **_OWNERS},
     )
     def patch(self, request: Request, user_id: str) -> HttpResponse:
         """Merge a JSON Merge Patch (RFC 7396) into the preferences: null takes a key away."""
@@ -158,12 +170,15 @@ class PreferencesView(APIView):
         return http.answer(profile)
 
 
-class ProfileOfStoreView(APIView):
+class ProfileOfStoreView(View):
     """The profile as one of the stores has it, past the cache: to compare the two."""
 
     store: StoreName = "mongo"  # given by the route
 
-    @extend_schema(parameters=PRECONDITIONS, responses={200: ProfileOutput, 304: NOT_MODIFIED})
+    @extend_schema(
+        parameters=[_USER_ID, *PRECONDITIONS, ETAG],
+        responses={200: ProfileOutput, 304: NOT_MODIFIED, 404: UNKNOWN},
+    )
     def get(self, request: Request, user_id: str) -> HttpResponse:
         """Return the profile as this store has it now."""
         Parameters(request.query_params, known=()).end()

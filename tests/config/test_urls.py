@@ -36,8 +36,10 @@ class TestSchema:
             "/api/v1/admin/cache/explain",
         }
         listing = schema["paths"]["/api/v1/notes"]["get"]
-        assert "application/problem+json" in listing["responses"]["default"]["content"]
-        assert schema["components"]["securitySchemes"]["userId"]["name"] == "X-User-Id"
+        for status in ("400", "503"):
+            assert "application/problem+json" in listing["responses"][status]["content"]
+        assert "default" not in listing["responses"]
+        assert set(schema["components"]["securitySchemes"]) == {"staff"}
         assert listing["tags"] == ["notes"]
 
     def test_documents_every_parameter_that_a_list_takes(self):
@@ -45,7 +47,7 @@ class TestSchema:
         listing = schema["paths"]["/api/v1/notes"]["get"]
 
         assert {one["name"] for one in listing["parameters"] if one["in"] == "query"} == {
-            *("userId", "q", "page", "limit", "sort", "count", "cursor", "cache"),
+            *("userId", "user_id", "q", "page", "limit", "sort", "count", "cursor", "cache"),
         }
 
     def test_the_page_to_try_it_fetches_nothing_from_outside(self):
