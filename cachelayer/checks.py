@@ -10,7 +10,7 @@ from django.core import checks
 from django.db import DEFAULT_DB_ALIAS, connections
 from redis.connection import parse_url
 
-from cachelayer.namespaces import ERASURE, STAMP_TTL_SECONDS, Namespace, declared
+from cachelayer.namespaces import ERASURE, Namespace, declared
 
 _TIMEOUT_SECONDS_MAX: Final = 0.5  # a longer one is felt by each request before the breaker opens
 
@@ -18,12 +18,9 @@ _TIMEOUT_SECONDS_MAX: Final = 0.5  # a longer one is felt by each request before
 def check_namespaces(namespaces: Sequence[Namespace[Any]]) -> Iterator[checks.CheckMessage]:
     """Yield what is wrong with declared namespaces: lifetimes (E001), names (E002, E003), tags (E010)."""
     for one in namespaces:
-        longest = one.ttl_seconds * 1.1 + settings.CACHE_GRACE_SECONDS
-        if one.ttl_seconds <= 0 or one.absent_ttl_seconds <= 0 or longest >= STAMP_TTL_SECONDS:
+        if one.ttl_seconds <= 0 or one.absent_ttl_seconds <= 0:
             yield checks.Error(
-                f"Namespace {one.name}: its lifetimes must be positive, and with the grace time "
-                f"below {STAMP_TTL_SECONDS} s.",
-                id="cachelayer.E001",
+                f"Namespace {one.name}: its lifetimes must be positive.", id="cachelayer.E001"
             )
         if not one.has(one.example):
             yield checks.Error(

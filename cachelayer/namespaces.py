@@ -10,9 +10,9 @@ from django.conf import settings
 
 V = TypeVar("V")
 
-# Longer than any entry lives, so that a stamp does not run out under a valid entry. Running out
-# would cost one miss and nothing else.
-STAMP_TTL_SECONDS = 48 * 3600
+# For so long a stamp outlives the begin that made it, which must be longer than a load, and each
+# entry that carries it. One that runs out too early costs a miss and nothing else.
+STAMP_MARGIN_SECONDS = 60
 _NAMESPACE_TAG = "namespace:"
 ERASURE = "entry:"  # begins what erases a key, so no tag may begin so (cachelayer.E010)
 

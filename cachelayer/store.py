@@ -13,25 +13,36 @@ from django.conf import settings
 from cachelayer import client, entries, metrics
 from cachelayer.client import ask
 from cachelayer.entries import HEAD_BYTES, Found
-from cachelayer.namespaces import STAMP_TTL_SECONDS, Key, note_name, unlinked_name
+from cachelayer.namespaces import STAMP_MARGIN_SECONDS, Key, note_name, unlinked_name
 
 V = TypeVar("V")
 log = structlog.get_logger("cachelayer")
 
-_NOTED_SECONDS = 3600  # why a read missed and when a tag was invalidated are kept so long
+# Why a read missed and when a tag was invalidated are kept so long; but of a thing that was not
+# there, and is not in its store either, only as long as a stamp that no entry carries.
+_NOTED_SECONDS = 3600
 
 # Compare the stamps, store, and release the lease as one step, so that "stored" means that no
 # invalidation had completed. The entry would be safe without that: with an old stamp it is never
 # served; but who waited for the load may be given its value only on that promise.
-# KEYS: entry, lease, stamps...; ARGV: entry, lifetime in ms, lease token, stamps...
+# Each stamp is made to outlive the entry; one that other entries carry keeps a longer life. So
+# nothing but the entries decides how long stamps lie there, and those of absent things go soon.
+# KEYS: entry, lease, note of the miss, stamps...
+# ARGV: entry, its lifetime, lease token, the stamps' and the note's least lifetimes, stamps...; in ms
 _END = """
 local stored = 1
-for i = 3, #KEYS do
-  if redis.call('GET', KEYS[i]) ~= ARGV[i + 1] then stored = 0 break end
+for i = 4, #KEYS do
+  if redis.call('GET', KEYS[i]) ~= ARGV[i + 2] then stored = 0 break end
 end
 if stored == 1 then
   local reply = redis.pcall('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
   if type(reply) == 'table' and reply.err then stored = 2 end
+end
+if stored == 1 then
+  for i = 3, #KEYS do
+    local least = i == 3 and ARGV[5] or ARGV[4]
+    if redis.call('PTTL', KEYS[i]) < tonumber(least) then redis.call('PEXPIRE', KEYS[i], least) end
+  end
 end
 if redis.call('GET', KEYS[2]) == ARGV[3] then redis.call('UNLINK', KEYS[2]) end
 return stored
@@ -105,7 +116,8 @@ def begin(key: Key[V], *, reason: str = "") -> Begun:
         pipe.set(key.lease_name, token, px=settings.CACHE_LEASE_MS, nx=True)
         pipe.get(key.entry_name)
         if reason:
-            pipe.set(note_name("missed", key.name), _noted(reason), ex=_NOTED_SECONDS)
+            seconds = STAMP_MARGIN_SECONDS if reason == "absent" else _NOTED_SECONDS
+            pipe.set(note_name("missed", key.name), _noted(reason), ex=seconds)
         return pipe.execute()
 
     replies = ask("begin", pipeline)
@@ -162,9 +174,9 @@ def end_many(
 
 def release(key: Key[V], begun: Begun) -> None:
     """Give the lease up without storing, after a load that raised. Raises CacheDown."""
-    names = [key.entry_name, key.lease_name, key.stamp_names[0]]
+    names = [key.entry_name, key.lease_name, note_name("missed", key.name), key.stamp_names[0]]
     # A stamp that no one holds: nothing can be stored by this call.
-    ask("release", lambda r: _script(r)(names, [b"", 1, begun.token, b""]))
+    ask("release", lambda r: _script(r)(names, [b"", 1, begun.token, 0, 0, b""]))
 
 
 def unlink(tags: Sequence[str], *, past_breaker: bool = False) -> None:
@@ -195,8 +207,8 @@ def _read_or_make(pipe: Any, key: Key[Any]) -> None:
     """Add two commands for each stamp: make it where it is missing, then read it."""
     for number, name in enumerate(key.stamp_names):
         stamp = client.new_stamp(of_namespace=number == 0)
-        pipe.set(name, stamp, ex=STAMP_TTL_SECONDS, nx=True)
-        pipe.getex(name, ex=STAMP_TTL_SECONDS)
+        pipe.set(name, stamp, ex=STAMP_MARGIN_SECONDS, nx=True)
+        pipe.get(name)
 
 
 def _end_call(
@@ -209,8 +221,11 @@ def _end_call(
     # A stamp that was evicted within begin's round trip equals nothing that may be there now.
     stamps = [b"" if stamp is None else stamp for stamp in begun.stamps]
     entry = entries.encode(key, value, stamps=stamps, fresh_ms=fresh_ms, load_ms=load_ms)
-    names = [key.entry_name, key.lease_name, *key.stamp_names]
-    return names, [entry, fresh_ms + grace_ms, begun.token, *stamps]
+    names = [key.entry_name, key.lease_name, note_name("missed", key.name), *key.stamp_names]
+    lifetime_ms = fresh_ms + grace_ms
+    stamp_ms = lifetime_ms + STAMP_MARGIN_SECONDS * 1000
+    noted_ms = 0 if value is None else _NOTED_SECONDS * 1000
+    return names, [entry, lifetime_ms, begun.token, stamp_ms, noted_ms, *stamps]
 
 
 @functools.cache

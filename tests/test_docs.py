@@ -77,12 +77,14 @@ class TestKeys:
         rows = re.findall(r"^\| (`\w+:\{.+?`) \| .+ \| (\d+) \|$", text(CACHING), re.MULTILINE)
 
         assert {name: int(seconds) for name, seconds in rows} == {
-            "`stamp:{tag}`": namespaces.STAMP_TTL_SECONDS,
             "`missed:{key}`, `invalidated:{tag}`": store._NOTED_SECONDS,
             "`hot:{family}`": popularity._HOT_TTL_SECONDS,
             "`minute:{minute}`": (popularity.MINUTES_KEPT + 1) * popularity.MINUTE_SECONDS,
             "`kept:{list}`": kept.KEPT_SECONDS,
         }
+        assert f"| {namespaces.STAMP_MARGIN_SECONDS} more than any entry that carries it |" in text(
+            CACHING
+        )
 
 
 class TestTables:

@@ -27,11 +27,6 @@ class TestNamespaces:
 
         assert ids(checks.check_namespaces([wrong])) == ["cachelayer.E001"]
 
-    def test_a_lifetime_beyond_the_stamps_is_an_error(self):
-        wrong = dataclasses.replace(keys.NOTES, ttl_seconds=48 * 3600)
-
-        assert ids(checks.check_namespaces([wrong])) == ["cachelayer.E001"]
-
     def test_an_example_that_does_not_fit_is_an_error(self):
         wrong = dataclasses.replace(keys.NOTES, example="notes:1")
 
