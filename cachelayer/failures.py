@@ -1,13 +1,15 @@
-"""Which exceptions mean that a store does not answer."""
+"""Which exceptions mean that a store does not answer, or takes no writes."""
 
 from typing import Literal
 
+import psycopg.errors
 import pymongo.errors
 from django.db import InterfaceError, OperationalError
 
 StoreName = Literal["postgres", "mongodb"]
 
-_POSTGRES_ERRORS = (OperationalError, InterfaceError)
+READ_ONLY = psycopg.errors.ReadOnlySqlTransaction  # SQLSTATE 25006; Django's is an InternalError
+_POSTGRES_ERRORS = (OperationalError, InterfaceError, READ_ONLY)
 _MONGODB_ERRORS = (
     pymongo.errors.ConnectionFailure,  # refused, lost, no server selected, no connection free
     pymongo.errors.ExecutionTimeout,
@@ -19,7 +21,8 @@ def unavailable_store(exc: BaseException | None) -> StoreName | None:
     Return the store whose silence caused exc, or None where exc has another cause.
 
     PostgreSQL's OperationalError covers refused and lost connections, an empty pool, the
-    statement timeout, and a server out of connections, memory or disk: all of them pass.
+    statement timeout, and a server out of connections, memory or disk: all of them pass. So does
+    a server that is read-only: it was demoted, and another one is the primary, or will be.
     """
     while exc is not None:
         if isinstance(exc, _POSTGRES_ERRORS):

@@ -20,8 +20,8 @@ from mongoengine.connection import get_connection
 
 from activity import services as activity
 from cachelayer import client, supervision
+from config.postgres import server
 from config.postgres.deadlines import DeadlineConnection
-from config.postgres.server import connect
 from config.probes import ProbeView
 
 T = TypeVar("T")
@@ -81,13 +81,18 @@ class Check(HealthCheck):
         return {self.name: {"status": "down", "reason": error.message}} if error else {}
 
 
+class Impaired(ServiceWarning):
+    """The store answers, but does not do everything."""
+
+
 @dataclasses.dataclass
 class StoreCheck(Check):
     """Whether a store answers; the JSON always has it."""
 
     def members(self, result: HealthCheckResult) -> dict[str, Any]:
+        answers = result.error is None or isinstance(result.error, Impaired)
         state = {
-            "status": "down" if result.error else "ok",
+            "status": "ok" if answers else "down",
             "latency_ms": round(result.time_taken * 1000, 2),
         }
         return {self.name: state | ({"reason": result.error.message} if result.error else {})}
@@ -95,14 +100,19 @@ class StoreCheck(Check):
 
 @dataclasses.dataclass
 class PostgreSQL(StoreCheck):
-    """Whether PostgreSQL answers on a new connection: the pool may be the very thing that is exhausted."""
+    """
+    Whether PostgreSQL answers and takes writes.
+
+    Asked on a new connection: the pool may be the very thing that is exhausted.
+    """
 
     name = "postgres"
     failure: type[HealthCheckException] = dataclasses.field(default=ServiceUnavailable, repr=False)
 
     def probe(self) -> None:
-        with connect(DeadlineConnection) as session:
-            session.execute("SELECT 1")
+        with server.connect(DeadlineConnection) as session:
+            if server.is_read_only(session):
+                raise Impaired("read-only")
 
 
 @dataclasses.dataclass

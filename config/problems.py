@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.views import defaults
 from pymongo.errors import WaitQueueTimeoutError
 
-from cachelayer.failures import unavailable_store
+from cachelayer.failures import READ_ONLY, unavailable_store
 from config.postgres.base import PoolExhausted
 
 CONTENT_TYPE = "application/problem+json"
@@ -63,14 +63,17 @@ def _respond(body: dict[str, Any]) -> HttpResponse:
 
 
 def of_silent_store(request: HttpRequest, store: str, exc: BaseException | None) -> dict[str, Any]:
-    """Return the problem of a store that does not answer, or has no connection free."""
-    busy = _has_cause(exc, (PoolExhausted, WaitQueueTimeoutError))
+    """Return the problem of a store that does not answer, is read-only, or has no connection free."""
+    if _has_cause(exc, (PoolExhausted, WaitQueueTimeoutError)):
+        detail = f"Every connection to {store} is in use."
+    elif _has_cause(exc, (READ_ONLY,)):
+        detail = f"The store {store} is read-only at present: reads go on, writes do not."
+    else:
+        detail = f"The store {store} does not answer."
     return problem(
         request,
         HTTPStatus.SERVICE_UNAVAILABLE,
-        f"Every connection to {store} is in use."
-        if busy
-        else f"The store {store} does not answer.",
+        detail,
         kind="store-unavailable",
         store=store,
     )

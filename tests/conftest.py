@@ -49,7 +49,7 @@ def _own_activity_spool(settings, tmp_path) -> None:
 def _closed_breakers() -> Iterator[None]:
     """Where a test has left a breaker open, its server is back by now: the next one may ask it."""
     yield
-    for breaker in (client.breaker, mongodb.breaker, outages.breaker):
+    for breaker in (client.breaker, mongodb.breaker, outages.breaker, outages.writing):
         if breaker.is_open:
             breaker.reset()
 

@@ -10,6 +10,9 @@ from psycopg import errors, pq
 # Told of each connection that broke or fell silent; set by config.postgres.outages.
 when_lost: Callable[[Exception], None] = lambda exc: None  # noqa: E731
 
+# Called with the error of each write that a read-only server refused; set by the same.
+when_read_only: Callable[[Exception], None] = lambda exc: None  # noqa: E731
+
 # Of a deadline: what statement_timeout leaves, after which a live server has given up itself.
 _CERTAIN_SHARE: Final = 0.8
 
@@ -48,6 +51,9 @@ class DeadlineConnection(psycopg.Connection[Any]):
             silent = late(f"no answer from PostgreSQL within {limit:g} s")
             self._tell(silent)
             raise silent from exc
+        except errors.ReadOnlySqlTransaction as exc:
+            when_read_only(exc)
+            raise
         except psycopg.OperationalError as exc:
             if self.pgconn.status == pq.ConnStatus.BAD:
                 self._tell(exc)

@@ -1,16 +1,16 @@
-"""Does PostgreSQL answer: the breaker before it, and what one broken connection means."""
+"""Does PostgreSQL answer and take writes: its breakers, and what one broken connection means."""
 
 import threading
 import time
-from typing import Final
+from typing import Any, Final
 
 import psycopg
 import structlog
 from django.db.backends.postgresql import base
+from psycopg import errors
 
 from cachelayer.breaker import Breaker
-from config.postgres import deadlines
-from config.postgres.server import connect
+from config.postgres import deadlines, server
 
 log = structlog.get_logger("postgres")
 
@@ -22,7 +22,7 @@ _FULL: Final = ("too many clients", "too many connections", "remaining connectio
 def _ask() -> None:
     """Ask on a new connection. Raises psycopg.Error where the server does not answer."""
     try:
-        with connect(deadlines.ProbeConnection) as probe:
+        with server.connect(deadlines.ProbeConnection) as probe:
             probe.execute("SELECT 1")
     except psycopg.OperationalError as exc:
         # Full is not silent: those who hold its connections are served, so let them go on.
@@ -34,14 +34,37 @@ def _ask() -> None:
 def _recover() -> None:
     """Ask; then let each pool throw out the connections that the outage has broken."""
     _ask()
-    pools = base.DatabaseWrapper._connection_pools  # type: ignore[attr-defined]  # Django's own
-    for pool in list(pools.values()):
+    for pool in _pools():
         pool.check()
+
+
+def _pools() -> list[Any]:
+    pools = base.DatabaseWrapper._connection_pools  # type: ignore[attr-defined]  # Django's own
+    return list(pools.values())
+
+
+def _recover_writing() -> None:
+    """
+    Ask on a new connection whether it may write; then replace those that date from before.
+
+    A session keeps the default with which it began, and one to a demoted server stays there.
+    """
+    with server.connect(deadlines.ProbeConnection) as session:
+        if server.is_read_only(session):
+            raise errors.ReadOnlySqlTransaction("PostgreSQL is read-only")
+    for pool in _pools():
+        pool.drain()
 
 
 # A frozen PostgreSQL would hold every thread of the site for its whole deadline, those too that
 # cached reads need.
 breaker = Breaker("PostgreSQL", _recover, first_seconds=0.05, longest_seconds=1.0)
+
+# Open, it turns nothing away: the server itself refuses a write, and at once. It is there for what
+# has to be done when writes are possible again.
+writing = Breaker(
+    "Writing to PostgreSQL", _recover_writing, first_seconds=0.05, longest_seconds=1.0
+)
 
 _asking = threading.Lock()
 _answered_at = 0.0
@@ -85,4 +108,9 @@ def _is_known() -> bool:
     return breaker.is_open or time.monotonic() - _answered_at < _ANSWERED_SECONDS
 
 
+def _refused(exc: Exception) -> None:
+    writing.failed(exc, opens=True)
+
+
 deadlines.when_lost = lost
+deadlines.when_read_only = _refused

@@ -1,4 +1,4 @@
-"""Connections past the pool, which may be what is short; and what the server has room for."""
+"""Connections past the pool, which may be what is short; and what the server allows."""
 
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -61,3 +61,9 @@ def capacity() -> Capacity:
     connections, maximum, reserved, *limits = row or (0, 0, 0)
     usable = min([maximum - reserved, *(limit for limit in limits if limit >= 0)])
     return Capacity(connections, maximum, usable)
+
+
+def is_read_only(session: psycopg.Connection[Any]) -> bool:
+    """Return whether a new session may not write: on a standby, or by a default of the server."""
+    row = session.execute("SHOW transaction_read_only").fetchone()
+    return row is not None and row[0] == "on"

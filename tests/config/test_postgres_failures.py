@@ -1,12 +1,11 @@
 """What clients see while PostgreSQL is down, over the site's own pool and deadlines."""
 
-import copy
 import json
 import threading
 
 import psycopg
 import pytest
-from django.db import OperationalError, ProgrammingError, connection, connections
+from django.db import OperationalError, ProgrammingError, connections
 
 from cachelayer import keys, store
 from cachelayer.failures import unavailable_store
@@ -20,31 +19,6 @@ from tests.builders import make_note
 from tests.cachelayer.test_reading import expire
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def restored(stack):
-    yield stack
-    stack.up()
-    connection.close()
-
-
-@pytest.fixture
-def pooled(restored):
-    """A connection as the site has it, beside the tests' own."""
-    connections["default"].close()
-    told = copy.deepcopy(connections["default"].settings_dict)
-    told["OPTIONS"]["pool"] = {
-        "min_size": 1,
-        "max_size": 2,
-        "timeout": 10,
-        "connection_class": DeadlineConnection,
-    }
-    wrapper = DatabaseWrapper(told, "default")
-    yield wrapper
-    wrapper.close()
-    wrapper.close_pool()
-    breaker.reset()
 
 
 def assert_unavailable(response):
@@ -303,14 +277,6 @@ class TestBreaker:
 
 class TestRestart:
     """Connections that a restart of PostgreSQL broke, as requests meet them."""
-
-    @pytest.fixture
-    def site(self, pooled):
-        """The tests' requests go through the pool, too."""
-        own = connections["default"]
-        connections["default"] = pooled
-        yield pooled
-        connections["default"] = own
 
     def restart(self, stack):
         stack.kill("postgres")
