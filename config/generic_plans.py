@@ -23,7 +23,7 @@ def generic_plan(statement: str) -> str:
     One value stands for a list of them. Never ANALYZE: the statement is not executed, and the
     transaction can write nothing. Raises NoPlan.
     """
-    if not re.match(r"SELECT\b", statement, re.IGNORECASE):
+    if not re.match(r"SELECT\b", statement, re.IGNORECASE | re.ASCII):
         raise NoPlan("Only a SELECT is explained.")
     if ";" in _NAMES.sub("", statement):
         raise NoPlan("This is more than one statement.")

@@ -16,7 +16,7 @@ from cachelayer import keys, reading
 from cachelayer.http import Representation
 from cachelayer.pages import ReadOnlyPage, mistakes, silence
 from profiles import selectors
-from profiles.limits import EMAIL_MAX_CHARACTERS, USER_ID_PATTERN
+from profiles.limits import EMAIL_MAX_BYTES, USER_ID_PATTERN
 from profiles.models import ProfileRow
 
 PROFILES_A_PAGE: Final = 50
@@ -28,7 +28,7 @@ _AWAY: Final = (PyMongoError, DatabaseError, InterfaceError)
 class ProfileSearch(forms.Form):
     """Which profiles: q is what the store finds by, after the last user_id of the page before."""
 
-    q = forms.CharField(max_length=EMAIL_MAX_CHARACTERS, required=False)
+    q = forms.CharField(max_length=EMAIL_MAX_BYTES, required=False)
     after = forms.CharField(max_length=_USER_ID_MAX_CHARACTERS, required=False)
     user_id = forms.CharField(max_length=_USER_ID_MAX_CHARACTERS, required=False)
 

@@ -6,14 +6,21 @@ from typing import Any
 import mongoengine as me
 
 from profiles import preferences
-from profiles.limits import EMAIL_MAX_CHARACTERS, USER_ID_PATTERN
+from profiles.emails import EmailRejected, check_email
+from profiles.limits import USER_ID_PATTERN
 from profiles.preferences import PreferencesRejected
 from profiles.records import Metadata as MetadataRecord
 from profiles.records import ProfileRecord
 
 # 1: created_at, updated_at and last_login beside user_id. 2: in metadata.
 SCHEMA_VERSION = 2
-EMAIL_COLLATION = {"locale": "en", "strength": 2}  # compared without case
+
+
+def _validate_email(email: str) -> None:
+    try:
+        check_email(email)
+    except EmailRejected as exc:
+        raise me.ValidationError(str(exc)) from exc
 
 
 class PreferencesField(me.DictField):
@@ -45,9 +52,9 @@ class UserProfile(me.Document):
     """
 
     user_id = me.StringField(required=True, regex=USER_ID_PATTERN)
-    email = me.EmailField(
-        required=True, max_length=EMAIL_MAX_CHARACTERS, allow_utf8_user=True, allow_ip_domain=True
-    )
+    email = me.StringField(required=True, validation=_validate_email)
+    # profiles.emails.email_key; missing where another profile has it, see manage.py mongo_indexes.
+    email_key = me.StringField()
     preferences = PreferencesField()
     metadata = me.EmbeddedDocumentField(Metadata, required=True)
     version = me.IntField(default=1, min_value=1)
@@ -62,10 +69,10 @@ class UserProfile(me.Document):
             {"name": "user_id_unique", "fields": ["user_id"], "unique": True},
             # One profile for each address, compared without case.
             {
-                "name": "email_unique",
-                "fields": ["email"],
+                "name": "email_key_unique",
+                "fields": ["email_key"],
                 "unique": True,
-                "collation": EMAIL_COLLATION,
+                "partialFilterExpression": {"email_key": {"$exists": True}},
             },
         ],
     }
@@ -79,7 +86,7 @@ def record(document: dict[str, Any]) -> ProfileRecord:
     return ProfileRecord(
         user_id=told["user_id"],
         email=told.get("email", ""),
-        preferences=told.get("preferences") or {},
+        preferences=preferences.canonical(told.get("preferences") or {}),
         metadata=MetadataRecord(
             created_at=created_at,
             updated_at=metadata.get("updated_at") or created_at,

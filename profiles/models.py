@@ -2,18 +2,19 @@
 
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
-from django.db.models.functions import Lower
 
-from profiles.limits import EMAIL_MAX_CHARACTERS
-from profiles.preferences import storable
-from profiles.records import Metadata, ProfileRecord
+from profiles.limits import EMAIL_MAX_BYTES
+from profiles.preferences import canonical
+from profiles.records import Metadata, ProfileRecord, to_milliseconds
 
 
 class ProfileRow(models.Model):
     """One user's profile. With PROFILE_BACKEND=postgres all of /profiles is served from here."""
 
     user_id = models.CharField(max_length=128, primary_key=True)  # GET /profiles/{user_id}
-    email = models.CharField(max_length=EMAIL_MAX_CHARACTERS)
+    email = models.CharField(max_length=EMAIL_MAX_BYTES)
+    # profiles.emails.email_key; null where another profile had the address before that was compared.
+    email_key = models.TextField(null=True)  # noqa: DJ001  # unique but for null
     preferences = models.JSONField()
     created_at = models.DateTimeField()
     updated_at = models.DateTimeField()
@@ -25,7 +26,7 @@ class ProfileRow(models.Model):
         verbose_name = "profile"
         constraints = [
             # One profile for each address, compared without case.
-            models.UniqueConstraint(Lower("email"), name="user_profiles_email_unique"),
+            models.UniqueConstraint(fields=["email_key"], name="user_profiles_email_key_unique"),
         ]
         indexes = [
             # Profiles with a preference, such as preferences @> '{"theme": "dark"}'.
@@ -45,7 +46,11 @@ def record(row: ProfileRow) -> ProfileRecord:
     return ProfileRecord(
         user_id=row.user_id,
         email=row.email,
-        preferences=storable(row.preferences),
-        metadata=Metadata(row.created_at, row.updated_at, row.last_login),
+        preferences=canonical(row.preferences),
+        metadata=Metadata(
+            to_milliseconds(row.created_at),
+            to_milliseconds(row.updated_at),
+            row.last_login and to_milliseconds(row.last_login),
+        ),
         version=row.version,
     )

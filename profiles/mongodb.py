@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any
 
+import pymongo
 from pymongo import ReturnDocument
 from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
@@ -13,13 +14,16 @@ from pymongo.synchronous.cursor import Cursor
 
 from cachelayer.invalidation import around
 from profiles import documents, records
-from profiles.documents import EMAIL_COLLATION, SCHEMA_VERSION, UserProfile
+from profiles.documents import SCHEMA_VERSION, UserProfile
+from profiles.emails import email_key
 from profiles.limits import PREFERENCE_KEYS_MAX, PREFERENCE_LEVELS_MAX, PREFERENCES_BYTES_MAX
 from profiles.preferences import Preferences, check_size, merged
 from profiles.records import ProfileLine, ProfileRecord
 from profiles.stores import Taken
 
 _DUPLICATE_KEY = 11000
+_BATCH = 1_000
+_BATCH_SECONDS = 60  # more than any request is allowed to take
 _LAST_CHARACTER = "\U0010ffff"  # after every other, and in no user_id
 # What a line of a list is made of, in documents of any shape.
 _LINE = (
@@ -59,7 +63,12 @@ class MongoProfiles:
         if_version: int | None,
     ) -> ProfileRecord | None:
         change = {
-            "$set": {"email": email, "preferences": preferences, "metadata.updated_at": now},
+            "$set": {
+                "email": email,
+                "email_key": email_key(email),
+                "preferences": preferences,
+                "metadata.updated_at": now,
+            },
             "$inc": {"version": 1},
         }
         with _taken():
@@ -97,6 +106,12 @@ class MongoProfiles:
                 {"user_id": profile.user_id}, {"$setOnInsert": fields}, upsert=True
             )
 
+    def rekey(self, profile: ProfileRecord) -> None:
+        key = email_key(profile.email)
+        other = {"user_id": profile.user_id, "email": profile.email, "email_key": {"$ne": key}}
+        with _taken():
+            _collection().update_one(other, {"$set": {"email_key": key}})
+
     def page(self, *, after: str, limit: int) -> Sequence[ProfileRecord]:
         found = _collection().find({"user_id": {"$gt": after}}).sort("user_id").limit(limit)
         return [documents.record(one) for one in found]
@@ -104,7 +119,6 @@ class MongoProfiles:
     def find(self, *, text: str, after: str, limit: int) -> Sequence[ProfileLine]:
         found = list(by_beginning(text, after=after, limit=limit))
         if "@" in text:
-            # after is compared here: the collation of the address would compare it without case.
             known = {one["user_id"] for one in found}
             found += [
                 one
@@ -133,7 +147,7 @@ class _taken(AbstractContextManager[None]):  # noqa: N801  # reads as a word of 
     def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
         if isinstance(exc, DuplicateKeyError):
             pattern = (exc.details or {}).get("keyPattern", {})
-            raise Taken("email" if "email" in pattern else "user_id") from exc
+            raise Taken("email" if "email_key" in pattern else "user_id") from exc
 
 
 def rename(old: str, new: str, *, session: ClientSession) -> bool:
@@ -154,8 +168,47 @@ def by_beginning(text: str, *, after: str, limit: int) -> Cursor[dict[str, Any]]
 
 
 def by_email(email: str) -> Cursor[dict[str, Any]]:
-    """Return the line of an address, compared without case."""
-    return _collection().find({"email": email}, _LINE, collation=EMAIL_COLLATION, limit=1)
+    """Return the line of an address, compared without case; by an index that is unique."""
+    return _collection().find({"email_key": email_key(email)}, _LINE, limit=1)
+
+
+def fill_email_keys() -> list[str]:
+    """
+    Give each document that has no email_key its own; return the users whose address is taken.
+
+    Of several documents with one address the oldest gets the key, and the others stay as they
+    are. Raises PyMongoError; run again, it goes on.
+    """
+    left: list[str] = []
+    missing: dict[str, Any] = {"email_key": {"$exists": False}, "email": {"$type": "string"}}
+    after: dict[str, Any] = {}
+    while True:
+        with pymongo.timeout(_BATCH_SECONDS):
+            found = _collection().find({**missing, **after}, ("user_id", "email"))
+            batch = list(found.sort("_id").limit(_BATCH))
+            if not batch:
+                return left
+            left += [str(document["user_id"]) for document in _without_key(batch)]
+        after = {"_id": {"$gt": batch[-1]["_id"]}}
+
+
+def _without_key(batch: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Write the keys of the documents; return those whose key another one has."""
+    updates = [
+        pymongo.UpdateOne(
+            {"_id": document["_id"], "email": document["email"]},
+            {"$set": {"email_key": email_key(document["email"])}},
+        )
+        for document in batch
+    ]
+    try:
+        _collection().bulk_write(updates, ordered=False)
+    except BulkWriteError as exc:
+        errors = exc.details["writeErrors"]
+        if any(error["code"] != _DUPLICATE_KEY for error in errors):
+            raise
+        return [batch[error["index"]] for error in errors]
+    return []
 
 
 def outdated(limit: int) -> list[dict[str, Any]]:
@@ -180,6 +233,7 @@ def _document(profile: ProfileRecord) -> UserProfile:
     return UserProfile(
         user_id=profile.user_id,
         email=profile.email,
+        email_key=email_key(profile.email),
         preferences=profile.preferences,
         metadata=documents.Metadata(
             created_at=profile.metadata.created_at,

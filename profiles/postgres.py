@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import Any
 
 from django.db import IntegrityError, connection, transaction
-from django.db.models import Q, Value
-from django.db.models.functions import Lower
+from django.db.models import Q
 
 from cachelayer.invalidation import invalidate
 from profiles import models, preferences, records
+from profiles.emails import email_key
 from profiles.models import ProfileRow
 from profiles.preferences import Preferences
 from profiles.records import Metadata, ProfileLine, ProfileRecord
@@ -54,7 +54,7 @@ class PostgresProfiles:
             row = _locked(user_id, if_version)
             if row is None:
                 return None
-            row.email, row.preferences = email, preferences
+            row.email, row.email_key, row.preferences = email, email_key(email), preferences
             return _saved(row, now)
 
     def patch(
@@ -84,6 +84,12 @@ class PostgresProfiles:
                 with _taken():
                     _row(profile).save(force_insert=row is None, force_update=row is not None)
 
+    def rekey(self, profile: ProfileRecord) -> None:
+        key = email_key(profile.email)
+        rows = ProfileRow.objects.filter(pk=profile.user_id, email=profile.email)
+        with _taken():
+            rows.exclude(email_key=key).update(email_key=key)
+
     def page(self, *, after: str, limit: int) -> Sequence[ProfileRecord]:
         rows = ProfileRow.objects.filter(pk__gt=after).order_by("pk")[:limit]
         return [models.record(row) for row in rows]
@@ -91,8 +97,8 @@ class PostgresProfiles:
     def find(self, *, text: str, after: str, limit: int) -> Sequence[ProfileLine]:
         wanted = Q(pk__startswith=text) if text else Q()
         if "@" in text:
-            wanted |= Q(address=Lower(Value(text)))
-        rows = ProfileRow.objects.alias(address=Lower("email")).filter(wanted, pk__gt=after)
+            wanted |= Q(email_key=email_key(text))
+        rows = ProfileRow.objects.filter(wanted, pk__gt=after)
         return [_line(*row) for row in rows.order_by("pk").values_list(*_LINE)[:limit]]
 
     def load(self, profiles: Sequence[ProfileRecord]) -> int:
@@ -121,7 +127,7 @@ def _taken() -> Iterator[None]:
             yield
     except IntegrityError as exc:
         told = getattr(exc.__cause__, "diag", None)
-        is_email = told is not None and told.constraint_name == "user_profiles_email_unique"
+        is_email = told is not None and told.constraint_name == "user_profiles_email_key_unique"
         raise Taken("email" if is_email else "user_id") from exc
 
 
@@ -151,6 +157,7 @@ def _row(profile: ProfileRecord) -> ProfileRow:
     return ProfileRow(
         user_id=profile.user_id,
         email=profile.email,
+        email_key=email_key(profile.email),
         preferences=profile.preferences,
         created_at=profile.metadata.created_at,
         updated_at=profile.metadata.updated_at,

@@ -1,12 +1,16 @@
 """Preferences: what they may hold, their defaults, and JSON Merge Patch (RFC 7396)."""
 
+import math
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any, Final
 
 import bson
+import msgspec
 
+from profiles.languages import is_language_tag
 from profiles.limits import (
-    LANGUAGE_TAG,
+    LANGUAGE_MAX_CHARACTERS,
     PREFERENCE_KEYS_MAX,
     PREFERENCE_LEVELS_MAX,
     PREFERENCES_BYTES_MAX,
@@ -16,6 +20,7 @@ from profiles.limits import (
 Preferences = dict[str, Any]
 
 _INT64: Final = 2**63
+_WHOLE_FROM: Final = 1e16  # from here on Python writes floats with an exponent
 _DEFAULTS: Final = {
     "theme": "system",
     "language": "en",
@@ -49,7 +54,7 @@ def check_patch(patch: Preferences) -> None:
 
 def check_size(given: Preferences) -> None:
     """Raise PreferencesRejected where there are too many keys or too many bytes."""
-    keys, size = _count_keys(given), len(bson.encode(storable(given)))
+    keys, size = _count_keys(given), len(bson.encode(canonical(given)))
     if keys > PREFERENCE_KEYS_MAX:
         _reject(
             {"": f"{keys} keys; at most {PREFERENCE_KEYS_MAX} are allowed, nested ones included."}
@@ -79,15 +84,38 @@ def completed(stored: Any) -> Preferences:
     return {**_DEFAULTS, **given, "notifications": {**_DEFAULTS["notifications"], **told}}  # type: ignore[dict-item]
 
 
-def storable(value: Any) -> Any:
-    """Return what jsonb gives back as it was given: its large whole numbers were floats."""
+def canonical(value: Any) -> Any:
+    """
+    Return a value of either store in the one form that both agree on: plain JSON, keys in order.
+
+    jsonb orders keys by its own rule, and keeps numbers by their decimal digits: it gives a whole
+    float from 1e16 on back as a whole number, and knows no negative zero.
+    """
     if isinstance(value, dict):
-        return {key: storable(inner) for key, inner in value.items()}
+        return {key: canonical(value[key]) for key in sorted(value)}
     if isinstance(value, list):
-        return [storable(inner) for inner in value]
-    if isinstance(value, int) and not -_INT64 <= value < _INT64:
-        return float(value)
-    return value
+        return [canonical(inner) for inner in value]
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, int):
+        return int(value) if -_INT64 <= value < _INT64 else _float(value)
+    if isinstance(value, float):
+        return _float(value)
+    return msgspec.to_builtins(value, enc_hook=str)  # of BSON alone, by an edit past the service
+
+
+def _float(value: float) -> float | int | None:
+    """Return the number, as a whole one where jsonb would have it so; None where JSON has none."""
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    if not math.isfinite(number):
+        return None
+    if abs(number) >= _WHOLE_FROM:
+        digits = int(Decimal(repr(number)))  # those that were written into jsonb
+        return digits if -_INT64 <= digits < _INT64 else number
+    return number or 0.0  # -0.0 is falsy, too
 
 
 def _reject(mistakes: dict[str, str]) -> None:
@@ -127,7 +155,9 @@ def _is_boolean(value: Any) -> bool:
 
 
 def _is_language(value: Any) -> bool:
-    return isinstance(value, str) and len(value) <= 64 and bool(LANGUAGE_TAG.fullmatch(value))
+    return (
+        isinstance(value, str) and len(value) <= LANGUAGE_MAX_CHARACTERS and is_language_tag(value)
+    )
 
 
 def _mistakes(value: Any, path: str, levels: int) -> Iterator[tuple[str, str]]:

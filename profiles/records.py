@@ -66,6 +66,10 @@ def representation(profile: ProfileRecord) -> Representation:
 
 
 def now() -> datetime:
-    """Return the time to the millisecond, which is what MongoDB keeps."""
-    time = datetime.now(UTC)
+    """Return the time to the millisecond."""
+    return to_milliseconds(datetime.now(UTC))
+
+
+def to_milliseconds(time: datetime) -> datetime:
+    """Return the time without what MongoDB does not keep of it."""
     return time.replace(microsecond=time.microsecond // 1000 * 1000)

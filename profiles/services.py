@@ -9,7 +9,8 @@ from pymongo.errors import PyMongoError
 from cachelayer import keys
 from cachelayer.http import UNCONDITIONAL, PreconditionFailed, Preconditions, Representation
 from profiles import mongodb, records, selectors
-from profiles.preferences import Preferences
+from profiles.emails import check_email
+from profiles.preferences import Preferences, canonical
 from profiles.records import Metadata, ProfileRecord
 from profiles.stores import ProfileStore, Taken
 
@@ -38,12 +39,13 @@ def profile_create(
     Store a new profile; return what is sent of it.
 
     preferences as profiles.preferences.check allows them. caller is the user who asks, None for
-    staff. Raises NotOwnProfile, PreconditionFailed, Taken.
+    staff. Raises NotOwnProfile, EmailRejected, PreconditionFailed, Taken.
     """
     _refuse_others(user_id, caller)
+    check_email(email)
     preconditions.require(None)  # /profiles is created in, and has no representation of its own
     now = records.now()
-    profile = ProfileRecord(user_id, email, preferences, Metadata(now, now), version=1)
+    profile = ProfileRecord(user_id, email, canonical(preferences), Metadata(now, now), version=1)
     with selectors.store().writing(keys.tags_of_profile(user_id)):
         selectors.store().create(profile)
     return _done(profile)
@@ -60,9 +62,11 @@ def profile_replace(
     """
     Replace email and preferences, and raise the version by 1.
 
-    Raises ProfileNotFound, NotOwnProfile, PreconditionFailed, Taken; then nothing was written.
+    Raises ProfileNotFound, NotOwnProfile, EmailRejected, PreconditionFailed, Taken; then nothing
+    was written.
     """
     _refuse_others(user_id, caller)
+    check_email(email)
     version = _version_for(user_id, preconditions)
     with selectors.store().writing(keys.tags_of_profile(user_id)):
         changed = selectors.store().replace(
@@ -119,6 +123,7 @@ def twin_update(*, user_id: str) -> None:
     if profile is None:
         selectors.twin().delete(user_id, if_version=None)
     else:
+        selectors.store().rekey(profile)
         selectors.twin().copy(profile)
 
 
@@ -147,7 +152,13 @@ def profiles_copy() -> Iterator[int]:
 
 
 def profiles_load(*, profiles: Sequence[ProfileRecord]) -> int:
-    """Store those of the profiles that are not there yet, in both stores; return how many."""
+    """
+    Store those of the profiles that are not there yet, in both stores; return how many.
+
+    Raises EmailRejected; then none was.
+    """
+    for profile in profiles:
+        check_email(profile.email)
     with selectors.store().writing([keys.PROFILES.tag]):
         stored = selectors.store().load(profiles)
     selectors.twin().load(profiles)

@@ -66,6 +66,9 @@ class ProfileStore(Protocol):
     def copy(self, profile: ProfileRecord) -> None:
         """Make the profile here the same, unless it is here in a newer version. Raises Taken."""
 
+    def rekey(self, profile: ProfileRecord) -> None:
+        """Have the profile found by its address, where an edit past the service changed it. Raises Taken."""
+
     def page(self, *, after: str, limit: int) -> Sequence[ProfileRecord]:
         """Return the profiles that follow a user_id, in the order of the user_ids."""
 

@@ -14,7 +14,7 @@ from config.postgres.outages import breaker
 _MORE_THAN_READS: Final = re.compile(
     r"\b(INTO|FOR\s+(?:NO\s+KEY\s+)?(?:UPDATE|SHARE)|FOR\s+KEY\s+SHARE|nextval|setval|set_config"
     r"|pg_\w*advisory\w*|pg_notify|pg_terminate_backend|pg_cancel_backend|lo_\w+|dblink\w*)\b",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
 
 
@@ -43,7 +43,7 @@ def is_read(sql: Any) -> bool:
     """Return whether a statement is a SELECT that changes nothing and locks nothing."""
     return (
         isinstance(sql, str)
-        and re.match(r"\s*SELECT\b", sql, re.IGNORECASE) is not None
+        and re.match(r"\s*SELECT\b", sql, re.IGNORECASE | re.ASCII) is not None
         and _MORE_THAN_READS.search(sql) is None
     )
 

@@ -7,9 +7,9 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
 
 from config.rest import NO_NUL_PATTERN
+from profiles.languages import LANGUAGE_PATTERN
 from profiles.limits import (
     LANGUAGE_MAX_CHARACTERS,
-    LANGUAGE_PATTERN,
     PREFERENCE_KEY_PATTERN,
     PREFERENCE_KEYS_MAX,
     PREFERENCE_LEVELS_MAX,

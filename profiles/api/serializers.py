@@ -8,7 +8,8 @@ from rest_framework import serializers
 
 from config.rest import StrictSerializer, TextField
 from profiles import preferences
-from profiles.limits import EMAIL_MAX_CHARACTERS, RESERVED_USER_IDS, USER_ID_PATTERN
+from profiles.emails import EmailRejected, check_email
+from profiles.limits import EMAIL_MAX_BYTES, RESERVED_USER_IDS, USER_ID_PATTERN
 from profiles.preferences import PreferencesRejected
 
 
@@ -38,8 +39,20 @@ class PreferencesField(serializers.Field):
         return value
 
 
+class _EmailValidator(EmailValidator):
+    """Asks profiles.emails. It has that base for the OpenAPI schema, which so says format: email."""
+
+    def __call__(self, value: Any) -> None:
+        if len(value) > EMAIL_MAX_BYTES:
+            return  # max_length, which the schema shows, says so
+        try:
+            check_email(value)
+        except EmailRejected as exc:
+            raise serializers.ValidationError(str(exc), code="invalid") from exc
+
+
 class _ProfileBody(StrictSerializer):
-    email = TextField(max_length=EMAIL_MAX_CHARACTERS, validators=[EmailValidator()])
+    email = TextField(max_length=EMAIL_MAX_BYTES, validators=[_EmailValidator()])
     preferences = PreferencesField()
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
@@ -86,7 +99,7 @@ class ProfileOutput(serializers.Serializer):
     """A profile."""
 
     user_id = serializers.RegexField(USER_ID_PATTERN)
-    email = serializers.EmailField(max_length=EMAIL_MAX_CHARACTERS)
+    email = serializers.EmailField(max_length=EMAIL_MAX_BYTES)
     preferences = PreferencesField()
     metadata = ProfileMetadata()
     version = serializers.IntegerField(min_value=1)

@@ -38,10 +38,35 @@ class TestMongoIndexes:
         profiles = UserProfile._get_collection().index_information()
         events = ActivityEvent._get_collection().index_information()
         assert profiles["user_id_unique"]["unique"]
-        assert profiles["email_unique"]["collation"]["strength"] == 2
+        assert profiles["email_key_unique"]["unique"]
         assert events["user_id_timestamp"]["key"] == [("user_id", 1), ("timestamp", -1)]
         assert events["action_timestamp"]["key"] == [("action", 1), ("timestamp", -1)]
         assert events["timestamp"]["expireAfterSeconds"] == 90 * 86_400
+        assert "as declared" in run(diff=True)
+
+    def test_ensure_gives_profiles_of_before_their_key_and_names_those_whose_address_is_taken(self):
+        collection = UserProfile._get_collection()
+        collection.create_index("email", name="email_unique", unique=True)  # of a version before
+        addresses = {
+            "a": "a@straße.example",
+            "b": "A@STRASSE.example",
+            "c": "c@example.org",
+            "d": "Å@example.org",
+            "e": "a\u030a@example.org",
+        }
+        collection.insert_many({"user_id": key, "email": email} for key, email in addresses.items())
+        told = io.StringIO()
+
+        for _ in range(2):
+            call_command("mongo_indexes", ensure=True, stdout=io.StringIO(), stderr=told)
+
+        assert collection.count_documents({}) == len(addresses)
+        keyed = {one["user_id"]: one.get("email_key") for one in collection.find()}
+        assert {user for user, key in keyed.items() if key is None} == {"b", "e"}
+        assert (keyed["a"], keyed["c"]) == ("a@strasse.example", "c@example.org")
+        for user in ("b", "e"):
+            assert told.getvalue().count(f"{user} has an e-mail address that another") == 2
+        assert "email_unique" not in collection.index_information()
         assert "as declared" in run(diff=True)
 
     def test_ensure_is_safe_to_repeat(self):

@@ -122,7 +122,7 @@ class TestPlans:
         found = mongodb.by_email("USER-0105@example.org")
 
         assert [one["user_id"] for one in found.clone()] == ["user-0105"]
-        assert_plan(found).uses_only("email_unique").no_seq_scan().rows_fetched_at_most(1)
+        assert_plan(found).uses_only("email_key_unique").no_seq_scan().rows_fetched_at_most(1)
 
     def test_a_list_reads_no_more_of_a_profile_than_it_shows(self):
         [line] = mongodb.by_beginning("user-0001", after="", limit=1)

@@ -8,8 +8,11 @@ from pymongo.errors import PyMongoError
 
 from activity.documents import ActivityEvent
 from profiles.documents import UserProfile
+from profiles.mongodb import fill_email_keys
 
 DOCUMENTS: tuple[type[me.Document], ...] = (UserProfile, ActivityEvent)
+# Of earlier versions: --ensure drops them once those that replace them are there.
+RETIRED = {"user_profiles": {"email_unique"}}
 
 
 class Command(BaseCommand):
@@ -35,11 +38,18 @@ class Command(BaseCommand):
     def _ensure(self) -> None:
         for document in DOCUMENTS:
             document.ensure_indexes()
+            for name in sorted(_present(document) & RETIRED.get(_collection(document), set())):
+                document._get_collection().drop_index(name)
             self.stdout.write(f"{_collection(document)}: {', '.join(sorted(_declared(document)))}")
         # The change stream then knows whose profile it was that somebody deleted.
         UserProfile._get_db().command(
             "collMod", _collection(UserProfile), changeStreamPreAndPostImages={"enabled": True}
         )
+        for user_id in fill_email_keys():
+            self.stderr.write(
+                f"user_profiles: {user_id} has an e-mail address that another profile has, "
+                "compared without case. Both are kept; give one of them another address."
+            )
 
     def _drop(self) -> None:
         for document in DOCUMENTS:
