@@ -33,7 +33,7 @@ _lent_lock = threading.Lock()
 class DatabaseWrapper(base.DatabaseWrapper):
     """Fail at once while PostgreSQL is known to be silent, instead of waiting for the pool."""
 
-    _lent_at = 0.0  # of the connection of now, by time.perf_counter()
+    _lent_at: float | None = None  # by time.perf_counter(); None: there is nothing to give back
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         """
@@ -101,11 +101,13 @@ class DatabaseWrapper(base.DatabaseWrapper):
             timings.add("postgres", "COMMIT", started, time.perf_counter() - started)
 
     def _close(self) -> None:
-        """Give the connection back to the pool."""
-        is_pooled = self.connection is not None and bool(self.pool)
-        super()._close()  # type: ignore[misc]  # Django's own
-        if is_pooled:
-            with _lent_lock:
-                _lent[self.alias] -= 1
-            metrics.IN_USE.dec()
-            metrics.HOLD_SECONDS.observe(time.perf_counter() - self._lent_at)
+        """Give the connection back to the pool; counted once, even where the pool does not take it."""
+        try:
+            super()._close()  # type: ignore[misc]  # Django's own
+        finally:
+            if self._lent_at is not None:
+                with _lent_lock:
+                    _lent[self.alias] -= 1
+                metrics.IN_USE.dec()
+                metrics.HOLD_SECONDS.observe(time.perf_counter() - self._lent_at)
+                self._lent_at = None

@@ -1,5 +1,6 @@
 """What clients see while PostgreSQL is down, over the site's own pool and deadlines."""
 
+import contextlib
 import json
 import threading
 
@@ -378,6 +379,30 @@ class TestExhaustedPool:
         holders[1].close()
 
         assert answered == [(1,)]
+
+
+class TestCounts:
+    @pytest.mark.parametrize("in_transaction", [False, True])
+    def test_a_connection_that_the_pool_does_not_take_is_counted_as_given_back_once(
+        self, pooled, monkeypatch, in_transaction
+    ):
+        lent, in_use = base._lent["default"], metrics.IN_USE._value.get()
+        pooled.ensure_connection()
+        assert base._lent["default"] == lent + 1
+
+        def refuse(connection):
+            connection.close()
+            raise psycopg.OperationalError("no room")
+
+        monkeypatch.setattr(pooled.pool, "putconn", refuse)
+        pooled.in_atomic_block = in_transaction
+        for _ in range(2):
+            with contextlib.suppress(OperationalError):
+                pooled.close()
+        pooled.in_atomic_block = False
+
+        assert base._lent["default"] == lent
+        assert metrics.IN_USE._value.get() == in_use
 
 
 class TestIsRead:
