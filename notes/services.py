@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 from uuid import UUID, uuid4
 
-from django.db import connection, transaction
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 from psycopg import sql
 
@@ -91,13 +91,23 @@ def note_import(
     """
     Store a note that came from a file, under the id that belongs to that file.
 
-    A note that is there already is left alone, unless overwrite says that the file wins.
+    A note that is there already is left alone, unless overwrite says that the file wins. Raises
+    NotOwner where that note is another user's.
     """
     with transaction.atomic():
         note = Note.objects.select_for_update().filter(pk=note_id).first()
         if note is None:
-            note_create(note_id=note_id, user_id=user_id, title=title, content=content)
-            return "created"
+            try:
+                with transaction.atomic():
+                    note_create(note_id=note_id, user_id=user_id, title=title, content=content)
+            except IntegrityError:  # another import may have stored it since
+                note = Note.objects.select_for_update().filter(pk=note_id).first()
+                if note is None:
+                    raise
+            else:
+                return "created"
+        if note.user_id != user_id:
+            raise NotOwner("The note belongs to another user.")
         if (note.title, note.content) == (title, content):
             return "unchanged"
         if not overwrite:

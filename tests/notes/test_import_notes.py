@@ -1,9 +1,15 @@
 """manage.py import_notes: real files, every kind of bad one among them."""
 
+import contextlib
 import io
 import os
 import shutil
+import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
+from string import ascii_lowercase
 
 import psycopg
 import pytest
@@ -12,8 +18,15 @@ from django.db import connection
 
 from config.postgres.server import connect
 from config.stack import ROOT
-from notes import services
+from notes import file_import, services
 from notes.models import Note
+
+# Each mapping merges the one before twice: 2 ** 24 pairs where merge keys are expanded.
+MERGE_KEY_BOMB = (
+    "---\na: &a {k: v}\n"
+    + "".join(f"{b}: &{b} {{<<: [*{a}, *{a}]}}\n" for a, b in pairwise(ascii_lowercase[:25]))
+    + "---\n# Bomb\n"
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -155,7 +168,7 @@ class TestBadFiles:
         def denied(path):
             raise PermissionError(13, "Permission denied", str(path))
 
-        monkeypatch.setattr(Path, "read_bytes", denied)  # root may read everything
+        monkeypatch.setattr(file_import, "_read_bytes", denied)  # root may read everything
 
         _, complained, status = run(folder / "one.md")
 
@@ -171,6 +184,153 @@ class TestMisuse:
     def test_a_user_id_that_is_none(self, folder):
         with pytest.raises(CommandError, match="--user-id a b"):
             call_command("import_notes", folder, user_id="a b")
+
+    @pytest.mark.parametrize("user_id", ["a b", "", "abc\n", "x" * 129, "\x1b[31m", "ä"])
+    def test_any_user_id_that_the_site_would_refuse(self, folder, user_id):
+        with pytest.raises(CommandError, match=r"^--user-id [ -~ä]*: 1 to 128 characters"):
+            call_command("import_notes", folder, f"--user-id={user_id}")
+
+    def test_an_empty_path(self):
+        with pytest.raises(CommandError, match="path: is empty"):
+            call_command("import_notes", "", user_id="abc")
+
+    def test_a_path_through_a_file(self, folder):
+        with pytest.raises(CommandError, match="Not a directory"):
+            run(folder / "one.md" / "two.md")
+
+
+class TestHostileFiles:
+    def test_none_ends_the_import(self, folder):
+        texts = {
+            "tag": "---\nflag: !!bool maybe\n---\n# By heading\n",
+            "digits": f"---\ntitle: {'9' * 5000}\n---\n",
+            "bomb": MERGE_KEY_BOMB,
+            "deep": "---\na: " + "[" * 60_000 + "\n---\n# Deep\n",
+            "long": "---\n" + "a: b\n" * 15_000 + "---\n# Long\n",
+            "toml": "+++\na = " + "[" * 60_000 + "\n+++\n# Toml\n",
+            "cycle": "---\n&a title: *a\n---\n# Cycle\n",
+            "line": "#" + " x" * 49_000,
+            "quotes": "> " * 49_000,
+            "breaks": "---\ntitle: a\u2028b\x85c\n---\n",
+            "nothing": "# \u200b\x1b\n",
+        }
+        for name, text in texts.items():
+            (folder / f"{name}.md").write_text(text, newline="")
+
+        reply, complaints, status = run(folder)
+
+        assert (status, complaints) == (0, "")
+        assert reply.startswith(f"{len(texts) + 3} created")
+        titles = {note.content: note.title for note in Note.objects.all()}
+        assert titles[texts["tag"]] == "By heading"
+        assert titles[texts["digits"]] == "9" * 199 + "…"
+        assert titles[MERGE_KEY_BOMB] == "Bomb"
+        assert titles[texts["deep"]] == "Deep"
+        assert titles[texts["long"]] == "Long"
+        assert titles[texts["toml"]] == "Toml"
+        assert titles[texts["breaks"]] == "a b c"
+        assert titles[texts["quotes"]] == "quotes"
+
+    def test_names_are_printed_without_what_steers_a_terminal(self, folder):
+        for name in ["\x1b[31mred\x1b[0m", "two\nlines", "\u202egnp", "c1\x9b", "\udcff"]:
+            (folder / f"{name}.md").write_bytes(b"\xff")
+
+        _, complaints, status = run(folder)
+
+        assert status == 1
+        assert len(complaints.splitlines()) == 5
+        assert all(character.isprintable() for character in complaints.replace("\n", ""))
+        for escaped in [r"\x1b[31mred\x1b[0m", r"two\nlines", r"\u202egnp", r"c1\x9b", r"\xff"]:
+            assert f"/{escaped}.md: is not UTF-8" in complaints
+
+    def test_a_device_is_not_opened(self, tmp_path, monkeypatch):
+        (tmp_path / "device.md").symlink_to("/dev/zero")
+        device = Path("/dev/zero")
+
+        _, complaints, status = run(tmp_path)
+        monkeypatch.setattr(file_import, "is_note_file", lambda path: True)
+        _, complaints_too, _ = run(device)
+
+        assert status == 1
+        assert "leaves the folder" in complaints
+        assert "not a regular file" in complaints_too
+
+    def test_a_file_that_holds_more_than_its_size_says_is_read_within_bounds(self, monkeypatch):
+        monkeypatch.setattr(file_import, "_BYTES_MAX", 10)
+
+        with pytest.raises(file_import.Unreadable, match="more than the 10 bytes"):
+            file_import._read_bytes(Path("/proc/self/status"))
+
+
+class TestFolders:
+    def test_1500_within_each_other_are_walked(self, tmp_path):
+        with contextlib.chdir(tmp_path):
+            for _ in range(1_500):
+                Path("d").mkdir()
+                os.chdir("d")
+            Path("deep.md").write_text("# Deep")
+
+        try:
+            reply, complaints, status = run(tmp_path)
+        finally:
+            subprocess.run(["rm", "-r", tmp_path / "d"], check=True)  # pytest cannot: it recurses
+
+        assert (status, complaints) == (0, "")
+        assert reply.startswith("1 created")
+
+    def test_one_that_cannot_be_listed_is_reported_and_the_rest_imported(self, folder, monkeypatch):
+        scandir = os.scandir
+
+        def denied(path):
+            if Path(path).name == "deep":
+                raise PermissionError(13, "Permission denied", str(path))
+            return scandir(path)
+
+        monkeypatch.setattr(os, "scandir", denied)  # root may list everything
+
+        reply, complaints, status = run(folder)
+
+        assert status == 1
+        assert f"skipped  {folder}/deep: Permission denied" in complaints
+        assert "1 created" in reply
+        assert "1 skipped" in reply
+
+
+class TestTwoAtOnce:
+    def test_both_end_well_and_each_file_is_one_note(self, folder):
+        for number in range(40):
+            (folder / f"{number}.md").write_text(f"# Number {number}\n")
+        start = threading.Barrier(2)
+
+        def importing() -> tuple[str, str, int]:
+            start.wait(timeout=30)
+            try:
+                return run(folder)
+            finally:
+                connection.close()
+
+        with ThreadPoolExecutor(2) as pool:
+            replies = [future.result() for future in [pool.submit(importing) for _ in range(2)]]
+
+        assert [(complaints, status) for _, complaints, status in replies] == [("", 0)] * 2
+        created = [int(reply.split(" created")[0]) for reply, _, _ in replies]
+        assert sum(created) == Note.objects.count() == 43
+
+    def test_who_loses_the_race_for_a_file_sees_the_other_s_note(self, folder, monkeypatch):
+        original = services.note_create
+
+        def overtaken(**note):
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(lambda: (original(**note), connection.close())).result()
+            return original(**note)
+
+        monkeypatch.setattr(services, "note_create", overtaken)
+
+        reply, complaints, status = run(folder)
+
+        assert (complaints, status) == ("", 0)
+        assert reply.startswith("0 created, 0 updated, 3 unchanged")
+        assert Note.objects.count() == 3
 
 
 class TestFailure:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notes import markdown
+from notes import file_import
 from notes.limits import TITLE_MAX_CHARACTERS
 
 
@@ -27,27 +27,30 @@ class TestTitleOf:
             ("---\ntitle: ''\n---\n# Heading", "Heading"),
             ("---\ntitle: [a, b]\n---\n# Heading", "Heading"),
             ("---\nbad: [yaml\n---\n# Heading", "Heading"),
-            ("---\njust text\n---\n# Heading", "Heading"),
-            ('---\ntitle: "nul \\0 and \\ud800"\n---\n', "nul and ?"),
+            ("---\njust text\n---\n# Heading", "just text"),
+            ('---\ntitle: "nul \\0 and tab \\t."\n---\n', "nul and tab ."),
+            ('---\ntitle: "\\ud800"\n---\n# Heading', "Heading"),
+            ("---\ntitle: 'Two  spaces'\n---\n", "Two  spaces"),
+            ("\x0b# no line break\u2028# neither\n# Yes", "Yes"),
             ("# \n# Filled", "Filled"),
             ("no heading", None),
             ("", None),
         ],
     )
     def test_is_the_front_matter_s_or_the_first_heading_s(self, content, title):
-        assert markdown.title_of(content, markdown=True) == title
+        assert file_import.title_of(content, markdown=True) == title
 
     def test_headings_of_plain_text_are_text(self):
-        assert markdown.title_of("# not a heading", markdown=False) is None
+        assert file_import.title_of("# not a heading", markdown=False) is None
 
     def test_a_long_title_ends_in_an_ellipsis(self):
-        title = markdown.title_of("# " + "x" * 300, markdown=True)
+        title = file_import.title_of("# " + "x" * 300, markdown=True)
 
         assert title == "x" * (TITLE_MAX_CHARACTERS - 1) + "…"
 
     @given(st.text(alphabet=st.characters(exclude_categories=["Cs"])))
     def test_any_text_gives_a_title_that_a_note_may_have_or_none(self, content):
-        title = markdown.title_of(content, markdown=True)
+        title = file_import.title_of(content, markdown=True)
 
         if title is not None:
             assert 1 <= len(title) <= TITLE_MAX_CHARACTERS
