@@ -1,7 +1,7 @@
 """
 What make run does once everything is installed: the stack, the schema, demo data, the site.
 
-python -m config.run             serve on PORT (default 8000) until Ctrl-C or SIGTERM
+python -m config.run             serve on PORT (default 8000) until Ctrl-C, SIGTERM or SIGHUP
 python -m config.run manage ...  run manage.py with the same stack and environment
 """
 
@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -16,13 +17,27 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, TextIO
+
+import psutil
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 
 from config.stack import ROOT, Stack
-from config.stack.process import StackError, port_is_free, wait_until
-from config.stack.site import DRAIN_SECONDS, die_with_parent, is_answering, site_command
+from config.stack.process import (
+    StackError,
+    adopt_orphans,
+    die_with_parent,
+    end_descendants,
+    port_is_free,
+    wait_until,
+)
+from config.stack.site import DRAIN_SECONDS, is_answering, site_command
 
 _START_SECONDS: Final = 60
+_END_SECONDS: Final = DRAIN_SECONDS + 2
+_LARGEST_PORT: Final = 65_535
+_ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _READING_COUNTS: Final = ("cache", "pool_advice")  # of all the processes of the site
 _PREPARATIONS: Final = (
     ("migrate", "--no-input", "--verbosity=0"),
@@ -31,21 +46,27 @@ _PREPARATIONS: Final = (
 )
 
 
+class _Stopped(BaseException):
+    """A signal has come that ends the site: its number."""
+
+
 def main(arguments: list[str]) -> int:
     """Serve, or run one management command; return the exit status."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     try:
-        stack = Stack()
         if arguments[:1] == ["manage"]:
-            return _manage(stack, arguments[1:])
+            return _manage(Stack(), arguments[1:])
         if arguments:
             print(__doc__, file=sys.stderr)
             return 2
-        return _serve(stack)
-    except StackError as exc:
-        print(f"run: {exc}", file=sys.stderr)
+        return _watched_serve(_port())
+    except (StackError, ImproperlyConfigured) as exc:
+        _say(f"run: {exc}", sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
+    except _Stopped as stopped:
+        return 128 + int(stopped.args[0])
 
 
 def _manage(stack: Stack, arguments: list[str]) -> int:
@@ -59,52 +80,126 @@ def _manage(stack: Stack, arguments: list[str]) -> int:
     ).returncode
 
 
-def _serve(stack: Stack) -> int:
-    port = int(os.environ.get("PORT") or 8000)
+def _port() -> int:
+    text = os.environ.get("PORT") or "8000"
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= _LARGEST_PORT):
+        raise StackError(f"PORT={text!r}: must be a port's number, 1 to {_LARGEST_PORT}")
+    return int(text)
+
+
+def _watched_serve(port: int) -> int:
+    """
+    Serve in a child process; return its exit status once nothing is left of it.
+
+    Each of the two sees the end of the other, be it by SIGKILL: the child ends in good order when
+    this process is gone, and this process ends what a killed child leaves behind.
+    """
+    if "MAKELEVEL" in os.environ:  # make waits for this process: where it is gone, it was killed
+        die_with_parent()
+    adopt_orphans()
+    stack = Stack()
+    launcher = os.getpid()
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)  # until both know what to do about them
+    child = os.fork()
+    if child == 0:
+        os.setsid()  # Ctrl-C reaches the launcher alone, which passes one signal on
+        die_with_parent()
+        return _serve(stack, port, launcher)
+    for number in _ENDING:
+        signal.signal(number, lambda number, frame: _signal(child, number))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+    _, status = os.waitpid(child, 0)
+    for number in _ENDING:
+        signal.signal(number, signal.SIG_IGN)
+    _end_everything(stack)
+    exit_status = os.waitstatus_to_exitcode(status)
+    return exit_status if exit_status >= 0 else 128 - exit_status
+
+
+def _signal(child: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(child, number)
+
+
+def _serve(stack: Stack, port: int, launcher: int) -> int:
+    """Serve until a signal comes; return the exit status. Raises StackError, _Stopped."""
+    adopt_orphans()
     url = f"http://127.0.0.1:{port}"
     stack.folder.mkdir(mode=0o711, parents=True, exist_ok=True)
-    with (stack.folder / "site.lock").open("a+") as lock:
-        other = _taken_by_another(lock)
+    with (stack.folder / "site.lock").open("a+") as lock, _ending_everything(stack):
+        if os.getppid() != launcher:  # it was killed before die_with_parent
+            return 1
+        other = _held_by_another(lock)
         if other:
-            print(f"Already running: {other}")
+            _say(f"Already running: {other}")
             return 0
-        # After a kill -9 of the launcher the old site drains for a while.
-        if not wait_until(lambda: port_is_free(port), DRAIN_SECONDS + 2):
-            raise StackError(f"port {port} is taken: end what listens there, or set PORT")
-        lock.write(json.dumps(f"{url} (pid {os.getpid()})"))
+        lock.truncate(0)
+        lock.write(json.dumps(f"{url} (pid {launcher})"))
         lock.flush()
-        with _running(stack):
-            _set_environment(stack)
-            for command in _PREPARATIONS:
-                _prepare(command)
-            _count_afresh(stack.folder / "metrics")
-            return _run_site(port, url)
-
-
-def _taken_by_another(lock: IO[str]) -> str | None:
-    """Take the lock of the running site; return what its holder has written where there is one."""
-    lock.seek(0)
-    told = lock.read()
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return str(json.loads(told)) if told else "it is just starting"
-    lock.truncate(0)
-    return None
+        # After a kill -9 the old site drains for a while.
+        if not wait_until(lambda: port_is_free(port), _END_SECONDS):
+            raise StackError(f"port {port} is taken: end what listens there, or set PORT")
+        _say("Starting PostgreSQL, Redis and MongoDB ...")
+        stack.up()
+        _set_environment(stack)
+        workers, threads = settings.WEB_WORKERS, settings.WEB_THREADS
+        for command in _PREPARATIONS:
+            _prepare(command)
+        _count_afresh(stack.folder / "metrics")
+        return _run_site(port, url, workers=workers, threads=threads)
 
 
 @contextlib.contextmanager
-def _running(stack: Stack) -> Iterator[None]:
-    """Have the stack up; afterwards stop what ran not before."""
-    ran_before = {one.server for one in stack.status() if one.state == "running"}
-    print("Starting PostgreSQL, Redis and MongoDB ...", flush=True)
+def _ending_everything(stack: Stack) -> Iterator[None]:
+    """Raise _Stopped at the first ending signal; afterwards end what was started, undisturbed."""
+    stopped = False
+
+    def stop(number: int, frame: object) -> None:
+        nonlocal stopped
+        if not stopped:
+            stopped = True
+            raise _Stopped(number)
+
+    for number in _ENDING:
+        signal.signal(number, stop)
     try:
-        stack.up()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
         yield
     finally:
-        for one in stack.status():
-            if one.server not in ran_before and one.state != "external":
-                stack.stop(one.server)
+        stopped = True
+        _end_everything(stack)
+
+
+def _end_everything(stack: Stack) -> None:
+    """End the site and whatever else this process has started, then the servers that it started."""
+    end_descendants(_END_SECONDS, but=stack.own_processes())
+    stack.stop_descendants()
+    end_descendants(0)  # what was on its way to be a server
+
+
+def _held_by_another(lock: IO[str]) -> str | None:
+    """
+    Take the lock of the running site; return what its holder has written where there is one.
+
+    One whose launcher is gone is about to end, and waited for.
+    """
+    other: str | None = None
+
+    def is_decided() -> bool:
+        nonlocal other
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            text = lock.read()
+            other = str(json.loads(text)) if text else "it is just starting"
+            launcher = re.search(r"\(pid (\d+)\)", other)
+            return launcher is None or psutil.pid_exists(int(launcher[1]))
+        other = None
+        return True
+
+    wait_until(is_decided, 3 * _END_SECONDS)
+    return other
 
 
 def _set_environment(stack: Stack) -> None:
@@ -136,40 +231,33 @@ def _prepare(command: tuple[str, ...]) -> None:
         raise StackError(f"manage.py {command[0]} failed; its message stands above")
 
 
-def _run_site(port: int, url: str) -> int:
-    """Serve until a signal comes; let requests in flight finish; return the exit status."""
+def _run_site(port: int, url: str, *, workers: int, threads: int) -> int:
+    """Serve until a signal comes; return the exit status, 0 where it came while the site served."""
     site = subprocess.Popen(
-        site_command(
-            port,
-            workers=int(os.environ.get("WEB_WORKERS") or 2),
-            threads=int(os.environ.get("WEB_THREADS") or 16),
-        ),
+        site_command(port, workers=workers, threads=threads),
         cwd=ROOT,
-        start_new_session=True,  # Ctrl-C reaches this launcher alone, which passes one SIGTERM on
+        start_new_session=True,
         preexec_fn=die_with_parent,
     )
-    asked_to_stop = False
-
-    def stop(number: int, frame: object) -> None:
-        nonlocal asked_to_stop
-        if not asked_to_stop:
-            print("\nFinishing the requests in flight ...", flush=True)
-            site.send_signal(signal.SIGTERM)
-        asked_to_stop = True
-
-    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    if not wait_until(lambda: site.poll() is not None or is_answering(url), _START_SECONDS):
+        raise StackError(f"the site does not answer at {url} after {_START_SECONDS} s")
     try:
-        if wait_until(lambda: site.poll() is not None or is_answering(url), _START_SECONDS):
-            if site.poll() is None and not asked_to_stop:
-                print(_addresses(url), flush=True)
-        else:
-            site.kill()
-            raise StackError(f"the site does not answer at {url} after {_START_SECONDS} s")
+        if site.poll() is None:
+            _say(_addresses(url))
         status = site.wait()
-        return 0 if asked_to_stop else status or 1
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    except _Stopped:
+        _say("\nFinishing the requests in flight ...")
+        return 0
+    raise StackError(f"the site ended by itself, with exit status {status}")
+
+
+def _say(text: str, stream: TextIO | None = None) -> None:
+    """Print, also where nobody listens any more: the terminal may be what has ended this process."""
+    stream = stream or sys.stdout
+    try:
+        print(text, file=stream, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _addresses(url: str) -> str:

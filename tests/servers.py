@@ -41,6 +41,7 @@ def pytest_load_initial_conftests(
     os.environ["SECRET_KEY"] = "only for tests, and long enough for check --deploy 0123456789"
     os.environ["ALLOWED_HOSTS"] = "testserver,127.0.0.1,localhost"
     os.environ["DEBUG"] = "false"
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "*"  # whatever the tests ask is on loopback
     known = early_config.known_args_namespace
     if known.help or known.version:
         return

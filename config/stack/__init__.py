@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Final
 
 import dotenv
+import psutil
 
 from config.stack import process
 from config.stack.mongodb import MongoDB
@@ -136,6 +137,17 @@ class Stack:
         with self._locked():
             self._one(server).stop()
 
+    def stop_descendants(self) -> None:
+        """Stop those servers that this process has started, or has adopted from one that it started."""
+        with self._locked():
+            started = process.descendants()
+            self._stop(server for server in self._own() if server.process() in started)
+
+    def own_processes(self) -> list[psutil.Process]:
+        """Return the processes of the stack's own servers that run."""
+        running = [server.process() for server in self._own()]
+        return [server for server in running if server is not None]
+
     def kill(self, server: str) -> None:
         """SIGKILL the server and its children."""
         with self._locked():
@@ -208,10 +220,14 @@ class Stack:
 
     def _stop_all(self) -> list[str]:
         # All that run from this folder: one may have been started before an external one was named.
-        servers = self._own()
+        return self._stop(self._own())
+
+    def _stop(self, servers: Iterable[Server]) -> list[str]:
+        """Stop these at once; return the names of those that had to be killed for it."""
+        stopping = list(servers)
         with ThreadPoolExecutor(3) as pool:
-            killed = list(pool.map(lambda server: server.stop(), servers))
-        return [server.name for server, hard in zip(servers, killed, strict=True) if hard]
+            killed = list(pool.map(lambda server: server.stop(), stopping))
+        return [server.name for server, hard in zip(stopping, killed, strict=True) if hard]
 
     @property
     def _memory(self) -> Path:

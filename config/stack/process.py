@@ -1,5 +1,6 @@
 """Processes and ports: found by their command line, ended by pid, awaited with a deadline."""
 
+import ctypes
 import errno
 import random
 import signal
@@ -7,15 +8,18 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import psutil
 
 # Below the ports that Linux hands out by itself (32768 to 60999), so that a port that is kept
 # for a stopped server is not given to a passing connection.
 _PORTS = range(20_000, 30_000)
+_PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
+_PR_SET_CHILD_SUBREAPER: Final = 36
 
 
 class StackError(Exception):
@@ -169,6 +173,46 @@ def kill(process: psutil.Process, family: Sequence[psutil.Process] | None = None
         raise StackError(f"process {process.pid} does not die; look at it with ps")
 
 
+def die_with_parent() -> None:
+    """Have Linux send SIGTERM to this process when the thread that started it ends, be it by SIGKILL."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def adopt_orphans() -> None:
+    """Have Linux make this process the parent of descendants whose own parent ends."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def descendants() -> list[psutil.Process]:
+    """Return the live processes that this one has started or adopted, theirs included."""
+    return [child for child in psutil.Process().children(recursive=True) if is_alive(child)]
+
+
+def end_descendants(seconds: float, *, but: Collection[psutil.Process] = ()) -> None:
+    """
+    End what this process has started or adopted, but for some and what these have started.
+
+    Each child gets SIGTERM, and ends its own children; what is left after so many seconds gets
+    SIGKILL. Raises StackError where that does not help.
+    """
+
+    def remaining() -> list[psutil.Process]:
+        spared = {*but}
+        for process in but:
+            spared.update(_quiet(partial(process.children, recursive=True), []))
+        return [process for process in descendants() if process not in spared]
+
+    for child in psutil.Process().children():
+        if child not in but:
+            _quiet(child.resume, None)  # a paused process would not see the signal
+            _quiet(child.terminate, None)
+    if not wait_until(lambda: not remaining(), seconds):
+        for process in remaining():
+            _quiet(process.kill, None)
+        if not wait_until(lambda: not remaining(), 5):
+            raise StackError(f"processes {remaining()} do not die; look at them with ps")
+
+
 def pause(process: psutil.Process) -> None:
     """SIGSTOP a process and its children."""
     for member in (process, *_quiet(lambda: process.children(recursive=True), [])):
@@ -182,13 +226,21 @@ def resume(process: psutil.Process) -> None:
 
 
 def port_is_free(port: int) -> bool:
-    """Return whether a server could listen on this port of 127.0.0.1."""
+    """
+    Return whether a server could listen on this port of 127.0.0.1.
+
+    Raises StackError where this user may not use it at all.
+    """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # else TIME_WAIT reads as taken
         try:
             probe.bind(("127.0.0.1", port))
+        except PermissionError as exc:
+            raise StackError(
+                f"port {port} needs rights that this user lacks: use one from 1024 on"
+            ) from exc
         except OSError as exc:
-            if exc.errno in (errno.EADDRINUSE, errno.EACCES):
+            if exc.errno == errno.EADDRINUSE:
                 return False
             raise
     return True

@@ -165,7 +165,9 @@ def _logged_in(site: Site) -> str:
         variables={"DJANGO_SUPERUSER_PASSWORD": password},
     )
     jar = CookieJar()
-    opened = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(jar))
+    opened = urllib.request.build_opener(
+        urllib.request.ProxyHandler({}), urllib.request.HTTPCookieProcessor(jar)
+    )
     page = f"{site.url}/admin/login/"
     opened.open(page)
     token = next(cookie.value for cookie in jar if cookie.name == "csrftoken")

@@ -1,17 +1,18 @@
 """The site on a stack of its own, started for a measurement and stopped after it."""
 
+import os
 import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from config.stack import ROOT, Stack
-from config.stack.process import StackError, free_port, wait_until
-from config.stack.site import DRAIN_SECONDS, die_with_parent, is_answering, site_command
+from config.stack.process import StackError, die_with_parent, free_port, wait_until
+from config.stack.site import DRAIN_SECONDS, is_answering, site_command
 from loadtests.testbed.servers import Servers, run_python, running_servers
 
 WORKERS = 2
@@ -146,8 +147,8 @@ def _spawn(
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     process.send_signal(signal.SIGTERM)
-    try:
+    with suppress(subprocess.TimeoutExpired):
         process.wait(DRAIN_SECONDS + 2)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # its session: workers whose master is gone, too
+    process.wait()

@@ -1,10 +1,13 @@
 """python -m config.run, as make run starts it: a real site in a checkout of its own."""
 
+import fcntl
 import os
+import pty
 import shutil
 import signal
 import subprocess
 import sys
+import termios
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -15,13 +18,16 @@ import psycopg
 import pytest
 
 from config.stack import ROOT, VARIABLES, Stack, process
+from config.stack.site import is_answering
 
 SOURCES = ("manage.py", "config", "cachelayer", "notes", "profiles", "activity")
+# A proxy that answers nobody: whoever asks it for a site on loopback never gets there.
+PROXIES = dict.fromkeys(("http_proxy", "HTTPS_PROXY", "ALL_PROXY"), "http://127.0.0.1:9")
 
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp("checkout")
+    root = tmp_path_factory.mktemp("Käse und Brot")
     for name in SOURCES:
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -35,13 +41,17 @@ def port() -> int:
     return process.free_port()
 
 
-def start(checkout: Path, port: int, *arguments: str) -> subprocess.Popen[str]:
-    ours = {*VARIABLES.values(), "SECRET_KEY", "ALLOWED_HOSTS"}
-    environment = {k: v for k, v in os.environ.items() if k not in ours}
+def environment_of(port: int, **variables: str) -> dict[str, str]:
+    ours = {*VARIABLES.values(), "SECRET_KEY", "ALLOWED_HOSTS", "NO_PROXY", "no_proxy", "MAKELEVEL"}
+    kept = {k: v for k, v in os.environ.items() if k not in ours}
+    return kept | PROXIES | {"PORT": str(port), "PYTHONUNBUFFERED": "1"} | variables
+
+
+def start(checkout: Path, port: int, *arguments: str, **variables: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "config.run", *arguments],
         cwd=checkout,
-        env=environment | {"PORT": str(port), "PYTHONUNBUFFERED": "1"},
+        env=environment_of(port, **variables),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -73,11 +83,11 @@ def waits_for_a_lock(checkout: Path) -> bool:
 
 
 def answers(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=3) as reply:
-            return reply.status == 200
-    except OSError:
-        return False
+    return is_answering(f"http://127.0.0.1:{port}", "/health/ready")
+
+
+def nothing_is_left(checkout: Path) -> bool:
+    return process.wait_until(lambda: not processes_of(checkout), 60)
 
 
 @pytest.fixture
@@ -116,6 +126,82 @@ class TestServe:
         assert "Finishing the requests in flight" in told
         assert processes_of(checkout) == []
 
+    @pytest.mark.parametrize("victim", ["launcher", "its child", "granian"])
+    def test_whichever_process_is_killed_nothing_is_left(self, checkout, site, victim):
+        [child] = psutil.Process(site.pid).children()
+        [granian] = [one for one in child.children() if "granian" in one.cmdline()]
+        victims = {"launcher": psutil.Process(site.pid), "its child": child, "granian": granian}
+
+        victims[victim].kill()
+        site.communicate(timeout=60)
+
+        assert nothing_is_left(checkout)
+        assert site.returncode != 0
+
+    def test_the_end_of_make_ends_everything(self, checkout, port):
+        make = subprocess.Popen(
+            ["sh", "-c", '"$0" -m config.run; true', sys.executable],
+            cwd=checkout,
+            env=environment_of(port, MAKELEVEL="1"),
+            stdout=subprocess.DEVNULL,
+        )
+        assert process.wait_until(lambda: answers(port), 100)
+
+        make.kill()
+        make.wait()
+
+        assert nothing_is_left(checkout)
+
+    def test_the_end_of_its_terminal_ends_everything(self, checkout, port):
+        terminal, its_side = pty.openpty()
+        with subprocess.Popen(
+            [sys.executable, "-m", "config.run"],
+            cwd=checkout,
+            env=environment_of(port),
+            stdin=its_side,
+            stdout=its_side,
+            stderr=its_side,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        ) as launcher:
+            os.close(its_side)
+            assert process.wait_until(lambda: answers(port), 100)
+
+            os.close(terminal)
+
+            assert launcher.wait(60) == 0
+        assert nothing_is_left(checkout)
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+    def test_a_signal_during_the_start_ends_what_was_started(self, checkout, port, number):
+        launcher = start(checkout, port)
+        assert launcher.stdout.readline().startswith("Starting PostgreSQL")
+
+        launcher.send_signal(number)
+        launcher.communicate(timeout=60)
+
+        assert launcher.returncode == 128 + number
+        assert nothing_is_left(checkout)
+
+    @pytest.mark.parametrize(
+        ("variables", "message"),
+        [
+            ({"PORT": "abc"}, "PORT='abc': must be a port's number, 1 to 65535"),
+            ({"PORT": "0"}, "PORT='0': must be a port's number, 1 to 65535"),
+            ({"PORT": "70000"}, "PORT='70000': must be a port's number, 1 to 65535"),
+            ({"PORT": "²"}, "PORT='²': must be a port's number, 1 to 65535"),
+        ],
+    )
+    def test_a_bad_setting_is_one_line_and_leaves_nothing(self, checkout, port, variables, message):
+        launcher = start(checkout, port, **variables)
+        printed, _ = launcher.communicate(timeout=60)
+
+        assert launcher.returncode == 1
+        assert printed.removeprefix("Starting PostgreSQL, Redis and MongoDB ...\n") == (
+            f"run: {message}\n"
+        )
+        assert nothing_is_left(checkout)
+
     def test_a_second_one_says_that_it_runs_and_after_a_kill_starts(self, checkout, port, site):
         second = start(checkout, port)
         told, _ = second.communicate(timeout=60)
@@ -127,7 +213,7 @@ class TestServe:
         site.kill()
         site.wait()
 
-        again = start(checkout, port)
+        again = start(checkout, port)  # at once: the first is still ending
         try:
             assert process.wait_until(lambda: again.poll() is not None or answers(port), 100)
             assert again.poll() is None
@@ -139,7 +225,7 @@ class TestServe:
 
     def test_a_taken_port_is_one_line(self, checkout, port, monkeypatch):
         program = (
-            "import config.run as r, socket, sys; r.DRAIN_SECONDS = -2;"
+            "import config.run as r, socket, sys; r._END_SECONDS = 0;"
             f"s = socket.create_server(('127.0.0.1', {port}));"
             "sys.exit(r.main([]))"
         )
