@@ -1,15 +1,17 @@
 """
 The spool's ledger: of each segment that is gone, how many events it had acknowledged, and when.
 
-One JSON object a line: {"segment", "minutes": {minute of Unix time: events}, "dropped", "at"}.
-By it activity_reconcile tells whether what was acknowledged is stored.
+One JSON object a line: {"segment", "minutes": {minute of Unix time: events}, "dropped", "at",
+"set_aside"}. By it activity_reconcile tells whether what was acknowledged is stored.
 """
 
+import contextlib
+import errno
 import fcntl
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -21,36 +23,55 @@ _MAX_BYTES: Final = 8 * 1_048_576  # some hundred million events; then the older
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """What one segment had acknowledged, by minute, and how many of them were dropped unshipped."""
+    """
+    What one segment had acknowledged, by minute.
+
+    dropped: how many of them were deleted unshipped; set_aside: how many could not be read, or were
+    refused by MongoDB.
+    """
 
     segment: str
     minutes: dict[int, int]
     dropped: int
     at: float  # Unix time at which it was written
+    set_aside: int = 0
 
     def since(self, minute: int) -> int:
         """Return how many events were acknowledged in that minute or after it."""
         return sum(number for when, number in self.minutes.items() if when >= minute)
 
 
-def add(folder: Path, segment: str, seconds: Iterable[int], dropped: int) -> None:
-    """Append an entry; seconds: of each event that the segment had acknowledged."""
-    entry = Entry(segment, Counter(one // 60 for one in seconds), dropped, time.time())
+def add(
+    folder: Path, segment: str, seconds: Iterable[int], dropped: int, *, set_aside: int = 0
+) -> None:
+    """
+    Append an entry; seconds: of each event that the segment had acknowledged.
+
+    Raises OSError; then there is no entry.
+    """
+    minutes = Counter(moment // 60 for moment in seconds)
+    entry = Entry(segment, minutes, dropped, time.time(), set_aside)
     line = msgspec.json.encode(entry) + b"\n"
-    descriptor = os.open(folder / _NAME, os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if os.fstat(descriptor).st_size > _MAX_BYTES:
-            _halve(descriptor)
-        os.write(descriptor, line)
-    finally:
-        os.close(descriptor)
+    path = folder / _NAME
+    with _locked(path) as descriptor:
+        size = os.fstat(descriptor).st_size
+        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+            line = b"\n" + line  # a full disk has cut the last one off
+        if size > _MAX_BYTES:
+            _replace(path, _newer_half(descriptor, size) + line)
+        else:
+            _write_whole(descriptor, line)
     if dropped:
         (folder / _MARK).touch(0o600)
 
 
 def entries(folder: Path) -> dict[str, Entry]:
-    """Return the entries by segment. One that was written twice, after a crash, counts once."""
+    """
+    Return the entries by segment.
+
+    Of one that was written twice the last counts: a process died before it had deleted the segment,
+    or somebody gave a file that was set aside its name back.
+    """
     try:
         lines = (folder / _NAME).read_bytes().splitlines()
     except FileNotFoundError:
@@ -60,8 +81,8 @@ def entries(folder: Path) -> dict[str, Entry]:
         try:
             entry = msgspec.json.decode(line, type=Entry)
         except msgspec.DecodeError:
-            continue  # cut off by a full disk
-        found.setdefault(entry.segment, entry)
+            continue  # cut off by a full disk, or damaged
+        found[entry.segment] = entry
     return found
 
 
@@ -78,8 +99,44 @@ def last_dropped_at(folder: Path) -> float:
         return 0.0
 
 
-def _halve(descriptor: int) -> None:
-    held = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
-    kept = held[held.index(b"\n", len(held) // 2) + 1 :]
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, kept)
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[int]:
+    """Open the ledger for appending, under a lock, and not one that was replaced meanwhile."""
+    while True:
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if _is_at(path, descriptor):
+                yield descriptor
+                return
+        finally:
+            os.close(descriptor)
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _newer_half(descriptor: int, size: int) -> bytes:
+    content = os.pread(descriptor, size, 0)
+    return content[content.find(b"\n", size // 2) + 1 :]
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Put new content in the file's place, all or nothing, whatever dies meanwhile."""
+    beside = path.with_suffix(".new")
+    descriptor = os.open(beside, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    try:
+        _write_whole(descriptor, content)
+        os.fsync(descriptor)  # else a power failure may leave the new name with nothing in it
+    finally:
+        os.close(descriptor)
+    beside.rename(path)
+
+
+def _write_whole(descriptor: int, data: bytes) -> None:
+    if os.write(descriptor, data) < len(data):
+        raise OSError(errno.ENOSPC, "the disk is full")
