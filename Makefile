@@ -33,9 +33,9 @@ check: $(BIN)/.dev ## lint, types, import contracts, deployment, migrations, Ope
 	@$(CHECK_ENV) $(BIN)/python manage.py spectacular --validate --fail-on-warn --file /dev/null
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 
-prove: $(BIN)/.dev ## the cache protocol at length: every interleaving of the model, 2 000 random histories
+prove: $(BIN)/.dev ## the cache protocol and the spool at length: every interleaving of the model, 2 000 random histories
 	@$(BIN)/python -m tests.cachelayer.interleavings full
-	@PROVE_EXAMPLES=2000 $(BIN)/python -m pytest -q tests/cachelayer/test_state_machine.py
+	@PROVE_EXAMPLES=2000 $(BIN)/python -m pytest -q tests/cachelayer/test_state_machine.py tests/activity/test_damage.py
 
 chaos: $(BIN)/.site ## 4 processes, readers, writers and faults for a minute; then the naive protocol
 	@$(BIN)/python -m loadtests chaos --seconds 60

@@ -1,10 +1,10 @@
 """Is what was acknowledged stored? The spool's ledger against MongoDB."""
 
+import contextlib
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from activity import ledger, spool
 from activity.documents import ActivityEvent
@@ -15,26 +15,37 @@ class Account:
     """
     Events since a minute, in counts.
 
-    waiting: on disk, not shipped yet; dropped: the spool was full; lost and doubled: should be 0;
-    elsewhere: stored, but acknowledged by another machine's spool, or made up by seed_activity.
+    waiting: on disk, not shipped yet; dropped: the spool was full; set_aside: could not be read, or
+    were refused by MongoDB; lost and doubled: should be 0; elsewhere: stored, but acknowledged by
+    another machine's spool, or made up by seed_activity. damaged_files: how many there are now, and
+    damaged_events how many acknowledged events may be in them.
     """
 
     acknowledged: int
     stored: int
     waiting: int
     dropped: int
+    set_aside: int
     lost: int
     doubled: int
     elsewhere: int
+    damaged_files: int
+    damaged_events: int
 
 
 @dataclass(frozen=True)
 class _Side:
-    """What the disk says of each segment: acknowledged since the minute, waiting, dropped."""
+    """What the disk says of each segment, in events since the minute."""
 
     acknowledged: Counter[str]
     waiting: Counter[str]
     dropped: Counter[str]
+    set_aside: Counter[str]
+
+    def due(self, name: str) -> int:
+        """Return how many of a segment's events MongoDB should have."""
+        missing = self.waiting[name] + self.dropped[name] + self.set_aside[name]
+        return self.acknowledged[name] - missing
 
 
 def activity_reconcile(*, since: datetime, folder: Path) -> Account:
@@ -49,10 +60,8 @@ def activity_reconcile(*, since: datetime, folder: Path) -> Account:
     before = _disk(folder, minute)
     stored = _stored(minute)
     after = _disk(folder, minute)
-    lost = sum(
-        max(0, number - before.waiting[name] - before.dropped[name] - stored[name])
-        for name, number in before.acknowledged.items()
-    )
+    damaged_files, damaged_events = spool.damaged(folder)
+    lost = sum(max(0, before.due(name) - stored[name]) for name in before.acknowledged)
     known = {*before.acknowledged, *after.acknowledged}
     doubled = sum(max(0, stored[name] - after.acknowledged[name]) for name in known)
     return Account(
@@ -60,40 +69,42 @@ def activity_reconcile(*, since: datetime, folder: Path) -> Account:
         stored=sum(stored[name] for name in known),
         waiting=sum(after.waiting.values()),
         dropped=sum(after.dropped.values()),
+        set_aside=sum(after.set_aside.values()),
         lost=lost,
         doubled=doubled,
         elsewhere=sum(number for name, number in stored.items() if name not in known),
+        damaged_files=damaged_files,
+        damaged_events=damaged_events,
     )
 
 
 def _disk(folder: Path, minute: int) -> _Side:
-    side = _Side(Counter(), Counter(), Counter())
+    side = _Side(Counter(), Counter(), Counter(), Counter())
     for path in spool.segments(folder):
-        with spool.opened(path, adopt=False) as segment:
+        with contextlib.suppress(spool.Unreadable), spool.opened(path, adopt=False) as segment:
             if segment is None:
                 continue
-            shipped_to = segment.shipped_to()
-            for document, end in segment.records():
-                if spool.seconds_of(document) // 60 >= minute:
-                    side.acknowledged[segment.name] += 1
-                    side.waiting[segment.name] += end > shipped_to
+            census = segment.census()
+            recent = {n for n, moment in enumerate(census.seconds) if moment // 60 >= minute}
+            side.acknowledged[segment.name] = len(recent)
+            side.waiting[segment.name] = len(recent.intersection(census.waiting))
+            missing = len(recent.intersection(census.missing)) + census.refused
+            side.set_aside[segment.name] = min(missing, len(recent))
     # Last: a segment that was deleted meanwhile is in the ledger since before that.
     for name, entry in ledger.entries(folder).items():
-        side.acknowledged[name] = entry.since(minute)
+        # When those that are not stored were acknowledged is not known, but in the segment's time.
+        recent_events = side.acknowledged[name] = entry.since(minute)
         side.waiting[name] = 0
-        side.dropped[name] = entry.dropped
+        side.dropped[name] = min(entry.dropped, recent_events)
+        side.set_aside[name] = min(entry.set_aside, recent_events)
     return side
 
 
 def _stored(minute: int) -> Counter[str]:
     """Return how many events of each segment MongoDB has; an id tells its segment."""
-    collection: Any = ActivityEvent._get_collection()
     first = datetime.fromtimestamp(minute * 60).astimezone()
     segment = {"$substrBytes": [{"$toString": "$_id"}, 8, 10]}
-    found = collection.aggregate(
-        [
-            {"$match": {"timestamp": {"$gte": first}}},
-            {"$group": {"_id": segment, "events": {"$sum": 1}}},
-        ]
+    rows = ActivityEvent.objects(timestamp__gte=first).aggregate(
+        [{"$group": {"_id": segment, "events": {"$sum": 1}}}]
     )
-    return Counter({one["_id"]: one["events"] for one in found})
+    return Counter({row["_id"]: row["events"] for row in rows})

@@ -19,6 +19,7 @@ from activity import ledger, spool
 from activity.documents import ActivityEvent
 from activity.shipping import Shipper
 from activity.spool import Spool
+from cachelayer.supervision import supervise
 
 USER_AGENT_MAX_CHARACTERS: Final = 512
 LOSS_TOLD_SECONDS: Final = 300  # so long health tells of it
@@ -86,10 +87,9 @@ def shown_address(address: str) -> str | None:
 
 
 def start_shipping() -> None:
-    """Ship in a daemon thread of this process; at its end ship what there is time for."""
+    """Ship in a supervised thread of this process; at its end ship what there is time for."""
     shipper = Shipper(own_spool())
-    thread = threading.Thread(target=shipper.run, name="activity-shipper", daemon=True)
-    thread.start()
+    thread = supervise("activity-shipper", shipper.run, stopping=shipper.stopping)
 
     def finish() -> None:
         own_spool().close()  # the segment is anybody's now, after a restart at the latest
@@ -107,9 +107,20 @@ def recent_losses() -> int:
 
 
 def spool_problem() -> str | None:
-    """Return what health says is wrong with the spool; None where nothing is."""
+    """
+    Return what health says is wrong with the spool; None where nothing is.
+
+    Events were dropped in the last 5 minutes, or files are set aside, until somebody has taken them
+    away.
+    """
+    problems = []
     losses = recent_losses()
-    return f"{losses} events dropped lately" if losses else None
+    if losses:
+        problems.append(f"{losses} events dropped lately")
+    files, events = spool.damaged(own_spool().folder)
+    if files:
+        problems.append(f"{events} acknowledged events may be in {files} damaged files set aside")
+    return "; ".join(problems) or None
 
 
 def spool_empty() -> int:
@@ -127,9 +138,21 @@ def spool_empty() -> int:
 
 
 def spool_state() -> dict[str, Any]:
-    """Return {depth_events, depth_bytes, oldest_age_seconds} of all processes of this machine."""
-    events, size, age = spool.waiting(own_spool().folder)
-    return {"depth_events": events, "depth_bytes": size, "oldest_age_seconds": round(age, 3)}
+    """
+    Return how much waits in the spool of this machine, over all processes, and what is set aside.
+
+    {depth_events, depth_bytes, oldest_age_seconds, damaged_files, damaged_events}.
+    """
+    folder = own_spool().folder
+    events, size, age = spool.waiting(folder)
+    files, damaged = spool.damaged(folder)
+    return {
+        "depth_events": events,
+        "depth_bytes": size,
+        "oldest_age_seconds": round(age, 3),
+        "damaged_files": files,
+        "damaged_events": damaged,
+    }
 
 
 def events_load(*, events: Sequence[dict[str, Any]]) -> int:

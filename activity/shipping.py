@@ -1,15 +1,19 @@
 """Shipping: a thread in each process of the site that takes events from the spool to MongoDB."""
 
 import threading
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
 from typing import Any, Final
 
 import structlog
+from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
-from pymongo.errors import BulkWriteError, PyMongoError
+from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError
 
 from activity import metrics, spool
 from activity.documents import ActivityEvent
-from activity.spool import Segment, Spool
+from activity.spool import Record, Segment, Spool
 
 log = structlog.get_logger("activity")
 
@@ -17,6 +21,18 @@ _PAUSE_SECONDS: Final = 0.5  # between two looks; an event is in the feed within
 _RETRY_SECONDS: Final = 1.0  # while MongoDB does not answer
 _BATCH_EVENTS: Final = 500
 _DUPLICATE_KEY: Final = 11000
+# Codes of MongoDB (src/mongo/base/error_codes.yml). What the server is in, and not the document:
+# HostUnreachable, HostNotFound, Unauthorized, LockTimeout, MaxTimeMSExpired, NetworkTimeout,
+# ShutdownInProgress, WriteConflict, ReadConcernMajorityNotAvailableYet, ExceededMemoryLimit,
+# PrimarySteppedDown, ExceededTimeLimit, SocketException, NotWritablePrimary, Interrupted*,
+# NotPrimaryNoSecondaryOk, NotPrimaryOrSecondary, OutOfDiskSpace.
+_OF_THE_SERVER: Final = frozenset(
+    {6, 7, 13, 24, 50, 89, 91, 112, 134, 146, 189, 262, 9001, 10058, 10107}
+    | {11600, 11601, 11602, 13435, 13436, 14031}
+)
+# What a whole command is refused for because of one document: BadValue, FailedToParse,
+# TypeMismatch, Overflow, InvalidBSON, BSONObjectTooLarge.
+_OF_THE_DOCUMENT: Final = frozenset({2, 9, 14, 15, 22, 10334})
 
 
 class Shipper:
@@ -24,80 +40,144 @@ class Shipper:
 
     def __init__(self, own: Spool) -> None:
         self._own = own
-        self._stopping = threading.Event()
+        self.stopping = threading.Event()
 
     def stop(self) -> None:
-        """Have run return soon."""
-        self._stopping.set()
+        """Have run look a last time, and return."""
+        self.stopping.set()
 
     def run(self) -> None:
         """Ship until stop; survive whatever becomes of MongoDB and the disk."""
-        while not self._stopping.is_set():
+        is_last = False
+        while not is_last:
+            is_last = self.stopping.is_set()
             try:
                 self.ship()
-                pause = _PAUSE_SECONDS
+                pause_seconds = _PAUSE_SECONDS
             except (PyMongoError, OSError) as exc:
-                # What was not shipped is still there. The breaker of MongoDB has told.
+                # What was not shipped is still there. The breaker of MongoDB has logged it.
                 log.debug("events not shipped", reason=str(exc).split("\n")[0])
-                pause = _RETRY_SECONDS
-            self._stopping.wait(pause)
+                pause_seconds = _RETRY_SECONDS
+            if not is_last:
+                self.stopping.wait(pause_seconds)
 
     def ship(self) -> int:
         """
         Ship everything that is there; return how many events. Segments that are done with go.
 
-        Raises PyMongoError where MongoDB does not answer, OSError; the rest waits then.
+        Raises PyMongoError where MongoDB does not answer; the rest waits then. Whatever else one
+        segment raises, all others are shipped before it is raised here.
         """
+        self._let_go_of_lost()
+        spool.tidy(self._own.folder)
         shipped = 0
+        failure: Exception | None = None
         for path in spool.segments(self._own.folder):
-            is_own = path == self._own.current
-            with spool.opened(path, adopt=not is_own) as segment:
-                if segment is None:
-                    continue
-                shipped += _ship(segment)
-                if not is_own:
-                    segment.delete()
+            try:
+                shipped += self._ship(path)
+            except PyMongoError:
+                raise
+            except Exception as exc:  # noqa: BLE001  # raised below
+                failure = failure or exc
+        if failure is not None:
+            raise failure
         return shipped
 
+    def _let_go_of_lost(self) -> None:
+        """Begin a new segment where somebody has taken the file of this process's own away."""
+        current = self._own.current
+        if current is None:
+            return
+        try:
+            with spool.opened(current, adopt=False) as segment:
+                is_lost = segment is None
+        except spool.Unreadable:
+            is_lost = True
+        if is_lost:
+            self._own.close(current)
 
-def _ship(segment: Segment) -> int:
-    """Ship a segment from where the last time ended, batch by batch."""
+    def _ship(self, path: Path) -> int:
+        is_own = path == self._own.current
+        with spool.opened(path, adopt=not is_own) as segment:
+            if segment is None:
+                return 0
+            # Of the own segment what is new; any other is read to the end for the last time.
+            offset = segment.checkpoint.head.offset if is_own else 0
+            shipped = _ship_from(segment, offset)
+            head = segment.checkpoint.head
+            if not is_own:
+                segment.end()
+            elif head.handled < (head.acknowledged or 0):
+                # It has acknowledged what cannot be read: it ends here, and is read once more.
+                self._own.close(path)
+            return shipped
+
+
+def _ship_from(segment: Segment, offset: int) -> int:
+    """Ship what is not shipped yet of a segment, batch by batch; return how many were new."""
     shipped = 0
-    batch: list[bytes] = []
-    shipped_to = behind = segment.shipped_to()
-    for document, end in segment.records(shipped_to):
-        batch.append(document)
-        behind = end
-        if len(batch) == _BATCH_EVENTS:
-            shipped += _store(batch)
-            segment.set_shipped_to(behind)
-            batch = []
-    if batch:
-        shipped += _store(batch)
-        segment.set_shipped_to(behind)
+    checkpoint = segment.checkpoint
+    for batch in _batches(segment.records(offset)):
+        # By id, since damage may have put a record into the file twice.
+        rows = {
+            record.document[9:21]: record
+            for record in batch
+            if not (segment.own(record) and checkpoint.is_handled(record.sequence))
+        }
+        new, refused = _store([record.document for record in rows.values()])
+        shipped += new
+        own = [record.sequence for record in rows.values() if segment.own(record)]
+        checkpoint.save(
+            own,
+            offset=batch[-1].end,
+            known=max(own, default=-1) + 1,
+            refused=sum(segment.own(rows[document[9:21]]) for document in refused),
+        )
     return shipped
 
 
-def _store(batch: list[bytes]) -> int:
-    """
-    Have MongoDB store the events; return how many were new.
+def _batches(records: Iterator[Record]) -> Iterator[list[Record]]:
+    while batch := list(islice(records, _BATCH_EVENTS)):
+        yield batch
 
-    Their ids were chosen when they were recorded: what is there already is left as it is. What
-    MongoDB refuses for another reason it would refuse again, so it is counted and left behind.
+
+def _store(documents: list[bytes]) -> tuple[int, list[bytes]]:
     """
+    Have MongoDB store the events; return how many were new, and those that it will never take.
+
+    Their ids were chosen when they were recorded: what is there already is left as it is. Raises
+    PyMongoError where MongoDB may take them later.
+    """
+    if not documents:
+        return 0, []
+    # Not objects.insert(): mongoengine would decode each event, and encode it again.
     collection: Any = ActivityEvent._get_collection()
-    new = len(batch)
+    new = len(documents)
     try:
-        collection.insert_many([RawBSONDocument(one) for one in batch], ordered=False)
+        collection.insert_many([RawBSONDocument(row) for row in documents], ordered=False)
     except BulkWriteError as exc:
-        if exc.details["writeConcernErrors"]:
-            raise
         errors = exc.details["writeErrors"]
-        repeated = sum(error["code"] == _DUPLICATE_KEY for error in errors)
-        metrics.REPEATED.inc(repeated)
-        if len(errors) > repeated:
-            metrics.REJECTED.inc(len(errors) - repeated)
-            log.warning("events refused by MongoDB", events=len(errors) - repeated)
+        other = [error for error in errors if error["code"] != _DUPLICATE_KEY]
         new -= len(errors)
+        metrics.SHIPPED.inc(new)
+        metrics.REPEATED.inc(len(errors) - len(other))
+        if exc.details["writeConcernErrors"] or any(e["code"] in _OF_THE_SERVER for e in other):
+            raise
+        return new, _refused([documents[error["index"]] for error in other])
+    except (BSONError, OperationFailure) as exc:
+        if isinstance(exc, OperationFailure) and exc.code not in _OF_THE_DOCUMENT:
+            raise
+        if len(documents) == 1:
+            return 0, _refused(documents)
+        middle = len(documents) // 2
+        first, second = _store(documents[:middle]), _store(documents[middle:])
+        return first[0] + second[0], first[1] + second[1]
     metrics.SHIPPED.inc(new)
-    return new
+    return new, []
+
+
+def _refused(documents: list[bytes]) -> list[bytes]:
+    if documents:
+        metrics.REJECTED.inc(len(documents))
+        log.warning("events refused by MongoDB", events=len(documents))
+    return documents

@@ -1,21 +1,38 @@
 """
 The spool: events on the local disk from when they are acknowledged until MongoDB has them.
 
-A segment is one file of one process: a header, then records. A record is the CRC-32 of a BSON
-document, and the document, which begins with its own length and its _id. The header says up to
-where the segment was shipped. Its writer holds a lock on it (flock), which the kernel takes away
-when the process dies, however it dies: whoever gets the lock may ship the rest and delete it.
+A segment is one file of one process, to which it only appends: a header of 16 bytes (magic "TRLS",
+version 1, 8 bytes of no meaning any more), then records. A record is the CRC-32 of a BSON document,
+and the document, whose first bytes are always the same fields. Little endian, unless said:
 
-Events outlive their process, MongoDB and a restart. They are not synced one by one, so that a
-power failure may take those that the kernel had not written and the shipper not shipped yet
-(docs/adr/0007-the-spool.md).
+offset  size  field
+     0     4  CRC-32 of the document
+     4     4  length of the document in bytes; 0: there is no record
+     8     5  07 "_id" 00, the type and name of the first element: a mark to look for
+    13     4  seconds of Unix time, big endian: here begins the event's ObjectId
+    17     5  the segment's ten digits
+    22     3  sequence number, big endian
+    25        the other elements
+
+So a reader that meets anything else than a record goes on at the next mark whose record has the
+right checksum, and knows by the sequence numbers what is missing. No text in an event can pass for a
+record of its segment: among the digits is a byte that UTF-8 does not have.
+
+Beside each segment a checkpoint (activity.checkpoint) says how many events it has acknowledged and
+which are shipped. The writer holds a lock on both (flock), which the kernel takes away when the
+process dies, however it dies: whoever gets the lock may ship the rest and delete the files. What
+cannot be read is set aside: the segment becomes a file *.N.damaged, which may hold N acknowledged
+events (docs/adr/0007-the-spool.md).
 """
 
 import contextlib
 import errno
 import fcntl
+import math
 import os
+import re
 import secrets
+import stat
 import struct
 import threading
 import time
@@ -23,80 +40,185 @@ import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import bson
 import structlog
 from bson import ObjectId
 
-from activity import ledger, metrics
+from activity import checkpoint, ledger, metrics
+from activity.checkpoint import Checkpoint
 
 log = structlog.get_logger("activity")
 
 SEGMENT_BYTES: Final = 1_048_576
-_HEADER: Final = struct.Struct("<4sIQ")  # magic, version, offset of the first record not shipped
-_MAGIC: Final = b"TRLS"
-_VERSION: Final = 1
+EVENT_MAX_BYTES: Final = 1_048_576  # a length beyond it is damage
+_HEADER: Final = struct.Struct("<4sIQ")
+_HEADER_BYTES: Final = _HEADER.pack(b"TRLS", 1, _HEADER.size)
 _CRC: Final = struct.Struct("<I")
 _LENGTH: Final = struct.Struct("<I")
-_ID_AT: Final = slice(9, 21)  # in a document: its length, 0x07, "_id", NUL, the 12 bytes
+_MARK: Final = b"\x07_id\x00"
+_MARK_AT: Final = 8
+_PREFIX_BYTES: Final = 25
 _SMALLEST_DOCUMENT: Final = 22
+_BLOCK_BYTES: Final = 2 * (EVENT_MAX_BYTES + _CRC.size)
+_PAGE_BYTES: Final = 4_096
+_TYPICAL_RECORD_BYTES: Final = 400
+_NOT_IN_UTF_8: Final = frozenset((0xC0, 0xC1, *range(0xF5, 0x100)))  # RFC 3629, section 1
 _SUFFIX: Final = ".seg"
+_DAMAGED: Final = ".damaged"
+_UNFINISHED: Final = ".new"
+_STEM_MAX_CHARACTERS: Final = 200  # a file's name has 255 bytes at the most
+_UNFINISHED_SECONDS: Final = 60.0  # a file is made in a moment; so old, its process is no more
+_NAME: Final = re.compile(r"^(\d{13})-([0-9a-f]{10})$")
+
+
+class Unreadable(OSError):
+    """The file cannot be opened as a segment, now or later: a directory, a link, no permission."""
+
+
+class Record(NamedTuple):
+    """A whole record: its document, and where it lies in the file."""
+
+    document: bytes
+    start: int
+    end: int
+
+    @property
+    def seconds(self) -> int:
+        """When the event was recorded, in seconds of Unix time."""
+        return int.from_bytes(self.document[9:13], "big")
+
+    @property
+    def segment(self) -> str:
+        """The ten hexadecimal digits of the segment that it was recorded into."""
+        return self.document[13:18].hex()
+
+    @property
+    def sequence(self) -> int:
+        """Its number in that segment, from 0."""
+        return int.from_bytes(self.document[18:21], "big")
+
+
+class Census(NamedTuple):
+    """
+    The events of a segment, one by one.
+
+    seconds: when each was acknowledged, by sequence number; of one that cannot be read, when the
+    one before it was. unreadable_bytes: what is neither the header nor a record.
+    """
+
+    seconds: list[int]
+    waiting: list[int]  # sequence numbers: readable, not handled
+    missing: list[int]  # sequence numbers: neither readable nor handled
+    refused: int
+    unreadable_bytes: int
+
+    @property
+    def set_aside(self) -> int:
+        """How many events MongoDB will not have."""
+        return len(self.missing) + self.refused
 
 
 class Segment:
-    """An open segment: read, and where shipped, by whoever may."""
+    """An open segment: read, and where locked, shipped and ended, by whoever may."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
         self._descriptor = descriptor
+        named = _NAME.match(path.stem)
+        self.name = named[2] if named else next((r.segment for r in self.records()), "")
+        self.checkpoint = Checkpoint(path.with_suffix(checkpoint.SUFFIX))
 
-    @property
-    def name(self) -> str:
-        """The ten hexadecimal digits that every event of the segment has in its id."""
-        return self.path.stem.partition("-")[2]
+    def records(self, offset: int = 0) -> Iterator[Record]:
+        """Yield each whole record from offset on, whatever lies between them."""
+        while True:
+            block = _pread(self._descriptor, _BLOCK_BYTES, offset)
+            is_last = len(block) < _BLOCK_BYTES
+            # Where the block is not the last, a record from there on may reach beyond it.
+            limit = len(block) if is_last else len(block) // 2
+            position = 0
+            while (mark := block.find(_MARK, position + _MARK_AT)) >= 0:
+                start = mark - _MARK_AT
+                if start >= limit:
+                    break
+                document = _document(block, start)
+                if document is None:
+                    position = start + 1
+                    continue
+                position = start + _CRC.size + len(document)
+                yield Record(document, offset + start, offset + position)
+            if is_last:
+                return
+            offset += max(position, limit)
 
-    def shipped_to(self) -> int:
-        """Return the offset of the first record that was not shipped."""
-        head = os.pread(self._descriptor, _HEADER.size, 0)
-        if len(head) < _HEADER.size:
-            return _HEADER.size
-        magic, version, offset = _HEADER.unpack(head)
-        return int(offset) if (magic, version) == (_MAGIC, _VERSION) else _HEADER.size
+    def own(self, record: Record) -> bool:
+        """Return whether the record was recorded into this segment, and not copied into it."""
+        return record.segment == self.name and record.sequence < checkpoint.EVENTS_MAX
 
-    def set_shipped_to(self, offset: int) -> None:
-        """Remember how far it was shipped. Forgotten, it is shipped again, which does no harm."""
-        os.pwrite(self._descriptor, _HEADER.pack(_MAGIC, _VERSION, offset), 0)
-
-    def records(self, offset: int = _HEADER.size) -> Iterator[tuple[bytes, int]]:
-        """
-        Yield each document from offset on, with the offset behind it, to the last whole one.
-
-        A record that was cut off ends it, and so does one that is not what was written: what
-        comes after it cannot be found.
-        """
-        rest = os.fstat(self._descriptor).st_size - offset
-        held = os.pread(self._descriptor, max(rest, 0), offset)
-        at = 0
-        while len(held) - at >= _CRC.size + _SMALLEST_DOCUMENT:
-            start = at + _CRC.size
-            end = start + _LENGTH.unpack_from(held, start)[0]
-            document = held[start:end]
-            if end > len(held) or zlib.crc32(document) != _CRC.unpack_from(held, at)[0]:
-                break
-            at = end
-            yield document, offset + at
-
-    def waiting(self) -> int:
-        """Return how many events are not shipped."""
-        return sum(1 for _ in self.records(self.shipped_to()))
-
-    def delete(self, *, dropped: int = 0) -> None:
-        """Write into the ledger what was acknowledged here, then delete the file."""
-        ledger.add(
-            self.path.parent, self.name, (seconds_of(one) for one, _ in self.records()), dropped
+    def census(self) -> Census:
+        """Read it all, and return what has become of each event."""
+        seconds: dict[int, int] = {}
+        readable_bytes, end = self._header_bytes(), 0
+        for record in self.records():
+            readable_bytes += record.end - record.start
+            end = record.end
+            if self.own(record):
+                seconds.setdefault(record.sequence, record.seconds)
+        head = self.checkpoint.head
+        size = os.fstat(self._descriptor).st_size
+        events = max(seconds, default=-1) + 1
+        if head.acknowledged is None and self.name:
+            # Nobody has counted: what cannot be read at the end may be as many events as fit.
+            tail = size - max(end, self._header_bytes())
+            typical = readable_bytes // len(seconds) if seconds else _TYPICAL_RECORD_BYTES
+            events = min(events + math.ceil(tail / typical), checkpoint.EVENTS_MAX)
+        events = max(events, head.expected)
+        latest = self._created_at()
+        acknowledged_at = [latest := seconds.get(number, latest) for number in range(events)]
+        unhandled = [n for n in range(events) if not self.checkpoint.is_handled(n)]
+        return Census(
+            acknowledged_at,
+            [number for number in unhandled if number in seconds],
+            [number for number in unhandled if number not in seconds],
+            head.refused,
+            max(size, _HEADER.size) - readable_bytes,
         )
+
+    def end(self) -> None:
+        """Write into the ledger what was acknowledged here; delete the files, or set them aside."""
+        census = self.census()
+        self._note(census)
+        if census.set_aside or census.unreadable_bytes:
+            _set_aside(self.path, census.set_aside)
+        else:
+            self.path.unlink(missing_ok=True)
+        _delete_checkpoint(self.path)
+
+    def drop(self) -> int:
+        """Delete it with what was not shipped; return how many events that were."""
+        census = self.census()
+        self._note(census, dropped=len(census.waiting))
         self.path.unlink(missing_ok=True)
+        _delete_checkpoint(self.path)
+        metrics.SET_ASIDE.inc(census.set_aside)
+        return len(census.waiting)
+
+    def _note(self, census: Census, dropped: int = 0) -> None:
+        if census.seconds:
+            ledger.add(
+                self.path.parent, self.name, census.seconds, dropped, set_aside=census.set_aside
+            )
+
+    def _header_bytes(self) -> int:
+        """Return how long the header is: 0 where it is not what was written."""
+        header = _pread(self._descriptor, _HEADER.size, 0)
+        # What follows magic and version was an offset once.
+        return _HEADER.size if header[:8] == _HEADER_BYTES[:8] else 0
+
+    def _created_at(self) -> int:
+        named = _NAME.match(self.path.stem)
+        return int(named[1]) // 1000 if named else int(os.fstat(self._descriptor).st_mtime)
 
 
 class Spool:
@@ -106,7 +228,7 @@ class Spool:
         self.folder = folder
         self.max_bytes = max_bytes
         self._lock = threading.Lock()
-        self._descriptor = -1
+        self._descriptor = self._checkpoint = -1
         self._size = self._number = self._named_at_ms = 0
         self._identity = b""
         self.current: Path | None = None
@@ -117,7 +239,8 @@ class Spool:
         Keep the event; once this returns it outlives the process. Return its id.
 
         event: the fields of ActivityEvent but _id and timestamp, which are now. Raises OSError
-        where the disk takes nothing, and what BSON cannot hold; then nothing was kept.
+        where the disk takes nothing, ValueError beyond EVENT_MAX_BYTES, and what BSON raises for
+        what it cannot hold; then the event was not acknowledged.
         """
         now = time.time()
         with self._lock:
@@ -128,55 +251,106 @@ class Spool:
             )
             timestamp = datetime.fromtimestamp(now, UTC)
             document = bson.encode({"_id": identity, **event, "timestamp": timestamp})
-            self._write(_CRC.pack(zlib.crc32(document)) + document)
-            self._number += 1
-            if self._size >= SEGMENT_BYTES:
+            if len(document) > EVENT_MAX_BYTES:
+                raise ValueError(f"an event of {len(document)} bytes; {EVENT_MAX_BYTES} at most")
+            try:
+                self._write(_CRC.pack(zlib.crc32(document)) + document)
+            except BaseException:
+                # Who knows what is in the file now; no later event shall depend on it.
+                self._close()
+                raise
+            if self._size >= SEGMENT_BYTES or self._number >= checkpoint.EVENTS_MAX:
                 self._close()
         metrics.RECORDED.inc()
         return identity
 
-    def close(self) -> None:
-        """Give the segment up to whoever ships it first."""
+    def close(self, path: Path | None = None) -> None:
+        """Give the segment up to whoever ships it first; with path, only if that is the one."""
         with self._lock:
-            self._close()
+            if path is None or path == self.current:
+                self._close()
 
     def _open(self, now: float) -> None:
         make_room(self.folder, self.max_bytes)
-        identity = secrets.token_bytes(5)
+        identity = _identity()
         self._named_at_ms = max(int(now * 1000), self._named_at_ms + 1)  # names are in order of age
         path = self.folder / f"{self._named_at_ms:013d}-{identity.hex()}{_SUFFIX}"
         # Locked before it has the name by which others look for it.
-        unnamed = path.with_suffix(".new")
+        unnamed = path.with_suffix(_UNFINISHED)
         descriptor = os.open(unnamed, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            _write_whole(descriptor, _HEADER.pack(_MAGIC, _VERSION, _HEADER.size))
+            _write_whole(descriptor, _HEADER_BYTES)
             unnamed.rename(path)
+            self._checkpoint = checkpoint.create(path.with_suffix(checkpoint.SUFFIX))
         except OSError:
             os.close(descriptor)
             unnamed.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
             raise
         self._descriptor, self._identity, self.current = descriptor, identity, path
-        self._size, self._number = _HEADER.size, 0
+        self._size, self._number = len(_HEADER_BYTES), 0
 
-    def _write(self, data: bytes) -> None:
-        """Append all of it or nothing."""
-        try:
-            _write_whole(self._descriptor, data)
+    def _write(self, record: bytes) -> None:
+        _write_whole(self._descriptor, record)
+        self._size += len(record)
+        self._number += 1
+        try:  # noqa: SIM105  # contextlib.suppress would cost as much as the write itself
+            checkpoint.acknowledge(self._checkpoint, self._number)
         except OSError:
-            os.ftruncate(self._descriptor, self._size)
-            raise
-        self._size += len(data)
+            pass  # the event is on disk, and its sequence number says the same
 
     def _close(self) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
-        self._descriptor, self.current = -1, None
+            os.close(self._checkpoint)
+        self._descriptor = self._checkpoint = -1
+        self.current = None
+
+
+def _identity() -> bytes:
+    while True:
+        identity = secrets.token_bytes(5)
+        if not _NOT_IN_UTF_8.isdisjoint(identity):
+            return identity
 
 
 def _write_whole(descriptor: int, data: bytes) -> None:
-    if os.write(descriptor, data) < len(data):
+    """Append all of it. Raises OSError; what was written of it by then goes, if the disk lets it."""
+    written = os.write(descriptor, data)
+    if written < len(data):
+        with contextlib.suppress(OSError):  # a reader passes it over
+            os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)
         raise OSError(errno.ENOSPC, "the disk is full")
+
+
+def _document(block: bytes, start: int) -> bytes | None:
+    """Return the document of the record that begins there; None where none does."""
+    (length,) = _LENGTH.unpack_from(block, start + _CRC.size)
+    end = start + _CRC.size + length
+    if not _SMALLEST_DOCUMENT <= length <= EVENT_MAX_BYTES or end > len(block):
+        return None
+    document = block[start + _CRC.size : end]
+    return document if zlib.crc32(document) == _CRC.unpack_from(block, start)[0] else None
+
+
+def _pread(descriptor: int, size: int, offset: int) -> bytes:
+    """Return what is in the file; in the place of a page that the disk cannot read, zeros."""
+    try:
+        return os.pread(descriptor, size, offset)
+    except OSError as exc:
+        if exc.errno != errno.EIO:
+            raise
+    end = min(offset + size, os.fstat(descriptor).st_size)
+    pages = []
+    while offset < end:
+        following = min(end, offset - offset % _PAGE_BYTES + _PAGE_BYTES)
+        try:
+            pages.append(os.pread(descriptor, following - offset, offset))
+        except OSError:
+            pages.append(bytes(following - offset))
+        offset = following
+    return b"".join(pages)
 
 
 def segments(folder: Path) -> list[Path]:
@@ -189,15 +363,30 @@ def opened(path: Path, *, adopt: bool) -> Iterator[Segment | None]:
     """
     Open a segment; None where it is gone or, with adopt, where a living process has it.
 
-    adopt: take its lock, so that nobody else ships or deletes it.
+    adopt: take its lock, so that nobody else ships or deletes it. Raises Unreadable.
     """
+    with _descriptor(path) as descriptor:
+        if descriptor is None or (adopt and not _locked(path, descriptor)):
+            yield None
+        else:
+            yield Segment(path, descriptor)
+
+
+@contextlib.contextmanager
+def _descriptor(path: Path) -> Iterator[int | None]:
     try:
-        descriptor = os.open(path, os.O_RDWR)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         yield None
         return
+    except OSError as exc:
+        if exc.errno in checkpoint.UNREADABLE:
+            raise Unreadable(exc.errno, exc.strerror, str(path)) from exc
+        raise
     try:
-        yield Segment(path, descriptor) if not adopt or _locked(path, descriptor) else None
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise Unreadable(errno.EINVAL, "not a regular file", str(path))
+        yield descriptor
     finally:
         os.close(descriptor)
 
@@ -210,52 +399,161 @@ def _locked(path: Path, descriptor: int) -> bool:
         return False
 
 
+def tidy(folder: Path) -> None:
+    """
+    Put right what is no segment that can be shipped.
+
+    What cannot be opened is set aside, and so is the checkpoint of a segment that somebody has
+    deleted; a segment without a checkpoint gets one (those of earlier releases have none); a file
+    that a process died over while it made it goes. Raises OSError.
+    """
+    for path in segments(folder):
+        try:
+            with _descriptor(path):
+                pass
+            if checkpoint.head_of(path.with_suffix(checkpoint.SUFFIX)) is None:
+                _count(path)
+        except Unreadable:
+            _set_aside_unread(path)
+    for path in folder.glob(f"*{checkpoint.SUFFIX}"):
+        if not os.path.lexists(path.with_suffix(_SUFFIX)):
+            _set_aside_unread(path)
+    for path in folder.glob(f"*{_UNFINISHED}"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - path.lstat().st_mtime > _UNFINISHED_SECONDS:
+                path.unlink()
+
+
+def _count(path: Path) -> None:
+    """Give a segment that no living process has a checkpoint with the number of its events."""
+    with opened(path, adopt=True) as segment:
+        if segment is not None:
+            segment.checkpoint.save(offset=0, known=len(segment.census().seconds))
+
+
+def _set_aside_unread(path: Path) -> None:
+    """Set a file aside whose events only its checkpoint can count."""
+    count = path.with_suffix(checkpoint.SUFFIX)
+    if checkpoint.is_held(count):
+        return  # its process will see, and let go of it
+    head = checkpoint.head_of(count)
+    named = _NAME.match(path.stem)
+    events = 0
+    if head is not None and named is not None:
+        if path == count and named[2] in ledger.entries(path.parent):
+            count.unlink(missing_ok=True)  # of a process that died between the two deletions
+            return
+        events = head.expected - head.handled + head.refused
+        acknowledged = [int(named[1]) // 1000] * head.expected
+        ledger.add(path.parent, named[2], acknowledged, 0, set_aside=events)
+    if events or path != count:
+        _set_aside(path, events)
+    _delete_checkpoint(path)
+
+
+def _set_aside(path: Path, events: int) -> None:
+    """Keep the file under a name by which nobody ships it, and which says what may be in it."""
+    stem = path.stem[:_STEM_MAX_CHARACTERS]
+    target = path.with_name(f"{stem}.{events}{_DAMAGED}")
+    while os.path.lexists(target):
+        stem += "-again"
+        target = path.with_name(f"{stem}.{events}{_DAMAGED}")
+    path.rename(target)
+    metrics.SET_ASIDE.inc(events)
+    log.warning("damaged file set aside", file=ascii(target.name), events=events)
+
+
+def _delete_checkpoint(path: Path) -> None:
+    with contextlib.suppress(IsADirectoryError):
+        path.with_suffix(checkpoint.SUFFIX).unlink(missing_ok=True)
+
+
 def make_room(folder: Path, max_bytes: int) -> None:
     """
-    Drop the oldest segments until another one fits into max_bytes.
+    Delete files, the oldest first, until another segment fits into max_bytes.
 
-    Those that living processes write to are left, one each; so there may be that much more.
+    What was set aside goes before events that can still be shipped. Segments that living processes
+    write to are left, one each; so there may be that much more.
     """
-    sizes = {path: _size(path) for path in segments(folder)}
-    for path in sorted(sizes):
-        if sum(sizes.values()) + SEGMENT_BYTES <= max_bytes:
+    damaged = [path for path in sorted(folder.glob(f"*{_DAMAGED}")) if not path.is_dir()]
+    paths = segments(folder)
+    sizes = {
+        path: _size(path) for path in (*damaged, *paths, *folder.glob(f"*{checkpoint.SUFFIX}"))
+    }
+    total = sum(sizes.values())
+    for path in (*damaged, *paths):
+        if total + SEGMENT_BYTES <= max_bytes:
             return
-        with opened(path, adopt=True) as segment:
-            if segment is None:
-                continue
-            dropped = segment.waiting()
-            segment.delete(dropped=dropped)
-        del sizes[path]
-        if dropped:
-            metrics.DROPPED.inc(dropped)
-            log.warning("events dropped", events=dropped, reason="the spool is full")
+        if path in damaged:
+            path.unlink(missing_ok=True)
+            log.warning("damaged file deleted", file=path.name, reason="the spool is full")
+        elif not _drop(path):
+            continue
+        total -= sizes[path] + sizes.get(path.with_suffix(checkpoint.SUFFIX), 0)
+
+
+def _drop(path: Path) -> bool:
+    """Delete a segment; return whether it was done: nobody has it, and it can be opened."""
+    with contextlib.suppress(Unreadable), opened(path, adopt=True) as segment:
+        if segment is not None:
+            dropped = segment.drop()
+            if dropped:
+                metrics.DROPPED.inc(dropped)
+                log.warning("events dropped", events=dropped, reason="the spool is full")
+            return True
+    return False
 
 
 def waiting(folder: Path) -> tuple[int, int, float]:
-    """Return events not shipped, their bytes, and the age of the oldest in seconds (0: none)."""
+    """
+    Return events not shipped, their bytes, and the age of the oldest in seconds (0: none).
+
+    It reads the beginnings of the checkpoints, and of each segment one record's.
+    """
     events = size = 0
-    oldest: int | None = None
+    oldest: float | None = None
     for path in segments(folder):
-        with opened(path, adopt=False) as segment:
-            if segment is None:
-                continue
-            start = end = segment.shipped_to()
-            for document, end in segment.records(start):  # noqa: B007  # the last one is meant
-                events += 1
-                seconds = seconds_of(document)
-                oldest = seconds if oldest is None else min(oldest, seconds)
-            size += end - start
+        with contextlib.suppress(Unreadable):
+            number, number_bytes, since = _waiting_in(path)
+            events += number
+            size += number_bytes
+            if number:
+                oldest = since if oldest is None else min(oldest, since)
     age = 0.0 if oldest is None else max(0.0, time.time() - oldest)
     return events, size, age
 
 
-def seconds_of(document: bytes) -> int:
-    """Return when an event was recorded, in seconds of Unix time, without decoding it."""
-    return int.from_bytes(document[_ID_AT][:4], "big")
+def _waiting_in(path: Path) -> tuple[int, int, float]:
+    """Return events not shipped, their bytes, and when the oldest was recorded."""
+    head = checkpoint.head_of(path.with_suffix(checkpoint.SUFFIX))
+    if head is None:  # of another release's process, which still runs
+        with opened(path, adopt=False) as segment:
+            census = None if segment is None else segment.census()
+            if census is None or not census.waiting:
+                return 0, 0, 0.0
+            return len(census.waiting), _size(path), float(census.seconds[census.waiting[0]])
+    with _descriptor(path) as descriptor:
+        if descriptor is None or head.expected <= head.handled:
+            return 0, 0, 0.0
+        size = max(0, os.fstat(descriptor).st_size - head.offset)
+        start = max(head.offset, _HEADER.size)
+        prefix = _pread(descriptor, _PREFIX_BYTES, start)
+        named = _NAME.match(path.stem)
+        if prefix[_MARK_AT:].startswith(_MARK) and len(prefix) == _PREFIX_BYTES:
+            since = float(int.from_bytes(prefix[13:17], "big"))
+        else:  # damaged
+            since = int(named[1]) / 1000 if named else os.fstat(descriptor).st_mtime
+        return head.expected - head.handled, size, since
+
+
+def damaged(folder: Path) -> tuple[int, int]:
+    """Return how many files are set aside, and how many acknowledged events may be in them."""
+    events = [path.stem.rpartition(".")[2] for path in folder.glob(f"*{_DAMAGED}")]
+    return len(events), sum(int(number) for number in events if number.isdecimal())
 
 
 def _size(path: Path) -> int:
     try:
-        return path.stat().st_size
+        return path.lstat().st_size
     except FileNotFoundError:
         return 0

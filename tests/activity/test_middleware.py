@@ -29,7 +29,7 @@ def events() -> list[dict]:
     found = []
     for path in spool.segments(services.own_spool().folder):
         with spool.opened(path, adopt=False) as segment:
-            found += [bson.decode(document) for document, _ in segment.records()]
+            found += [bson.decode(record.document) for record in segment.records()]
     return found
 
 

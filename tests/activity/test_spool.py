@@ -1,9 +1,11 @@
 """The spool on a real disk: what is acknowledged outlives its process, and the bound is kept."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
+import threading
 from datetime import UTC
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 from activity import ledger, spool
 from activity.spool import Spool
 from config.stack import ROOT
+from config.stack.process import wait_until
 
 EVENT = {"user_id": "abc", "action": "note_viewed", "resource": "note", "details": {"status": 200}}
 
@@ -28,11 +31,21 @@ def make(folder: Path, max_bytes: int = 64 * spool.SEGMENT_BYTES) -> Spool:
 
 def read(path: Path) -> list[dict]:
     with spool.opened(path, adopt=False) as segment:
-        return [bson.decode(document) for document, _ in segment.records()]
+        return [bson.decode(record.document) for record in segment.records()]
+
+
+def segment_records(path: Path) -> list[spool.Record]:
+    with spool.opened(path, adopt=False) as segment:
+        return list(segment.records())
 
 
 def everything(folder: Path) -> list[dict]:
     return [event for path in spool.segments(folder) for event in read(path)]
+
+
+def _interrupt(descriptor: int, events: int) -> None:
+    if events:
+        raise KeyboardInterrupt
 
 
 class TestAppend:
@@ -88,6 +101,45 @@ class TestAppend:
         own.append(EVENT)
 
         assert len(everything(folder)) == 2
+
+    def test_what_follows_half_a_record_is_kept(self, folder, monkeypatch):
+        """The disk takes half of it, and does not let that half be cut off."""
+        own = make(folder)
+        ids = [own.append(EVENT)]
+        write = os.write
+
+        def refuse(descriptor: int, size: int) -> None:
+            raise OSError(errno.EIO, "a bad disk")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", lambda fd, data: write(fd, data[: len(data) // 2]))
+            patch.setattr(os, "ftruncate", refuse)
+            with pytest.raises(OSError, match="full"):
+                own.append(EVENT)
+
+        ids += [own.append(EVENT) for _ in range(5)]
+
+        assert [row["_id"] for row in everything(folder)] == ids
+
+    def test_an_exception_after_the_write_gives_no_id_twice(self, folder, monkeypatch):
+        own = make(folder)
+        with monkeypatch.context() as patch:
+            patch.setattr(spool.checkpoint, "acknowledge", _interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                own.append(EVENT)
+
+        own.append(EVENT)
+
+        assert len({row["_id"] for row in everything(folder)}) == 2
+
+    def test_an_event_larger_than_a_reader_believes_is_refused(self, folder):
+        own = make(folder)
+
+        with pytest.raises(ValueError, match="1048576 at most"):
+            own.append(EVENT | {"details": {"text": "x" * 1_048_577}})
+        own.append(EVENT)
+
+        assert len(everything(folder)) == 1
 
     def test_a_disk_that_takes_no_new_segment_leaves_none_behind(self, folder, monkeypatch):
         own = make(folder)
@@ -145,27 +197,87 @@ class TestKill:
 
 
 class TestRecords:
-    def test_end_before_what_was_cut_off(self, folder):
+    @pytest.fixture
+    def path(self, folder) -> Path:
+        """A closed segment of 5 events."""
         own = make(folder)
-        for _ in range(3):
-            own.append(EVENT)
+        for number in range(5):
+            own.append(EVENT | {"user_id": f"user-{number}"})
         path = own.current
         own.close()
-        with path.open("ab") as file:
-            file.truncate(path.stat().st_size - 5)
+        return path
 
-        assert len(read(path)) == 2
+    def users(self, path: Path) -> list[str]:
+        return [row["user_id"] for row in read(path)]
 
-    def test_end_before_what_is_damaged(self, folder):
+    def test_end_before_what_was_cut_off(self, path):
+        os.truncate(path, path.stat().st_size - 5)
+
+        assert self.users(path) == ["user-0", "user-1", "user-2", "user-3"]
+
+    def test_go_on_after_one_that_is_damaged(self, path):
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+
+        assert self.users(path) == ["user-0", "user-1", "user-3", "user-4"]
+
+    def test_go_on_after_zeros_and_garbage(self, path):
+        content = path.read_bytes()
+        start = [record.start for record in segment_records(path)][2]
+        path.write_bytes(
+            content[:start] + bytes(3_000) + b"\xff" * 99 + content[start:] + bytes(500)
+        )
+
+        assert self.users(path) == [f"user-{number}" for number in range(5)]
+
+    def test_do_not_depend_on_the_header(self, path):
+        path.write_bytes(b"\xff" * 16 + path.read_bytes()[16:])
+
+        assert len(self.users(path)) == 5
+
+    def test_are_found_across_blocks(self, folder):
+        """A file is read in blocks of 2 MiB; records lie on each of their borders."""
         own = make(folder)
-        for _ in range(3):
-            own.append(EVENT)
+        own.append(EVENT)
         path = own.current
-        held = bytearray(path.read_bytes())
-        held[len(held) // 2] ^= 1
-        path.write_bytes(held)
+        ids = [own.append(EVENT)]
+        content = path.read_bytes()
+        record = content[list(segment_records(path))[1].start :]
+        with path.open("ab") as file:
+            file.write(record * (5_000_000 // len(record)) + b"\xff" * 3_000_000)
+        ids.append(own.append(EVENT))
 
-        assert len(read(path)) == 1
+        rows = read(path)
+
+        assert len(rows) == 3 + 5_000_000 // len(record)
+        assert {row["_id"] for row in rows[1:]} == set(ids)
+
+    def test_a_length_beyond_the_file_hides_nothing(self, path):
+        content = bytearray(path.read_bytes())
+        second = list(segment_records(path))[1].start
+        content[second + 4 : second + 8] = (100_000).to_bytes(4, "little")
+        path.write_bytes(content)
+
+        assert self.users(path) == ["user-0", "user-2", "user-3", "user-4"]
+
+    def test_no_text_of_an_event_can_pass_for_one(self, folder):
+        for _ in range(200):
+            assert not {0xC0, 0xC1, *range(0xF5, 0x100)}.isdisjoint(spool._identity())
+
+    def test_of_a_bad_block_the_rest_is_read(self, path, monkeypatch):
+        content = path.read_bytes()
+        path.write_bytes(content[:16] + bytes(8_192) + content[16:])
+        pread = os.pread
+
+        def failing(descriptor: int, size: int, offset: int) -> bytes:
+            if offset < 4_096 and os.fstat(descriptor).st_size == path.stat().st_size:
+                raise OSError(errno.EIO, "a bad block")
+            return pread(descriptor, size, offset)
+
+        monkeypatch.setattr(os, "pread", failing)
+
+        assert len(self.users(path)) == 5
 
     @pytest.mark.parametrize("size", [0, 5, 16, 20])
     def test_of_a_file_that_is_hardly_there_are_none(self, folder, size):
@@ -198,7 +310,7 @@ class TestBound:
         path = own.current
         own.close()
         with spool.opened(path, adopt=True) as segment:
-            segment.set_shipped_to(path.stat().st_size)
+            segment.checkpoint.save([0], offset=path.stat().st_size, known=1)
 
         for _ in range(100):
             own.append(EVENT)
@@ -214,14 +326,32 @@ class TestWaiting:
         for _ in range(5):
             own.append(EVENT)
         with spool.opened(own.current, adopt=False) as segment:
-            _, end = next(segment.records())
-            segment.set_shipped_to(end)
+            first = next(segment.records())
+            segment.checkpoint.save([0], offset=first.end, known=1)
 
         events, size, age = spool.waiting(folder)
 
         assert events == 4
-        assert size == own.current.stat().st_size - end
+        assert size == own.current.stat().st_size - first.end
         assert 0 <= age < 5
+
+    def test_reads_a_hundred_bytes_of_each_segment(self, folder, monkeypatch):
+        monkeypatch.setattr(spool, "SEGMENT_BYTES", 20_000)
+        own = make(folder, max_bytes=10**9)
+        for _ in range(2_000):
+            own.append(EVENT)
+        sizes: list[int] = []
+        pread = os.pread
+
+        def counted(descriptor: int, size: int, offset: int) -> bytes:
+            content = pread(descriptor, size, offset)
+            sizes.append(len(content))
+            return content
+
+        monkeypatch.setattr(os, "pread", counted)
+
+        assert spool.waiting(folder)[0] == 2_000
+        assert sum(sizes) <= 100 * len(spool.segments(folder)) < 2_000
 
 
 class TestLedger:
@@ -254,3 +384,61 @@ class TestLedger:
         names = sorted(ledger.entries(folder))
         assert names[-1] == "59"
         assert 0 < len(names) < 30
+
+    def test_is_whole_where_the_process_dies_while_it_is_halved(self, folder, monkeypatch):
+        monkeypatch.setattr(ledger, "_MAX_BYTES", 1_000)
+        make(folder)
+        while (folder / "ledger.jsonl").exists() is False or size(folder) <= 1_000:
+            ledger.add(folder, f"{len(ledger.entries(folder)):02}", [60], 0)
+        before = ledger.entries(folder)
+
+        def die(*args: object) -> None:
+            raise KeyboardInterrupt
+
+        for name in ("write", "fsync"):
+            with monkeypatch.context() as patch:
+                patch.setattr(ledger.os, name, die)
+                with pytest.raises(KeyboardInterrupt):
+                    ledger.add(folder, "last", [60], 0)
+            assert ledger.entries(folder) == before
+
+        ledger.add(folder, "last", [60], 0)
+
+        assert "last" in ledger.entries(folder)
+        assert size(folder) <= 1_000
+        assert not list(folder.glob("*.new"))
+
+    def test_an_appender_that_has_waited_for_a_replaced_one_opens_the_new(self, folder):
+        make(folder)
+        ledger.add(folder, "old", [60], 0)
+        path = folder / "ledger.jsonl"
+        with ledger._locked(path):
+            thread = threading.Thread(target=ledger.add, args=(folder, "new", [60], 0))
+            thread.start()
+            assert wait_until(lambda: _waits_for_lock(path), 30)
+            ledger._replace(path, path.read_bytes())
+        thread.join()
+
+        assert set(ledger.entries(folder)) == {"old", "new"}
+
+    def test_a_line_that_a_full_disk_has_cut_off_costs_no_other(self, folder):
+        make(folder)
+        ledger.add(folder, "aa", [60], 0)
+        path = folder / "ledger.jsonl"
+        with path.open("ab") as file:
+            file.write(b'{"segment": "b')
+        ledger.add(folder, "cc", [60], 0)
+
+        assert set(ledger.entries(folder)) == {"aa", "cc"}
+
+
+def size(folder: Path) -> int:
+    return (folder / "ledger.jsonl").stat().st_size
+
+
+def _waits_for_lock(path: Path) -> bool:
+    """Return whether /proc/locks shows somebody waiting for the lock of the file."""
+    inode = f":{path.stat().st_ino} "
+    return any(
+        "->" in line and inode in line for line in Path("/proc/locks").read_text().splitlines()
+    )

@@ -27,19 +27,24 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, since: datetime | None, **options: Any) -> None:
         start = since or datetime.now(UTC) - timedelta(hours=24)
+        folder = services.own_spool().folder
         try:
             with pymongo.timeout(_PATIENCE_SECONDS):
-                told = reconciling.activity_reconcile(
-                    since=start, folder=services.own_spool().folder
-                )
+                account = reconciling.activity_reconcile(since=start, folder=folder)
         except PyMongoError as exc:
             raise CommandError(f"MongoDB: {str(exc).splitlines()[0]}") from exc
         self.stdout.write(
-            f"{told.acknowledged} acknowledged, {told.stored} stored, {told.waiting} waiting, "
-            f"{told.dropped} dropped, {told.lost} lost, {told.doubled} doubled "
-            f"({told.elsewhere} stored from elsewhere)"
+            f"{account.acknowledged} acknowledged, {account.stored} stored, "
+            f"{account.waiting} waiting, {account.dropped} dropped, {account.lost} lost, "
+            f"{account.doubled} doubled ({account.elsewhere} stored from elsewhere)"
         )
-        if told.lost or told.doubled:
+        if account.set_aside or account.damaged_files:
+            self.stdout.write(
+                f"{account.set_aside} set aside: they could not be read, or MongoDB refused them; "
+                f"{account.damaged_events} acknowledged events may be in "
+                f"{account.damaged_files} damaged files in {folder}"
+            )
+        if account.lost or account.doubled:
             sys.exit(1)
 
 

@@ -1,0 +1,194 @@
+"""
+A segment's checkpoint: how many events it has acknowledged, and which of them are done with.
+
+A file of fixed size beside the segment, since a segment that is damaged cannot say what is missing
+from it. Little endian:
+
+offset  size  field
+     0     4  magic, "TRLC"                               written by the process that records
+     4     4  events acknowledged
+     8     4  CRC-32 of the 8 bytes before
+    16     8  offset in the segment to read on from       written by whoever ships the segment
+    24     4  events known to be in the segment: what counts where no number was kept
+    28     4  events handled: stored by MongoDB, or refused
+    32     4  of these, refused
+    36     4  CRC-32 of the bitmap
+    40     4  CRC-32 of the 24 bytes before
+    64  4096  a bitmap: the events handled, by sequence number
+
+A part whose checksum is wrong counts as not there: then the records say how many they are, and are
+shipped again, which MongoDB ignores.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+# What opening or reading a file fails with where it is the file's own fault, and stays so.
+UNREADABLE: Final = frozenset(
+    {errno.EACCES, errno.EPERM, errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EIO}
+)
+EVENTS_MAX: Final = 32_768  # of one segment
+SUFFIX: Final = ".checkpoint"
+_MAGIC: Final = b"TRLC"
+_COUNT: Final = struct.Struct("<4sI")
+_CRC: Final = struct.Struct("<I")
+_PROGRESS: Final = struct.Struct("<QIIII")
+_PROGRESS_AT: Final = 16
+_BITMAP_AT: Final = 64
+_BITMAP_BYTES: Final = EVENTS_MAX // 8
+
+
+class Head(NamedTuple):
+    """A checkpoint without its bitmap; acknowledged is None where the count was not kept."""
+
+    acknowledged: int | None
+    offset: int
+    known: int
+    handled: int
+    refused: int
+
+    @property
+    def expected(self) -> int:
+        """How many events the segment has at the least."""
+        return max(self.acknowledged or 0, self.known)
+
+
+class Checkpoint:
+    """A checkpoint as it was read; changes are written by save."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.head = Head(None, 0, 0, 0, 0)
+        self._bitmap = bytearray(_BITMAP_BYTES)
+        with _opened(path, os.O_RDONLY) as descriptor:
+            if descriptor is None:
+                return
+            head, bitmap_crc = _read_head(descriptor)
+            bitmap = _read(descriptor, _BITMAP_BYTES, _BITMAP_AT)
+        if len(bitmap) == _BITMAP_BYTES and zlib.crc32(bitmap) == bitmap_crc:
+            self.head, self._bitmap = head, bytearray(bitmap)
+        else:
+            self.head = Head(head.acknowledged, 0, 0, 0, 0)
+
+    def is_handled(self, sequence: int) -> bool:
+        """Return whether that event is done with."""
+        return bool(self._bitmap[sequence >> 3] & 1 << (sequence & 7))
+
+    def save(
+        self, sequences: list[int] | None = None, *, offset: int, known: int, refused: int = 0
+    ) -> None:
+        """
+        Remember that these events are handled, how many of them MongoDB has refused, and where
+        to read on. Raises OSError.
+        """
+        for sequence in sequences or ():
+            self._bitmap[sequence >> 3] |= 1 << (sequence & 7)
+        self.head = Head(
+            self.head.acknowledged,
+            offset,
+            max(known, self.head.known),
+            int.from_bytes(self._bitmap).bit_count(),
+            self.head.refused + refused,
+        )
+        with _opened(self._path, os.O_RDWR | os.O_CREAT) as descriptor:
+            if descriptor is not None:
+                _write_progress(descriptor, self.head, self._bitmap)
+
+
+def create(path: Path) -> int:
+    """Make the checkpoint of a new segment, and hold a lock on it; return its descriptor."""
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        acknowledge(descriptor, 0)
+        _write_progress(descriptor, Head(0, 0, 0, 0, 0), bytearray(_BITMAP_BYTES))
+    except OSError:
+        os.close(descriptor)
+        path.unlink(missing_ok=True)
+        raise
+    return descriptor
+
+
+def acknowledge(descriptor: int, events: int) -> None:
+    """Write how many events were acknowledged."""
+    count = _COUNT.pack(_MAGIC, events)
+    os.pwrite(descriptor, count + _CRC.pack(zlib.crc32(count)), 0)
+
+
+def head_of(path: Path) -> Head | None:
+    """Return what a checkpoint says, by its first 64 bytes; None where it says nothing."""
+    with _opened(path, os.O_RDONLY) as descriptor:
+        if descriptor is None:
+            return None
+        head, bitmap_crc = _read_head(descriptor)
+        return None if bitmap_crc is None and head.acknowledged is None else head
+
+
+def is_held(path: Path) -> bool:
+    """Return whether a living process records into the segment of this checkpoint."""
+    with _opened(path, os.O_RDONLY) as descriptor:
+        if descriptor is None:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
+
+
+@contextlib.contextmanager
+def _opened(path: Path, flags: int) -> Iterator[int | None]:
+    try:
+        descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+    except FileNotFoundError:
+        yield None
+        return
+    except OSError as exc:
+        if exc.errno not in UNREADABLE:
+            raise
+        yield None
+        return
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _read_head(descriptor: int) -> tuple[Head, int | None]:
+    """Return the head and the checksum of the bitmap, which is None where the head is damaged."""
+    data = _read(descriptor, _BITMAP_AT, 0).ljust(_BITMAP_AT, b"\0")
+    magic, acknowledged = _COUNT.unpack_from(data)
+    is_count = magic == _MAGIC and _crc_follows(data, 0, _COUNT.size) and acknowledged <= EVENTS_MAX
+    offset, known, handled, refused, bitmap_crc = _PROGRESS.unpack_from(data, _PROGRESS_AT)
+    count = acknowledged if is_count else None
+    if not _crc_follows(data, _PROGRESS_AT, _PROGRESS.size):
+        return Head(count, 0, 0, 0, 0), None
+    return Head(count, offset, known, handled, refused), bitmap_crc
+
+
+def _read(descriptor: int, size: int, offset: int) -> bytes:
+    """Return what is there; nothing where it cannot be read (a directory, a bad block)."""
+    try:
+        return os.pread(descriptor, size, offset)
+    except OSError as exc:
+        if exc.errno not in UNREADABLE:
+            raise
+        return b""
+
+
+def _crc_follows(data: bytes, start: int, size: int) -> bool:
+    end = start + size
+    return bool(zlib.crc32(data[start:end]) == _CRC.unpack_from(data, end)[0])
+
+
+def _write_progress(descriptor: int, head: Head, bitmap: bytearray) -> None:
+    os.pwrite(descriptor, bitmap, _BITMAP_AT)
+    progress = _PROGRESS.pack(*head[1:], zlib.crc32(bitmap))
+    os.pwrite(descriptor, progress + _CRC.pack(zlib.crc32(progress)), _PROGRESS_AT)
