@@ -13,6 +13,7 @@ from cachelayer.answers import Overloaded
 from cachelayer.failures import unavailable_store
 from cachelayer.http import PreconditionFailed
 from config import problems
+from config.parsers import media_types
 from notes import services as notes
 from profiles import services as profiles
 from profiles.stores import Taken
@@ -49,7 +50,13 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     response = drf_exception_handler(exc, context)
     if response is None:
         return None
-    return _respond(_of_drf(request, exc, HTTPStatus(response.status_code)), dict(response.headers))
+    headers = dict(response.headers)
+    if isinstance(exc, exceptions.UnsupportedMediaType):
+        # RFC 9110, 15.5.16, and RFC 5789, 2.2.
+        headers["Accept"] = media_types(context["view"].parser_classes)
+        if request.method == "PATCH":
+            headers["Accept-Patch"] = headers["Accept"]
+    return _respond(_of_drf(request, exc, HTTPStatus(response.status_code)), headers)
 
 
 def _named(exc: Exception) -> dict[str, Any]:
@@ -92,6 +99,6 @@ def _respond(body: dict[str, Any], headers: dict[str, str] | None = None) -> Res
     kept = {
         name: value
         for name, value in (headers or {}).items()
-        if name in ("Retry-After", "WWW-Authenticate", "Allow")
+        if name in ("Retry-After", "WWW-Authenticate", "Allow", "Accept", "Accept-Patch")
     }
     return Response(body, status=body["status"], headers=kept, content_type=problems.CONTENT_TYPE)

@@ -12,7 +12,12 @@ from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
 DEFAULT_USER_ID: Final = "demo"
-USER_ID_PATTERN: Final = r"^[A-Za-z0-9._@:-]{1,128}$"
+# What such a user does could not be read: clients resolve . and .. away (RFC 3986, 5.2.4), and
+# /activity/recent and /activity/trend are about all users.
+RESERVED_USER_IDS: Final = (".", "..", "recent", "trend")
+USER_ID_PATTERN: Final = (
+    rf"^(?!(?:{'|'.join(map(re.escape, RESERVED_USER_IDS))})$)[A-Za-z0-9._@:-]{{1,128}}$"
+)
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,8 @@ class UserIdAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[Caller, None]:
         user_id = request.headers.get("X-User-Id", DEFAULT_USER_ID)
+        if user_id in RESERVED_USER_IDS:
+            raise ValidationError({"X-User-Id": [f"{user_id} is reserved."]}, code="reserved")
         if not re.fullmatch(USER_ID_PATTERN, user_id):
             raise ValidationError(
                 {"X-User-Id": ["Must be 1 to 128 characters of A-Z a-z 0-9 . _ @ : -"]},
@@ -54,7 +61,9 @@ class StaffAuthentication(BaseAuthentication):
         given = request.headers.get("Authorization")
         if given is None:
             return SessionAuthentication().authenticate(request)
-        scheme, _, token = given.partition(" ")
+        # RFC 9110, 11.4: one space or more; the ends of a field are no part of it (5.5).
+        scheme, _, token = given.strip(" \t").partition(" ")
+        token = token.lstrip(" ")
         expected = settings.ADMIN_TOKEN
         if scheme.lower() != "bearer" or not expected or not constant_time_compare(token, expected):
             raise PermissionDenied("These credentials are not those of staff.")

@@ -60,6 +60,11 @@ def _refuse_repeated(members: list[tuple[str, Any]]) -> None:
         )
 
 
+def media_types(parsers: Iterable[type[BaseParser]]) -> str:
+    """Return the media types that the parsers take, as Accept and Accept-Patch list them."""
+    return ", ".join(str(parser.media_type) for parser in parsers)
+
+
 class ProblemRenderer(BaseRenderer):
     """Errors are all that DRF renders here; answers are bytes already."""
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 from django.http import HttpRequest, HttpResponse
+from django.utils.encoding import escape_uri_path
+from django.utils.http import escape_leading_slashes
 from django.views import defaults
 from pymongo.errors import WaitQueueTimeoutError
 
@@ -36,7 +38,8 @@ def problem(
         "title": status.phrase,
         "status": int(status),
         "detail": detail,
-        "instance": request.path,
+        # A URI reference (RFC 9457, 3.1.5), and of this site: //host would name another one.
+        "instance": escape_leading_slashes(escape_uri_path(request.path)),
         "request_id": getattr(request, "request_id", None),
         **members,
     }

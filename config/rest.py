@@ -23,7 +23,7 @@ from cachelayer.entries import Found
 from cachelayer.http import Representation
 from cachelayer.reading import Accepts, Tried
 from config.authentication import UserOrStaffAuthentication
-from config.parsers import NoBody
+from config.parsers import NoBody, media_types
 from config.parsers import (
     StrictJSONParser as StrictJSONParser,  # for views with parsers of their own
 )
@@ -209,6 +209,13 @@ class View(APIView):
         super().initial(request, *args, **kwargs)
         if request.method not in SAFE_METHODS:
             Parameters(request.query_params, known=self.query_of_writes).end()
+
+    def options(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        """Describe the endpoint; where it has PATCH, the media types, too (RFC 5789, 3.1)."""
+        response = super().options(request, *args, **kwargs)
+        if hasattr(self, "patch"):
+            response.headers["Accept-Patch"] = media_types(self.parser_classes)
+        return response
 
 
 class CachedView(View):

@@ -26,7 +26,7 @@ _PROBLEM = {
         "title": {"type": "string"},
         "status": {"type": "integer"},
         "detail": {"type": "string"},
-        "instance": {"type": "string"},
+        "instance": {"type": "string", "format": "uri-reference"},
         "request_id": {"type": "string"},
         "store": {"type": "string", "enum": ["postgres", "mongodb"]},
         "errors": {

@@ -4,12 +4,18 @@ import re
 from typing import Any
 
 from django.core.validators import EmailValidator
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from config.rest import StrictSerializer, TextField
 from profiles import preferences
 from profiles.emails import EmailRejected, check_email
-from profiles.limits import EMAIL_MAX_BYTES, RESERVED_USER_IDS, USER_ID_PATTERN
+from profiles.limits import (
+    EMAIL_MAX_BYTES,
+    NEW_USER_ID_PATTERN,
+    RESERVED_USER_IDS,
+    USER_ID_PATTERN,
+)
 from profiles.preferences import PreferencesRejected
 
 
@@ -37,6 +43,24 @@ class PreferencesField(serializers.Field):
 
     def to_representation(self, value: Any) -> Any:
         return value
+
+
+@extend_schema_field({"type": "string", "pattern": NEW_USER_ID_PATTERN})
+class NewUserIdField(TextField):
+    """A user id that a profile may be created with."""
+
+    default_error_messages = {
+        "invalid": "Must be 1 to 128 characters of A-Z a-z 0-9 . _ @ : -",
+        "reserved": "{user_id} is reserved.",
+    }
+
+    def to_internal_value(self, data: Any) -> str:
+        user_id = super().to_internal_value(data)
+        if user_id in RESERVED_USER_IDS:
+            self.fail("reserved", user_id=user_id)
+        if not re.fullmatch(NEW_USER_ID_PATTERN, user_id):
+            self.fail("invalid")
+        return user_id
 
 
 class _EmailValidator(EmailValidator):
@@ -70,17 +94,8 @@ class ProfileReplace(_ProfileBody):
 class ProfileCreate(_ProfileBody):
     """A new profile."""
 
-    user_id = TextField(max_length=128)
+    user_id = NewUserIdField(trim_whitespace=False)
     preferences = PreferencesField(required=False, default=dict)
-
-    def validate_user_id(self, value: str) -> str:
-        if not re.fullmatch(USER_ID_PATTERN, value):
-            raise serializers.ValidationError(
-                "Must be 1 to 128 characters of A-Z a-z 0-9 . _ @ : -", code="invalid"
-            )
-        if value in RESERVED_USER_IDS:
-            raise serializers.ValidationError("This user id is reserved.", code="reserved")
-        return value
 
 
 class PreferencesPatch(serializers.Serializer):

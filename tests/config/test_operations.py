@@ -37,6 +37,32 @@ class TestStaff:
     def test_with_wrong_ones_a_403(self, api, token, given):
         assert api.post(CLEAR, headers={"Authorization": given}).status_code == 403
 
+    @pytest.mark.parametrize(
+        ("form", "status"),
+        [
+            ("Bearer {}", 200),
+            ("Bearer  {}", 200),
+            ("Bearer      {}", 200),
+            ("bearer {}", 200),
+            ("BEARER   {}", 200),
+            ("  Bearer {}\t ", 200),
+            ("Bearer\t{}", 403),
+            ("Bearer \t{}", 403),
+            ("Bearer{}", 403),
+            ("Bearer: {}", 403),
+            ("Bearer {}x", 403),
+            ("Bearer {}, Bearer {}", 403),
+            ("Basic {}", 403),
+            ("{}", 403),
+        ],
+    )
+    def test_credentials_are_a_scheme_spaces_and_the_token(self, api, settings, form, status):
+        """RFC 9110, 11.4: 1*SP, and no other white space; 11.1: a scheme in any case."""
+        settings.ADMIN_TOKEN = "dG9rZW4tb2Ytc3RhZmY="
+        given = form.format(*[settings.ADMIN_TOKEN] * 2)
+
+        assert api.post(CLEAR, headers={"Authorization": given}).status_code == status
+
     @pytest.mark.parametrize("given", ["Bearer ", "Bearer", ""])
     def test_no_token_in_the_settings_lets_nobody_in(self, api, settings, given):
         settings.ADMIN_TOKEN = ""

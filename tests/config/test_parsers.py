@@ -139,3 +139,36 @@ class TestBody:
 
         assert response.status_code == 415
         assert "Accept-Encoding" not in response  # RFC 9110, 12.5.3
+
+
+class TestMediaTypes:
+    @pytest.mark.parametrize(
+        ("path", "types"),
+        [
+            ("/api/v1/notes/{note_id}", "application/json"),
+            (
+                "/api/v1/profiles/abc/preferences",
+                "application/json, application/merge-patch+json",
+            ),
+        ],
+    )
+    def test_of_patch_stand_on_options_and_on_415(self, api, stored, path, types):
+        path = path.format(note_id=stored.note_id)
+
+        assert api.options(path)["Accept-Patch"] == types
+        refused = api.generic("PATCH", path, b"{}", "text/plain")
+        assert (refused.status_code, refused["Accept-Patch"]) == (415, types)
+        for taken in types.split(", "):
+            assert api.generic("PATCH", path, b'{"title": "x"}', taken).status_code == 200
+            with_charset = f"{taken.title()}; charset=utf-8"
+            assert api.generic("PATCH", path, b'{"title": "x"}', with_charset).status_code == 200
+
+    @pytest.mark.parametrize(("method", "path"), ENDPOINTS)
+    def test_that_are_taken_stand_on_415(self, api, stored, method, path):
+        path = path.format(note_id=stored.note_id)
+
+        refused = api.generic(method, path, b"{}", "text/plain")
+
+        assert refused["Accept"].startswith("application/json")
+        assert ("Accept-Patch" in refused) is (method == "PATCH")
+        assert "Accept-Patch" not in api.options("/api/v1/notes")

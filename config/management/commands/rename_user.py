@@ -8,7 +8,7 @@ from django.db import Error as DatabaseError
 from pymongo.errors import PyMongoError
 
 from config import renaming
-from profiles.limits import RESERVED_USER_IDS, USER_ID_PATTERN
+from profiles.limits import NEW_USER_ID_PATTERN
 from profiles.stores import Taken
 
 
@@ -23,7 +23,7 @@ class Command(BaseCommand):
         parser.add_argument("new", help="the user id that it becomes; without a profile or events")
 
     def handle(self, *args: Any, old: str, new: str, **options: Any) -> None:
-        if not re.fullmatch(USER_ID_PATTERN, new) or new in RESERVED_USER_IDS:
+        if not re.fullmatch(NEW_USER_ID_PATTERN, new):
             raise CommandError(
                 f"{new}: must be 1 to 128 characters of A-Z a-z 0-9 . _ @ : - and not reserved."
             )
