@@ -8,6 +8,8 @@ import redis
 from django.conf import settings
 from django.core import checks
 from django.db import DEFAULT_DB_ALIAS, connections
+from django.utils.module_loading import import_string
+from django_redis.cache import RedisCache
 from redis.connection import parse_url
 
 from cachelayer.namespaces import ERASURE, Namespace, declared
@@ -48,11 +50,8 @@ def check_connections(caches: dict[str, Any]) -> Iterator[checks.CheckMessage]:
     options = caches["default"].get("OPTIONS", {})
     for alias, one in caches.items():
         serializer = one.get("OPTIONS", {}).get("SERIALIZER", "the default, pickle")
-        if (
-            alias != "default"
-            and "django_redis" in one["BACKEND"]
-            and "pickle" in serializer.lower()
-        ):
+        backend = import_string(one["BACKEND"])
+        if issubclass(backend, RedisCache) and "pickle" in serializer.lower():
             yield checks.Error(
                 f"CACHES[{alias!r}] stores {serializer}: whoever writes to Redis would run code here.",
                 id="cachelayer.E004",

@@ -58,10 +58,14 @@ def ping() -> None:
 
 @functools.cache
 def client() -> redis.Redis:
-    """Return this process's client. Every connection of it is checked by meet_server."""
-    made: redis.Redis = get_redis_connection("default")
-    made.connection_pool.connection_kwargs["redis_connect_func"] = meet_server
-    return made
+    """Return this process's client. Every connection of its pool is checked by meet_server."""
+    server: redis.Redis = get_redis_connection("default")
+    pool = server.connection_pool
+    pool.connection_kwargs["redis_connect_func"] = meet_server
+    # Django's cache, which shares the pool, may have made connections already: none is kept.
+    pool.disconnect(inuse_connections=False)
+    pool.reset()
+    return server
 
 
 def meet_server(connection: Any) -> None:

@@ -24,15 +24,15 @@ def forget(cursor: Any) -> None:
 
 def deliver() -> bool:
     """
-    Deliver what waits, and forget the sessions that Redis has; they are read from the database.
+    Deliver what waits, and forget what Django caches: sessions are read from the database.
 
     Return False where Redis does not answer.
     """
     try:
         while outbox.deliver(also_not_due=True):
             pass
-        # By SCAN over the sessions' prefix: nobody waits for this one.
-        caches["sessions"].delete_pattern("*")  # type: ignore[attr-defined]  # django-redis's own
+        for cache in caches.all(initialized_only=False):
+            cache.clear()
     except (CacheDown, RedisError) as exc:
         log.info("cache not cleared", reason=str(exc).split("\n")[0])
         return False

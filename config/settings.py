@@ -181,18 +181,24 @@ def _beside(url: str) -> str:
     return urlunsplit(parts._replace(path=f"/{database}"))
 
 
+CACHE_PREFIX = env.str("CACHE_PREFIX", default="trilith")  # first part of every key in Redis
 CACHES = {
+    # For throttles, templates and the like. The cache of notes and profiles is cachelayer's, which
+    # shares this one's connections, and none of its options: Redis's errors reach it.
     "default": {
-        "BACKEND": "django_redis.cache.RedisCache",
+        "BACKEND": "cachelayer.django_cache.SharedRedisCache",
         "LOCATION": REDIS_URL,
+        "KEY_PREFIX": f"{CACHE_PREFIX}-django",  # cachelayer's keys go on with a colon
         "OPTIONS": {
+            "SERIALIZER": "django_redis.serializers.json.JSONSerializer",  # not the default, pickle
+            "IGNORE_EXCEPTIONS": True,  # without Redis it is empty
             "SOCKET_CONNECT_TIMEOUT": REDIS_TIMEOUT_MS / 1000,
             "SOCKET_TIMEOUT": REDIS_TIMEOUT_MS / 1000,
             "CONNECTION_POOL_KWARGS": {"max_connections": 100, "retry": Retry(NoBackoff(), 0)},
         },
     },
     "sessions": {
-        "BACKEND": "django_redis.cache.RedisCache",
+        "BACKEND": "cachelayer.django_cache.SharedRedisCache",
         # Another database: django-redis keeps one pool for each URL, whatever the options.
         "LOCATION": env.str("REDIS_SESSIONS_URL", default="") or _beside(REDIS_URL),
         "KEY_PREFIX": "trilith-sessions",
@@ -207,7 +213,6 @@ CACHES = {
 }
 SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
 SESSION_CACHE_ALIAS = "sessions"
-CACHE_PREFIX = env.str("CACHE_PREFIX", default="trilith")  # first part of every key in Redis
 CACHE_VERSION = env.int("CACHE_VERSION", default=1)  # raise it to leave every stored entry behind
 CACHE_TTL_NOTE_SECONDS = env.int("CACHE_TTL_NOTE_SECONDS", default=300)
 CACHE_TTL_LIST_SECONDS = env.int("CACHE_TTL_LIST_SECONDS", default=120)

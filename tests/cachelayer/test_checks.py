@@ -51,8 +51,9 @@ class TestConnections:
     def caches(self, settings) -> dict:
         return copy.deepcopy(settings.CACHES)
 
-    def test_pickle_is_an_error(self, caches):
-        del caches["sessions"]["OPTIONS"]["SERIALIZER"]
+    @pytest.mark.parametrize("alias", ["default", "sessions"])
+    def test_pickle_is_an_error(self, caches, alias):
+        del caches[alias]["OPTIONS"]["SERIALIZER"]
 
         assert ids(checks.check_connections(caches)) == ["cachelayer.E004"]
 
