@@ -35,7 +35,12 @@ class Caller:
 
 
 class UserIdAuthentication(BaseAuthentication):
-    """Believe the header X-User-Id. Raises ValidationError where it is malformed."""
+    """
+    Believe the header X-User-Id. Raises ValidationError where it is malformed.
+
+    By WSGI, X_User_Id has the same name, and granian lets the last one win: a proxy that says who is
+    calling drops names with underscores, as those in docs/deploy do.
+    """
 
     def authenticate(self, request: Request) -> tuple[Caller, None]:
         user_id = request.headers.get("X-User-Id", DEFAULT_USER_ID)
