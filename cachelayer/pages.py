@@ -1,11 +1,15 @@
-"""A page of the admin that only shows, for what lies in no table that the admin could list."""
+"""Pages of the admin: one that only shows, and lists that name what is wrong in a request."""
 
 from typing import Any, Final
 
 from django import forms
-from django.contrib import admin
-from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import DataError
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
@@ -53,6 +57,39 @@ class ReadOnlyPage(admin.ModelAdmin):
             **self.contents(request),
         }
         return TemplateResponse(request, self.template, context)
+
+
+class StrictChangeList(ChangeList):
+    """A list whose filters may hold anything: what the database cannot compare is a message."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        """Find the rows. Raises IncorrectLookupParameters, after which the list is shown unfiltered."""
+        try:
+            super().get_results(request)
+        except (ValueError, OverflowError, DataError) as exc:  # a NUL, a year beyond all years
+            reason = str(exc).splitlines()[0]
+            messages.error(request, f"The list was not filtered: {reason}")
+            raise IncorrectLookupParameters(reason) from exc
+
+
+class StrictListAdmin(admin.ModelAdmin):
+    """Rows of a table, of which a malformed filter or selection is a message and nothing else."""
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return StrictChangeList
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show the page, or do what was chosen with what was selected."""
+        key = self.opts.pk
+        try:
+            for value in request.POST.getlist(ACTION_CHECKBOX_NAME):
+                key.to_python(value)
+        except ValidationError as exc:
+            messages.error(request, f"Nothing was done: {' '.join(exc.messages)}")
+            return HttpResponseRedirect(request.get_full_path())
+        return super().changelist_view(request, extra_context)
 
 
 def mistakes(form: forms.Form) -> list[tuple[str, str]]:

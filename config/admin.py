@@ -1,21 +1,37 @@
-"""The Slow queries page of the admin: by shape, the most expensive first, each with its plan."""
+"""The Slow queries page of the admin, each statement with its plan; and its lists of accounts."""
 
 from datetime import UTC, datetime
 from typing import Any
 
 from django.conf import settings
 from django.contrib import admin
+from django.contrib.auth.admin import GroupAdmin, UserAdmin
+from django.contrib.auth.models import Group, User
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
 from cachelayer.client import CacheDown
+from cachelayer.pages import StrictListAdmin
 from config import observing
 from config.generic_plans import NoPlan, generic_plan
 from config.models import SlowStatement
 
 SHAPES_SHOWN = 100
+
+
+admin.site.unregister([User, Group])
+
+
+@admin.register(User)
+class StrictUserAdmin(StrictListAdmin, UserAdmin):
+    """Accounts."""
+
+
+@admin.register(Group)
+class StrictGroupAdmin(StrictListAdmin, GroupAdmin):
+    """Groups of accounts."""
 
 
 @admin.register(SlowStatement)

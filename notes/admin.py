@@ -1,20 +1,88 @@
 """Notes in the Django admin: cheap on a million rows, and each with the state of its cached copy."""
 
+import re
 from typing import Any
 
+from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.widgets import AdminTextareaWidget, AdminTextInputWidget
 from django.core.paginator import Paginator
+from django.db import connection
 from django.db.models import QuerySet
-from django.forms import ModelForm
 from django.http import HttpRequest
 from django.utils.functional import cached_property
 
 from cachelayer import keys, reading
 from cachelayer.invalidation import invalidate
+from cachelayer.pages import StrictListAdmin
 from notes import selectors, services
+from notes.limits import CONTENT_MAX_CHARACTERS, TITLE_MAX_CHARACTERS, USER_ID_PATTERN
 from notes.models import Note
 
 COUNT_BOUND = 10_000
+
+
+class NewlinesAsStored(forms.CharField):
+    """
+    Text that goes through a browser and comes back the same, but for what somebody has edited.
+
+    A browser sends each end of a line as CR LF, and leaves them out where there is one line alone
+    (HTML, 4.10.5.1.2 and 4.10.11): neither is an edit. What was edited is stored with LF.
+    """
+
+    def to_python(self, value: Any) -> str:
+        return _with_lf(super().to_python(value) or "")
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        shown, sent = _with_lf(initial or ""), _with_lf(data or "")
+        if not isinstance(self.widget, forms.Textarea):
+            shown, sent = shown.replace("\n", ""), sent.replace("\n", "")
+        return shown != sent
+
+
+class NoteForm(forms.ModelForm):
+    """A note as it was seen: a field that was not edited keeps what is stored, byte for byte."""
+
+    title = NewlinesAsStored(
+        max_length=TITLE_MAX_CHARACTERS, strip=False, widget=AdminTextInputWidget
+    )
+    content = NewlinesAsStored(
+        max_length=CONTENT_MAX_CHARACTERS, strip=False, required=False, widget=AdminTextareaWidget
+    )
+    seen_version = forms.IntegerField(required=False, widget=forms.HiddenInput)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk and not self.instance._state.adding:
+            self.initial["seen_version"] = self.instance.version
+
+    def clean_title(self) -> str:
+        if "title" not in self.changed_data:
+            return str(self.instance.title)
+        title = str(self.cleaned_data["title"]).strip()
+        if not title:
+            raise forms.ValidationError("This field is required.", code="required")
+        return title
+
+    def clean_content(self) -> str:
+        if "content" not in self.changed_data:
+            return str(self.instance.content)
+        return str(self.cleaned_data["content"])
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse what was written over a note that is no longer the one that was seen."""
+        seen = self.cleaned_data.get("seen_version")
+        if seen is not None and seen != self.instance.version:
+            raise forms.ValidationError(
+                f"Not saved: somebody changed this note while you did (version {seen} was shown, "
+                f"it has {self.instance.version} now). What you wrote is still below: copy it, open "
+                "the note again, and repeat the change."
+            )
+        return self.cleaned_data
+
+
+def _with_lf(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 class BoundedPaginator(Paginator):
@@ -52,14 +120,18 @@ class OwnerFilter(admin.ListFilter):
         yield {"value": self.used_parameters.get(self.parameter_name, ""), "others": others}
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        wanted = self.used_parameters.get(self.parameter_name)
-        return queryset.filter(user_id=wanted) if wanted else queryset
+        user_id = str(self.used_parameters.get(self.parameter_name, ""))
+        if user_id and not re.fullmatch(USER_ID_PATTERN, user_id):
+            messages.error(request, "Owner: must be 1 to 128 characters of A-Z a-z 0-9 . _ @ : -")
+            return queryset.none()
+        return queryset.filter(user_id=user_id) if user_id else queryset
 
 
 @admin.register(Note)
-class NoteAdmin(admin.ModelAdmin):
+class NoteAdmin(StrictListAdmin):
     """Inspect and mend notes. Every write goes through notes.services, so the cache follows."""
 
+    form = NoteForm
     list_display = ("title", "user_id", "cached", "created_at", "version")
     list_filter = (OwnerFilter,)
     list_per_page = 50
@@ -71,7 +143,10 @@ class NoteAdmin(admin.ModelAdmin):
     search_fields = ("title",)
     search_help_text = "Words of the title, the id of a note, or user:NAME."
     readonly_fields = ("id", "user_id", "created_at", "updated_at", "version")
-    fields = ("id", "user_id", "title", "content", "created_at", "updated_at", "version")
+    fields = (
+        *("id", "user_id", "title", "content", "created_at", "updated_at", "version"),
+        "seen_version",
+    )
     add_fields = ("user_id", "title", "content")  # the rest comes to be when it is saved
     actions = ("drop_cached_copies",)
 
@@ -86,6 +161,15 @@ class NoteAdmin(admin.ModelAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Note | None = None) -> tuple[str, ...]:
         """Return the fields shown as text: a note keeps its owner."""
         return self.readonly_fields if obj else ()
+
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> Any:
+        """Return the note, locked where it is about to be written: what the form saw stands until then."""
+        note = super().get_object(request, object_id, from_field)
+        if note is not None and request.method == "POST" and connection.in_atomic_block:
+            return Note.objects.select_for_update().filter(pk=note.pk).first()
+        return note
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         changelist = super().get_changelist_instance(request)
@@ -114,9 +198,17 @@ class NoteAdmin(admin.ModelAdmin):
             request, f"Cached copies of {len(notes)} notes dropped.", messages.SUCCESS
         )
 
-    def save_model(self, request: HttpRequest, obj: Any, form: ModelForm, change: bool) -> None:
+    def save_model(
+        self, request: HttpRequest, obj: Any, form: forms.ModelForm, change: bool
+    ) -> None:
         if change:
-            services.note_update(note_id=obj.pk, caller=None, title=obj.title, content=obj.content)
+            edited = {
+                name: form.cleaned_data[name]
+                for name in ("title", "content")
+                if name in form.changed_data
+            }
+            if edited:
+                services.note_update(note_id=obj.pk, caller=None, **edited)
         else:
             services.note_create(
                 note_id=obj.pk, user_id=obj.user_id, title=obj.title, content=obj.content

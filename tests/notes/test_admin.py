@@ -1,12 +1,17 @@
 """Notes in the admin: found, seen with their cached state, changed through the services."""
 
+import re
+from html.parser import HTMLParser
+
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from cachelayer import client, keys, store
+from notes.limits import CONTENT_MAX_CHARACTERS
 from notes.models import Note
 from tests.builders import make_note, make_notes
 
@@ -19,6 +24,43 @@ def operator() -> Client:
     client = Client()
     client.force_login(User.objects.create_superuser("operator"))
     return client
+
+
+class _Fields(HTMLParser):
+    """The fields of a form with the values that a browser would show, as HTML has them read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fields: dict[str, str] = {}
+        self._textarea = ""
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        named = dict(attrs)
+        if tag == "textarea":
+            self._textarea = named["name"]
+            self.fields[self._textarea] = ""
+        elif tag == "input" and named.get("type") in ("text", "hidden"):
+            # A line alone has no ends of lines (HTML, 4.10.5.1.2).
+            self.fields[named["name"]] = re.sub("[\r\n]", "", named.get("value", ""))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "textarea":
+            self._textarea = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._textarea:
+            self.fields[self._textarea] += data
+
+
+def fields_of(response) -> dict[str, str]:
+    """Return what a browser sends where nobody has edited anything: lines end in CR LF."""
+    form = _Fields()
+    page = response.content.decode().replace("\r\n", "\n").replace("\r", "\n")
+    form.feed(page[page.index("<form") : page.rindex("</form>")])
+    form.close()
+    # The first newline of a textarea belongs to its tag.
+    content = form.fields.get("content", "").removeprefix("\n").replace("\n", "\r\n")
+    return {name: form.fields[name] for name in ("title", "seen_version")} | {"content": content}
 
 
 def shown(response) -> list[str]:
@@ -91,6 +133,122 @@ class TestChange:
         assert response.status_code == 302
         note = api.get(f"/api/v1/notes/{note_id}").json()
         assert (note["title"], note["version"]) == ("After", 2)
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            "a\r\nb\r\n",
+            "a\nb",
+            "a\rb\r",
+            "a\r\nb\nc\rd\n\r\n",
+            "\n\nbegins and ends with space \t \n",
+            "\n" * CONTENT_MAX_CHARACTERS,
+            ("line\n" * CONTENT_MAX_CHARACTERS)[:CONTENT_MAX_CHARACTERS],
+            "\x01\x0b\x0c\x85\u2028\ufeff<b>&amp;&lt;</textarea>\U0001f600",
+            " ",
+            "",
+        ],
+        ids=lambda text: ascii(text[:20]),
+    )
+    def test_a_content_that_was_not_edited_stays_byte_for_byte(self, operator, content):
+        note_id = make_note(title="Before", content=content)
+
+        form = fields_of(operator.get(f"{LIST}{note_id}/change/"))
+        response = operator.post(f"{LIST}{note_id}/change/", form | {"title": "After"})
+
+        assert response.status_code == 302, response.content
+        note = Note.objects.get()
+        assert (note.title, note.version) == ("After", 2)
+        assert note.content == content
+
+    @pytest.mark.parametrize("title", ["two\nlines", " spaces ", "a\r\nb", "\u00a0x"])
+    def test_nor_does_a_title(self, operator, title):
+        note_id = make_note(title=title)
+
+        form = fields_of(operator.get(f"{LIST}{note_id}/change/"))
+        operator.post(f"{LIST}{note_id}/change/", form | {"content": "edited\r\nhere\r\n"})
+
+        note = Note.objects.get()
+        assert (note.title, note.content, note.version) == (title, "edited\nhere\n", 2)
+
+    def test_saving_without_an_edit_writes_nothing(self, operator):
+        note_id = make_note(content="a\nb\n")
+        before = Note.objects.get()
+
+        operator.post(
+            f"{LIST}{note_id}/change/", fields_of(operator.get(f"{LIST}{note_id}/change/"))
+        )
+
+        assert vars(Note.objects.get()) | {"_state": None} == vars(before) | {"_state": None}
+
+    def test_one_field_alone_is_written_and_named_in_the_history(self, operator):
+        note_id = make_note(title="Before", content="a\nb\n")
+
+        form = fields_of(operator.get(f"{LIST}{note_id}/change/"))
+        with CaptureQueriesContext(connection):
+            operator.post(f"{LIST}{note_id}/change/", form | {"title": " After "})
+
+        assert Note.objects.get().title == "After"
+        assert LogEntry.objects.get().get_change_message() == "Changed title."
+
+    @pytest.mark.parametrize(
+        ("edit", "told"),
+        [
+            ({"title": " "}, "This field is required."),
+            ({"title": "x" * 201}, "at most 200 characters"),
+            ({"content": "x" * (CONTENT_MAX_CHARACTERS + 1)}, "at most 100000 characters"),
+            ({"content": "a\0b"}, "Null characters are not allowed."),
+            ({"seen_version": "x"}, "Enter a whole number."),
+        ],
+        ids=lambda edit: str(edit)[:20],
+    )
+    def test_names_what_is_wrong_and_writes_nothing(self, operator, edit, told):
+        note_id = make_note()
+
+        form = fields_of(operator.get(f"{LIST}{note_id}/change/"))
+        response = operator.post(f"{LIST}{note_id}/change/", form | edit)
+
+        assert told in response.content.decode()
+        assert Note.objects.get().version == 1
+
+    def test_what_somebody_else_changed_meanwhile_is_not_written_over(self, operator, api):
+        note_id = make_note(title="Before", content="old")
+        form = fields_of(operator.get(f"{LIST}{note_id}/change/"))
+        api.patch(
+            f"/api/v1/notes/{note_id}", {"content": "theirs"}, content_type="application/json"
+        )
+
+        response = operator.post(f"{LIST}{note_id}/change/", form | {"content": "mine <b>"})
+
+        page = response.content.decode()
+        assert "somebody changed this note while you did" in page
+        assert "mine &lt;b&gt;" in page
+        note = Note.objects.get()
+        assert (note.title, note.content, note.version) == ("Before", "theirs", 2)
+        again = operator.post(f"{LIST}{note_id}/change/", fields_of(response))
+        assert "somebody changed this note while you did" in again.content.decode()
+
+    def test_no_write_comes_between_what_was_compared_and_what_is_written(self, operator):
+        note_id = make_note()
+        form = fields_of(operator.get(f"{LIST}{note_id}/change/"))
+
+        with CaptureQueriesContext(connection) as captured:
+            operator.post(f"{LIST}{note_id}/change/", form | {"title": "After"})
+
+        statements = [query["sql"] for query in captured if '"notes"' in query["sql"]]
+        locked = next(n for n, sql in enumerate(statements) if "FOR UPDATE" in sql)
+        assert locked <= 1
+        assert statements[locked].startswith("SELECT")
+        assert not any(sql.startswith("UPDATE") for sql in statements[:locked])
+
+    def test_a_note_deleted_meanwhile_is_a_message(self, operator):
+        note_id = make_note()
+        form = fields_of(operator.get(f"{LIST}{note_id}/change/"))
+        Note.objects.all().delete()
+
+        response = operator.post(f"{LIST}{note_id}/change/", form | {"title": "x"}, follow=True)
+
+        assert "Perhaps it was deleted?" in response.content.decode()
 
     def test_an_added_note_is_a_note(self, operator, api):
         operator.post(f"{LIST}add/", {"user_id": "eve", "title": "New", "content": ""})
