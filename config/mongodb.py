@@ -154,6 +154,9 @@ def connect() -> None:
         connect=False,
         uuidRepresentation="standard",
         tz_aware=True,
+        # One document with a year past 9999 or bytes that are no UTF-8 fails no read of others.
+        datetime_conversion="DATETIME_AUTO",
+        unicode_decode_error_handler="replace",
         appname="trilith",
         timeoutMS=settings.MONGODB_TIMEOUT_MS,
         serverSelectionTimeoutMS=settings.MONGODB_TIMEOUT_MS,

@@ -1,9 +1,11 @@
 """The collection user_profiles: its shape, its indexes, and how older shapes are read."""
 
-from datetime import UTC
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 import mongoengine as me
+from bson import ObjectId
+from prometheus_client import Counter
 
 from profiles import preferences
 from profiles.emails import EmailRejected, check_email
@@ -14,6 +16,14 @@ from profiles.records import ProfileRecord
 
 # 1: created_at, updated_at and last_login beside user_id. 2: in metadata.
 SCHEMA_VERSION = 2
+MALFORMED_FIELDS = Counter(
+    "profiles_malformed_fields", "Fields read from MongoDB that are of another type", ["field"]
+)
+T = TypeVar("T")
+
+
+class MalformedProfile(ValueError):
+    """A document of which it cannot be said whose profile it is."""
 
 
 def _validate_email(email: str) -> None:
@@ -79,21 +89,55 @@ class UserProfile(me.Document):
 
 
 def record(document: dict[str, Any]) -> ProfileRecord:
-    """Return the record of a document of any shape, whatever it lacks."""
-    told = upgraded(document)
-    metadata = told.get("metadata") or {}
-    created_at = metadata.get("created_at") or told["_id"].generation_time.astimezone(UTC)
+    """
+    Return the record of a document of any shape, whatever it lacks.
+
+    A field of another type than the schema's, written past the service, counts as missing, and is
+    counted. Raises MalformedProfile where that is the user_id.
+    """
+    shaped = upgraded(document)
+    user_id = _field(shaped, "user_id", str)
+    if user_id is None:
+        raise MalformedProfile(f"The user_id of document {shaped.get('_id')!r} is no string.")
+    metadata = _field(shaped, "metadata", dict) or {}
+    created_at = _field(metadata, "created_at", datetime) or _made_at(shaped.get("_id"))
     return ProfileRecord(
-        user_id=told["user_id"],
-        email=told.get("email", ""),
-        preferences=preferences.canonical(told.get("preferences") or {}),
+        user_id=user_id,
+        email=_field(shaped, "email", str) or "",
+        preferences=preferences.canonical(_field(shaped, "preferences", dict) or {}),
         metadata=MetadataRecord(
             created_at=created_at,
-            updated_at=metadata.get("updated_at") or created_at,
-            last_login=metadata.get("last_login"),
+            updated_at=_field(metadata, "updated_at", datetime) or created_at,
+            last_login=_field(metadata, "last_login", datetime),
         ),
-        version=told.get("version", 1),
+        version=_whole_number(shaped, "version", default=1),
     )
+
+
+def _field(document: dict[str, Any], name: str, kind: type[T]) -> T | None:
+    value = document.get(name)
+    if value is None or isinstance(value, kind):
+        return value
+    MALFORMED_FIELDS.labels(name).inc()
+    return None
+
+
+def _whole_number(document: dict[str, Any], name: str, *, default: int) -> int:
+    value = document.get(name)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)  # as the MongoDB shell writes numbers
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if value is not None:
+        MALFORMED_FIELDS.labels(name).inc()
+    return default
+
+
+def _made_at(document_id: Any) -> datetime:
+    """Return when the document was made, as far as its id tells."""
+    if isinstance(document_id, ObjectId):
+        return document_id.generation_time.astimezone(UTC)
+    return datetime.fromtimestamp(0, UTC)
 
 
 def upgraded(document: dict[str, Any]) -> dict[str, Any]:
@@ -103,9 +147,10 @@ def upgraded(document: dict[str, Any]) -> dict[str, Any]:
     A change of shape adds a step here, by which old documents are read from then on, and raises
     SCHEMA_VERSION; manage.py reshape_profiles then writes them back at leisure.
     """
-    if document.get("schema_version", 1) < 2:
+    if _whole_number(document, "schema_version", default=1) < 2:
         times = ("created_at", "updated_at", "last_login")
         rest = {key: value for key, value in document.items() if key not in times}
         moved = {key: document[key] for key in times if document.get(key) is not None}
-        return {**rest, "metadata": {**moved, **document.get("metadata", {})}, "schema_version": 2}
+        metadata = _field(document, "metadata", dict) or {}
+        return {**rest, "metadata": {**moved, **metadata}, "schema_version": 2}
     return document

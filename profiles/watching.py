@@ -1,13 +1,16 @@
 """Edits of profiles that were made past the service, in the MongoDB shell: seen by a change stream."""
 
+import re
 import threading
 from collections.abc import Iterable
 from typing import Any, Final
 
+import mongoengine
 import psycopg
 import structlog
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, connections
+from django.db import DatabaseError, InterfaceError, OperationalError, connections
+from prometheus_client import Counter
 from pymongo.change_stream import ChangeStream
 from pymongo.collection import Collection
 from pymongo.errors import OperationFailure, PyMongoError
@@ -17,8 +20,7 @@ from cachelayer.invalidation import clear, invalidate
 from cachelayer.relay import own_connection
 from cachelayer.supervision import supervise
 from profiles import services
-from profiles.documents import UserProfile
-from profiles.stores import Taken
+from profiles.limits import USER_ID_PATTERN
 
 log = structlog.get_logger("profiles")
 
@@ -27,8 +29,12 @@ _RETRY_SECONDS: Final = 1.0
 _AWAIT_MS: Final = 500  # longest wait of the server for a change; below MONGODB_TIMEOUT_MS
 _BATCH: Final = 500
 _STREAM: Final = "user_profiles"
+_FIELDS: Final = ("operationType", "fullDocument.user_id", "fullDocumentBeforeChange.user_id")
 # The oplog does not reach back so far (286, 280), or the token is none of this server (260).
 _CANNOT_RESUME: Final = (260, 280, 286)
+COPIES_FAILED: Final = Counter(
+    "profiles_copies_failed", "Profiles that the other store did not take", ["reason"]
+)
 
 
 class Watcher:
@@ -100,9 +106,9 @@ def start_in_background() -> None:
 
 def _stream() -> ChangeStream[dict[str, Any]]:
     kept = _tokens().find_one({"_id": _STREAM}) or {}
-    collection: Collection[dict[str, Any]] = UserProfile._get_collection()
+    collection: Collection[dict[str, Any]] = mongoengine.get_db()[_STREAM]
     return collection.watch(
-        [],
+        [{"$project": dict.fromkeys(_FIELDS, 1)}],  # the documents themselves may be large
         full_document="updateLookup",
         full_document_before_change="whenAvailable",
         max_await_time_ms=_AWAIT_MS,
@@ -111,7 +117,7 @@ def _stream() -> ChangeStream[dict[str, Any]]:
 
 
 def _tokens() -> Collection[dict[str, Any]]:
-    tokens: Collection[dict[str, Any]] = UserProfile._get_db()["change_stream_tokens"]
+    tokens: Collection[dict[str, Any]] = mongoengine.get_db()["change_stream_tokens"]
     return tokens
 
 
@@ -140,9 +146,9 @@ def _handle(changes: Iterable[dict[str, Any]]) -> None:
     tags: set[str] = set()
     known = True
     for change in changes:
-        documents = (change.get("fullDocument"), change.get("fullDocumentBeforeChange"))
-        named = {str(one["user_id"]) for one in documents if one and "user_id" in one}
-        known = known and bool(named)
+        named = _users(change)
+        known = known and named is not None
+        named = named or set()
         users |= named
         is_delete = change.get("operationType") == "delete"
         tags_of = keys.tags_of_deleted_profile if is_delete else keys.tags_of_profile
@@ -150,10 +156,40 @@ def _handle(changes: Iterable[dict[str, Any]]) -> None:
     if not known:
         # Deleted before pre-images were kept, dropped, or renamed: whose it was is not told.
         clear([keys.PROFILES], cleared_by="change stream")
-    elif users:
+    if tags:
         invalidate(*tags)
     for user in users:
-        try:
-            services.twin_update(user_id=user)
-        except Taken:
-            log.warning("profile not copied", user_id=user, reason="Taken")
+        _copy(user)
+
+
+def _users(change: dict[str, Any]) -> set[str] | None:
+    """
+    Return whose profile the change is about; None where that is not told.
+
+    A user_id that the API would not accept is nobody's: nothing is cached of it.
+    """
+    before, after = change.get("fullDocumentBeforeChange"), change.get("fullDocument")
+    user_ids = [one.get("user_id") for one in (before, after) if one is not None]
+    named = {one for one in user_ids if isinstance(one, str) and re.fullmatch(USER_ID_PATTERN, one)}
+    is_told = bool(named) or before is not None or change.get("operationType") == "insert"
+    return named if is_told else None
+
+
+def _copy(user_id: str) -> None:
+    """
+    Copy the profile, which the cache has forgotten already, to the twin.
+
+    Raises the driver's error where a store does not answer: then the change is seen again. What
+    fails otherwise is this document's own: it is counted, and is no reason to see no other.
+    """
+    try:
+        services.twin_update(user_id=user_id)
+    except (OperationalError, InterfaceError, PyMongoError):
+        raise
+    except Exception as exc:  # noqa: BLE001  # a document may hold whatever a person can write
+        COPIES_FAILED.labels(type(exc).__name__).inc()
+        log.warning(
+            "profile not copied",
+            user_id=user_id,
+            reason=f"{type(exc).__name__}: {exc}".split("\n")[0],
+        )
