@@ -16,8 +16,9 @@ offset  size  field
     40     4  CRC-32 of the 24 bytes before
     64  4096  a bitmap: the events handled, by sequence number
 
-A part whose checksum is wrong counts as not there: then the records say how many they are, and are
-shipped again, which MongoDB ignores.
+Each CRC begins with that of the segment's name, so that another segment's checkpoint is none. A part
+whose checksum is wrong counts as not there: then the records say how many they are, and are shipped
+again, which MongoDB ignores.
 """
 
 import contextlib
@@ -65,14 +66,15 @@ class Checkpoint:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._seed = _seed(path)
         self.head = Head(None, 0, 0, 0, 0)
         self._bitmap = bytearray(_BITMAP_BYTES)
         with _opened(path, os.O_RDONLY) as descriptor:
             if descriptor is None:
                 return
-            head, bitmap_crc = _read_head(descriptor)
+            head, bitmap_crc = _read_head(descriptor, self._seed)
             bitmap = _read(descriptor, _BITMAP_BYTES, _BITMAP_AT)
-        if len(bitmap) == _BITMAP_BYTES and zlib.crc32(bitmap) == bitmap_crc:
+        if len(bitmap) == _BITMAP_BYTES and zlib.crc32(bitmap, self._seed) == bitmap_crc:
             self.head, self._bitmap = head, bytearray(bitmap)
         else:
             self.head = Head(head.acknowledged, 0, 0, 0, 0)
@@ -99,27 +101,35 @@ class Checkpoint:
         )
         with _opened(self._path, os.O_RDWR | os.O_CREAT) as descriptor:
             if descriptor is not None:
-                _write_progress(descriptor, self.head, self._bitmap)
+                _write_progress(descriptor, self.head, self._bitmap, self._seed)
 
 
-def create(path: Path) -> int:
-    """Make the checkpoint of a new segment, and hold a lock on it; return its descriptor."""
-    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        acknowledge(descriptor, 0)
-        _write_progress(descriptor, Head(0, 0, 0, 0, 0), bytearray(_BITMAP_BYTES))
-    except OSError:
-        os.close(descriptor)
-        path.unlink(missing_ok=True)
-        raise
-    return descriptor
+class Acknowledged:
+    """The count of a segment that this process writes to, and a lock on it; close gives that up."""
 
+    def __init__(self, path: Path) -> None:
+        self._seed = _seed(path)
+        self._descriptor = os.open(
+            path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, mode=0o600
+        )
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+            self.write(0)
+            empty = bytearray(_BITMAP_BYTES)
+            _write_progress(self._descriptor, Head(0, 0, 0, 0, 0), empty, self._seed)
+        except OSError:
+            self.close()
+            path.unlink(missing_ok=True)
+            raise
 
-def acknowledge(descriptor: int, events: int) -> None:
-    """Write how many events were acknowledged."""
-    count = _COUNT.pack(_MAGIC, events)
-    os.pwrite(descriptor, count + _CRC.pack(zlib.crc32(count)), 0)
+    def write(self, events: int) -> None:
+        """Write how many events were acknowledged. Raises OSError."""
+        count = _COUNT.pack(_MAGIC, events)
+        os.pwrite(self._descriptor, count + _CRC.pack(zlib.crc32(count, self._seed)), 0)
+
+    def close(self) -> None:
+        """Let whoever wants to go on from here."""
+        os.close(self._descriptor)
 
 
 def head_of(path: Path) -> Head | None:
@@ -127,7 +137,7 @@ def head_of(path: Path) -> Head | None:
     with _opened(path, os.O_RDONLY) as descriptor:
         if descriptor is None:
             return None
-        head, bitmap_crc = _read_head(descriptor)
+        head, bitmap_crc = _read_head(descriptor, _seed(path))
         return None if bitmap_crc is None and head.acknowledged is None else head
 
 
@@ -161,14 +171,18 @@ def _opened(path: Path, flags: int) -> Iterator[int | None]:
         os.close(descriptor)
 
 
-def _read_head(descriptor: int) -> tuple[Head, int | None]:
+def _seed(path: Path) -> int:
+    return zlib.crc32(os.fsencode(path.stem))
+
+
+def _read_head(descriptor: int, seed: int) -> tuple[Head, int | None]:
     """Return the head and the checksum of the bitmap, which is None where the head is damaged."""
     data = _read(descriptor, _BITMAP_AT, 0).ljust(_BITMAP_AT, b"\0")
     magic, acknowledged = _COUNT.unpack_from(data)
-    is_count = magic == _MAGIC and _crc_follows(data, 0, _COUNT.size) and acknowledged <= EVENTS_MAX
+    is_count = magic == _MAGIC and _crc_follows(data, 0, _COUNT.size, seed)
     offset, known, handled, refused, bitmap_crc = _PROGRESS.unpack_from(data, _PROGRESS_AT)
-    count = acknowledged if is_count else None
-    if not _crc_follows(data, _PROGRESS_AT, _PROGRESS.size):
+    count = acknowledged if is_count and acknowledged <= EVENTS_MAX else None
+    if not _crc_follows(data, _PROGRESS_AT, _PROGRESS.size, seed):
         return Head(count, 0, 0, 0, 0), None
     return Head(count, offset, known, handled, refused), bitmap_crc
 
@@ -183,12 +197,12 @@ def _read(descriptor: int, size: int, offset: int) -> bytes:
         return b""
 
 
-def _crc_follows(data: bytes, start: int, size: int) -> bool:
+def _crc_follows(data: bytes, start: int, size: int, seed: int) -> bool:
     end = start + size
-    return bool(zlib.crc32(data[start:end]) == _CRC.unpack_from(data, end)[0])
+    return bool(zlib.crc32(data[start:end], seed) == _CRC.unpack_from(data, end)[0])
 
 
-def _write_progress(descriptor: int, head: Head, bitmap: bytearray) -> None:
+def _write_progress(descriptor: int, head: Head, bitmap: bytearray, seed: int) -> None:
     os.pwrite(descriptor, bitmap, _BITMAP_AT)
-    progress = _PROGRESS.pack(*head[1:], zlib.crc32(bitmap))
-    os.pwrite(descriptor, progress + _CRC.pack(zlib.crc32(progress)), _PROGRESS_AT)
+    progress = _PROGRESS.pack(*head[1:], zlib.crc32(bitmap, seed))
+    os.pwrite(descriptor, progress + _CRC.pack(zlib.crc32(progress, seed)), _PROGRESS_AT)

@@ -15,7 +15,7 @@ from django.conf import settings
 from pymongo.client_session import ClientSession
 from pymongo.errors import BulkWriteError
 
-from activity import ledger, spool
+from activity import ledger, shipping, spool
 from activity.documents import ActivityEvent
 from activity.shipping import Shipper
 from activity.spool import Spool
@@ -89,7 +89,7 @@ def shown_address(address: str) -> str | None:
 def start_shipping() -> None:
     """Ship in a supervised thread of this process; at its end ship what there is time for."""
     shipper = Shipper(own_spool())
-    thread = supervise("activity-shipper", shipper.run, stopping=shipper.stopping)
+    thread = supervise(shipping.NAME, shipper.run, stopping=shipper.stopping)
 
     def finish() -> None:
         own_spool().close()  # the segment is anybody's now, after a restart at the latest
@@ -99,25 +99,21 @@ def start_shipping() -> None:
     atexit.register(finish)
 
 
-def recent_losses() -> int:
-    """Return how many events were dropped, where some were in the last 5 minutes; else 0."""
-    folder = own_spool().folder
-    lately = time.time() - ledger.last_dropped_at(folder) < LOSS_TOLD_SECONDS
-    return ledger.dropped(folder) if lately else 0
-
-
 def spool_problem() -> str | None:
     """
     Return what health says is wrong with the spool; None where nothing is.
 
-    Events were dropped in the last 5 minutes, or files are set aside, until somebody has taken them
-    away.
+    Events were dropped in the last 5 minutes; files are set aside, until somebody has taken them
+    away; or the folder or its ledger cannot be read.
     """
     problems = []
-    losses = recent_losses()
-    if losses:
-        problems.append(f"{losses} events dropped lately")
-    files, events = spool.damaged(own_spool().folder)
+    try:
+        folder = own_spool().folder
+        if time.time() - ledger.last_dropped_at(folder) < LOSS_TOLD_SECONDS:
+            problems.append(f"{ledger.dropped(folder)} events dropped lately")
+        files, events = spool.damaged(folder)
+    except OSError as exc:
+        return f"the spool cannot be read: {exc.strerror}"
     if files:
         problems.append(f"{events} acknowledged events may be in {files} damaged files set aside")
     return "; ".join(problems) or None

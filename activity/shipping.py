@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+import bson
 import structlog
 from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
@@ -14,9 +15,11 @@ from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError
 from activity import metrics, spool
 from activity.documents import ActivityEvent
 from activity.spool import Record, Segment, Spool
+from cachelayer import supervision
 
 log = structlog.get_logger("activity")
 
+NAME: Final = "activity-shipper"  # of the thread
 _PAUSE_SECONDS: Final = 0.5  # between two looks; an event is in the feed within 2 s
 _RETRY_SECONDS: Final = 1.0  # while MongoDB does not answer
 _BATCH_EVENTS: Final = 500
@@ -54,9 +57,14 @@ class Shipper:
             try:
                 self.ship()
                 pause_seconds = _PAUSE_SECONDS
-            except (PyMongoError, OSError) as exc:
+            except PyMongoError as exc:
                 # What was not shipped is still there. The breaker of MongoDB has logged it.
                 log.debug("events not shipped", reason=str(exc).split("\n")[0])
+                pause_seconds = _RETRY_SECONDS
+            except OSError as exc:
+                # The disk's trouble is not over by starting again, but it shall be seen.
+                log.warning("spool not read", reason=str(exc))
+                supervision.failed(NAME)
                 pause_seconds = _RETRY_SECONDS
             if not is_last:
                 self.stopping.wait(pause_seconds)
@@ -148,8 +156,22 @@ def _store(documents: list[bytes]) -> tuple[int, list[bytes]]:
     Their ids were chosen when they were recorded: what is there already is left as it is. Raises
     PyMongoError where MongoDB may take them later.
     """
-    if not documents:
-        return 0, []
+    # One that cannot be decoded would end each request for a page that it is on.
+    undecodable = [row for row in documents if not _is_bson(row)]
+    documents = [row for row in documents if row not in undecodable]
+    new, refused = _insert(documents) if documents else (0, [])
+    return new, [*refused, *_refused(undecodable)]
+
+
+def _is_bson(document: bytes) -> bool:
+    try:
+        bson.decode(document)
+    except BSONError:
+        return False
+    return True
+
+
+def _insert(documents: list[bytes]) -> tuple[int, list[bytes]]:
     # Not objects.insert(): mongoengine would decode each event, and encode it again.
     collection: Any = ActivityEvent._get_collection()
     new = len(documents)
@@ -164,13 +186,13 @@ def _store(documents: list[bytes]) -> tuple[int, list[bytes]]:
         if exc.details["writeConcernErrors"] or any(e["code"] in _OF_THE_SERVER for e in other):
             raise
         return new, _refused([documents[error["index"]] for error in other])
-    except (BSONError, OperationFailure) as exc:
-        if isinstance(exc, OperationFailure) and exc.code not in _OF_THE_DOCUMENT:
+    except OperationFailure as exc:
+        if exc.code not in _OF_THE_DOCUMENT:
             raise
         if len(documents) == 1:
             return 0, _refused(documents)
         middle = len(documents) // 2
-        first, second = _store(documents[:middle]), _store(documents[middle:])
+        first, second = _insert(documents[:middle]), _insert(documents[middle:])
         return first[0] + second[0], first[1] + second[1]
     metrics.SHIPPED.inc(new)
     return new, []

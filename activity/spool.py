@@ -47,7 +47,7 @@ import structlog
 from bson import ObjectId
 
 from activity import checkpoint, ledger, metrics
-from activity.checkpoint import Checkpoint
+from activity.checkpoint import Acknowledged, Checkpoint
 
 log = structlog.get_logger("activity")
 
@@ -228,7 +228,8 @@ class Spool:
         self.folder = folder
         self.max_bytes = max_bytes
         self._lock = threading.Lock()
-        self._descriptor = self._checkpoint = -1
+        self._descriptor = -1
+        self._acknowledged: Acknowledged | None = None
         self._size = self._number = self._named_at_ms = 0
         self._identity = b""
         self.current: Path | None = None
@@ -282,30 +283,31 @@ class Spool:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             _write_whole(descriptor, _HEADER_BYTES)
             unnamed.rename(path)
-            self._checkpoint = checkpoint.create(path.with_suffix(checkpoint.SUFFIX))
+            acknowledged = Acknowledged(path.with_suffix(checkpoint.SUFFIX))
         except OSError:
             os.close(descriptor)
             unnamed.unlink(missing_ok=True)
             path.unlink(missing_ok=True)
             raise
         self._descriptor, self._identity, self.current = descriptor, identity, path
-        self._size, self._number = len(_HEADER_BYTES), 0
+        self._size, self._number, self._acknowledged = len(_HEADER_BYTES), 0, acknowledged
 
     def _write(self, record: bytes) -> None:
         _write_whole(self._descriptor, record)
         self._size += len(record)
         self._number += 1
-        try:  # noqa: SIM105  # contextlib.suppress would cost as much as the write itself
-            checkpoint.acknowledge(self._checkpoint, self._number)
+        try:  # contextlib.suppress would cost as much as the write itself
+            if self._acknowledged is not None:
+                self._acknowledged.write(self._number)
         except OSError:
             pass  # the event is on disk, and its sequence number says the same
 
     def _close(self) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
-            os.close(self._checkpoint)
-        self._descriptor = self._checkpoint = -1
-        self.current = None
+        if self._acknowledged is not None:
+            self._acknowledged.close()
+        self._descriptor, self._acknowledged, self.current = -1, None, None
 
 
 def _identity() -> bytes:

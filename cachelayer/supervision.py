@@ -39,6 +39,12 @@ def supervise(
     return thread
 
 
+def failed(name: str) -> None:
+    """Count an error that the thread has survived, or not, and have health tell of it."""
+    metrics.THREAD_FAILURES.labels(name).inc()
+    metrics.THREAD_FAILED_AT.labels(name).set_to_current_time()
+
+
 def recent_failures() -> dict[str, float]:
     """Return {thread: seconds since it last failed}, over all processes, of the last minute."""
     now = time.time()
@@ -57,8 +63,7 @@ def _keep_running(name: str, run: Callable[[], None], stopping: threading.Event)
             run()
         except Exception:  # whatever it is: a dead thread would be missed by nobody
             log.exception("background thread failed", thread=name)
-            metrics.THREAD_FAILURES.labels(name).inc()
-            metrics.THREAD_FAILED_AT.labels(name).set_to_current_time()
+            failed(name)
         else:
             return
         finally:

@@ -13,6 +13,7 @@ import bson
 import pytest
 
 from activity import ledger, spool
+from activity.checkpoint import Acknowledged
 from activity.spool import Spool
 from config.stack import ROOT
 from config.stack.process import wait_until
@@ -43,7 +44,7 @@ def everything(folder: Path) -> list[dict]:
     return [event for path in spool.segments(folder) for event in read(path)]
 
 
-def _interrupt(descriptor: int, events: int) -> None:
+def _interrupt(count: Acknowledged, events: int) -> None:
     if events:
         raise KeyboardInterrupt
 
@@ -124,7 +125,7 @@ class TestAppend:
     def test_an_exception_after_the_write_gives_no_id_twice(self, folder, monkeypatch):
         own = make(folder)
         with monkeypatch.context() as patch:
-            patch.setattr(spool.checkpoint, "acknowledge", _interrupt)
+            patch.setattr(Acknowledged, "write", _interrupt)
             with pytest.raises(KeyboardInterrupt):
                 own.append(EVENT)
 

@@ -33,6 +33,8 @@ class Command(BaseCommand):
                 account = reconciling.activity_reconcile(since=start, folder=folder)
         except PyMongoError as exc:
             raise CommandError(f"MongoDB: {str(exc).splitlines()[0]}") from exc
+        except OSError as exc:
+            raise CommandError(f"the spool in {folder}: {exc}") from exc
         self.stdout.write(
             f"{account.acknowledged} acknowledged, {account.stored} stored, "
             f"{account.waiting} waiting, {account.dropped} dropped, {account.lost} lost, "
