@@ -12,6 +12,8 @@ from django.conf import settings
 Environ = dict[str, Any]
 Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
+_DISCARDED_LIMITS: Final = 8  # of a body that is too long, so many times REQUEST_BODY_MAX_BYTES
+_PIECE_BYTES: Final = 65_536
 # The meta-variables of RFC 3875 (section 4.1), and what else Django reads in a request's META.
 _SPEAKS_FOR_A_REQUEST: Final = re.compile(
     r"HTTP_.*|CONTENT_(LENGTH|TYPE)|REMOTE_(ADDR|HOST|IDENT|USER)|AUTH_TYPE|QUERY_STRING"
@@ -43,17 +45,17 @@ def with_whole_bodies(application: Application) -> Application:
     """
 
     def serve(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        given = environ.get("CONTENT_LENGTH")
-        most = settings.REQUEST_BODY_MAX_BYTES
-        if "HTTP_TRANSFER_ENCODING" in environ:
-            body = _read(environ["wsgi.input"], most + 1)
-        elif given and 0 < int(given) <= most:
-            body = _read(environ["wsgi.input"], int(given))
-            if len(body) < int(given):
-                start_response(f"400 {HTTPStatus.BAD_REQUEST.phrase}", [("Connection", "close")])
-                return [b""]
-        else:
+        stream, most = environ["wsgi.input"], settings.REQUEST_BODY_MAX_BYTES
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+        is_in_chunks = "HTTP_TRANSFER_ENCODING" in environ
+        if not length and not is_in_chunks:
             return application(environ, start_response)
+        body = _read(stream, min(length, most + 1) if length else most + 1)
+        if len(body) > most:
+            _discard(stream, most * _DISCARDED_LIMITS)
+        elif not is_in_chunks and len(body) < length:
+            start_response(f"400 {HTTPStatus.BAD_REQUEST.phrase}", [("Connection", "close")])
+            return [b""]
         environ["wsgi.input"] = io.BytesIO(body)
         environ["CONTENT_LENGTH"] = str(len(body))
         return application(environ, start_response)
@@ -68,3 +70,14 @@ def _read(stream: Any, size: int) -> bytes:
         parts.append(part)
         size -= len(part)
     return b"".join(parts)
+
+
+def _discard(stream: Any, size: int) -> None:
+    """
+    Read size bytes more at the most, and keep none.
+
+    Where the connection is closed on a client that still sends, it may never see the answer
+    (RFC 9112, 9.6).
+    """
+    while size > 0 and (part := stream.read(min(size, _PIECE_BYTES))):
+        size -= len(part)

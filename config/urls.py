@@ -1,14 +1,15 @@
-"""Every route: admin, API, schema, health."""
+"""Every route: home page, admin, API, schema, health."""
 
 from django.contrib import admin
 from django.urls import include, path
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerView
 
-from config import health, operations, problems
+from config import health, home, operations, problems
 
 admin.site.site_header = admin.site.site_title = "Trilith"
 
 urlpatterns = [
+    path("", home.home, name="home"),
     path("admin/", admin.site.urls),
     path("api/v1/", include("notes.api.urls")),
     path("api/v1/", include("profiles.api.urls")),

@@ -60,6 +60,9 @@ class TestWithWholeBodies:
     def test_one_that_ends_before_it_is_seen_by_nobody(self, echo):
         assert echo(b"0123", CONTENT_LENGTH="5") is None
 
+    def test_one_that_is_too_long_by_its_length_is_seen_to_be(self, echo):
+        assert echo(b"x" * 1000, CONTENT_LENGTH="1000") == ("11", b"x" * 11)
+
     def test_without_a_body_nothing_is_read(self, echo):
         assert echo(b"ignored") == (None, b"")
 
@@ -238,6 +241,22 @@ class TestLengths:
         raw += b"Content-Type: application/x-www-form-urlencoded\r\n\r\nusername=boss"
 
         assert exchange(site, raw, end=True) == (400, b"")
+
+
+class TestClientsThatSendOn:
+    """Most clients read the answer only once all is sent, and give up where they cannot send."""
+
+    @pytest.mark.parametrize("is_chunked", [False, True])
+    @pytest.mark.parametrize("path", ["/api/v1/notes", "/admin/login/"])
+    def test_get_to_read_the_413(self, site, is_chunked, path):
+        body = b"x" * (LIMIT * 8)
+        connection = connect(site)
+        connection.request(
+            "POST", path, iter([body]) if is_chunked else body, encode_chunked=is_chunked
+        )
+
+        assert connection.getresponse().status == 413
+        connection.close()
 
 
 class TestEnvironment:
