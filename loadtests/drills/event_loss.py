@@ -113,7 +113,7 @@ def _line(process: Path) -> bytes:
 
 def _is_shipped(site: Site) -> bool:
     threading.Event().wait(0.5)
-    told = re.search(r"(\d+) waiting", site.manage("activity_reconcile"))
+    told = re.search(r"\b(\d+) waiting", site.manage("activity_reconcile"))
     return told is not None and told[1] == "0"
 
 

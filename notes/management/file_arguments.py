@@ -10,6 +10,7 @@ from django.core.management.base import CommandError
 
 from notes.limits import USER_ID_PATTERN
 
+_USER_ID_RULE: Final = "1 to 128 characters of A-Z a-z 0-9 . _ @ : -"
 INTERRUPTED: Final = 130  # exit status, as a shell has it for SIGINT
 
 
@@ -20,12 +21,11 @@ def path_argument(text: str) -> Path:
     return Path(text)
 
 
-def refuse_user_id(user_id: str) -> None:
-    """Raise CommandError where this can be no user's id."""
-    if not re.fullmatch(USER_ID_PATTERN, user_id):
-        raise CommandError(
-            f"--user-id {printable(user_id)}: 1 to 128 characters of A-Z a-z 0-9 . _ @ : -"
-        )
+def refuse_user_id(user_id: str, pattern: str = USER_ID_PATTERN) -> None:
+    """Raise CommandError where the user id does not match the pattern."""
+    if not re.fullmatch(pattern, user_id):
+        reserved = "is reserved" if re.fullmatch(USER_ID_PATTERN, user_id) else _USER_ID_RULE
+        raise CommandError(f"--user-id {printable(user_id)}: {reserved}")
 
 
 def printable(path: str | os.PathLike[str]) -> str:

@@ -10,13 +10,12 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.db import connection
-from hypothesis import example, given
-from hypothesis import settings as hypothesis_settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from config.postgres.server import connect
 from notes import file_export, services
 from notes.file_import import read_note_file
 from notes.limits import CONTENT_MAX_CHARACTERS
@@ -93,7 +92,7 @@ def create(title: str = "A title", content: str = "text\n", user_id: str = "abc"
 
 
 class TestRoundTrip:
-    @hypothesis_settings(max_examples=60, deadline=None)
+    @settings(max_examples=60, deadline=None)
     @given(st.lists(st.tuples(TITLES, CONTENTS), min_size=1, max_size=4))
     @example([("same", "a"), ("same", "a"), ("same", "b")])
     @example([("x", "---\ntrilith_note: 1\n---\n"), ("y", "\ufeff# BOM"), ("z", "")])
@@ -349,7 +348,7 @@ class TestFailure:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT pg_backend_pid()")
                 [pid] = cursor.fetchone()
-            with psycopg.connect(settings.DATABASE_URL, autocommit=True) as other:
+            with connect(psycopg.Connection, autocommit=True) as other:
                 other.execute("SELECT pg_terminate_backend(%s, 2000)", [pid])
             return original(folder)
 

@@ -16,9 +16,12 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
+from config.authentication import RESERVED_USER_IDS
+from config.authentication import USER_ID_PATTERN as CALLER_PATTERN
 from config.postgres.server import connect
 from config.stack import ROOT
 from notes import file_import, services
+from notes.limits import NEW_USER_ID_PATTERN
 from notes.models import Note
 
 # Each mapping merges the one before twice: 2 ** 24 pairs where merge keys are expanded.
@@ -189,6 +192,12 @@ class TestMisuse:
     def test_any_user_id_that_the_site_would_refuse(self, folder, user_id):
         with pytest.raises(CommandError, match=r"^--user-id [ -~ä]*: 1 to 128 characters"):
             call_command("import_notes", folder, f"--user-id={user_id}")
+
+    @pytest.mark.parametrize("user_id", RESERVED_USER_IDS)
+    def test_a_user_id_that_nobody_may_call_by(self, folder, user_id):
+        with pytest.raises(CommandError, match="is reserved"):
+            call_command("import_notes", folder, user_id=user_id)
+        assert NEW_USER_ID_PATTERN == CALLER_PATTERN
 
     def test_an_empty_path(self):
         with pytest.raises(CommandError, match="path: is empty"):

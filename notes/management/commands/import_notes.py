@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import track
 
 from notes import file_import, services
+from notes.limits import NEW_USER_ID_PATTERN
 from notes.management.file_arguments import INTERRUPTED, path_argument, printable, refuse_user_id
 
 # Fixed for ever: with the user and the file's place it makes the note's id.
@@ -36,7 +37,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, path: Path, user_id: str, update: bool, **options: Any) -> None:
-        refuse_user_id(user_id)
+        refuse_user_id(user_id, NEW_USER_ID_PATTERN)
         try:
             path.stat()
         except FileNotFoundError as exc:
