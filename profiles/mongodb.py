@@ -97,6 +97,15 @@ class MongoProfiles:
 
     def copy(self, profile: ProfileRecord) -> None:
         fields = _document(profile).to_mongo()
+        try:
+            self._copy(profile, fields)
+        except Taken as exc:
+            if exc.field == "email":
+                del fields["email_key"]
+                self._copy(profile, fields)
+            raise
+
+    def _copy(self, profile: ProfileRecord, fields: Mapping[str, Any]) -> None:
         not_newer = {"user_id": profile.user_id, "version": {"$lte": profile.version}}
         with _taken():
             if _collection().replace_one(not_newer, fields).matched_count:

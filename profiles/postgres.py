@@ -76,13 +76,22 @@ class PostgresProfiles:
         return row is not None
 
     def copy(self, profile: ProfileRecord) -> None:
+        taken: Taken | None = None
         with transaction.atomic(), connection.cursor() as cursor:
             # The trigger is for edits past the service; whoever copies has invalidated already.
             cursor.execute("SET LOCAL trilith.copies_profile = 'on'")
             row = ProfileRow.objects.select_for_update().filter(pk=profile.user_id).first()
             if row is None or row.version <= profile.version:
-                with _taken():
-                    _row(profile).save(force_insert=row is None, force_update=row is not None)
+                copied = _row(profile)
+                how: dict[str, Any] = {"force_insert": row is None, "force_update": row is not None}
+                try:
+                    with _taken():
+                        copied.save(**how)
+                except Taken as exc:
+                    copied.email_key, taken = None, exc
+                    copied.save(**how)
+        if taken is not None:
+            raise taken
 
     def rekey(self, profile: ProfileRecord) -> None:
         key = email_key(profile.email)

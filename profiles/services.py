@@ -123,8 +123,10 @@ def twin_update(*, user_id: str) -> None:
     if profile is None:
         selectors.twin().delete(user_id, if_version=None)
     else:
-        selectors.store().rekey(profile)
-        selectors.twin().copy(profile)
+        try:
+            selectors.twin().copy(profile)
+        finally:
+            selectors.store().rekey(profile)
 
 
 def profiles_copy() -> Iterator[int]:
@@ -148,7 +150,7 @@ def profiles_copy() -> Iterator[int]:
             if profile.user_id not in there:
                 selectors.twin().delete(profile.user_id, if_version=None)
     for user_id in postponed:
-        twin_update(user_id=user_id)
+        _copy_again(user_id)
 
 
 def profiles_load(*, profiles: Sequence[ProfileRecord]) -> int:
@@ -177,6 +179,14 @@ def profiles_reshape() -> Iterator[int]:
         yield reshaped
         if not reshaped:
             return
+
+
+def _copy_again(user_id: str) -> None:
+    """Copy a profile whose address another one had; where it still has, both are from before that counted."""
+    try:
+        twin_update(user_id=user_id)
+    except Taken as exc:
+        _log_twin(user_id, exc)
 
 
 def _pages(store: ProfileStore) -> Iterator[Sequence[ProfileRecord]]:

@@ -64,7 +64,12 @@ class ProfileStore(Protocol):
         """Delete the profile."""
 
     def copy(self, profile: ProfileRecord) -> None:
-        """Make the profile here the same, unless it is here in a newer version. Raises Taken."""
+        """
+        Make the profile here the same, unless it is here in a newer version.
+
+        Raises Taken where another profile has its address here; it is copied all the same, but not
+        found by that address.
+        """
 
     def rekey(self, profile: ProfileRecord) -> None:
         """Have the profile found by its address, where an edit past the service changed it. Raises Taken."""

@@ -190,6 +190,40 @@ class TestEditsPastTheService:
         }
 
 
+class TestProfilesThatShareAnAddress:
+    """From before addresses were compared without case: kept, told of, and copied whole."""
+
+    @pytest.fixture(params=["mongo", "postgres"])
+    def shared(self, request, settings) -> None:
+        settings.PROFILE_BACKEND = request.param
+        services.profile_create(user_id="a", email="straße@x.org", preferences={}, caller=None)
+        services.profile_create(user_id="b", email="b@x.org", preferences={}, caller=None)
+        UserProfile.objects(user_id="b").update(email="STRASSE@x.org", unset__email_key=1)
+        with connection.cursor() as cursor:
+            cursor.execute("SET trilith.copies_profile = 'on'")
+            ProfileRow.objects.filter(pk="b").update(email="STRASSE@x.org", email_key=None)
+            cursor.execute("RESET trilith.copies_profile")
+
+    @pytest.mark.usefixtures("shared")
+    def test_both_are_served_changed_and_copied(self, send):
+        assert send("PATCH", "/b/preferences", {"x": 1}, user="b").status_code == 200
+        call_command("copy_profiles", stdout=io.StringIO())
+        mongo, postgres = (send("GET", f"/{store}/b") for store in ("mongo", "postgres"))
+
+        assert mongo.content == postgres.content
+        assert mongo.json()["preferences"]["x"] == 1
+        assert mongo.json()["email"] == "STRASSE@x.org"
+
+    @pytest.mark.usefixtures("shared")
+    def test_one_of_them_takes_another_address(self, send):
+        body = {"email": "STRASSE@x.org", "preferences": {}}
+        assert send("PUT", "/b", body, user="b").status_code == 409
+
+        assert send("PUT", "/b", body | {"email": "b@x.org"}, user="b").status_code == 200
+        assert UserProfile.objects.get(user_id="b").email_key == "b@x.org"
+        assert ProfileRow.objects.get(pk="b").email_key == "b@x.org"
+
+
 class TestMigration:
     def test_gives_each_row_its_key_and_names_those_whose_address_is_taken(self, capsys):
         now = records.now()
