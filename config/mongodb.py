@@ -7,9 +7,10 @@ from typing import Any, Final
 import mongoengine
 import pymongo
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from prometheus_client import Counter, Gauge, Histogram
 from pymongo import monitoring
-from pymongo.errors import ServerSelectionTimeoutError
+from pymongo.errors import ConfigurationError, ServerSelectionTimeoutError
 
 from cachelayer import timings
 from cachelayer.breaker import Breaker
@@ -147,7 +148,18 @@ class Pool(monitoring.ConnectionPoolListener):
 
 
 def connect() -> None:
-    """Open the one client of this process, lazily: no socket and no thread before a fork."""
+    """
+    Open the one client of this process, lazily: no socket and no thread before a fork.
+
+    Raises ImproperlyConfigured where the DNS has nothing behind a mongodb+srv:// URI.
+    """
+    try:
+        _connect()
+    except ConfigurationError as exc:
+        raise ImproperlyConfigured(f"MONGODB_URI: {str(exc).splitlines()[0]}") from exc
+
+
+def _connect() -> None:
     mongoengine.connect(
         host=settings.MONGODB_URI,
         mongo_client_class=Client,

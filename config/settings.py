@@ -2,21 +2,25 @@
 
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
-import dotenv
-import environ
 from django.core.exceptions import ImproperlyConfigured
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from config import logs
+from config.environment import Environment
 from config.postgres.deadlines import DeadlineConnection
 from config.postgres.url import database_from_url
+from config.stack import dotenv_file
+from config.stack.process import StackError
+from config.store_urls import checked_mongodb_uri, checked_redis_url, with_own_pool
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-dotenv.load_dotenv(BASE_DIR / ".env")
-env = environ.Env()
+try:
+    dotenv_file.load(BASE_DIR / ".env")
+except StackError as _exc:
+    raise ImproperlyConfigured(f"{_exc}.") from _exc
+env = Environment()
 
 
 def _required(name: str, remedy: str) -> str:
@@ -26,8 +30,15 @@ def _required(name: str, remedy: str) -> str:
     return value
 
 
+def _refuse_disorder(store: str, minimum: int, maximum: int) -> None:
+    if minimum > maximum:
+        raise ImproperlyConfigured(
+            f"{store}_POOL_MIN={minimum}: must not exceed {store}_POOL_MAX={maximum}."
+        )
+
+
 # --- Posture -----------------------------------------------------------------------------------
-DEBUG = env.bool("DEBUG", default=False)
+DEBUG = env.flag("DEBUG", default=False)
 SECRET_KEY = (
     env.str("SECRET_KEY", default="development-only, never in production")
     if DEBUG
@@ -38,19 +49,19 @@ SECRET_KEY = (
 )
 SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])  # former keys, still accepted
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost"])
-HTTPS = env.bool("HTTPS", default=False)  # true where clients reach the site over TLS
+HTTPS = env.flag("HTTPS", default=False)  # true where clients reach the site over TLS
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 SECURE_SSL_REDIRECT = HTTPS
 SECURE_REDIRECT_EXEMPT = [r"^(health|metrics)(/|$)"]  # probes come from inside, over plain HTTP
-SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=31_536_000) if HTTPS else 0
+SECURE_HSTS_SECONDS = env.whole("SECURE_HSTS_SECONDS", default=31_536_000) if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
 SECURE_HSTS_PRELOAD = HTTPS
 SESSION_COOKIE_SECURE = HTTPS
 CSRF_COOKIE_SECURE = HTTPS
 X_FRAME_OPTIONS = "DENY"
 ADMIN_TOKEN = env.str("ADMIN_TOKEN", default="")  # bearer token of staff endpoints; empty: none
-REQUEST_BODY_MAX_BYTES = env.int("REQUEST_BODY_MAX_BYTES", default=2_097_152)
+REQUEST_BODY_MAX_BYTES = env.whole("REQUEST_BODY_MAX_BYTES", default=2_097_152, minimum=1)
 DATA_UPLOAD_MAX_MEMORY_SIZE = REQUEST_BODY_MAX_BYTES  # bytes; the admin's forms
 
 # --- Applications ------------------------------------------------------------------------------
@@ -117,18 +128,33 @@ AUTH_PASSWORD_VALIDATORS = [
 # --- PostgreSQL --------------------------------------------------------------------------------
 _STACK = 'For the local servers run: eval "$(python -m config.stack env)"'
 # The site answers within a deadline; a command (migrate, seed) waits as long as its work takes.
-SERVES_REQUESTS = env.bool("SERVES_REQUESTS", default=False)
-POSTGRES_STATEMENT_TIMEOUT_MS = env.int("POSTGRES_STATEMENT_TIMEOUT_MS", default=2000)
-POSTGRES_POOL_MIN = env.int("POSTGRES_POOL_MIN", default=5)  # connections in each process
-POSTGRES_POOL_MAX = env.int("POSTGRES_POOL_MAX", default=20)  # connections in each process
-POSTGRES_POOL_IDLE_SECONDS = env.int("POSTGRES_POOL_IDLE_SECONDS", default=30)
-POSTGRES_POOL_ACQUIRE_SECONDS = env.float("POSTGRES_POOL_ACQUIRE_SECONDS", default=2.0)
-WEB_WORKERS = env.int("WEB_WORKERS", default=2)  # processes of the site, each with its pools
-WEB_THREADS = env.int("WEB_THREADS", default=16)  # of each process
-SLOW_QUERY_MS = env.int("SLOW_QUERY_MS", default=1000)  # slower statements are logged and kept
-TRACE_SHARE = env.float("TRACE_SHARE", default=0.0)  # of all requests, 0 to 1, whose story is kept
+SERVES_REQUESTS = env.flag("SERVES_REQUESTS", default=False)
+# Shorter than the client's own deadline, or a long statement would look like a silent server.
+POSTGRES_STATEMENT_TIMEOUT_MS = env.whole(
+    "POSTGRES_STATEMENT_TIMEOUT_MS",
+    default=2000,
+    minimum=1,
+    maximum=int(DeadlineConnection.net_timeout_seconds * 1000) - 1,
+)
+POSTGRES_POOL_MIN = env.whole("POSTGRES_POOL_MIN", default=5)  # connections in each process
+POSTGRES_POOL_MAX = env.whole(
+    "POSTGRES_POOL_MAX", default=20, minimum=1
+)  # connections in each process
+_refuse_disorder("POSTGRES", POSTGRES_POOL_MIN, POSTGRES_POOL_MAX)
+POSTGRES_POOL_IDLE_SECONDS = env.whole("POSTGRES_POOL_IDLE_SECONDS", default=30, minimum=1)
+POSTGRES_POOL_ACQUIRE_SECONDS = env.number(
+    "POSTGRES_POOL_ACQUIRE_SECONDS", default=2.0, minimum=0.01
+)
+WEB_WORKERS = env.whole(
+    "WEB_WORKERS", default=2, minimum=1, maximum=1_000
+)  # processes of the site, each with its pools
+WEB_THREADS = env.whole("WEB_THREADS", default=16, minimum=1, maximum=1_000)  # of each process
+SLOW_QUERY_MS = env.whole("SLOW_QUERY_MS", default=1000)  # slower statements are logged and kept
+TRACE_SHARE = env.number(
+    "TRACE_SHARE", default=0.0, maximum=1
+)  # of all requests, 0 to 1, whose story is kept
 # Lets explain_report and index_advisor drop and make indexes, in transactions that are rolled back.
-ALLOW_EXPLAIN_DDL = env.bool("ALLOW_EXPLAIN_DDL", default=False)
+ALLOW_EXPLAIN_DDL = env.flag("ALLOW_EXPLAIN_DDL", default=False)
 _database = database_from_url(_required("DATABASE_URL", _STACK))
 _database["ENGINE"] = "config.postgres"
 _database["OPTIONS"] |= {
@@ -152,35 +178,42 @@ DATABASES: dict[str, dict[str, Any]] = {"default": _database}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- MongoDB -----------------------------------------------------------------------------------
-MONGODB_URI = _required("MONGODB_URI", _STACK)
-MONGODB_TIMEOUT_MS = env.int("MONGODB_TIMEOUT_MS", default=2000)  # one operation, retries included
-MONGODB_POOL_MIN = env.int("MONGODB_POOL_MIN", default=5)  # connections in each process
-MONGODB_POOL_MAX = env.int("MONGODB_POOL_MAX", default=20)  # connections in each process
-MONGODB_POOL_IDLE_SECONDS = env.int("MONGODB_POOL_IDLE_SECONDS", default=30)
+MONGODB_URI = checked_mongodb_uri(_required("MONGODB_URI", _STACK))
+MONGODB_TIMEOUT_MS = env.whole(
+    "MONGODB_TIMEOUT_MS", default=2000, minimum=1
+)  # one operation, retries included
+MONGODB_POOL_MIN = env.whole("MONGODB_POOL_MIN", default=5)  # connections in each process
+MONGODB_POOL_MAX = env.whole(
+    "MONGODB_POOL_MAX", default=20, minimum=1
+)  # connections in each process
+_refuse_disorder("MONGODB", MONGODB_POOL_MIN, MONGODB_POOL_MAX)
+MONGODB_POOL_IDLE_SECONDS = env.whole("MONGODB_POOL_IDLE_SECONDS", default=30, minimum=1)
 PROFILE_BACKEND = env.str("PROFILE_BACKEND", default="mongo")  # or postgres: who serves /profiles
 if PROFILE_BACKEND not in ("mongo", "postgres"):
     raise ImproperlyConfigured(f"PROFILE_BACKEND={PROFILE_BACKEND!r}: must be mongo or postgres.")
 
 # --- Activity ----------------------------------------------------------------------------------
-ACTIVITY_RETENTION_DAYS = env.int("ACTIVITY_RETENTION_DAYS", default=90)
-ACTIVITY_FULL_IP = env.bool("ACTIVITY_FULL_IP", default=False)  # else /24, and /48 of IPv6
+ACTIVITY_RETENTION_DAYS = env.whole(
+    "ACTIVITY_RETENTION_DAYS", default=90, minimum=1, maximum=24_855
+)
+ACTIVITY_FULL_IP = env.flag("ACTIVITY_FULL_IP", default=False)  # else /24, and /48 of IPv6
 # Events on disk until MongoDB has them; of one machine, shared by its processes.
 ACTIVITY_SPOOL_DIR = env.str("ACTIVITY_SPOOL_DIR", default="") or str(BASE_DIR / ".spool")
-ACTIVITY_SPOOL_MAX_BYTES = env.int("ACTIVITY_SPOOL_MAX_BYTES", default=67_108_864)
-TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)  # that append to X-Forwarded-For
+ACTIVITY_SPOOL_MAX_BYTES = env.whole(
+    "ACTIVITY_SPOOL_MAX_BYTES", default=67_108_864, minimum=1, maximum=2**53
+)
+TRUSTED_PROXIES = env.whole("TRUSTED_PROXIES", default=0)  # that append to X-Forwarded-For
 
 # --- Redis and the cache (docs/caching-strategy.md) --------------------------------------------
-REDIS_URL = _required("REDIS_URL", _STACK)
-REDIS_TIMEOUT_MS = env.int("REDIS_TIMEOUT_MS", default=100)  # to connect, and for each reply
-
-
-def _beside(url: str) -> str:
-    """Return the URL of the next database of the same Redis."""
-    parts = urlsplit(url)
-    database = int(parts.path.strip("/") or 0) + 1
-    return urlunsplit(parts._replace(path=f"/{database}"))
-
-
+REDIS_URL = checked_redis_url("REDIS_URL", _required("REDIS_URL", _STACK))
+REDIS_TIMEOUT_MS = env.whole(
+    "REDIS_TIMEOUT_MS", default=100, minimum=1
+)  # to connect, and for each reply
+# A pool apart, of the same database where nothing else is said: it may have no neighbour.
+REDIS_SESSIONS_URL = checked_redis_url(
+    "REDIS_SESSIONS_URL",
+    with_own_pool(env.str("REDIS_SESSIONS_URL", default="") or REDIS_URL, max_connections=20),
+)
 CACHE_PREFIX = env.str("CACHE_PREFIX", default="trilith")  # first part of every key in Redis
 CACHES = {
     # For throttles, templates and the like. The cache of notes and profiles is cachelayer's, which
@@ -199,32 +232,33 @@ CACHES = {
     },
     "sessions": {
         "BACKEND": "cachelayer.django_cache.SharedRedisCache",
-        # Another database: django-redis keeps one pool for each URL, whatever the options.
-        "LOCATION": env.str("REDIS_SESSIONS_URL", default="") or _beside(REDIS_URL),
+        "LOCATION": REDIS_SESSIONS_URL,
         "KEY_PREFIX": "trilith-sessions",
         "OPTIONS": {
             "SERIALIZER": "django_redis.serializers.json.JSONSerializer",  # not the default, pickle
             "IGNORE_EXCEPTIONS": True,  # the database behind it has every session
             "SOCKET_CONNECT_TIMEOUT": REDIS_TIMEOUT_MS / 1000,
             "SOCKET_TIMEOUT": REDIS_TIMEOUT_MS / 1000,
-            "CONNECTION_POOL_KWARGS": {"max_connections": 20, "retry": Retry(NoBackoff(), 0)},
+            "CONNECTION_POOL_KWARGS": {"retry": Retry(NoBackoff(), 0)},
         },
     },
 }
 SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
 SESSION_CACHE_ALIAS = "sessions"
-CACHE_VERSION = env.int("CACHE_VERSION", default=1)  # raise it to leave every stored entry behind
-CACHE_TTL_NOTE_SECONDS = env.int("CACHE_TTL_NOTE_SECONDS", default=300)
-CACHE_TTL_LIST_SECONDS = env.int("CACHE_TTL_LIST_SECONDS", default=120)
-CACHE_TTL_PROFILE_SECONDS = env.int("CACHE_TTL_PROFILE_SECONDS", default=900)
-CACHE_TTL_ABSENT_SECONDS = env.int("CACHE_TTL_ABSENT_SECONDS", default=30)
-CACHE_GRACE_SECONDS = env.int(
+CACHE_VERSION = env.whole("CACHE_VERSION", default=1)  # raise it to leave every stored entry behind
+CACHE_TTL_NOTE_SECONDS = env.whole("CACHE_TTL_NOTE_SECONDS", default=300, minimum=1)
+CACHE_TTL_LIST_SECONDS = env.whole("CACHE_TTL_LIST_SECONDS", default=120, minimum=1)
+CACHE_TTL_PROFILE_SECONDS = env.whole("CACHE_TTL_PROFILE_SECONDS", default=900, minimum=1)
+CACHE_TTL_ABSENT_SECONDS = env.whole("CACHE_TTL_ABSENT_SECONDS", default=30, minimum=1)
+CACHE_GRACE_SECONDS = env.whole(
     "CACHE_GRACE_SECONDS", default=3600
 )  # kept past its TTL for an outage
-CACHE_LEASE_MS = env.int("CACHE_LEASE_MS", default=3000)  # others wait this long for one loader
+CACHE_LEASE_MS = env.whole(
+    "CACHE_LEASE_MS", default=3000, minimum=1
+)  # others wait this long for one loader
 # Loads at once in each process while Redis does not answer, and how long one more waits for its turn.
-CACHE_LOADS_MAX = env.int("CACHE_LOADS_MAX", default=8)
-CACHE_LOADS_WAIT_MS = env.int("CACHE_LOADS_WAIT_MS", default=500)
+CACHE_LOADS_MAX = env.whole("CACHE_LOADS_MAX", default=8, minimum=1)
+CACHE_LOADS_WAIT_MS = env.whole("CACHE_LOADS_WAIT_MS", default=500)
 
 # --- The API -----------------------------------------------------------------------------------
 REST_FRAMEWORK = {
@@ -257,4 +291,7 @@ SPECTACULAR_SETTINGS = {
 LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")
 LOG_FORMAT = env.str("LOG_FORMAT", default="console" if DEBUG else "json")  # json or console
 LOGGING_CONFIG = None  # configured here, once, for structlog and for the standard library alike
-logs.configure(level=LOG_LEVEL, form=LOG_FORMAT)
+try:
+    logs.configure(level=LOG_LEVEL, form=LOG_FORMAT)
+except ValueError as _exc:
+    raise ImproperlyConfigured(f"{_exc}.") from _exc

@@ -18,6 +18,7 @@ _OWN_NAMES: Final = {
     "port": "PORT",
 }
 _NAME_MAX_BYTES: Final = 63  # PostgreSQL: NAMEDATALEN - 1
+_SOCKET_PATH_MAX_BYTES: Final = 107  # sun_path of unix(7), without its NUL
 # No server listens there: libpq examines everything else first, and reaches no network.
 _NOWHERE: Final = "/nonexistent"
 _NOT_CONNECTED: Final = "connection to server on socket"
@@ -56,6 +57,11 @@ def _refuse_unusable(database: dict[str, str], options: dict[str, Any]) -> None:
     if len(name.encode()) > _NAME_MAX_BYTES:
         raise ImproperlyConfigured(
             f"DATABASE_URL: the database's name is longer than {_NAME_MAX_BYTES} bytes."
+        )
+    socket = f"{database['HOST']}/.s.PGSQL.{database['PORT'] or 5432}"
+    if socket.startswith("/") and len(socket.encode()) > _SOCKET_PATH_MAX_BYTES:
+        raise ImproperlyConfigured(
+            f"DATABASE_URL: the socket's path is longer than {_SOCKET_PATH_MAX_BYTES} bytes."
         )
     parameters = {
         parameter: database[of_django]

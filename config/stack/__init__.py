@@ -19,10 +19,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Final
 
-import dotenv
 import psutil
 
-from config.stack import process
+from config.stack import dotenv_file, process
 from config.stack.mongodb import MongoDB
 from config.stack.postgres import Postgres
 from config.stack.process import StackError
@@ -83,7 +82,7 @@ class Stack:
             raise StackError(f"--name {name}: use 1 to 32 of a-z 0-9 -")
         self.name = name
         self.folder = root.resolve() / ".stack" / name
-        dotenv.load_dotenv(root / ".env")
+        dotenv_file.load(root / ".env")
         self._external: dict[str, str] = {}
         if own_only:
             return

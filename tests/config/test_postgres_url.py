@@ -99,6 +99,7 @@ class TestDatabaseFromUrl:
             ("postgresql://u:hunter2@h/d?pool=true", 'invalid connection option "pool"'),
             ("postgresql://u:hunter2@h/d%00", "contains a NUL"),
             (f"postgresql://u:hunter2@h/{'x' * 64}", "longer than 63 bytes"),
+            (f"postgresql://u:hunter2@/d?host=/{'x' * 93}", "longer than 107 bytes"),
         ],
     )
     def test_refuses_what_cannot_work_in_one_line_without_the_password(self, url, reason):

@@ -190,6 +190,10 @@ class TestServe:
             ({"PORT": "0"}, "PORT='0': must be a port's number, 1 to 65535"),
             ({"PORT": "70000"}, "PORT='70000': must be a port's number, 1 to 65535"),
             ({"PORT": "²"}, "PORT='²': must be a port's number, 1 to 65535"),
+            (
+                {"WEB_WORKERS": "abc"},
+                "WEB_WORKERS='abc': must be a whole number from 1 to 1000.",
+            ),
         ],
     )
     def test_a_bad_setting_is_one_line_and_leaves_nothing(self, checkout, port, variables, message):

@@ -2,12 +2,16 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 
-from config.stack import ROOT
+from config.environment import Environment
+from config.stack import ROOT, dotenv_file
+from config.stack.process import StackError
 
 REQUIRED = {
     "SECRET_KEY": "long enough for a test of the settings",
@@ -37,7 +41,7 @@ def evaluate(expression: str, **environment: str | None) -> subprocess.Completed
 def read_by_settings() -> dict[str, str]:
     """Each variable that settings.py reads, with its default as written."""
     text = (ROOT / "config" / "settings.py").read_text()
-    found = dict(re.findall(r'env\.\w+\(\s*"([A-Z_]+)"(?:, default=([^)\n]+?))?\s*\)', text))
+    found = dict(re.findall(r'env\.\w+\(\s*"([A-Z_]+)"(?:,\s+default=([^),\n]+))?', text))
     found |= dict.fromkeys(re.findall(r'_required\(\s*"([A-Z_]+)"', text), "")
     return found
 
@@ -45,6 +49,24 @@ def read_by_settings() -> dict[str, str]:
 def documented() -> dict[str, str]:
     text = (ROOT / ".env.example").read_text()
     return dict(re.findall(r"^# ([A-Z][A-Z_]+)=(.*)$", text, re.MULTILINE))
+
+
+def numbers() -> set[str]:
+    text = (ROOT / "config" / "settings.py").read_text()
+    return set(re.findall(r'env\.(?:whole|number)\(\s*"([A-Z_]+)"', text))
+
+
+def check(**environment: str) -> subprocess.CompletedProcess[str]:
+    """manage.py check with these variables."""
+    given = {"PATH": os.environ["PATH"], "PYTHON_DOTENV_DISABLED": "1"} | REQUIRED | environment
+    return subprocess.run(
+        [sys.executable, "manage.py", "check"],
+        cwd=ROOT,
+        env=given,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 class TestRequired:
@@ -64,6 +86,115 @@ class TestRequired:
 
     def test_a_bad_log_level_is_named(self):
         assert "LOG_LEVEL='LOUD'" in evaluate("1", LOG_LEVEL="LOUD").stderr
+
+
+class TestBounds:
+    """Every number and every flag: what cannot work is one line at start that names the variable."""
+
+    @pytest.mark.parametrize(
+        ("name", "value", "reason"),
+        [
+            ("WEB_WORKERS", "abc", "must be a whole number from 1 to 1000"),
+            ("WEB_WORKERS", "2.5", "must be a whole number from 1 to 1000"),
+            ("WEB_THREADS", "0", "must be a whole number from 1 to 1000"),
+            ("REDIS_TIMEOUT_MS", "-1", "must be a whole number from 1 to 2147483647"),
+            ("POSTGRES_POOL_ACQUIRE_SECONDS", "nan", "must be a number from 0.01 to"),
+            ("POSTGRES_STATEMENT_TIMEOUT_MS", "2500", "from 1 to 2499"),
+            ("TRACE_SHARE", "1.5", "must be a number from 0 to 1"),
+            ("CACHE_LEASE_MS", "0", "must be a whole number from 1 to"),
+            ("CACHE_TTL_NOTE_SECONDS", "1" * 5000, "must be a whole number from 1 to"),
+            ("DEBUG", "maybe", "must be true or false"),
+            ("HTTPS", "ture", "must be true or false"),
+            ("POSTGRES_POOL_MIN", "21", "must not exceed POSTGRES_POOL_MAX=20"),
+            ("MONGODB_POOL_MIN", "21", "must not exceed MONGODB_POOL_MAX=20"),
+            ("LOG_FORMAT", "xml", "no such level or format"),
+            ("PROFILE_BACKEND", "redis", "must be mongo or postgres"),
+            ("DATABASE_URL", "mysql://h/d", "is no URL of a PostgreSQL server"),
+            ("REDIS_URL", "http://h/0", "cannot be read"),
+            ("MONGODB_URI", "mongodb://h", "names no database"),
+        ],
+    )
+    def test_what_cannot_work_is_one_line_that_names_the_variable(self, name, value, reason):
+        done = check(**{name: value})
+
+        assert done.returncode == 1
+        assert done.stdout == ""
+        assert len(done.stderr.splitlines()) == 1
+        assert name in done.stderr
+        assert reason in done.stderr
+
+    @pytest.mark.parametrize("value", ["-1", "many", "1e400", "inf"])
+    def test_no_number_may_be_negative_endless_or_a_word(self, monkeypatch, value):
+        monkeypatch.setenv("SIZE", value)
+
+        for read in (Environment().whole, Environment().number):
+            with pytest.raises(ImproperlyConfigured, match=f"^SIZE='{value}': must be a "):
+                read("SIZE", default=1)
+
+    def test_what_is_empty_is_not_set(self):
+        empty = dict.fromkeys((*numbers(), "DEBUG", "ACTIVITY_SPOOL_DIR"), "")
+
+        assert evaluate("s.WEB_WORKERS, s.DEBUG", **empty).stdout.strip() == "2 False"
+
+    def test_a_dollar_stands_for_itself(self):
+        key = "$ECRET_KEY and \\$ more, long enough for a test of the settings"
+
+        assert evaluate("s.SECRET_KEY", SECRET_KEY=key).stdout == f"{key}\n"
+
+
+class TestEnvFile:
+    @pytest.mark.parametrize(
+        ("content", "line", "reason"),
+        [
+            (b"# first\nPORT 8000\n", 2, "not NAME=value"),
+            (b"\n\nSECRET_KEY\n", 3, "not NAME=value"),
+            (b"A=1\nSECRET_KEY='never closed\nB=2\n", 2, "not NAME=value"),
+            (b"A=1\n=hunter2\n", 2, "not NAME=value"),
+            ("A=1\nB=Käse\n".encode("latin-1"), 2, "not UTF-8"),
+            (b"A=1\nB=\0\n", 2, "not NAME=value"),
+        ],
+    )
+    def test_a_bad_line_is_refused_by_its_number_and_not_quoted(
+        self, tmp_path, monkeypatch, content, line, reason
+    ):
+        monkeypatch.delenv("PYTHON_DOTENV_DISABLED")
+        file = tmp_path / ".env"
+        file.write_bytes(content)
+
+        with pytest.raises(StackError) as refusal:
+            dotenv_file.load(file)
+
+        assert str(refusal.value) == f"{file}, line {line}: {reason}"
+
+    def test_it_is_one_line_of_each_command(self, tmp_path):
+        shutil.copytree(ROOT / "config", tmp_path / "config")
+        shutil.copytree(ROOT / "cachelayer", tmp_path / "cachelayer")
+        shutil.copy(ROOT / "manage.py", tmp_path)
+        (tmp_path / ".env").write_text("PORT 8000\n")
+
+        for command in (("manage.py", "check"), ("-m", "config.stack", "status")):
+            done = subprocess.run(
+                [sys.executable, *command],
+                cwd=tmp_path,
+                env={"PATH": os.environ["PATH"], **REQUIRED},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+
+            assert done.returncode == 1
+            assert len(done.stderr.splitlines()) == 1
+            assert f"{tmp_path / '.env'}, line 1: not NAME=value" in done.stderr
+
+    def test_good_lines_are_read_behind_a_byte_order_mark(self, tmp_path, monkeypatch):
+        (tmp_path / ".env").write_text("export PORT=1\n\nWORD='two words' # why\n", "utf-8-sig")
+        for name in ("PYTHON_DOTENV_DISABLED", "PORT", "WORD"):
+            monkeypatch.setenv(name, "")  # so that each is put back afterwards
+            monkeypatch.delenv(name)
+
+        dotenv_file.load(tmp_path / ".env")
+
+        assert (os.environ["PORT"], os.environ["WORD"]) == ("1", "two words")
 
 
 class TestPool:

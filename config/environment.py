@@ -1,0 +1,62 @@
+"""Values of the environment, each with its bounds: what is wrong is named in one line, at start."""
+
+from typing import Any, Final
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+_LARGEST: Final = 2**31 - 1
+_TRUE: Final = (*environ.Env.BOOLEAN_TRUE_STRINGS, "t")
+_FALSE: Final = ("false", "off", "n", "no", "0", "f")
+
+
+class Environment(environ.Env):  # type: ignore[misc]  # it has no types
+    """
+    django-environ's reader, whose numbers have bounds and whose flags are true or false.
+
+    A variable that is empty counts as not set. A value that begins with $ stands for itself, and
+    not for another variable: keys and passwords may.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ENVIRON = {
+            name: value.replace("$", r"\$") for name, value in environ.Env.ENVIRON.items()
+        }
+        self.escape_proxy = True
+
+    def flag(self, name: str, *, default: bool) -> bool:
+        """Return whether the variable is true. Raises ImproperlyConfigured for anything but a flag."""
+        text = self.str(name, default="").strip()
+        if not text:
+            return default
+        if text.lower() not in (*_TRUE, *_FALSE):
+            raise ImproperlyConfigured(f"{name}={text!r}: must be true or false.")
+        return text.lower() in _TRUE
+
+    def whole(self, name: str, *, default: int, minimum: int = 0, maximum: int = _LARGEST) -> int:
+        """Return a whole number within these bounds. Raises ImproperlyConfigured."""
+        number: int = self._bounded(name, int, default, minimum, maximum)
+        return number
+
+    def number(
+        self, name: str, *, default: float, minimum: float = 0, maximum: float = _LARGEST
+    ) -> float:
+        """Return a number within these bounds. Raises ImproperlyConfigured."""
+        number: float = self._bounded(name, float, default, minimum, maximum)
+        return number
+
+    def _bounded(self, name: str, kind: Any, default: Any, minimum: Any, maximum: Any) -> Any:
+        text = self.str(name, default="").strip()
+        if not text:
+            return default
+        try:
+            number = kind(text)
+        except ValueError:
+            number = None
+        if number is None or not minimum <= number <= maximum:  # not a number compares as false
+            noun = "whole number" if kind is int else "number"
+            raise ImproperlyConfigured(
+                f"{name}={text!r}: must be a {noun} from {minimum} to {maximum}."
+            )
+        return number

@@ -1,0 +1,148 @@
+"""REDIS_URL and MONGODB_URI in every form: used as they are, or refused in one line."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from django.core.exceptions import ImproperlyConfigured
+from pymongo.errors import ConfigurationError
+
+from config import mongodb
+from config.stack import ROOT, process
+from config.stack.redis import Redis
+from config.store_urls import checked_mongodb_uri, checked_redis_url, with_own_pool
+
+_USE = """
+from django.core.cache import caches
+from cachelayer import client
+client.ping()
+for name in ("default", "sessions"):
+    caches[name].set("key", name, 60)
+    print(caches[name].get("key"))
+"""
+
+
+@pytest.fixture(scope="module")
+def socket_path(tmp_path_factory) -> Iterator[Path]:
+    """The socket of a Redis with one database and no port."""
+    folder = tmp_path_factory.mktemp("r")
+    path = folder / "s"
+    options = ("--port", "0", "--databases", "1", "--save", "", "--dir", str(folder))
+    server = subprocess.Popen(
+        [Redis(folder, 0, {}).binary().path, *options, "--unixsocket", path],
+        stdout=subprocess.DEVNULL,
+    )
+    assert process.wait_until(path.exists, 30)
+    yield path
+    server.terminate()
+    server.wait(30)
+
+
+class TestCheckedRedisUrl:
+    def test_a_socket_and_the_only_database_work_for_cache_and_sessions(self, socket_path):
+        done = subprocess.run(
+            [sys.executable, "manage.py", "shell", "--no-imports", "-c", _USE],
+            cwd=ROOT,
+            env=os.environ | {"REDIS_URL": f"unix://{socket_path}"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+        assert done.stdout.splitlines() == ["default", "sessions"], done.stderr
+
+    @pytest.mark.parametrize(
+        ("url", "database"),
+        [
+            ("redis://h", 0),
+            ("redis://h/", 0),
+            ("redis://h/15", 15),
+            ("redis://h/1?db=3", 3),
+            ("redis://u:p%40%2F@[::1]:6380/2", 2),
+            ("rediss://h/4?ssl_cert_reqs=none", 4),
+            ("unix://u:p@/run/redis.sock?db=5", 5),
+        ],
+    )
+    def test_sessions_have_a_pool_of_their_own_on_the_same_database(self, url, database):
+        beside = with_own_pool(checked_redis_url("REDIS_URL", url), max_connections=20)
+
+        pools = [redis.ConnectionPool.from_url(one) for one in (url, beside)]
+        assert beside != url
+        assert pools[1].max_connections == 20
+        first, second = [pool.make_connection() for pool in pools]
+        assert first.db == second.db == database
+        assert (first.password, type(first)) == (second.password, type(second))
+
+    @pytest.mark.parametrize(
+        ("url", "reason"),
+        [
+            ("http://u:hunter2@h/0", "cannot be read"),
+            ("redis://u:hunter2@h:abc/0", "cannot be read"),
+            ("redis://u:hunter2/x@h/0", "cannot be read"),
+            ("redis://u:hunter2@h/abc", "the database is no number"),
+            ("redis://u:hunter2@h/-1", "the database is no number"),
+            ("redis://u:hunter2@h/0?db=-1", "the database is no number"),
+            ("redis://u:hunter2@h/0?db=x", "cannot be read"),
+            ("redis://u:hunter2@h/0?colour=red", "a parameter that redis-py does not know"),
+            ("unix://", "a socket's path has 1 to 107 bytes"),
+            (f"unix:///{'x' * 107}", "a socket's path has 1 to 107 bytes"),
+        ],
+    )
+    def test_refuses_what_cannot_work_in_one_line_without_the_password(self, url, reason):
+        with pytest.raises(ImproperlyConfigured) as refusal:
+            checked_redis_url("REDIS_URL", url)
+
+        message = str(refusal.value)
+        assert message.startswith("REDIS_URL")
+        assert reason in message
+        assert "hunter2" not in message
+        assert "\n" not in message
+
+
+class TestCheckedMongodbUri:
+    @pytest.mark.parametrize(
+        "uri",
+        [
+            "mongodb://u:p%40%2F@h1:1,h2:2/trilith?replicaSet=rs0&authSource=admin",
+            "mongodb://[::1]:27017/trilith",
+            "mongodb://%2Frun%2Fmongodb.sock/trilith",
+            "mongodb+srv://u:p@cluster.example.org/trilith?retryWrites=true",
+        ],
+    )
+    def test_accepts_hosts_sockets_and_srv(self, uri):
+        assert checked_mongodb_uri(uri) == uri
+
+    @pytest.mark.parametrize(
+        ("uri", "reason"),
+        [
+            ("mongodb://u:hunter2@h", "names no database"),
+            ("mongodb://u:hunter2@h/?replicaSet=rs0", "names no database"),
+            ("mongodb+srv://u:hunter2@h/", "names no database"),
+            ("mongodb://u:hunter2/x@h/trilith", "cannot be read"),
+            ("mongodb://u:hunter2@h:abc/trilith", "cannot be read"),
+            ("mongodb://", "cannot be read"),
+            ("postgresql://u:hunter2@h/trilith", "is no URL of a MongoDB server"),
+        ],
+    )
+    def test_refuses_what_cannot_work_in_one_line_without_the_password(self, uri, reason):
+        with pytest.raises(ImproperlyConfigured) as refusal:
+            checked_mongodb_uri(uri)
+
+        message = str(refusal.value)
+        assert message.startswith("MONGODB_URI")
+        assert reason in message
+        assert "hunter2" not in message
+        assert "\n" not in message
+
+    def test_a_name_that_the_dns_does_not_know_is_one_line(self, monkeypatch):
+        def resolve(**options: object) -> None:
+            raise ConfigurationError("The DNS query name does not exist: _mongodb._tcp.h.\nmore")
+
+        monkeypatch.setattr(mongodb.mongoengine, "connect", resolve)
+
+        with pytest.raises(ImproperlyConfigured, match=r"^MONGODB_URI: The DNS .* exist: \S+$"):
+            mongodb.connect()
