@@ -92,7 +92,7 @@ def create(title: str = "A title", content: str = "text\n", user_id: str = "abc"
 
 
 class TestRoundTrip:
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=25, deadline=None)
     @given(st.lists(st.tuples(TITLES, CONTENTS), min_size=1, max_size=4))
     @example([("same", "a"), ("same", "a"), ("same", "b")])
     @example([("x", "---\ntrilith_note: 1\n---\n"), ("y", "\ufeff# BOM"), ("z", "")])

@@ -1,11 +1,13 @@
 """The first heading of a document: by the specification, by another parser, and in bounded work."""
 
+import subprocess
 import sys
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from config.stack import ROOT
 from notes import headings
 from notes.headings import first_heading
 from tests.notes.commonmark_reference import collapsed, examples, reference_title
@@ -60,6 +62,22 @@ LINES = st.sampled_from(
         *("\n[ref]: /url\n", "\n[ref]: /url\n  'title'\n"),
     ]
 )
+
+HOSTILE = r"""
+import itertools, resource
+from notes.file_import import title_of
+
+awkward = "#*`[<>!\\&-\" \t\n1"
+units = [*awkward, *map("".join, itertools.permutations("[<>*\n", 2))]
+units += ["![", "[a](", "- a\n", "> #\n" * 100 + "a\n", "\r<ax\n> >", " >[a]: u '\n=|[a]: u\n", "<!--"]
+for unit in units:
+    for start in ("", "# ", "---\na: ", "+++\na = "):
+        if start in ("", "# ") or len(unit) == 1:
+            text = start + unit * (100_000 // len(unit) if len(unit) != 2 else 5_000)
+            end = {"-": "\n---\n", "+": "\n+++\n"}.get(start[:1], "")
+            title_of(text[:99_000] + end, markdown=True)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
 
 
 class TestFirstHeading:
@@ -140,6 +158,20 @@ class TestBounds:
 
         assert first_heading("text\n\n" * 1_000 + "# Last") is None
         assert sys.getprofile() is None
+
+    def test_hostile_documents_end_within_bounded_time_and_memory(self):
+        """In a process of its own: 100 000 of each awkward character, pairs, and what was slow."""
+        done = subprocess.run(
+            [sys.executable, "-c", HOSTILE],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=180,  # a few seconds alone
+            check=False,
+        )
+
+        assert (done.returncode, done.stderr) == (0, "")
+        assert int(done.stdout) < 300 * 1024  # KiB at most; each document is 100 KB
 
     def test_a_profiler_stays(self, monkeypatch):
         def profiler(frame, event, argument):

@@ -203,6 +203,12 @@ class TestMisuse:
         with pytest.raises(CommandError, match="path: is empty"):
             call_command("import_notes", "", user_id="abc")
 
+    def test_a_file_that_can_be_no_note(self, folder):
+        (folder / "picture.png").write_bytes(b"\x89PNG")
+
+        with pytest.raises(CommandError, match=r"picture\.png: is no folder, and no \.md"):
+            run(folder / "picture.png")
+
     def test_a_path_through_a_file(self, folder):
         with pytest.raises(CommandError, match="Not a directory"):
             run(folder / "one.md" / "two.md")

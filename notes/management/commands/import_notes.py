@@ -44,6 +44,8 @@ class Command(BaseCommand):
             raise CommandError(f"{printable(path)}: there is no such file or folder.") from exc
         except OSError as exc:
             raise CommandError(f"{printable(path)}: {exc.strerror}.") from exc
+        if path.is_file() and not file_import.is_note_file(path):
+            raise CommandError(f"{printable(path)}: is no folder, and no .md, .markdown or .txt.")
         self.outcomes: Counter[str] = Counter()
         self.imported: dict[uuid.UUID, Path] = {}
         try:
