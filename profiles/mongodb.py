@@ -156,7 +156,7 @@ class _taken(AbstractContextManager[None]):  # noqa: N801  # reads as a word of 
     def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
         if isinstance(exc, DuplicateKeyError):
             pattern = (exc.details or {}).get("keyPattern", {})
-            raise Taken("email" if "email_key" in pattern else "user_id") from exc
+            raise Taken("user_id" if "user_id" in pattern else "email") from exc
 
 
 def rename(old: str, new: str, *, session: ClientSession) -> bool:

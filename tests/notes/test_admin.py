@@ -4,6 +4,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+from django.contrib.admin import site
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 from django.db import connection
@@ -11,6 +12,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from cachelayer import client, keys, store
+from notes.admin import NoteAdmin
 from notes.limits import CONTENT_MAX_CHARACTERS
 from notes.models import Note
 from tests.builders import make_note, make_notes
@@ -287,6 +289,17 @@ class TestChange:
 
         operator.post(LIST, chosen | {"action": "delete_selected", "post": "yes"})
         assert list(Note.objects.values_list("pk", flat=True)) == [ids[1]]
+
+
+class TestDeleteQueryset:
+    def test_passes_over_what_is_gone_by_then(self, rf):
+        note_id = make_note()
+        twice = Note.objects.filter(pk=note_id).union(Note.objects.filter(pk=note_id), all=True)
+        assert len(twice) == 2
+
+        NoteAdmin(Note, site).delete_queryset(rf.post(LIST), twice)
+
+        assert not Note.objects.exists()
 
 
 class TestAccess:
