@@ -57,10 +57,10 @@ superuser: $(BIN)/.site ## an account for the admin
 	@$(BIN)/python -m config.run manage createsuperuser
 
 backup: $(BIN)/.site ## both databases into a new folder (DIR; backups/ and the time by default)
-	@$(BIN)/python -m config.run manage backup $(if $(DIR),--to $(DIR))
+	@$(BIN)/python -m config.run manage backup $(if $(DIR),--to "$(DIR)")
 
 restore: $(BIN)/.site ## a backup (DIR) into empty databases; FORCE=1 replaces what they hold
-	@$(BIN)/python -m config.run manage restore $(or $(DIR),$(error DIR=backups/... says which)) $(if $(FORCE),--force)
+	@$(BIN)/python -m config.run manage restore "$(or $(DIR),$(error DIR=backups/... says which))" $(if $(FORCE),--force)
 
 bench: $(BIN)/.site ## requests a second and latencies, as ratios (make bench ARGS="--compare HEAD~1")
 	@$(BIN)/python -m loadtests bench $(ARGS)
