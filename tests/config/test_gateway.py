@@ -274,3 +274,29 @@ class TestEnvironment:
 
         untyped = b"POST /api/v1/notes HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\n\r\n{}"
         assert exchange(site, untyped)[0] == 415
+
+
+class TestFields:
+    """What granian makes of several lines of one field, and of two spellings of one name."""
+
+    def create(self, site: Site, lines: bytes) -> tuple[int, dict]:
+        raw = b"POST /api/v1/notes HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 14\r\n"
+        raw += b"Content-Type: application/json\r\n" + lines + b'\r\n{"title": "x"}'
+        status, body = exchange(site, raw)
+        return status, json.loads(body)
+
+    def test_lines_of_a_list_are_one_list(self, site):
+        lines = b'If-None-Match: "a"\r\nIf-None-Match: W/"b"\r\n'
+        assert self.create(site, lines)[0] == 201
+        assert self.create(site, lines + b"If-Match: *\r\nIf-Match: *\r\n")[0] == 412
+
+    def test_two_callers_are_none(self, site):
+        status, body = self.create(site, b"X-User-Id: abc\r\nX-User-Id: eve\r\n")
+
+        assert (status, body["errors"][0]["field"]) == (400, "X-User-Id")
+
+    def test_spellings_are_not_told_apart_which_is_why_proxies_drop_one(self, site):
+        """Where this fails, granian has mended it, and docs/deploy may say so."""
+        status, body = self.create(site, b"X-User-Id: abc\r\nX_User_Id: eve\r\n")
+
+        assert (status, body["user_id"]) == (201, "eve")
