@@ -71,11 +71,10 @@ awkward = "#*`[<>!\\&-\" \t\n1"
 units = [*awkward, *map("".join, itertools.permutations("[<>*\n", 2))]
 units += ["![", "[a](", "- a\n", "> #\n" * 100 + "a\n", "\r<ax\n> >", " >[a]: u '\n=|[a]: u\n", "<!--"]
 for unit in units:
-    for start in ("", "# ", "---\na: ", "+++\na = "):
-        if start in ("", "# ") or len(unit) == 1:
-            text = start + unit * (100_000 // len(unit) if len(unit) != 2 else 5_000)
-            end = {"-": "\n---\n", "+": "\n+++\n"}.get(start[:1], "")
-            title_of(text[:99_000] + end, markdown=True)
+    for start in ("", "# ", "---\na: ", "+++\na = ")[: 4 if len(unit) == 1 else 1]:
+        text = start + unit * ((10_000 if len(unit) == 2 else 100_000) // len(unit))
+        end = {"-": "\n---\n", "+": "\n+++\n"}.get(start[:1], "")
+        title_of(text[:99_000] + end, markdown=True)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
