@@ -13,14 +13,15 @@ _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._~:/+=@-]")  # could end a comment, or
 
 # In the order in which they are tried. Names in quotes may look like anything. LIMIT, OFFSET, the
 # columns to sort and group by, and the configuration of a text search are no one's data, and
-# decide the plan.
+# decide the plan. What is not ended goes on to the end, as PostgreSQL reads it: to look for each
+# beginning's end again would take quadratic time.
 _SQL: Final = re.compile(
     r"""
       (?P<kept> "(?:[^"]|"")*" | %% | '[a-z_]{1,30}'::regconfig | \b(?:LIMIT|OFFSET)\s+\d+\b
         | \b\d{1,2}\s+(?:ASC|DESC)\b | \bGROUP\s+BY\s+\d{1,2}\b(?:\s*,\s*\d{1,2}\b)* )
-    | (?P<comment> /\*.*?\*/ | --[^\n]* )
+    | (?P<comment> /\*.*?(?:\*/|\Z) | --[^\n]* )
     | (?P<value>
-        e'(?:[^'\\]|''|\\.)*' | '(?:[^']|'')*' | \$(?P<tag>\w*)\$.*?\$(?P=tag)\$ | '.*
+        e'(?:[^'\\]|''|\\.)*' | '(?:[^']|'')*' | \$(?P<tag>(?:[^\W\d]\w*)?)\$.*?(?:\$(?P=tag)\$|\Z) | '.*
         | %s | %\(\w+\)s | (?<![\w.])\d+(?:\.\d+)?(?:e[+-]?\d+)?\b )
     """,
     re.VERBOSE | re.DOTALL | re.IGNORECASE,

@@ -22,6 +22,9 @@ _LENGTH = 100_000
 _PAIRED_LENGTH = 5_000
 _AWKWARD = "#*_`[]()<>!\\&-+=~|:\"' \t\n\ra1/?0.,;$%@{}eE\u00a0\u0131é"
 _PAIRED = "\"' -a1/*(,"
+# Beginnings whose end is looked for, one after the other; and what goes before many spaces.
+_BEGINNINGS = ("/*", "$a$ ", "%s,", "a-", "W/", "\r\n", "--\n", "e'", "%(")
+_BEFORE_SPACES = ("# a", "a", "'", '"', "(%s", "LIMIT", "1")
 
 
 def expressions() -> Iterator[tuple[str, re.Pattern[str], str]]:
@@ -88,6 +91,8 @@ def main() -> None:
     django.setup()
     texts = [character * _LENGTH for character in _AWKWARD]
     texts += ["".join(pair) * _PAIRED_LENGTH for pair in permutations(_PAIRED, 2)]
+    texts += [unit * (_LENGTH // len(unit)) for unit in _BEGINNINGS]
+    texts += [before + " " * _LENGTH for before in _BEFORE_SPACES]
     tried = set()
     for where, pattern, method in expressions():
         print(where, method, repr(pattern.pattern)[:80], flush=True)
