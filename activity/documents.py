@@ -1,8 +1,12 @@
 """The collection activity_logs: its shape and its indexes."""
 
+from typing import Any, Final
+
 import mongoengine as me
 from django.conf import settings
+from pymongo.collection import Collection
 
+COLLECTION: Final = "activity_logs"
 _SECONDS_A_DAY = 86_400
 
 
@@ -20,7 +24,7 @@ class ActivityEvent(me.Document):
     request_id = me.StringField()
 
     meta = {
-        "collection": "activity_logs",
+        "collection": COLLECTION,
         "strict": False,
         "auto_create_index": False,
         "index_cls": False,  # one kind of document in the collection, so no index on its class
@@ -37,3 +41,13 @@ class ActivityEvent(me.Document):
             },
         ],
     }
+
+
+def driver_collection() -> Collection[Any]:
+    """
+    Return the collection as pymongo has it, for bulk writes and for cursors that are explained.
+
+    mongoengine turns the driver's errors of a write into its own, which say less.
+    """
+    collection: Collection[Any] = me.get_db()[COLLECTION]
+    return collection

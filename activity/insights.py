@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import pymongo
+from mongoengine.connection import get_connection
 from pymongo.errors import OperationFailure
 
 from activity import pipelines
@@ -117,11 +118,10 @@ def _run(pipeline: Pipeline) -> list[dict[str, Any]]:
     A ping goes before it, so that a silent server is found out within the time of any other
     request. Raises what the driver raises, and TooMuchToCount.
     """
-    collection = ActivityEvent._get_collection()
-    collection.database.command("ping")
+    get_connection().admin.command("ping")
     try:
         with pymongo.timeout(LONGEST_SECONDS):
-            return list(collection.aggregate(pipeline, allowDiskUse=False))
+            return list(ActivityEvent.objects.aggregate(pipeline, allowDiskUse=False))
     except OperationFailure as exc:
         if exc.code in _TOO_MUCH_MEMORY:
             raise TooMuchToCount("there is too much to count; ask for a shorter time") from exc

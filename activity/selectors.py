@@ -5,7 +5,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from pymongo.synchronous.cursor import Cursor
 
-from activity.documents import ActivityEvent
+from activity.documents import ActivityEvent, driver_collection
 from activity.paging import FeedQuery, Position
 from activity.windows import timestamp_text
 
@@ -28,17 +28,18 @@ class Page(NamedTuple):
 
 def events_exist() -> bool:
     """Return whether there is any event."""
-    return ActivityEvent._get_collection().find_one({}, {"_id": 1}) is not None
+    return ActivityEvent.objects.only("id").as_pymongo().first() is not None
 
 
 def event_count() -> int:
     """Return how many events there are, by the collection's own count: no scan."""
-    return int(ActivityEvent._get_collection().estimated_document_count())
+    return int(ActivityEvent.objects.count())
 
 
 def event_count_of(*, user_id: str, most: int) -> int:
     """Return how many events a user has, counted no further than most."""
-    return int(ActivityEvent._get_collection().count_documents({"user_id": user_id}, limit=most))
+    events = ActivityEvent.objects(user_id=user_id).limit(most)
+    return int(events.count(with_limit_and_skip=True))
 
 
 def recent(*, limit: int) -> list[Event]:
@@ -92,8 +93,8 @@ def feed_match(query: FeedQuery) -> dict[str, Any]:
 
 def rows_by_time(match: dict[str, Any], count: int, *, backwards: bool = False) -> Cursor[Row]:
     """Return the first events that meet the condition, in the order of an index; ties anyhow."""
-    found: Cursor[Row] = ActivityEvent._get_collection().find(match, FIELDS)
-    return found.sort("timestamp", 1 if backwards else -1).limit(count)
+    rows: Cursor[Row] = driver_collection().find(match, FIELDS)
+    return rows.sort("timestamp", 1 if backwards else -1).limit(count)
 
 
 def _first(match: dict[str, Any], limit: int, *, backwards: bool) -> list[Row]:
@@ -107,8 +108,9 @@ def _first(match: dict[str, Any], limit: int, *, backwards: bool) -> list[Row]:
     if len(rows) > limit and rows[-1]["timestamp"] == rows[-2]["timestamp"]:
         cut = rows[-1]["timestamp"]
         rows = [row for row in rows if row["timestamp"] != cut]
-        tied = ActivityEvent._get_collection().find({"$and": [match, {"timestamp": cut}]}, FIELDS)
-        rows += tied.sort("_id", 1 if backwards else -1).limit(limit + 1 - len(rows))
+        tied = ActivityEvent.objects(__raw__={"$and": [match, {"timestamp": cut}]}).only(*FIELDS)
+        by_id = tied.order_by("id" if backwards else "-id")
+        rows += by_id.limit(limit + 1 - len(rows)).as_pymongo()
     rows.sort(key=lambda row: (row["timestamp"], row["_id"]), reverse=not backwards)
     return rows
 

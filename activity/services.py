@@ -16,7 +16,7 @@ from pymongo.client_session import ClientSession
 from pymongo.errors import BulkWriteError
 
 from activity import ledger, shipping, spool
-from activity.documents import ActivityEvent
+from activity.documents import ActivityEvent, driver_collection
 from activity.shipping import Shipper
 from activity.spool import Spool
 from cachelayer.supervision import supervise
@@ -158,16 +158,16 @@ def events_load(*, events: Sequence[dict[str, Any]]) -> int:
     Return how many were stored. Where this raises, some may have been. Raises what the driver
     raises where MongoDB fails.
     """
-    collection = ActivityEvent._get_collection()
+    ids = [event["_id"] for event in events]
     with pymongo.timeout(_BULK_SECONDS):
         # Asking first is much cheaper than an error for each event that is there.
-        wanted = {"_id": {"$in": [event["_id"] for event in events]}}
-        present = {row["_id"] for row in collection.find(wanted, {"_id": 1})}
+        rows = ActivityEvent.objects(__raw__={"_id": {"$in": ids}}).only("id").as_pymongo()
+        present = {row["_id"] for row in rows}
         missing = [event for event in events if event["_id"] not in present]
         if not missing:
             return 0
         try:
-            return len(collection.insert_many(missing, ordered=False).inserted_ids)
+            return len(driver_collection().insert_many(missing, ordered=False).inserted_ids)
         except BulkWriteError as exc:
             if any(error["code"] != _DUPLICATE for error in exc.details["writeErrors"]):
                 raise
@@ -182,9 +182,8 @@ def indexes_ensure() -> None:
 
 def events_delete_all() -> int:
     """Delete every event, and make the indexes again; return about how many events there were."""
-    collection = ActivityEvent._get_collection()
     with pymongo.timeout(_BULK_SECONDS):
-        count = collection.estimated_document_count()
+        count = ActivityEvent.objects.count()
         # Dropping takes no longer for a million events; deleting them takes a minute.
         ActivityEvent.drop_collection()
     indexes_ensure()
@@ -193,6 +192,7 @@ def events_delete_all() -> int:
 
 def events_rename(*, old: str, new: str, session: ClientSession) -> int:
     """Give all events of a user another user id, in the session's transaction; return how many."""
-    collection = ActivityEvent._get_collection()
-    changed = collection.update_many({"user_id": old}, {"$set": {"user_id": new}}, session=session)
+    changed = driver_collection().update_many(
+        {"user_id": old}, {"$set": {"user_id": new}}, session=session
+    )
     return int(changed.modified_count)

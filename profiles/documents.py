@@ -1,11 +1,12 @@
 """The collection user_profiles: its shape, its indexes, and how older shapes are read."""
 
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import mongoengine as me
 from bson import ObjectId
 from prometheus_client import Counter
+from pymongo.collection import Collection
 
 from profiles import preferences
 from profiles.emails import EmailRejected, check_email
@@ -16,6 +17,7 @@ from profiles.records import ProfileRecord
 
 # 1: created_at, updated_at and last_login beside user_id. 2: in metadata.
 SCHEMA_VERSION = 2
+COLLECTION: Final = "user_profiles"
 MALFORMED_FIELDS = Counter(
     "profiles_malformed_fields", "Fields read from MongoDB that are of another type", ["field"]
 )
@@ -71,7 +73,7 @@ class UserProfile(me.Document):
     schema_version = me.IntField(default=SCHEMA_VERSION)
 
     meta = {
-        "collection": "user_profiles",
+        "collection": COLLECTION,
         "strict": False,
         "auto_create_index": False,
         "indexes": [
@@ -154,3 +156,13 @@ def upgraded(document: dict[str, Any]) -> dict[str, Any]:
         metadata = _field(document, "metadata", dict) or {}
         return {**rest, "metadata": {**moved, **metadata}, "schema_version": 2}
     return document
+
+
+def driver_collection() -> Collection[Any]:
+    """
+    Return the collection as pymongo has it, for writes and for cursors that are explained.
+
+    mongoengine turns the driver's errors of a write into its own, which say less.
+    """
+    collection: Collection[Any] = me.get_db()[COLLECTION]
+    return collection

@@ -8,13 +8,12 @@ from typing import Any
 import pymongo
 from pymongo import ReturnDocument
 from pymongo.client_session import ClientSession
-from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 from pymongo.synchronous.cursor import Cursor
 
 from cachelayer.invalidation import around
 from profiles import documents, records
-from profiles.documents import SCHEMA_VERSION, UserProfile
+from profiles.documents import SCHEMA_VERSION, UserProfile, driver_collection
 from profiles.emails import email_key
 from profiles.limits import PREFERENCE_KEYS_MAX, PREFERENCE_LEVELS_MAX, PREFERENCES_BYTES_MAX
 from profiles.preferences import Preferences, check_size, merged
@@ -40,18 +39,18 @@ class MongoProfiles:
         return around(*tags)
 
     def get(self, user_id: str) -> ProfileRecord | None:
-        found = _collection().find_one({"user_id": user_id})
-        return None if found is None else documents.record(found)
+        document = _documents({"user_id": user_id}).first()
+        return None if document is None else documents.record(document)
 
     def get_many(self, user_ids: Sequence[str]) -> Mapping[str, ProfileRecord]:
-        found = _collection().find({"user_id": {"$in": list(user_ids)}})
-        return {one.user_id: one for one in map(documents.record, found)}
+        rows = _documents({"user_id": {"$in": list(user_ids)}})
+        return {profile.user_id: profile for profile in map(documents.record, rows)}
 
     def create(self, profile: ProfileRecord) -> None:
         document = _document(profile)
         document.validate()
         with _taken():
-            _collection().insert_one(document.to_mongo())
+            driver_collection().insert_one(document.to_mongo())
 
     def replace(
         self,
@@ -87,13 +86,13 @@ class MongoProfiles:
         }
         changed = _changed({**wanted, "$expr": _fits(result)}, [{"$set": stage}])
         if changed is None:
-            current = _collection().find_one(wanted, {"preferences": 1})
+            current = _documents(wanted).only("preferences").first()
             if current is not None:
                 check_size(merged(current.get("preferences"), patch))
         return changed
 
     def delete(self, user_id: str, *, if_version: int | None) -> bool:
-        return _collection().delete_one(_filter(user_id, if_version)).deleted_count == 1
+        return driver_collection().delete_one(_filter(user_id, if_version)).deleted_count == 1
 
     def copy(self, profile: ProfileRecord) -> None:
         fields = _document(profile).to_mongo()
@@ -108,10 +107,10 @@ class MongoProfiles:
     def _copy(self, profile: ProfileRecord, fields: Mapping[str, Any]) -> None:
         not_newer = {"user_id": profile.user_id, "version": {"$lte": profile.version}}
         with _taken():
-            if _collection().replace_one(not_newer, fields).matched_count:
+            if driver_collection().replace_one(not_newer, fields).matched_count:
                 return
             # Where it is there in a newer version, this changes nothing.
-            _collection().update_one(
+            driver_collection().update_one(
                 {"user_id": profile.user_id}, {"$setOnInsert": fields}, upsert=True
             )
 
@@ -119,11 +118,11 @@ class MongoProfiles:
         key = email_key(profile.email)
         other = {"user_id": profile.user_id, "email": profile.email, "email_key": {"$ne": key}}
         with _taken():
-            _collection().update_one(other, {"$set": {"email_key": key}})
+            driver_collection().update_one(other, {"$set": {"email_key": key}})
 
     def page(self, *, after: str, limit: int) -> Sequence[ProfileRecord]:
-        found = _collection().find({"user_id": {"$gt": after}}).sort("user_id").limit(limit)
-        return [documents.record(one) for one in found]
+        rows = _documents({"user_id": {"$gt": after}}).order_by("user_id").limit(limit)
+        return [documents.record(row) for row in rows]
 
     def find(self, *, text: str, after: str, limit: int) -> Sequence[ProfileLine]:
         found = list(by_beginning(text, after=after, limit=limit))
@@ -140,14 +139,14 @@ class MongoProfiles:
     def load(self, profiles: Sequence[ProfileRecord]) -> int:
         try:
             rows = [_document(profile).to_mongo() for profile in profiles]
-            return len(_collection().insert_many(rows, ordered=False).inserted_ids)
+            return len(driver_collection().insert_many(rows, ordered=False).inserted_ids)
         except BulkWriteError as exc:
             if any(error["code"] != _DUPLICATE_KEY for error in exc.details["writeErrors"]):
                 raise
             return int(exc.details["nInserted"])
 
     def count(self) -> int:
-        return _collection().estimated_document_count()
+        return int(UserProfile.objects.count())
 
 
 class _taken(AbstractContextManager[None]):  # noqa: N801  # reads as a word of the language
@@ -164,7 +163,8 @@ def rename(old: str, new: str, *, session: ClientSession) -> bool:
     change = {"$set": {"user_id": new}, "$inc": {"version": 1}}
     with _taken():
         return (
-            _collection().update_one({"user_id": old}, change, session=session).modified_count == 1
+            driver_collection().update_one({"user_id": old}, change, session=session).modified_count
+            == 1
         )
 
 
@@ -173,12 +173,12 @@ def by_beginning(text: str, *, after: str, limit: int) -> Cursor[dict[str, Any]]
     bounds = {"$gt": after}
     if text:
         bounds |= {"$gte": text, "$lt": text + _LAST_CHARACTER}
-    return _collection().find({"user_id": bounds}, _LINE).sort("user_id").limit(limit)
+    return driver_collection().find({"user_id": bounds}, _LINE).sort("user_id").limit(limit)
 
 
 def by_email(email: str) -> Cursor[dict[str, Any]]:
     """Return the line of an address, compared without case; by an index that is unique."""
-    return _collection().find({"email_key": email_key(email)}, _LINE, limit=1)
+    return driver_collection().find({"email_key": email_key(email)}, _LINE, limit=1)
 
 
 def fill_email_keys() -> list[str]:
@@ -193,8 +193,8 @@ def fill_email_keys() -> list[str]:
     after: dict[str, Any] = {}
     while True:
         with pymongo.timeout(_BATCH_SECONDS):
-            found = _collection().find({**missing, **after}, ("user_id", "email"))
-            batch = list(found.sort("_id").limit(_BATCH))
+            rows = _documents({**missing, **after}).only("user_id", "email").order_by("id")
+            batch = list(rows.limit(_BATCH))
             if not batch:
                 return left
             left += [str(document["user_id"]) for document in _without_key(batch)]
@@ -211,7 +211,7 @@ def _without_key(batch: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         for document in batch
     ]
     try:
-        _collection().bulk_write(updates, ordered=False)
+        driver_collection().bulk_write(updates, ordered=False)
     except BulkWriteError as exc:
         errors = exc.details["writeErrors"]
         if any(error["code"] != _DUPLICATE_KEY for error in errors):
@@ -223,19 +223,19 @@ def _without_key(batch: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def outdated(limit: int) -> list[dict[str, Any]]:
     """Return documents of older shapes, as they are."""
     wanted = {"schema_version": {"$not": {"$gte": SCHEMA_VERSION}}}  # missing is older, too
-    return list(_collection().find(wanted).limit(limit))
+    return list(_documents(wanted).limit(limit))
 
 
 def reshape(document: dict[str, Any]) -> bool:
     """Write the document back in the present shape, unless it changed meanwhile."""
     same = {"_id": document["_id"], "version": document.get("version")}
     new = {**documents.upgraded(document), "version": document.get("version", 1)}
-    return _collection().replace_one(same, new).modified_count == 1
+    return driver_collection().replace_one(same, new).modified_count == 1
 
 
-def _collection() -> Collection[dict[str, Any]]:
-    collection: Collection[dict[str, Any]] = UserProfile._get_collection()
-    return collection
+def _documents(condition: Mapping[str, Any]) -> Any:
+    """Return mongoengine's query set of the documents that meet a condition of MongoDB, as they are."""
+    return UserProfile.objects(__raw__=dict(condition)).as_pymongo()
 
 
 def _document(profile: ProfileRecord) -> UserProfile:
@@ -262,7 +262,9 @@ def _filter(user_id: str, if_version: int | None) -> dict[str, Any]:
 
 
 def _changed(wanted: dict[str, Any], change: Any) -> ProfileRecord | None:
-    found = _collection().find_one_and_update(wanted, change, return_document=ReturnDocument.AFTER)
+    found = driver_collection().find_one_and_update(
+        wanted, change, return_document=ReturnDocument.AFTER
+    )
     return None if found is None else documents.record(found)
 
 

@@ -10,11 +10,11 @@ import pymongo
 from bson import json_util
 from bson.raw_bson import RawBSONDocument
 from django.conf import settings
+from mongoengine import get_db
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
 from config.backup import BackupRefused, Tell
-from profiles.documents import UserProfile
 
 FOLDER: Final = "mongodb"
 _ASIDE: Final = "restoring_"
@@ -30,7 +30,7 @@ def connected() -> Iterator[Raw]:
     with pymongo.MongoClient[RawBSONDocument](
         settings.MONGODB_URI, document_class=RawBSONDocument, serverSelectionTimeoutMS=5000
     ) as client:
-        yield client[UserProfile._get_db().name]
+        yield client[get_db().name]
 
 
 def dump(folder: Path, tell: Tell) -> dict[str, int]:

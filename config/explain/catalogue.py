@@ -10,7 +10,7 @@ from mongoengine.connection import get_db
 from activity import paging as activity_paging
 from activity import pipelines
 from activity import selectors as activity
-from activity.documents import ActivityEvent
+from activity.documents import driver_collection
 from activity.paging import FeedQuery
 from activity.windows import Window
 from config.explain import samples
@@ -130,7 +130,7 @@ def _aggregations(user_id: str, window: Window) -> list[Query]:
 
 
 def _pipeline(name: str, asks: str, route: str, pipeline: pipelines.Pipeline) -> Query:
-    statement = Aggregate(ActivityEvent._get_collection(), pipeline)
+    statement = Aggregate(driver_collection(), pipeline)
     return Query(name=name, asks=asks, serves=(route,), statement=statement)
 
 

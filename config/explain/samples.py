@@ -117,27 +117,25 @@ def profile_user() -> str:
 
 def events() -> EventsSample:
     """Return what there is to ask the events for. Raises NothingThere."""
-    collection = ActivityEvent._get_collection()
-    newest = collection.find_one({}, sort=[("timestamp", -1)])
+    by_time = ActivityEvent.objects.only("timestamp").order_by("-timestamp").as_pymongo()
+    newest = by_time.first()
     if newest is None:
         raise NothingThere("there are no events; manage.py seed_activity makes some up")
     heavy = _counted("user_id", {})[0]
     window = last_days(_DAYS, now=newest["timestamp"])
-    rows = collection.estimated_document_count()
+    rows = ActivityEvent.objects.count()
     return EventsSample(
         rows=rows,
         heavy_user=heavy,
         rare_action=_counted("action", {"user_id": heavy})[-1],
         window=window,
-        middle=collection.find({}, {"timestamp": 1})
-        .sort("timestamp", -1)
-        .skip(rows // 2)[0]["timestamp"],
+        middle=by_time[rows // 2]["timestamp"],
     )
 
 
 def _counted(field: str, match: dict[str, Any]) -> Sequence[str]:
     """Return the values of a field, the most frequent first."""
-    grouped = ActivityEvent._get_collection().aggregate(
+    grouped = ActivityEvent.objects.aggregate(
         [
             {"$match": match},
             {"$group": {"_id": f"${field}", "count": {"$sum": 1}}},

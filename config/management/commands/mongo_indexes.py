@@ -39,10 +39,10 @@ class Command(BaseCommand):
         for document in DOCUMENTS:
             document.ensure_indexes()
             for name in sorted(_present(document) & RETIRED.get(_collection(document), set())):
-                document._get_collection().drop_index(name)
+                me.get_db()[_collection(document)].drop_index(name)
             self.stdout.write(f"{_collection(document)}: {', '.join(sorted(_declared(document)))}")
         # The change stream then knows whose profile it was that somebody deleted.
-        UserProfile._get_db().command(
+        me.get_db().command(
             "collMod", _collection(UserProfile), changeStreamPreAndPostImages={"enabled": True}
         )
         for user_id in fill_email_keys():
@@ -53,7 +53,7 @@ class Command(BaseCommand):
 
     def _drop(self) -> None:
         for document in DOCUMENTS:
-            document._get_collection().drop_indexes()
+            me.get_db()[_collection(document)].drop_indexes()
             self.stdout.write(f"{_collection(document)}: every index but _id_ dropped")
 
     def _diff(self) -> None:
@@ -81,4 +81,4 @@ def _declared(document: type[me.Document]) -> set[str]:
 
 
 def _present(document: type[me.Document]) -> set[str]:
-    return set(document._get_collection().index_information()) - {"_id_"}
+    return set(me.get_db()[_collection(document)].index_information()) - {"_id_"}
