@@ -11,7 +11,7 @@ CHECK_ENV := PYTHON_DOTENV_DISABLED=1 SECRET_KEY=a-stand-in-for-checks-that-is-l
 	HTTPS=true ALLOWED_HOSTS=trilith.example
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check prove chaos up down seed manage superuser backup restore bench load drill experiments pictures format clean
+.PHONY: help run test check prove contract chaos up down seed manage superuser backup restore bench load drill experiments pictures format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 12
@@ -36,6 +36,9 @@ check: $(BIN)/.dev ## lint, types, import contracts, deployment, migrations, Ope
 prove: $(BIN)/.dev ## the cache protocol and the spool at length: every interleaving of the model, 2 000 random histories
 	@$(BIN)/python -m tests.cachelayer.interleavings full
 	@PROVE_EXAMPLES=2000 $(BIN)/python -m pytest -q tests/cachelayer/test_state_machine.py tests/activity/test_damage.py
+
+contract: $(BIN)/.dev ## the OpenAPI schema at length: schemathesis with 100 examples of each operation, others each time
+	@CONTRACT_EXAMPLES=$(or $(EXAMPLES),100) $(BIN)/python -m pytest -q -s tests/config/test_contract.py
 
 chaos: $(BIN)/.site ## 4 processes, readers, writers and faults for a minute; then the naive protocol
 	@$(BIN)/python -m loadtests chaos --seconds 60

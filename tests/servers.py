@@ -26,7 +26,12 @@ if _WORKER:
 # Its files share a site, and servers with names of their own: all in one process, one by one.
 _LOADTESTS = "tests/loadtests/"
 # Begun first, so that no process is left alone with one of them at the end.
-_LONG = (_LOADTESTS, "tests/config/test_run.py", "tests/config/test_backup.py")
+_LONG = (
+    _LOADTESTS,
+    "tests/config/test_run.py",
+    "tests/config/test_backup.py",
+    "tests/config/test_contract.py",
+)
 
 _started: list[Stack] = []  # to be removed by this process
 _used: list[Stack] = []  # by this process's tests
