@@ -3,7 +3,6 @@
 import re
 from typing import Any
 
-from django.core.validators import EmailValidator
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -63,20 +62,24 @@ class NewUserIdField(TextField):
         return user_id
 
 
-class _EmailValidator(EmailValidator):
-    """Asks profiles.emails. It has that base for the OpenAPI schema, which so says format: email."""
+def _validate_email(value: str) -> None:
+    if len(value) > EMAIL_MAX_BYTES:
+        return  # max_length, which the schema shows, says so
+    try:
+        check_email(value)
+    except EmailRejected as exc:
+        raise serializers.ValidationError(str(exc), code="invalid") from exc
 
-    def __call__(self, value: Any) -> None:
-        if len(value) > EMAIL_MAX_BYTES:
-            return  # max_length, which the schema shows, says so
-        try:
-            check_email(value)
-        except EmailRejected as exc:
-            raise serializers.ValidationError(str(exc), code="invalid") from exc
+
+@extend_schema_field({"type": "string", "format": "idn-email", "maxLength": EMAIL_MAX_BYTES})
+class EmailField(TextField):
+    """An e-mail address, as profiles.emails allows it."""
 
 
 class _ProfileBody(StrictSerializer):
-    email = TextField(max_length=EMAIL_MAX_BYTES, validators=[_EmailValidator()])
+    email = EmailField(
+        max_length=EMAIL_MAX_BYTES, trim_whitespace=False, validators=[_validate_email]
+    )
     preferences = PreferencesField()
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
@@ -114,7 +117,7 @@ class ProfileOutput(serializers.Serializer):
     """A profile."""
 
     user_id = serializers.RegexField(USER_ID_PATTERN)
-    email = serializers.EmailField(max_length=EMAIL_MAX_BYTES)
+    email = EmailField(max_length=EMAIL_MAX_BYTES)
     preferences = PreferencesField()
     metadata = ProfileMetadata()
     version = serializers.IntegerField(min_value=1)

@@ -8,6 +8,7 @@ from django.test import Client
 from django.urls import reverse
 
 from activity.windows import MOMENT_PATTERN, parse_moment
+from config.authentication import USER_ID_PATTERN
 from config.rest import CURSOR_PATTERN, trimmed_pattern
 from notes.limits import TITLE_MAX_CHARACTERS
 from tests.builders import make_note
@@ -36,7 +37,7 @@ class TestParameters:
             if {"staff": []} not in operation.get("security", []) or {} in operation["security"]:
                 header = parameters_of(operation)["X-User-Id"]
                 assert "required" not in header, name
-                assert header["schema"]["pattern"] == "^[A-Za-z0-9._@:-]{1,128}$"
+                assert header["schema"]["pattern"] == USER_ID_PATTERN
                 assert header["schema"]["default"] == "demo"
 
     def test_staff_is_asked_for_where_nobody_else_may(self, operations):
