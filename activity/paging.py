@@ -9,7 +9,7 @@ from bson import ObjectId
 from django.core import signing
 
 from activity.actions import actions_of
-from activity.windows import ALL_TIME, Window, timestamp_text
+from activity.time_window import ALL_TIME, Window, timestamp_text
 
 DEFAULT_LIMIT: Final = 20
 MAX_LIMIT: Final = 100

@@ -8,7 +8,7 @@ without reading one document.
 
 from typing import Any, Final
 
-from activity.windows import Window
+from activity.time_window import Window
 
 Pipeline = list[dict[str, Any]]
 

@@ -7,7 +7,7 @@ from pymongo.synchronous.cursor import Cursor
 
 from activity.documents import ActivityEvent, driver_collection
 from activity.paging import FeedQuery, Position
-from activity.windows import timestamp_text
+from activity.time_window import timestamp_text
 
 Event = dict[str, Any]  # as the API shows it
 Row = Mapping[str, Any]  # as MongoDB keeps it

@@ -15,9 +15,10 @@ from django.conf import settings
 from pymongo.client_session import ClientSession
 from pymongo.errors import BulkWriteError
 
-from activity import ledger, shipping, spool
+from activity import ledger, spool
 from activity.documents import ActivityEvent, driver_collection
-from activity.shipping import Shipper
+from activity.shipper import NAME as SHIPPER_THREAD
+from activity.shipper import Shipper
 from activity.spool import Spool
 from cachelayer.supervision import supervise
 
@@ -89,7 +90,7 @@ def shown_address(address: str) -> str | None:
 def start_shipping() -> None:
     """Ship in a supervised thread of this process; at its end ship what there is time for."""
     shipper = Shipper(own_spool())
-    thread = supervise(shipping.NAME, shipper.run, stopping=shipper.stopping)
+    thread = supervise(SHIPPER_THREAD, shipper.run, stopping=shipper.stopping)
 
     def finish() -> None:
         own_spool().close()  # the segment is anybody's now, after a restart at the latest

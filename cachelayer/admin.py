@@ -8,12 +8,12 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
-from cachelayer import explaining, figures, popularity, store
+from cachelayer import explain, popularity, protocol, stats
 from cachelayer.client import CacheDown
 from cachelayer.invalidation import clear
 from cachelayer.metrics import MISSES
 from cachelayer.models import Clearance
-from cachelayer.namespaces import NoSuchKey, declared, key_named
+from cachelayer.namespace import NoSuchKey, declared, key_named
 from cachelayer.sources import source_of
 
 MINUTES = 60
@@ -54,7 +54,7 @@ class CacheAdmin(admin.ModelAdmin):
             **self.admin_site.each_context(request),
             "title": "Cache",
             "opts": self.opts,
-            "figures": figures.cache_figures(),
+            "figures": stats.cache_figures(),
             "reasons": MISSES,
             "chart": _chart(),
             "minutes": MINUTES,
@@ -80,7 +80,7 @@ class CacheAdmin(admin.ModelAdmin):
             cleared = clear(chosen, cleared_by=request.user.get_username())
             messages.success(request, f"Cleared: {', '.join(cleared)}.")
             return HttpResponseRedirect(page)
-        told = figures.cache_figures()["namespaces"]
+        told = stats.cache_figures()["namespaces"]
         context = {
             **self.admin_site.each_context(request),
             "title": "Clear the cache?",
@@ -95,8 +95,8 @@ def look_up(name: str) -> dict[str, Any]:
     """Return what explain says of a key, what is cached, and what its store says now."""
     try:
         key = key_named(name)
-        told = explaining.explain(name)
-        found = store.look_many([key])[0]
+        told = explain.explain(name)
+        found = protocol.look_many([key])[0]
     except NoSuchKey as exc:
         return {"error": str(exc)}
     except CacheDown:

@@ -12,7 +12,7 @@ from django.utils.module_loading import import_string
 from django_redis.cache import RedisCache
 from redis.connection import parse_url
 
-from cachelayer.namespaces import ERASURE, Namespace, declared
+from cachelayer.namespace import ERASURE, Namespace, declared
 
 _TIMEOUT_SECONDS_MAX: Final = 0.5  # a longer one is felt by each request before the breaker opens
 

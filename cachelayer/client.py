@@ -10,8 +10,8 @@ import redis
 from django_redis import get_redis_connection
 
 from cachelayer import metrics, timings
-from cachelayer.breaker import Breaker
-from cachelayer.namespaces import declared, stamp_name
+from cachelayer.circuit_breaker import Breaker
+from cachelayer.namespace import declared, stamp_name
 
 T = TypeVar("T")
 

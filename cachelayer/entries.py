@@ -8,7 +8,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
-from cachelayer.namespaces import Key, Namespace
+from cachelayer.namespace import Key, Namespace
 
 V = TypeVar("V")
 MissReason = Literal["absent", "expired", "invalidated", "epoch", "corrupt"]

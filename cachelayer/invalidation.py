@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 import structlog
 from django.db import DatabaseError, InterfaceError, connection, transaction
 
-from cachelayer import outbox, store
+from cachelayer import outbox, protocol
 from cachelayer.client import CacheDown, breaker
 from cachelayer.models import Clearance
-from cachelayer.namespaces import Namespace
+from cachelayer.namespace import Namespace
 
 log = structlog.get_logger("cachelayer")
 
@@ -31,7 +31,7 @@ class _Delivery:
             if not self.of_intent or breaker.waits_to_probe:
                 return
         try:
-            store.unlink(self.tags, past_breaker=True)
+            protocol.unlink(self.tags, past_breaker=True)
         except CacheDown as exc:
             try:
                 self._leave_to_relay()

@@ -7,7 +7,7 @@ from uuid import UUID
 from django.conf import settings
 
 from cachelayer.http import Representation
-from cachelayer.namespaces import Key, Namespace
+from cachelayer.namespace import Key, Namespace
 
 _ALL_NOTES = "notes:all"
 _DEFAULT_PAGE = "page:1:limit:20"

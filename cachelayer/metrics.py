@@ -1,5 +1,5 @@
 """
-What is counted of the cache, in this process; cachelayer.figures adds the processes up.
+What is counted of the cache, in this process; cachelayer.stats adds the processes up.
 
 With PROMETHEUS_MULTIPROC_DIR set, each process keeps its counts in files there, so that those of
 a worker that died are not lost.

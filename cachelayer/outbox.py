@@ -8,7 +8,7 @@ from typing import Any, Final
 import structlog
 from django.db import connection, connections, transaction
 
-from cachelayer import client, metrics, store
+from cachelayer import client, metrics, protocol
 
 log = structlog.get_logger("cachelayer")
 
@@ -99,7 +99,7 @@ def deliver(*, also_not_due: bool = False) -> int:
             rows = cursor.fetchall()
         tags = sorted({tag for (tags,) in rows for tag in tags})
         for first in range(0, len(tags), _UNLINKED_AT_ONCE):
-            store.unlink(tags[first : first + _UNLINKED_AT_ONCE], past_breaker=True)
+            protocol.unlink(tags[first : first + _UNLINKED_AT_ONCE], past_breaker=True)
     metrics.RELAYED_ROWS.inc(len(rows))
     return len(rows)
 

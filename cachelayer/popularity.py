@@ -8,7 +8,7 @@ from typing import Any, Final
 import redis
 
 from cachelayer.client import ask
-from cachelayer.namespaces import root_of_names
+from cachelayer.namespace import root_of_names
 
 FLUSH_SECONDS: Final = 5.0
 MINUTE_SECONDS: Final = 60

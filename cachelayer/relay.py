@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 
 from cachelayer import client, outbox, popularity
 from cachelayer.client import CacheDown
-from cachelayer.namespaces import declared
+from cachelayer.namespace import declared
 from cachelayer.supervision import supervise
 
 log = structlog.get_logger("cachelayer")

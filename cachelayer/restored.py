@@ -8,7 +8,7 @@ from redis.exceptions import RedisError
 
 from cachelayer import outbox
 from cachelayer.client import CacheDown
-from cachelayer.namespaces import declared
+from cachelayer.namespace import declared
 
 log = structlog.get_logger("cachelayer")
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from cachelayer.namespaces import Key, Namespace
+from cachelayer.namespace import Key, Namespace
 
 V = TypeVar("V")
 # Gets keys, each with the origin that its entry carries ("" where it has none or is not cached);

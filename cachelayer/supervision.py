@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 from django.db import connections
 
-from cachelayer import counts, metrics
+from cachelayer import metrics, prometheus
 
 log = structlog.get_logger("cachelayer")
 
@@ -49,7 +49,7 @@ def recent_failures() -> dict[str, float]:
     """Return {thread: seconds since it last failed}, over all processes, of the last minute."""
     now = time.time()
     failed_at: dict[str, float] = {}
-    for sample in counts.samples().get("cachelayer_thread_failed_timestamp_seconds", []):
+    for sample in prometheus.samples().get("cachelayer_thread_failed_timestamp_seconds", []):
         name = sample.labels["thread"]
         failed_at[name] = max(failed_at.get(name, 0.0), sample.value)
     return {name: now - at for name, at in failed_at.items() if now - at < FAILURE_SHOWN_SECONDS}

@@ -40,7 +40,7 @@ class Ledger(dict[str, float]):
 _ledger: ContextVar[Ledger | None] = ContextVar("store_timings", default=None)
 
 # Told of each statement slower than SLOW_QUERY_MS, and whose it was (None: of no request);
-# set by config.observing. It must not raise.
+# set by config.observability.slow_queries. It must not raise.
 when_slow: Callable[[Ledger | None, Step], None] = lambda ledger, step: None  # noqa: E731
 
 

@@ -2,9 +2,9 @@
 
 from typing import Any, Final
 
-from cachelayer import client, loading, popularity, store
+from cachelayer import client, load, popularity, protocol
 from cachelayer.client import ask
-from cachelayer.namespaces import Key, Namespace, note_name
+from cachelayer.namespace import Key, Namespace, note_name
 from cachelayer.sources import source_of
 
 HOTTEST: Final = 100  # of each namespace
@@ -33,11 +33,11 @@ def warm(namespace: Namespace[Any], *, number: int = HOTTEST) -> int:
         if _is_nearly_full():
             break
         some = keys[first : first + _BATCH]
-        found = zip(some, store.look_many(some), strict=True)
+        found = zip(some, protocol.look_many(some), strict=True)
         missed: list[Key[Any]] = [key for key, one in found if not one.fresh]
         if missed:
-            begun = store.begin_many(missed)
-            loading.load_many(missed, begun, lambda wanted: source([(key, "") for key in wanted]))
+            begun = protocol.begin_many(missed)
+            load.load_many(missed, begun, lambda wanted: source([(key, "") for key in wanted]))
             loaded += len(missed)
     return loaded
 

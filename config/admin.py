@@ -13,10 +13,10 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
 from cachelayer.client import CacheDown
-from cachelayer.pages import StrictListAdmin
-from config import observing
-from config.generic_plans import NoPlan, generic_plan
 from config.models import SlowStatement
+from config.observability import slow_queries
+from config.observability.generic_plans import NoPlan, generic_plan
+from config.web.admin_pages import StrictListAdmin
 
 SHAPES_SHOWN = 100
 
@@ -104,7 +104,7 @@ class SlowStatementAdmin(admin.ModelAdmin):
 def _shapes() -> list[dict[str, Any]] | None:
     """Return the shapes, each with a time for people; None where Redis does not answer."""
     try:
-        shapes = observing.slow_statements()
+        shapes = slow_queries.slow_statements()
     except CacheDown:
         return None
     for one in shapes:

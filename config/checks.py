@@ -7,7 +7,7 @@ import psycopg
 from django.conf import settings
 from django.core import checks
 
-from config.pools import BACKGROUND
+from config.postgres.pool_sizing import BACKGROUND
 from config.postgres.server import capacity
 
 

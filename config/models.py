@@ -4,7 +4,7 @@ from django.db import models
 
 
 class SlowStatement(models.Model):
-    """A statement that was slow: kept in Redis (config.observing); here for its permissions."""
+    """A statement that was slow: kept in Redis (config.observability.slow_queries); here for its permissions."""
 
     class Meta:
         managed = False

@@ -12,9 +12,9 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework.permissions import SAFE_METHODS
 
-from config.authentication import DEFAULT_USER_ID, USER_ID_PATTERN, UserIdAuthentication
-from config.middleware import SAFE_ID_PATTERN
-from config.rest import NO_NUL_PATTERN, TextField, trimmed_pattern
+from config.observability.middleware import SAFE_ID_PATTERN
+from config.web.authentication import DEFAULT_USER_ID, USER_ID_PATTERN, UserIdAuthentication
+from config.web.views import NO_NUL_PATTERN, TextField, trimmed_pattern
 from profiles.api import schema as preferences  # noqa: F401  # its extensions register themselves
 
 _PROBLEM = {
@@ -118,7 +118,7 @@ class Schema(AutoSchema):
 class UserIdScheme(OpenApiAuthenticationExtension):
     """X-User-Id is no credential, but a parameter with a default: see Schema."""
 
-    target_class = "config.authentication.UserIdAuthentication"
+    target_class = "config.web.authentication.UserIdAuthentication"
     name = []
 
     def get_security_requirement(self, auto_schema: Any) -> Any:
@@ -131,7 +131,7 @@ class UserIdScheme(OpenApiAuthenticationExtension):
 class StaffScheme(OpenApiAuthenticationExtension):
     """The bearer token of staff in the schema; a session of the admin does as well."""
 
-    target_class = "config.authentication.StaffAuthentication"
+    target_class = "config.web.authentication.StaffAuthentication"
     name = "staff"
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
@@ -145,7 +145,7 @@ class StaffScheme(OpenApiAuthenticationExtension):
 class UserOrStaffScheme(UserIdScheme):
     """Writes on a user's own, or on anyone's with the token of staff."""
 
-    target_class = "config.authentication.UserOrStaffAuthentication"
+    target_class = "config.web.authentication.UserOrStaffAuthentication"
 
     def get_security_requirement(self, auto_schema: Any) -> Any:
         return None if auto_schema.method in SAFE_METHODS else [{}, {StaffScheme.name: []}]
@@ -154,7 +154,7 @@ class UserOrStaffScheme(UserIdScheme):
 class StrictBody(OpenApiSerializerExtension):
     """A body whose unknown fields are refused."""
 
-    target_class = "config.rest.StrictSerializer"
+    target_class = "config.web.views.StrictSerializer"
     match_subclasses = True
 
     def map_serializer(self, auto_schema: AutoSchema, direction: Any) -> dict[str, Any]:
@@ -168,7 +168,7 @@ class StrictBody(OpenApiSerializerExtension):
 class Text(OpenApiSerializerFieldExtension):
     """Text without NUL; of the length that is left once its ends are trimmed."""
 
-    target_class = "config.rest.TextField"
+    target_class = "config.web.views.TextField"
     match_subclasses = True
 
     def map_serializer_field(self, auto_schema: AutoSchema, direction: Any) -> dict[str, Any]:

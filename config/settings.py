@@ -7,8 +7,8 @@ from django.core.exceptions import ImproperlyConfigured
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from config import logs
 from config.environment import Environment
+from config.observability import logs
 from config.postgres.deadlines import DeadlineConnection
 from config.postgres.url import database_from_url
 from config.stack import dotenv_file
@@ -84,15 +84,15 @@ INSTALLED_APPS = [
     "health_check",
 ]
 MIDDLEWARE = [
-    "config.middleware.RequestContextMiddleware",  # first: everything below logs with the request id
-    "config.probes.AnyHostMiddleware",
+    "config.observability.middleware.RequestContextMiddleware",  # first: everything below logs with the request id
+    "config.observability.probes.AnyHostMiddleware",
     "activity.middleware.ActivityMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
-    "config.middleware.RequestBodyMiddleware",  # before CSRF, which reads a form
-    "config.middleware.PreconditionsMiddleware",
+    "config.observability.middleware.RequestBodyMiddleware",  # before CSRF, which reads a form
+    "config.observability.middleware.PreconditionsMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -262,12 +262,12 @@ CACHE_LOADS_WAIT_MS = env.whole("CACHE_LOADS_WAIT_MS", default=500)
 
 # --- The API -----------------------------------------------------------------------------------
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["config.authentication.UserIdAuthentication"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["config.web.authentication.UserIdAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": [],
-    "DEFAULT_PARSER_CLASSES": ["config.parsers.StrictJSONParser"],
-    "DEFAULT_RENDERER_CLASSES": ["config.parsers.ProblemRenderer"],
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "config.parsers.JSONOnly",
-    "EXCEPTION_HANDLER": "config.api.exception_handler",
+    "DEFAULT_PARSER_CLASSES": ["config.web.parsers.StrictJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["config.web.parsers.ProblemRenderer"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "config.web.parsers.JSONOnly",
+    "EXCEPTION_HANDLER": "config.errors.exception_handler",
     "DEFAULT_SCHEMA_CLASS": "config.schema.Schema",
     "UNAUTHENTICATED_USER": None,
 }

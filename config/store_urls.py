@@ -57,7 +57,9 @@ def checked_mongodb_uri(uri: str) -> str:
     scheme, _, rest = uri.partition("://")
     if scheme not in ("mongodb", "mongodb+srv"):
         raise ImproperlyConfigured(f"MONGODB_URI is no URL of a MongoDB server: {_MONGODB_FORM}.")
-    if scheme == "mongodb":  # to read the other one is to ask the DNS: see config.mongodb.connect
+    if (
+        scheme == "mongodb"
+    ):  # to read the other one is to ask the DNS: see config.mongodb.client.connect
         try:
             pymongo.uri_parser.parse_uri(uri, warn=True)
         except (ValueError, PyMongoError) as exc:  # their messages may quote the password

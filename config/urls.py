@@ -4,7 +4,8 @@ from django.contrib import admin
 from django.urls import include, path
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerView
 
-from config import health, home, operations, problems
+from config.observability import health, views
+from config.web import home, problems
 
 admin.site.site_header = admin.site.site_title = "Trilith"
 
@@ -14,13 +15,13 @@ urlpatterns = [
     path("api/v1/", include("notes.api.urls")),
     path("api/v1/", include("profiles.api.urls")),
     path("api/v1/", include("activity.api.urls")),
-    path("api/v1/metrics/cache", operations.CacheMetricsView.as_view(), name="metrics-cache"),
-    path("api/v1/metrics/db", operations.StoreMetricsView.as_view(), name="metrics-db"),
-    path("api/v1/admin/cache/clear", operations.CacheClearView.as_view(), name="cache-clear"),
-    path("api/v1/admin/cache/explain", operations.CacheExplainView.as_view(), name="cache-explain"),
+    path("api/v1/metrics/cache", views.CacheMetricsView.as_view(), name="metrics-cache"),
+    path("api/v1/metrics/db", views.StoreMetricsView.as_view(), name="metrics-db"),
+    path("api/v1/admin/cache/clear", views.CacheClearView.as_view(), name="cache-clear"),
+    path("api/v1/admin/cache/explain", views.CacheExplainView.as_view(), name="cache-explain"),
     path("api/schema", SpectacularJSONAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
-    path("metrics", operations.PrometheusView.as_view(), name="metrics"),
+    path("metrics", views.PrometheusView.as_view(), name="metrics"),
     path("health", health.health, name="health"),
     path("health/live", health.live, name="live"),
     path("health/ready", health.ready, name="ready"),

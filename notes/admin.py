@@ -13,9 +13,9 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.functional import cached_property
 
-from cachelayer import keys, reading
+from cachelayer import keys, read
 from cachelayer.invalidation import invalidate
-from cachelayer.pages import StrictListAdmin
+from config.web.admin_pages import StrictListAdmin
 from notes import selectors, services
 from notes.limits import CONTENT_MAX_CHARACTERS, TITLE_MAX_CHARACTERS, USER_ID_PATTERN
 from notes.models import Note
@@ -175,7 +175,7 @@ class NoteAdmin(StrictListAdmin):
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         changelist = super().get_changelist_instance(request)
         rows = list(changelist.result_list)
-        states = reading.peek_many([keys.note(note.pk) for note in rows])
+        states = read.peek_many([keys.note(note.pk) for note in rows])
         for note, state in zip(rows, states, strict=True):
             note.cached_state = state
         changelist.result_list = rows

@@ -12,8 +12,8 @@ from cachelayer import keys
 from cachelayer.answers import Bypass, Cached
 from cachelayer.entries import Found
 from cachelayer.http import Representation, represent
-from cachelayer.namespaces import Key
-from cachelayer.reading import Accepts, Tried, get_or_load, try_hit
+from cachelayer.namespace import Key
+from cachelayer.read import Accepts, Tried, get_or_load, try_hit
 from notes import records
 from notes.models import Note, TitleVector
 from notes.paging import MAX_LIMIT, CursorQuery, PageQuery, Position, Sort

@@ -5,7 +5,7 @@ from typing import Final
 
 USER_ID_PATTERN: Final = r"^[A-Za-z0-9._@:-]{1,128}$"
 # Path segments of their own, as in GET /profiles/mongo/{user_id}, and what no user is called (see
-# config/authentication.py).
+# config/web/authentication.py).
 RESERVED_USER_IDS: Final = (".", "..", "mongo", "postgres", "recent", "trend")
 NEW_USER_ID_PATTERN: Final = USER_ID_PATTERN.replace(
     "^", rf"^(?!(?:{'|'.join(map(re.escape, RESERVED_USER_IDS))})$)"

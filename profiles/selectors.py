@@ -9,7 +9,7 @@ from cachelayer import keys
 from cachelayer.answers import Bypass, Cached
 from cachelayer.entries import Found
 from cachelayer.http import Representation
-from cachelayer.reading import Accepts, Tried, get_or_load, try_hit
+from cachelayer.read import Accepts, Tried, get_or_load, try_hit
 from profiles import records
 from profiles.mongodb import MongoProfiles
 from profiles.postgres import PostgresProfiles

@@ -16,7 +16,7 @@ from hypothesis import settings as hypothesis_settings
 
 from cachelayer import client, popularity
 from cachelayer.models import OutboxRow
-from config import mongodb
+from config.mongodb import client as mongodb_client
 from config.postgres import outages
 from config.stack import Stack
 from config.stack.process import wait_until
@@ -49,7 +49,7 @@ def _own_activity_spool(settings, tmp_path) -> None:
 def _closed_breakers() -> Iterator[None]:
     """Where a test has left a breaker open, its server is back by now: the next one may ask it."""
     yield
-    for breaker in (client.breaker, mongodb.breaker, outages.breaker, outages.writing):
+    for breaker in (client.breaker, mongodb_client.breaker, outages.breaker, outages.writing):
         if breaker.is_open:
             breaker.reset()
 
@@ -78,7 +78,7 @@ def mongodb_restored(stack) -> Iterator[Stack]:
     """The servers, of which the test may kill and pause MongoDB; trusted again for the next one."""
     yield stack
     stack.up()
-    assert wait_until(lambda: not mongodb.breaker.is_open, 30)
+    assert wait_until(lambda: not mongodb_client.breaker.is_open, 30)
 
 
 @pytest.fixture(scope="session", autouse=True)

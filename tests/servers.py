@@ -29,7 +29,7 @@ _LOADTESTS = "tests/loadtests/"
 _LONG = (
     _LOADTESTS,
     "tests/config/test_run.py",
-    "tests/config/test_backup.py",
+    "tests/config/backup/test_backup.py",
     "tests/config/test_contract.py",
 )
 

@@ -9,8 +9,9 @@ from django.urls import URLPattern, URLResolver, get_resolver
 
 import loadtests
 from activity.documents import ActivityEvent
-from cachelayer import kept, keys, namespaces, popularity, store
+from cachelayer import keys, namespace, popularity, protocol
 from cachelayer.http import _TOLD
+from config.observability import capped_list
 from config.stack import ROOT, VARIABLES
 from config.stack.__main__ import _SINGLE, _WHOLE
 from loadtests.__main__ import COMMANDS
@@ -77,12 +78,12 @@ class TestKeys:
         rows = re.findall(r"^\| (`\w+:\{.+?`) \| .+ \| (\d+) \|$", text(CACHING), re.MULTILINE)
 
         assert {name: int(seconds) for name, seconds in rows} == {
-            "`missed:{key}`, `invalidated:{tag}`": store._NOTED_SECONDS,
+            "`missed:{key}`, `invalidated:{tag}`": protocol._NOTED_SECONDS,
             "`hot:{family}`": popularity._HOT_TTL_SECONDS,
             "`minute:{minute}`": (popularity.MINUTES_KEPT + 1) * popularity.MINUTE_SECONDS,
-            "`kept:{list}`": kept.KEPT_SECONDS,
+            "`kept:{list}`": capped_list.KEPT_SECONDS,
         }
-        assert f"| {namespaces.STAMP_MARGIN_SECONDS} more than any entry that carries it |" in text(
+        assert f"| {namespace.STAMP_MARGIN_SECONDS} more than any entry that carries it |" in text(
             CACHING
         )
 
@@ -101,7 +102,7 @@ class TestTables:
             *collections,
             TOKENS,
         }
-        assert f'["{TOKENS}"]' in text("profiles/watching.py")
+        assert f'["{TOKENS}"]' in text("profiles/change_stream.py")
 
 
 class TestIndexes:

@@ -14,7 +14,7 @@ import notes.services
 import profiles.services
 import profiles.stores
 from cachelayer.http import PreconditionFailed
-from config.api import DOMAIN_ERRORS
+from config.errors import DOMAIN_ERRORS
 from config.stack import ROOT
 
 FOLDERS = ("config", "cachelayer", "notes", "profiles", "activity", "loadtests")

@@ -10,12 +10,12 @@ from django.http import HttpRequest
 from django.utils import timezone
 from pymongo.errors import PyMongoError
 
-from activity import insights, selectors
+from activity import analytics, selectors
 from activity.admin.chart import chart
 from activity.admin.filters import EventFilters
 from activity.models import Event
 from activity.paging import CursorRejected, position_of
-from cachelayer.pages import ReadOnlyPage, mistakes, silence
+from config.web.admin_pages import ReadOnlyPage, mistakes, silence
 
 CHART_DAYS: Final = 30
 
@@ -71,8 +71,8 @@ def _query_string(request: HttpRequest, beside: str | None) -> str | None:
 
 def _charted() -> dict[str, Any]:
     try:
-        trend = insights.trend(days=CHART_DAYS, now=timezone.now())
-    except insights.TooMuchToCount:
+        trend = analytics.trend(days=CHART_DAYS, now=timezone.now())
+    except analytics.TooMuchToCount:
         return {"chart_error": f"There are too many users in {CHART_DAYS} days to count them here."}
     except PyMongoError as exc:
         return {"chart_error": silence(exc)}

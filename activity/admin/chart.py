@@ -43,7 +43,7 @@ class Chart:
 
 
 def chart(trend: Sequence[dict[str, Any]]) -> Chart:
-    """Return the chart of what activity.insights.trend returned."""
+    """Return the chart of what activity.analytics.trend returned."""
     events_top = _top(max(day["total_activities"] for day in trend))
     users_top = _top(max(day["unique_users"] for day in trend))
     width = WIDTH / len(trend)

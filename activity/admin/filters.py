@@ -7,7 +7,7 @@ from django import forms
 from activity.actions import actions_of
 from activity.limits import ACTIONS, RESOURCES, USER_ID_PATTERN
 from activity.paging import FeedQuery
-from activity.windows import YEARS, Moment, Window, parse_moment
+from activity.time_window import YEARS, Moment, Window, parse_moment
 
 EVENTS_A_PAGE: Final = 50
 

@@ -8,12 +8,12 @@ from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from activity import insights, selectors
+from activity import analytics, selectors
 from activity.api import query, serializers
 from activity.limits import ACTIONS, RESOURCES, USER_ID_PATTERN
 from activity.paging import DEFAULT_LIMIT, MAX_LIMIT
-from activity.windows import MOMENT_PATTERN, Window
-from config.rest import CURSOR_PATTERN, LINK, View
+from activity.time_window import MOMENT_PATTERN, Window
+from config.web.views import CURSOR_PATTERN, LINK, View
 
 _LIMIT: Final = OpenApiParameter(
     "limit", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
@@ -38,7 +38,7 @@ class UncachedView(View):
     window_parameters: tuple[str, ...] = ("since", "until")
 
     def handle_exception(self, exc: Exception) -> Response:
-        if isinstance(exc, insights.TooMuchToCount):
+        if isinstance(exc, analytics.TooMuchToCount):
             detail = [ErrorDetail(str(exc), "out_of_range")]
             exc = ValidationError(dict.fromkeys(self.window_parameters, detail))
         return super().handle_exception(exc)
@@ -112,7 +112,7 @@ class SummaryView(UncachedView):
     def get(self, request: Request, user_id: str) -> Response:
         """Count a user's events by action, most frequent first."""
         window = query.parse_user_window(user_id, request.query_params)
-        return Response({"results": insights.summary(user_id=user_id, window=window)})
+        return Response({"results": analytics.summary(user_id=user_id, window=window)})
 
 
 class DailyView(UncachedView):
@@ -126,7 +126,7 @@ class DailyView(UncachedView):
     def get(self, request: Request, user_id: str) -> Response:
         """Count a user's events by day and action: newest day first, then by count, at most 30."""
         window = query.parse_user_window(user_id, request.query_params)
-        return Response({"results": insights.daily(user_id=user_id, window=window)})
+        return Response({"results": analytics.daily(user_id=user_id, window=window)})
 
 
 class TrendView(UncachedView):
@@ -152,7 +152,7 @@ class TrendView(UncachedView):
     def get(self, request: Request) -> Response:
         """Count events and users of each of the last days in UTC, today included, oldest first."""
         days = query.parse_days(request.query_params)
-        return Response({"results": insights.trend(days=days, now=timezone.now())})
+        return Response({"results": analytics.trend(days=days, now=timezone.now())})
 
 
 class ResourcesView(UncachedView):
@@ -169,7 +169,7 @@ class ResourcesView(UncachedView):
             request.query_params, now=timezone.now(), takes_limit=True
         )
         window = Window(since=since, until=until)
-        return Response({"results": insights.resources(window=window, limit=limit)})
+        return Response({"results": analytics.resources(window=window, limit=limit)})
 
 
 class HoursView(UncachedView):
@@ -183,7 +183,7 @@ class HoursView(UncachedView):
     def get(self, request: Request) -> Response:
         """Count events by weekday and hour in UTC, by default of the last 30 days."""
         since, until, _ = query.parse_insight(request.query_params, now=timezone.now())
-        return Response({"results": insights.hours(window=Window(since=since, until=until))})
+        return Response({"results": analytics.hours(window=Window(since=since, until=until))})
 
 
 class RetentionView(UncachedView):
@@ -197,4 +197,4 @@ class RetentionView(UncachedView):
     def get(self, request: Request) -> Response:
         """Count the users first seen in each week, and those seen again in the weeks after it."""
         since, until, _ = query.parse_insight(request.query_params, now=timezone.now())
-        return Response({"results": insights.retention(since=since, until=until)})
+        return Response({"results": analytics.retention(since=since, until=until)})

@@ -14,8 +14,8 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.writer import MigrationWriter
 from django.db.models.expressions import Expression, F, RawSQL
 
-from config.advisor.asked import Key
-from config.advisor.candidates import Candidate
+from config.advisor.postgres_candidates import Candidate
+from config.advisor.query_analysis import Key
 
 _CLASS: Final = "class Migration(migrations.Migration):\n"
 _ATOMIC: Final = "    atomic = False  # CREATE INDEX CONCURRENTLY runs outside of transactions\n"

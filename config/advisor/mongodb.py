@@ -7,8 +7,12 @@ from typing import Any, Final
 from mongoengine.connection import get_db
 from pymongo.collection import Collection
 
-from config.advisor import fields, profile
-from config.advisor.choosing import (
+from config.advisor import mongodb_candidates, mongodb_profiler
+from config.advisor.advice import Advice, Flagged, Proposal, Refused
+from config.advisor.measurement import Proving, Tell
+from config.advisor.mongodb_candidates import MongoIndex
+from config.advisor.mongodb_profiler import Profile
+from config.advisor.selection import (
     Before,
     Query,
     Trial,
@@ -18,11 +22,7 @@ from config.advisor.choosing import (
     too_costly,
     why_not,
 )
-from config.advisor.fields import MongoIndex
-from config.advisor.profile import Profile
-from config.advisor.proposals import Advice, Flagged, Proposal, Refused
-from config.advisor.proving import Proving, Tell
-from config.explain import indexes, reporting, trials
+from config.explain import build_report, indexes, sandbox
 from config.explain.report import Cost
 
 # The time is the client's, which is noise by so much.
@@ -36,12 +36,12 @@ def advise(*, limit: int, runs: int, tell: Tell) -> Advice:
 
     Raises TrialsRefused, and what the driver raises.
     """
-    trials.refuse_unless_allowed()
-    for name in reporting.COLLECTIONS:
-        trials.show_hidden(get_db()[name])
-        trials.drop_left(get_db()[name])
-    ran = profile.read(reporting.COLLECTIONS)
-    facts = [one for name in reporting.COLLECTIONS for one in indexes.of_collection(_of(name))]
+    sandbox.refuse_unless_allowed()
+    for name in build_report.COLLECTIONS:
+        sandbox.show_hidden(get_db()[name])
+        sandbox.drop_left(get_db()[name])
+    ran = mongodb_profiler.read(build_report.COLLECTIONS)
+    facts = [one for name in build_report.COLLECTIONS for one in indexes.of_collection(_of(name))]
     queries = [
         Query(
             ran=one.ran,
@@ -51,12 +51,14 @@ def advise(*, limit: int, runs: int, tell: Tell) -> Advice:
         for one in ran.profiled[:limit]
     ]
     wanted, refused = _wanted(ran, limit)
-    with profile.at_level(profile.NOTHING):  # our own commands are no part of what ran
+    with mongodb_profiler.at_level(
+        mongodb_profiler.NOTHING
+    ):  # our own commands are no part of what ran
         proving = Proving(queries, runs, tell)
         flagged = list(_flagged(facts, proving))
         chosen, others = _chosen(wanted, proving)
         costs = [
-            reporting.cost_in_mongodb(made.collection, made.name, made.keys, tell)
+            build_report.cost_in_mongodb(made.collection, made.name, made.keys, tell)
             for made in (one.candidate for one in chosen)
         ]
     proposals, costly = _sorted_by_cost(chosen, costs, ran)
@@ -85,12 +87,12 @@ def _wanted(ran: Profile, limit: int) -> tuple[list[MongoIndex], list[Refused]]:
         (one.collection, one.keys, one.collation): one
         for profiled in ran.profiled[:limit]
         for lookup in profiled.lookups
-        for one in fields.for_lookup(lookup)
+        for one in mongodb_candidates.for_lookup(lookup)
     }
-    known = {name: _of(name).index_information() for name in reporting.COLLECTIONS}
+    known = {name: _of(name).index_information() for name in build_report.COLLECTIONS}
     wanted, refused = [], []
     for one in found.values():
-        serving = fields.served_by(one, known[one.collection])
+        serving = mongodb_candidates.served_by(one, known[one.collection])
         if serving is None:
             wanted.append(one)
         else:
@@ -128,7 +130,7 @@ def _attempt(candidate: MongoIndex, before: Before, proving: Proving) -> Trial[M
 
 def _made(candidate: MongoIndex) -> AbstractContextManager[str]:
     collection = _of(candidate.collection)
-    return trials.temporary(collection, candidate.name, candidate.keys, **candidate.options)
+    return sandbox.temporary(collection, candidate.name, candidate.keys, **candidate.options)
 
 
 def _sorted_by_cost(
@@ -162,7 +164,7 @@ def _flagged(facts: Sequence[indexes.Index], proving: Proving) -> Iterator[Flagg
     for one in facts:
         if one.is_unique or one.expires or (one.covered_by is None and one.uses):
             continue
-        gains = proving.without(one.table, one.name, reporting.absent(one))
+        gains = proving.without(one.table, one.name, build_report.absent(one))
         if one.covered_by is None and gains:
             continue
         why = "not used since MongoDB began to count"

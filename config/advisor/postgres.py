@@ -7,10 +7,12 @@ from typing import Final
 import psycopg
 from django.db import DatabaseError, connection, transaction
 
-from config.advisor import asked, candidates, migration, ran, values
-from config.advisor.asked import Asked, NotUnderstood
-from config.advisor.candidates import Candidate
-from config.advisor.choosing import (
+from config.advisor import migration, parameters, postgres_candidates, query_analysis, workload
+from config.advisor.advice import Advice, Flagged, Proposal, Refused
+from config.advisor.measurement import Proving, Tell
+from config.advisor.postgres_candidates import Candidate
+from config.advisor.query_analysis import Asked, NotUnderstood
+from config.advisor.selection import (
     Before,
     Query,
     Trial,
@@ -20,10 +22,8 @@ from config.advisor.choosing import (
     too_costly,
     why_not,
 )
-from config.advisor.proposals import Advice, Flagged, Proposal, Refused
-from config.advisor.proving import Proving, Tell
-from config.advisor.ran import Ran, Workload
-from config.explain import indexes, reporting, trials
+from config.advisor.workload import Ran, Workload
+from config.explain import build_report, indexes, sandbox
 from config.explain.advice import WORTH_MS
 from config.explain.indexes import Index
 from config.explain.report import Cost
@@ -51,12 +51,12 @@ def advise(*, limit: int, runs: int, tell: Tell) -> tuple[Advice, list[Candidate
     Of the statements that took longest in all, as many as limit. Raises TrialsRefused, CacheDown,
     and what the driver raises.
     """
-    trials.refuse_unless_allowed()
-    workload = ran.postgres()
-    facts = indexes.of_tables(reporting.TABLES)  # before our own runs count as uses
-    read = _read(workload, limit)
+    sandbox.refuse_unless_allowed()
+    ran = workload.postgres()
+    facts = indexes.of_tables(build_report.TABLES)  # before our own runs count as uses
+    read = _read(ran, limit)
     wanted, refused = _wanted(read)
-    with trials.rolled_back():
+    with sandbox.rolled_back():
         proving = Proving(read.queries, runs, tell)
         flagged = list(_flagged(facts, proving))
         chosen, others = choose(
@@ -72,7 +72,7 @@ def advise(*, limit: int, runs: int, tell: Tell) -> tuple[Advice, list[Candidate
     unproved = [Refused(what=one.candidate.text, why=why_not(one)) for one in others]
     advice = Advice(
         store="postgres",
-        source=workload.source,
+        source=ran.source,
         statements=len(read.queries),
         threshold=threshold(WORTH_MS),
         proposals=proposals,
@@ -86,10 +86,10 @@ def advise(*, limit: int, runs: int, tell: Tell) -> tuple[Advice, list[Candidate
 
 def _read(workload: Workload, limit: int) -> _Read:
     """Take the statements on our tables apart, and give them values."""
-    rows = values.rows_of(reporting.TABLES)
+    rows = parameters.rows_of(build_report.TABLES)
     read = _Read(queries=[], asked=[], left_out=[], writes={})
     for one in workload.ran:
-        table = asked.written_table(one.statement)
+        table = query_analysis.written_table(one.statement)
         if table is not None:
             read.writes[table] = read.writes.get(table, 0) + one.calls
         elif len(read.queries) < limit and _is_ours(one):
@@ -97,11 +97,11 @@ def _read(workload: Workload, limit: int) -> _Read:
     return read
 
 
-def _read_select(one: Ran, rows: dict[str, list[values.Row]], read: _Read) -> None:
+def _read_select(one: Ran, rows: dict[str, list[parameters.Row]], read: _Read) -> None:
     try:
-        found = asked.asked(one.statement)
-        tables = frozenset(need.table for need in found.needs) & set(reporting.TABLES)
-        statements = values.filled(one.statement, found, rows)
+        found = query_analysis.asked(one.statement)
+        tables = frozenset(need.table for need in found.needs) & set(build_report.TABLES)
+        statements = parameters.filled(one.statement, found, rows)
         with transaction.atomic():
             for statement in statements:
                 statement.planned_indexes()
@@ -120,7 +120,7 @@ def _read_select(one: Ran, rows: dict[str, list[values.Row]], read: _Read) -> No
 def _is_ours(one: Ran) -> bool:
     """Whether it reads a table of ours; the admin's and Django's own are no matter of the advice."""
     is_select = one.statement[:6].upper() == "SELECT"
-    return is_select and any(table in one.statement for table in reporting.TABLES)
+    return is_select and any(table in one.statement for table in build_report.TABLES)
 
 
 def _wanted(read: _Read) -> tuple[list[Candidate], list[Refused]]:
@@ -129,19 +129,19 @@ def _wanted(read: _Read) -> tuple[list[Candidate], list[Refused]]:
         (one.table, one.on): one
         for taken in read.asked
         for need in taken.needs
-        if need.table in reporting.TABLES
-        for one in candidates.for_need(need, json_columns=_json_columns(need.table))
+        if need.table in build_report.TABLES
+        for one in postgres_candidates.for_need(need, json_columns=_json_columns(need.table))
     }
-    there = {table: candidates.existing(table) for table in reporting.TABLES}
+    there = {table: postgres_candidates.existing(table) for table in build_report.TABLES}
     wanted, refused = [], []
     for one in found.values():
         try:
-            made = candidates.as_made(one)
+            made = postgres_candidates.as_made(one)
         except DatabaseError as exc:
             told = str(exc).splitlines()[0]
             refused.append(Refused(what=one.text, why=f"PostgreSQL cannot make it: {told}"))
             continue
-        serving = candidates.served_by(one, made, there[one.table])
+        serving = postgres_candidates.served_by(one, made, there[one.table])
         if serving is None:
             wanted.append(one)
         else:
@@ -159,10 +159,10 @@ def _attempt(candidate: Candidate, before: Before, proving: Proving) -> Trial[Ca
     proving.tell(f"trying {candidate.text}")
     keys = len(candidate.keys)
     try:
-        with trials.rolled_back():
+        with sandbox.rolled_back():
             _make(candidate)
             gains = proving.gains(candidate.table, candidate.name, before)
-            size = trials.size_bytes(candidate.name)
+            size = sandbox.size_bytes(candidate.name)
             obstacle = "" if gains else _obstacle(candidate.name)
     except DatabaseError as exc:
         if not isinstance(exc.__cause__, psycopg.errors.ProgramLimitExceeded):
@@ -172,9 +172,9 @@ def _attempt(candidate: Candidate, before: Before, proving: Proving) -> Trial[Ca
 
 
 def _make(candidate: Candidate) -> None:
-    trials.run(candidate.create())
+    sandbox.run(candidate.create())
     if not all(key.is_column for key in candidate.keys):
-        trials.run(f"ANALYZE {trials.quoted(candidate.table)}")  # what an expression is like
+        sandbox.run(f"ANALYZE {sandbox.quoted(candidate.table)}")  # what an expression is like
 
 
 def _obstacle(index: str) -> str:
@@ -182,7 +182,7 @@ def _obstacle(index: str) -> str:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT indcheckxmin FROM pg_index WHERE indexrelid = %s::regclass",
-            [trials.quoted(index)],
+            [sandbox.quoted(index)],
         )
         is_late = bool(cursor.fetchone()[0])
     return _TOO_LATE if is_late else ""
@@ -190,14 +190,14 @@ def _obstacle(index: str) -> str:
 
 def _costs(chosen: Sequence[Trial[Candidate]], tell: Tell) -> dict[str, Cost]:
     tables = sorted({one.candidate.table for one in chosen})
-    return reporting.costs(indexes.of_tables(tables), tell) if tables else {}
+    return build_report.costs(indexes.of_tables(tables), tell) if tables else {}
 
 
 def _made_redundant(chosen: Sequence[Trial[Candidate]]) -> dict[str, list[str]]:
     """Return the indexes that each of the chosen begins with."""
     names = {one.candidate.name for one in chosen}
     found: dict[str, list[str]] = {name: [] for name in names}
-    for one in indexes.of_tables(reporting.TABLES):
+    for one in indexes.of_tables(build_report.TABLES):
         if one.covered_by in names and one.name not in names:
             found[one.covered_by].append(one.name)
     return found
@@ -238,7 +238,7 @@ def _flagged(facts: Sequence[Index], proving: Proving) -> Iterator[Flagged]:
     for one in facts:
         if one.is_unique or (one.covered_by is None and one.uses):
             continue
-        gains = proving.without(one.table, one.name, reporting.absent(one))
+        gains = proving.without(one.table, one.name, build_report.absent(one))
         if one.covered_by is not None:
             why = f"{one.covered_by} begins with the same columns; {missed(gains)}"
             yield _flag(one, "redundant", why)

@@ -3,8 +3,8 @@
 from typing import Final
 
 from config.explain.indexes import Index
-from config.explain.measuring import ms, times
 from config.explain.report import Cost, Served
+from config.explain.timing import ms, times
 
 # A query that takes so many times as long without an index misses it; less is within the noise.
 WORTH_FACTOR: Final = 1.5

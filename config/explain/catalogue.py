@@ -12,10 +12,10 @@ from activity import pipelines
 from activity import selectors as activity
 from activity.documents import driver_collection
 from activity.paging import FeedQuery
-from activity.windows import Window
+from activity.time_window import Window
 from config.explain import samples
 from config.explain.mongo_plans import Aggregate, Find
-from config.explain.nodes import Statement
+from config.explain.plan import Statement
 from config.explain.postgres_plans import of_call, of_queryset
 from notes import selectors as notes
 from notes.paging import CursorQuery, PageQuery

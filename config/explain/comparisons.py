@@ -8,12 +8,12 @@ from typing import Final
 from django.db import transaction
 
 from config.charts import Axis, Line, LineChart, Point
-from config.explain import samples, trials
+from config.explain import samples, sandbox
 from config.explain.catalogue import Query
-from config.explain.measuring import Measured, kib, measured, ms
 from config.explain.postgres_plans import Sql, of_queryset
 from config.explain.report import Cell, Comparison, Curve
 from config.explain.samples import NotesSample
+from config.explain.timing import Measured, kib, measured, ms
 from notes import selectors
 from notes.models import Note
 from notes.paging import DEFAULT_LIMIT, CursorQuery, PageQuery
@@ -47,7 +47,7 @@ def planning_with(**parameters: object) -> Iterator[None]:
     with transaction.atomic():
         try:
             for name, value in parameters.items():
-                trials.run(f"SET LOCAL {name} = {value}")
+                sandbox.run(f"SET LOCAL {name} = {value}")
             yield
         finally:
             transaction.set_rollback(True)
@@ -150,10 +150,10 @@ def btree_or_hash(has: NotesSample, *, runs: int) -> Comparison:
     count = Sql("SELECT count(*) FROM notes WHERE user_id = %s", (has.usual_user,))
     rows: list[tuple[Cell, ...]] = []
     for kind in ("btree", "hash"):
-        with trials.rolled_back():
-            trials.drop(["idx_notes_user_id", COMPOSITE])
+        with sandbox.rolled_back():
+            sandbox.drop(["idx_notes_user_id", COMPOSITE])
             built_ms = _built(f"CREATE INDEX explain_kind ON notes USING {kind} (user_id)")
-            size = trials.size_bytes("explain_kind")
+            size = sandbox.size_bytes("explain_kind")
             equal, page = measured(count, runs=runs), measured(_user_page(has), runs=runs)
         found = "yes" if "explain_kind" in equal.plan.indexes else "no"
         rows.append((kind, kib(size), ms(built_ms), _text(equal), found, _text(page)))
@@ -175,9 +175,9 @@ def partial_or_whole(has: NotesSample, *, runs: int) -> Comparison:
     statement = of_queryset(rows_of)
     rows: list[tuple[Cell, ...]] = [("none", kib(0), "", _text(measured(statement, runs=runs)), "")]
     for name, ending in (("whole", ""), ("partial", " WHERE version > 1")):
-        with trials.rolled_back():
+        with sandbox.rolled_back():
             built_ms = _built(f"CREATE INDEX explain_part ON notes (updated_at DESC){ending}")
-            size = trials.size_bytes("explain_part")
+            size = sandbox.size_bytes("explain_part")
             found = measured(statement, runs=runs)
         used = "yes" if "explain_part" in found.plan.indexes else "no"
         rows.append((name, kib(size), ms(built_ms), _text(found), used))
@@ -208,7 +208,7 @@ def _point(depth: int, statement: Sql, runs: int) -> Point:
 
 def _built(statement: str) -> float:
     started = time.perf_counter()
-    trials.run(statement)
+    sandbox.run(statement)
     return (time.perf_counter() - started) * 1000
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 from django.db import connection
 from pymongo.collection import Collection
 
-from config.explain.nodes import Store
+from config.explain.plan import Store
 
 _FACTS: Final = """
 SELECT one.relname, target.relname, pg_get_indexdef(pg_index.indexrelid),

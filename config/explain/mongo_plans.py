@@ -9,7 +9,7 @@ import pymongo
 from pymongo.collection import Collection
 from pymongo.synchronous.cursor import Cursor
 
-from config.explain.nodes import Node, Plan, Store
+from config.explain.plan import Node, Plan, Store
 
 Explained = dict[str, Any]
 _INPUTS: Final = ("inputStage", "outerStage", "innerStage", "thenStage", "elseStage")

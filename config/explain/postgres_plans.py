@@ -9,7 +9,7 @@ from django.db import connections
 from django.db.backends.postgresql.psycopg_any import mogrify
 from django.db.models import QuerySet
 
-from config.explain.nodes import Node, Plan, Store
+from config.explain.plan import Node, Plan, Store
 
 _CONDITIONS: Final = (
     *("Index Cond", "Recheck Cond", "Filter", "Sort Key", "Presorted Key"),

@@ -7,8 +7,7 @@ from django.template.loader import render_to_string
 from django.utils.safestring import mark_safe
 
 from config.charts.drawing import STYLE, svg
-from config.explain.measuring import kib, ms, times
-from config.explain.nodes import Node, Plan
+from config.explain.plan import Node, Plan
 from config.explain.render_markdown import (
     INDEX_COLUMNS,
     head,
@@ -17,6 +16,7 @@ from config.explain.render_markdown import (
     without_text,
 )
 from config.explain.report import QueryPart, Report
+from config.explain.timing import kib, ms, times
 
 # A step is slow that takes this part of its plan, and so long that anybody would mind.
 _SLOW_SHARE: Final = 0.3

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from config.explain.measuring import kib, ms, times
 from config.explain.report import Cell, Curve, IndexPart, QueryPart, Report
+from config.explain.timing import kib, ms, times
 
 QUERY_COLUMNS = (
     "query",

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from config.charts import LineChart
 from config.explain.indexes import Index
-from config.explain.measuring import Measured, ms
+from config.explain.timing import Measured, ms
 
 Cell = str | float | int | None
 

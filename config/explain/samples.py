@@ -10,7 +10,7 @@ from django.db import connection
 from django.db.models import Count
 
 from activity.documents import ActivityEvent
-from activity.windows import Window, last_days
+from activity.time_window import Window, last_days
 from notes.models import Note
 from notes.paging import DEFAULT_LIMIT, Position
 from profiles.models import ProfileRow

@@ -9,7 +9,7 @@ import structlog
 from django.db.backends.postgresql import base
 from psycopg import errors
 
-from cachelayer.breaker import Breaker
+from cachelayer.circuit_breaker import Breaker
 from config.postgres import deadlines, server
 
 log = structlog.get_logger("postgres")

@@ -22,7 +22,7 @@ _EVENT: Final = os.urandom(400)
 _INGEST: Final = """
 import tempfile, time
 from pathlib import Path
-from activity.shipping import Shipper
+from activity.shipper import Shipper
 from activity.spool import Spool
 own = Spool(Path(tempfile.mkdtemp()), max_bytes=10**10)
 event = {"user_id": "ingest", "action": "note_viewed", "resource": "note", "resource_id": "x" * 36,

@@ -32,12 +32,12 @@ from django.db import connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
 
-from cachelayer import client, entries, store
-from cachelayer.namespaces import root_of_names
+from cachelayer import client, entries, protocol
+from cachelayer.namespace import root_of_names
 from config.wsgi import application as site
 
 from activity import middleware  # isort: skip  # the line above sets Django up
-from cachelayer import loading  # isort: skip
+from cachelayer import load as load_module  # isort: skip
 from config.urls import urlpatterns  # isort: skip
 
 __all__ = ["application"]
@@ -48,7 +48,7 @@ if redis.call('GET', KEYS[2]) == ARGV[3] then redis.call('UNLINK', KEYS[2]) end
 return 1
 """
 LAG_SECONDS = 0.1
-_judge, _unlink, _end_many = entries.judge, store.unlink, store.end_many
+_judge, _unlink, _end_many = entries.judge, protocol.unlink, protocol.end_many
 
 
 def _trusting(key: Any, entry: Any, stamps: list[Any]) -> Any:
@@ -71,7 +71,7 @@ def _or_die(tags: Sequence[str], *, past_breaker: bool = False) -> None:
     _invalidate(tags, past_breaker=past_breaker)
 
 
-def _end_late(loaded: Sequence[Any], *, load_ms: float = 0.0) -> list[store.Outcome]:
+def _end_late(loaded: Sequence[Any], *, load_ms: float = 0.0) -> list[protocol.Outcome]:
     if random.random() < 1 / _lag_one_in:  # noqa: S311  # a fault, not a secret
         threading.Event().wait(LAG_SECONDS)
     return _end_many(loaded, load_ms=load_ms)
@@ -112,9 +112,9 @@ def _load_as_told(key: Any, load: Callable[[], Any], found: Any) -> Any:
         load = functools.partial(_after_sleep, float(_told("HTTP_X_LOAD_MS")) / 1000, load)
     if _told("HTTP_X_SINGLE_FLIGHT") != "off":
         return _load_together(key, load, found)
-    begun = store.begin(key)
-    value, load_ms = loading._timed(key, load, begun)
-    return loading._answer(key, value, loading._end(key, begun, value, load_ms))
+    begun = protocol.begin(key)
+    value, load_ms = load_module._timed(key, load, begun)
+    return load_module._answer(key, value, load_module._end(key, begun, value, load_ms))
 
 
 def _after_sleep(seconds: float, load: Callable[[], Any]) -> Any:
@@ -122,11 +122,11 @@ def _after_sleep(seconds: float, load: Callable[[], Any]) -> Any:
     return load()
 
 
-def _begin_as_told(key: Any, deadline: float, reason: str) -> tuple[store.Begun, bool]:
+def _begin_as_told(key: Any, deadline: float, reason: str) -> tuple[protocol.Begun, bool]:
     if _told("HTTP_X_SINGLE_FLIGHT") == "process":
-        begun = store.begin(key, reason=reason)
+        begun = protocol.begin(key, reason=reason)
         if begun.leased and begun.found.fresh:
-            store.release(key, begun)
+            protocol.release(key, begun)
         return begun, False
     return _begin_with_lease(key, deadline, reason)
 
@@ -138,8 +138,8 @@ def _told(header: str) -> str:
 
 _POOL_MOST = 100
 _serving = threading.local()
-_load_together, _begin_with_lease = loading.load_together, loading._begin_with_lease
-loading.load_together, loading._begin_with_lease = _load_as_told, _begin_as_told
+_load_together, _begin_with_lease = load_module.load_together, load_module._begin_with_lease
+load_module.load_together, load_module._begin_with_lease = _load_as_told, _begin_as_told
 _record = middleware._record
 middleware._record = _record_unless_told
 urlpatterns += [
@@ -153,12 +153,12 @@ _lag_one_in = int(os.environ.get("LOADTESTS_LAG_ONE_IN", "0"))
 _invalidate = _delete_entries if _naive else _unlink
 if _naive:
     entries.judge = _trusting
-    store._END = _SET_WHATEVER_HAPPENED
-    store.unlink = _delete_entries
+    protocol._END = _SET_WHATEVER_HAPPENED
+    protocol.unlink = _delete_entries
 if _die_one_in:
-    store.unlink = _or_die
+    protocol.unlink = _or_die
 if _lag_one_in:
-    store.end_many = _end_late
+    protocol.end_many = _end_late
 
 
 _profile_file = os.environ.get("LOADTESTS_PROFILE")

@@ -13,8 +13,8 @@ from rest_framework.response import Response
 
 from cachelayer import http
 from cachelayer.http import UNCONDITIONAL, Representation
-from cachelayer.reading import Accepts, Tried
-from config.rest import (
+from cachelayer.read import Accepts, Tried
+from config.web.views import (
     CACHE,
     CACHE_STATUS,
     CURSOR_PATTERN,

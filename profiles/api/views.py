@@ -11,8 +11,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from cachelayer import http
-from cachelayer.reading import Accepts, Tried
-from config.rest import (
+from cachelayer.read import Accepts, Tried
+from config.web.views import (
     CACHE,
     CACHE_STATUS,
     ETAG,

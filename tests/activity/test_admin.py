@@ -11,11 +11,11 @@ from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
 
-from activity import insights
+from activity import analytics
 from activity.admin.chart import HEIGHT, WIDTH, chart
 from activity.admin.filters import EVENTS_A_PAGE
-from activity.windows import midnight
-from config import mongodb
+from activity.time_window import midnight
+from config.mongodb import client as mongodb_client
 from config.stack.process import wait_until
 from tests.builders import make_event
 
@@ -35,7 +35,7 @@ def operator() -> Client:
 def mongodb_restored(stack):
     yield stack
     stack.up()
-    assert wait_until(lambda: not mongodb.breaker.is_open, 30)
+    assert wait_until(lambda: not mongodb_client.breaker.is_open, 30)
 
 
 def shown(response) -> list[str]:
@@ -289,9 +289,9 @@ class TestChart:
         ids = make_events(3)
 
         def too_much(**kwargs: object) -> None:
-            raise insights.TooMuchToCount
+            raise analytics.TooMuchToCount
 
-        monkeypatch.setattr(insights, "trend", too_much)
+        monkeypatch.setattr(analytics, "trend", too_much)
         response = operator.get(PAGE)
 
         assert shown(response) == ids

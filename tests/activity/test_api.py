@@ -9,10 +9,10 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from activity import insights
+from activity import analytics
 from activity.limits import ACTIONS
-from activity.windows import midnight
-from config import mongodb
+from activity.time_window import midnight
+from config.mongodb import client as mongodb_client
 from config.stack.process import wait_until
 from tests.builders import make_event
 
@@ -385,9 +385,9 @@ class TestCounts:
         self, api, monkeypatch, path, fields
     ):
         def refuse(pipeline):
-            raise insights.TooMuchToCount("there is too much to count")
+            raise analytics.TooMuchToCount("there is too much to count")
 
-        monkeypatch.setattr(insights, "_run", refuse)
+        monkeypatch.setattr(analytics, "_run", refuse)
 
         assert error_fields(get(api, path)) == fields
 
@@ -407,4 +407,4 @@ class TestFailure:
         finally:
             getattr(stack, "start" if how == "kill" else "resume")("mongodb")
             assert wait_until(lambda: get(api, "recent").status_code == 200, 30)
-            assert wait_until(lambda: not mongodb.breaker.is_open, 30)
+            assert wait_until(lambda: not mongodb_client.breaker.is_open, 30)

@@ -25,10 +25,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymongo.errors import BulkWriteError
 
-from activity import ledger, metrics, services, shipping, spool
+from activity import ledger, metrics, services, shipper, spool
 from activity.documents import ActivityEvent
-from activity.reconciling import activity_reconcile
-from activity.shipping import Shipper
+from activity.reconciliation import activity_reconcile
+from activity.shipper import Shipper
 from activity.spool import Spool
 from cachelayer.supervision import recent_failures
 from config.stack.process import wait_until
@@ -187,7 +187,7 @@ class TestBooks:
             return count, []
 
         with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as name:
-            patch.setattr(shipping, "_store", store)
+            patch.setattr(shipper, "_store", store)
             play(case, Path(name), lambda: set(rows))
 
     @pytest.mark.timeout(0)
@@ -503,7 +503,7 @@ class TestRefused:
         assert (account.acknowledged, account.stored, account.set_aside) == (2, 1, 1)
         assert account.lost == 0
 
-    @pytest.mark.parametrize("code", sorted(shipping._OF_THE_SERVER))
+    @pytest.mark.parametrize("code", sorted(shipper._OF_THE_SERVER))
     def test_what_the_server_is_in_is_held_against_no_event(self, own, monkeypatch, code):
         ids = [own.append(EVENT).binary for _ in range(2)]
         errors = [{"index": 1, "code": code, "errmsg": "not now"}]

@@ -9,7 +9,7 @@ import pytest
 from bson import ObjectId
 
 from activity.paging import CursorRejected, FeedQuery, Position, position_of
-from activity.windows import Window
+from activity.time_window import Window
 
 AT = Position(
     timestamp=datetime(2026, 1, 31, 12, 0, 0, 123_000, tzinfo=UTC),

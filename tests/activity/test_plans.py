@@ -9,9 +9,9 @@ from django.utils import timezone
 from activity import pipelines, seeding, selectors, services
 from activity.documents import ActivityEvent
 from activity.paging import FeedQuery, Position
-from activity.windows import Window, midnight
+from activity.time_window import Window, midnight
 from config.explain import catalogue
-from config.explain.asserting import Checked, assert_plan
+from config.explain.assertions import Checked, assert_plan
 from tests.indexes import of_collection
 
 UNTIL = midnight(timezone.now())

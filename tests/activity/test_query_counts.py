@@ -8,7 +8,7 @@ from django.utils import timezone
 from tests.builders import make_event
 from tests.commands_sent import sent_by
 
-# The aggregations ask by a ping first whether MongoDB is there (activity.insights).
+# The aggregations ask by a ping first whether MongoDB is there (activity.analytics).
 COMMANDS = {
     "recent": 1,
     "abc": 1,

@@ -10,7 +10,7 @@ from django.utils import timezone
 from activity import selectors
 from activity.documents import ActivityEvent
 from activity.paging import FeedQuery, Position, position_of
-from activity.windows import midnight
+from activity.time_window import midnight
 from tests.builders import make_event
 
 START = midnight(timezone.now()) - timedelta(days=9)

@@ -4,7 +4,7 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
-from cachelayer import client, keys, popularity, store
+from cachelayer import client, keys, popularity, protocol
 from cachelayer.models import Clearance
 from tests.builders import make_note
 from tests.cachelayer.test_cache_command import edit_unseen
@@ -81,7 +81,7 @@ class TestClear:
         page = operator.get(CLEAR).content.decode()
 
         assert "<td>notes</td><td>1</td>" in page
-        assert store.look(keys.note(note_id)).fresh
+        assert protocol.look(keys.note(note_id)).fresh
 
     def test_clears_and_keeps_who_did_it(self, api, operator):
         note_id = make_note()
@@ -89,7 +89,7 @@ class TestClear:
 
         page = operator.post(CLEAR, {"namespace": "notes"}, follow=True).content.decode()
 
-        assert not store.look(keys.note(note_id)).fresh
+        assert not protocol.look(keys.note(note_id)).fresh
         assert "Cleared: notes." in page
         assert Clearance.objects.get().cleared_by == "ann"
 

@@ -8,7 +8,7 @@ import redis
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from cachelayer import auditing, client, keys, popularity, store, warming
+from cachelayer import audit, client, keys, popularity, protocol, warming
 from cachelayer.models import Clearance
 from notes.models import Note
 from tests.builders import make_note, make_notes
@@ -54,7 +54,7 @@ class TestActions:
         api.get(f"/api/v1/notes/{note_id}")
 
         assert "notes" in run("clear", "notes")
-        assert store.look(keys.note(note_id)).reason == "epoch"
+        assert protocol.look(keys.note(note_id)).reason == "epoch"
         assert "manage.py" in Clearance.objects.get().cleared_by
 
     def test_an_unknown_namespace_is_one_line(self):
@@ -86,7 +86,7 @@ class TestWarm:
         with django_assert_num_queries(1):
             assert warming.warm(keys.NOTES) == 3
 
-        assert all(store.look(keys.note(note.pk)).fresh for note in notes[:3])
+        assert all(protocol.look(keys.note(note.pk)).fresh for note in notes[:3])
 
     def test_leaves_alone_what_is_cached_already(self, api, django_assert_num_queries):
         self.read(api, make_notes(2), 1)
@@ -142,7 +142,7 @@ class TestAudit:
         assert run("audit") == "0 stale in 6 checked (6 fresh, 0 in flight)\n"
 
     def test_names_what_is_stale_and_exits_with_1(self, api, monkeypatch):
-        monkeypatch.setattr(auditing, "_SECOND_LOOK_SECONDS", 0.05)
+        monkeypatch.setattr(audit, "_SECOND_LOOK_SECONDS", 0.05)
         note_id = make_note()
         api.get(f"/api/v1/notes/{note_id}")
         edit_unseen(title="Changed behind its back")
@@ -159,13 +159,13 @@ class TestAudit:
         note_id = make_note()
         api.get(f"/api/v1/notes/{note_id}")
         edit_unseen(title="Changed")
-        agrees_later = auditing._agrees_later
+        agrees_later = audit._agrees_later
 
         def looked_at_again(key, pause):
-            store.unlink([f"note:{note_id}"])  # after the first look
+            protocol.unlink([f"note:{note_id}"])  # after the first look
             return agrees_later(key, pause)
 
-        monkeypatch.setattr(auditing, "_SECOND_LOOK_SECONDS", 0.1)
-        monkeypatch.setattr(auditing, "_agrees_later", looked_at_again)
+        monkeypatch.setattr(audit, "_SECOND_LOOK_SECONDS", 0.1)
+        monkeypatch.setattr(audit, "_agrees_later", looked_at_again)
 
         assert "0 stale in 1 checked (0 fresh, 1 in flight)" in run("audit")

@@ -18,7 +18,7 @@ def ids(messages) -> list[str]:
 class TestNamespaces:
     @pytest.fixture(autouse=True)
     def _declared_for_this_test_alone(self, monkeypatch):
-        monkeypatch.setattr("cachelayer.namespaces._declared", {})
+        monkeypatch.setattr("cachelayer.namespace._declared", {})
 
     @pytest.mark.parametrize("field", ["ttl_seconds", "absent_ttl_seconds"])
     @pytest.mark.parametrize("seconds", [0, -1])

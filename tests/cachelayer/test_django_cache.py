@@ -7,7 +7,7 @@ from django.template import Context, Template
 from django.test import RequestFactory
 from rest_framework.throttling import SimpleRateThrottle
 
-from cachelayer import client, keys, namespaces, store
+from cachelayer import client, keys, namespace, protocol
 from tests.builders import make_note
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -47,7 +47,7 @@ class TestSharedRedisCache:
         """Whatever CACHE_PREFIX is, the character after it differs."""
         assert settings.CACHES["default"]["KEY_PREFIX"] == "trilith-django"
         settings.CACHE_PREFIX = prefix
-        theirs, own = namespaces.root_of_names(), f"{prefix}-django:"
+        theirs, own = namespace.root_of_names(), f"{prefix}-django:"
 
         assert not own.startswith(theirs)
         assert not theirs.startswith(own)
@@ -69,7 +69,7 @@ class TestSharedRedisCache:
         beside.delete("another-application")
         assert entries
         assert stored(f"{settings.CACHE_PREFIX}:*").keys() == entries.keys()
-        assert store.look(keys.note(note_id)).fresh
+        assert protocol.look(keys.note(note_id)).fresh
 
     @pytest.mark.parametrize("alias", ["default", "sessions"])
     @pytest.mark.parametrize("fault", ["kill", "pause"])

@@ -5,7 +5,7 @@ import threading
 import pytest
 from django.db import OperationalError, connection, transaction
 
-from cachelayer import client, outbox, store
+from cachelayer import client, outbox, protocol
 from cachelayer.invalidation import around
 from cachelayer.models import OutboxRow
 from config.stack import process
@@ -46,16 +46,16 @@ class TestAround:
 
         with around("word:one"):
             assert rows() == 1
-            assert store.look(key()).fresh
+            assert protocol.look(key()).fresh
 
         assert rows() == 0
-        assert not store.look(key()).fresh
+        assert not protocol.look(key()).fresh
 
     def test_a_load_that_began_before_the_write_ended_is_not_served_afterwards(self):
         with around("word:one"):
             get_or_load(key(), Loads())  # read before the write reached the other store
 
-        assert not store.look(key()).fresh
+        assert not protocol.look(key()).fresh
 
     def test_a_write_that_failed_may_have_been_done(self):
         get_or_load(key(), Loads())
@@ -64,7 +64,7 @@ class TestAround:
             raise TimeoutError
 
         assert rows() == 0
-        assert not store.look(key()).fresh
+        assert not protocol.look(key()).fresh
 
     def test_within_a_transaction_it_is_refused_before_anything_is_written(self):
         with (
@@ -109,7 +109,7 @@ class TestFrozenWriter:
 
         assert process.wait_until(lambda: not client.breaker.is_open, 30)
         assert rows() == 0
-        assert not store.look(key()).fresh
+        assert not protocol.look(key()).fresh
 
     @pytest.mark.usefixtures("redis_restored")
     def test_where_a_probe_began_before_the_row_was_there_the_writer_unlinks_itself(
@@ -127,7 +127,7 @@ class TestFrozenWriter:
             client.breaker.is_open = True
 
         client.breaker.reset()
-        assert not store.look(key()).fresh
+        assert not protocol.look(key()).fresh
 
     @pytest.mark.usefixtures("redis_restored")
     def test_where_postgresql_does_not_say_that_the_row_is_there_the_write_is_not_acknowledged(
@@ -147,7 +147,7 @@ class TestFrozenWriter:
             self.taken_by_the_relay()
 
         assert rows() == 0
-        assert not store.look(key()).fresh
+        assert not protocol.look(key()).fresh
 
     def test_releasing_a_row_that_is_there_leaves_one(self):
         row = outbox.add_intent(["word:one"])
@@ -188,7 +188,7 @@ class TestCrash:
 
         assert outbox.deliver() == 1
 
-        assert not store.look(key()).fresh
+        assert not protocol.look(key()).fresh
 
     def test_before_redis_is_trusted_again_writes_under_way_are_waited_for(self):
         row = outbox.add_intent(["word:one"])

@@ -4,8 +4,8 @@ import uuid
 
 import pytest
 
-from cachelayer import keys, store
-from cachelayer.namespaces import STAMP_MARGIN_SECONDS, note_name, root_of_names
+from cachelayer import keys, protocol
+from cachelayer.namespace import STAMP_MARGIN_SECONDS, note_name, root_of_names
 from notes.models import Note
 from tests.builders import make_note
 from tests.cachelayer.test_reading import Loads, Word, get_or_load, key
@@ -94,16 +94,16 @@ class TestPresent:
     def test_so_does_the_stamp_of_a_value_loaded_in_bulk(self, lifetimes):
         note_id = make_note()
         one = keys.note(note_id)
-        begun = store.begin_many([one])
-        store.end_many([(one, begun[0], Word("x"))])
+        begun = protocol.begin_many([one])
+        protocol.end_many([(one, begun[0], Word("x"))])
 
         left = lifetimes()
         assert left[f"stamp:note:{note_id}"] > left[f"notes:{note_id}"]
 
     def test_a_value_that_was_refused_keeps_no_stamp(self, redis_client, lifetimes):
-        begun = store.begin(key())
-        store.unlink(["word:one"])
-        assert store.end(key(), begun, Word("x")) == "fenced"
+        begun = protocol.begin(key())
+        protocol.unlink(["word:one"])
+        assert protocol.end(key(), begun, Word("x")) == "fenced"
 
         assert lifetimes()["stamp:namespace:words"] <= STAMP_MARGIN_SECONDS
 
@@ -112,7 +112,7 @@ class TestPresent:
         for _ in range(2):
             api.get(f"/api/v1/notes/{note_id}")
             Note.objects.filter(pk=note_id).update(title="New")
-            store.unlink([f"note:{note_id}"])
+            protocol.unlink([f"note:{note_id}"])
 
             name = note_name("missed", f"notes:{note_id}")
             assert 3_500 < redis_client.ttl(name) <= 3_600

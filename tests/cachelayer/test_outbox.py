@@ -11,7 +11,7 @@ import pytest
 from django.core.management import call_command
 from django.db import connection, connections, transaction
 
-from cachelayer import client, keys, outbox, store
+from cachelayer import client, keys, outbox, protocol
 from cachelayer import relay as relaying
 from cachelayer.invalidation import clear, invalidate
 from cachelayer.models import Clearance, OutboxRow
@@ -83,17 +83,17 @@ class TestInvalidate:
                 _ = 1 / 0
 
         assert rows() == 0
-        assert [store.look(key(name)).fresh for name in ("one", "two")] == [True, False]
+        assert [protocol.look(key(name)).fresh for name in ("one", "two")] == [True, False]
 
     def test_a_crash_between_commit_and_unlink_leaves_the_row_to_the_relay(self, monkeypatch):
         get_or_load(key(), Loads())
         monkeypatch.setattr("cachelayer.invalidation._Delivery.__call__", lambda self: None)
         invalidate("word:one")
-        assert store.look(key()).fresh  # the window that only the relay closes
+        assert protocol.look(key()).fresh  # the window that only the relay closes
 
         assert outbox.deliver(also_not_due=True) == 1
 
-        assert not store.look(key()).fresh
+        assert not protocol.look(key()).fresh
         assert rows() == 0
 
     def test_what_is_delivered_twice_does_no_harm(self):
@@ -101,7 +101,7 @@ class TestInvalidate:
         invalidate("word:one")
         get_or_load(key(), Loads())
 
-        store.unlink(["word:one"])
+        protocol.unlink(["word:one"])
 
         assert get_or_load(key(), Loads()).value is not None
 
@@ -134,7 +134,7 @@ class TestDeliver:
         assert outbox.deliver(also_not_due=True) == 1
 
         assert rows() == 0
-        assert not store.look(key()).fresh
+        assert not protocol.look(key()).fresh
 
     @pytest.mark.parametrize("tags", ["{}", "{NULL,word:one}", "{{word:one},{NULL}}"])
     def test_a_row_of_a_shape_that_only_a_person_writes_holds_nothing_up(self, tags):
@@ -143,7 +143,7 @@ class TestDeliver:
 
         assert outbox.deliver(also_not_due=True) == 2
 
-        assert not store.look(key()).fresh
+        assert not protocol.look(key()).fresh
 
 
 class TestErasure:
@@ -169,7 +169,7 @@ class TestClear:
 
         assert clear([WORDS], cleared_by="ann") == ["words"]
 
-        assert store.look(key()).reason == "epoch"
+        assert protocol.look(key()).reason == "epoch"
         assert list(Clearance.objects.values_list("cleared_by", "namespaces")) == [
             ("ann", ["words"])
         ]
@@ -253,11 +253,11 @@ class TestForeignData:
         entry = redis_client.get(key().entry_name).replace(redis_client.get(name), former)
         redis_client.set(name, former)
         redis_client.set(key().entry_name, entry)
-        assert store.look(key()).fresh  # an old connection knows no better
+        assert protocol.look(key()).fresh  # an old connection knows no better
 
         redis_client.connection_pool.disconnect()
 
-        assert store.look(key()).reason == "epoch"
+        assert protocol.look(key()).reason == "epoch"
 
 
 class TestTriggers:

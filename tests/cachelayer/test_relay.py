@@ -13,7 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 from django.db import connection
 
-from cachelayer import client, outbox, store
+from cachelayer import client, outbox, protocol
 from cachelayer.models import OutboxRow
 from cachelayer.relay import Relay
 from config.stack import ROOT
@@ -129,12 +129,12 @@ class TestLead:
         get_or_load(key(), Loads())
         assert leader() == other_process
         link.cut(how)
-        assert store.look(key()).fresh
+        assert protocol.look(key()).fresh
 
         outbox.add(["word:one"])
         outbox.wake_relay()
 
-        assert wait_until(lambda: not store.look(key()).fresh, 30)
+        assert wait_until(lambda: not protocol.look(key()).fresh, 30)
         assert wait_until(lambda: relay.leads and leader() not in (None, other_process), 30)
         assert wait_until(lambda: outbox.depth_and_age()[0] == 0, 30)
 

@@ -20,7 +20,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from cachelayer import client, entries, invalidation, outbox, popularity, reading, store
+from cachelayer import client, entries, invalidation, outbox, popularity, protocol, read
 from cachelayer.answers import Bypass, Source
 from cachelayer.client import CacheDown
 from cachelayer.invalidation import around, clear, invalidate
@@ -59,7 +59,7 @@ class CacheMachine(RuleBasedStateMachine):
         self.broken = False
         self.version = 0
         for name in NAMES:
-            store.unlink([f"word:{name}"])
+            protocol.unlink([f"word:{name}"])
 
     def load(self, name: str) -> Word:
         return Word(str(self.committed[name]))
@@ -79,19 +79,19 @@ class CacheMachine(RuleBasedStateMachine):
 
     @rule(name=names)
     def read(self, name):
-        cached = reading.get_or_load(key(name), lambda: self.load(name))
+        cached = read.get_or_load(key(name), lambda: self.load(name))
         self.check(name, cached.value)
         if self.broken:
             assert cached.source is Source.CACHE_DOWN
 
     @rule(bypass=st.sampled_from([Bypass.REFRESH, Bypass.NO_STORE]), name=names)
     def read_past_the_cache(self, bypass, name):
-        cached = reading.get_or_load(key(name), lambda: self.load(name), bypass=bypass)
+        cached = read.get_or_load(key(name), lambda: self.load(name), bypass=bypass)
         assert cached.value == Word(str(self.committed[name]))
 
     @rule()
     def read_both(self):
-        answers = reading.get_many(
+        answers = read.get_many(
             [key(name) for name in NAMES], lambda wanted: [self.load(one.member) for one in wanted]
         )
         for name, one in zip(NAMES, answers, strict=True):
@@ -159,13 +159,13 @@ class CacheMachine(RuleBasedStateMachine):
     def deliver_again_what_was_delivered(self):
         if not self.broken:
             for tags in self.replayed:
-                store.unlink(tags)
+                protocol.unlink(tags)
 
     @rule(name=names, slot=st.integers(0, 1))
     def begin_load(self, name, slot):
         """Another process begins to load, and reads the store."""
         try:
-            begun = store.begin(key(name))
+            begun = protocol.begin(key(name))
         except CacheDown:
             return
         self.begun[slot] = (name, begun, self.load(name))
@@ -175,7 +175,7 @@ class CacheMachine(RuleBasedStateMachine):
         if slot in self.begun:
             name, begun, value = self.begun.pop(slot)
             try:
-                store.end(key(name), begun, value)
+                protocol.end(key(name), begun, value)
             except CacheDown:
                 assert self.broken
 

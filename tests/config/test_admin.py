@@ -4,9 +4,9 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
-from cachelayer import client, kept
-from config import observing
-from config.generic_plans import NoPlan, generic_plan
+from cachelayer import client
+from config.observability import capped_list, slow_queries
+from config.observability.generic_plans import NoPlan, generic_plan
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PAGE = "/admin/config/slowstatement/"
@@ -23,8 +23,8 @@ def operator() -> Client:
 def keep(statement: str = LISTING, *, store: str = "postgres", kind: str = "SELECT") -> str:
     """Keep a slow statement; return where its plan is."""
     row = {"at": 1.0, "store": store, "kind": kind, "statement": statement, "duration_ms": 1500}
-    observing.SLOW.add(row | {"fingerprint": "f1", "endpoint": "notes", "request_id": "r-1"})
-    kept.flush()
+    slow_queries.SLOW.add(row | {"fingerprint": "f1", "endpoint": "notes", "request_id": "r-1"})
+    capped_list.flush()
     return f"{PAGE}f1/explain/"
 
 

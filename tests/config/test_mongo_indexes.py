@@ -7,7 +7,7 @@ from django.core.management import CommandError, call_command
 from mongoengine.connection import get_db
 
 from activity.documents import ActivityEvent
-from config import mongodb
+from config.mongodb import client as mongodb_client
 from config.stack.process import wait_until
 from profiles.documents import UserProfile
 
@@ -98,4 +98,4 @@ class TestMongoIndexes:
                 run(ensure=True)
         finally:
             stack.start("mongodb")
-            assert wait_until(lambda: not mongodb.breaker.is_open, 30)
+            assert wait_until(lambda: not mongodb_client.breaker.is_open, 30)

@@ -7,9 +7,9 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from activity.windows import MOMENT_PATTERN, parse_moment
-from config.authentication import USER_ID_PATTERN
-from config.rest import CURSOR_PATTERN, trimmed_pattern
+from activity.time_window import MOMENT_PATTERN, parse_moment
+from config.web.authentication import USER_ID_PATTERN
+from config.web.views import CURSOR_PATTERN, trimmed_pattern
 from notes.limits import TITLE_MAX_CHARACTERS
 from tests.builders import make_note
 

@@ -11,7 +11,7 @@ import redis
 from django.core.exceptions import ImproperlyConfigured
 from pymongo.errors import ConfigurationError
 
-from config import mongodb
+from config.mongodb import client as mongodb_client
 from config.stack import ROOT, process
 from config.stack.redis import Redis
 from config.store_urls import checked_mongodb_uri, checked_redis_url, with_own_pool
@@ -142,7 +142,7 @@ class TestCheckedMongodbUri:
         def resolve(**options: object) -> None:
             raise ConfigurationError("The DNS query name does not exist: _mongodb._tcp.h.\nmore")
 
-        monkeypatch.setattr(mongodb.mongoengine, "connect", resolve)
+        monkeypatch.setattr(mongodb_client.mongoengine, "connect", resolve)
 
         with pytest.raises(ImproperlyConfigured, match=r"^MONGODB_URI: The DNS .* exist: \S+$"):
-            mongodb.connect()
+            mongodb_client.connect()

@@ -4,7 +4,7 @@ import pytest
 from django.db import OperationalError
 from django.test import Client, RequestFactory
 
-from config import problems
+from config.web import problems
 
 pytestmark = pytest.mark.django_db
 

@@ -6,7 +6,7 @@ import pytest
 
 from activity import services
 from activity.documents import ActivityEvent
-from activity.shipping import Shipper
+from activity.shipper import Shipper
 from profiles.documents import UserProfile
 from profiles.models import ProfileRow
 

@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import get_resolver
 
 from activity.documents import ActivityEvent
-from config.authentication import RESERVED_USER_IDS, USER_ID_PATTERN
+from config.web.authentication import RESERVED_USER_IDS, USER_ID_PATTERN
 from profiles import limits
 from profiles.documents import UserProfile
 from profiles.models import ProfileRow

@@ -16,10 +16,10 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from config.authentication import RESERVED_USER_IDS
-from config.authentication import USER_ID_PATTERN as CALLER_PATTERN
 from config.postgres.server import connect
 from config.stack import ROOT
+from config.web.authentication import RESERVED_USER_IDS
+from config.web.authentication import USER_ID_PATTERN as CALLER_PATTERN
 from notes import file_import, services
 from notes.limits import NEW_USER_ID_PATTERN
 from notes.models import Note

@@ -6,7 +6,7 @@ import pytest
 from django.db import connection
 
 from config.explain import catalogue
-from config.explain.asserting import assert_plan
+from config.explain.assertions import assert_plan
 from notes import selectors
 from notes.models import Note
 from notes.paging import CursorQuery, PageQuery, Position, Sort

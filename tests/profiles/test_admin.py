@@ -5,16 +5,16 @@ import re
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
+from tests.cachelayer.test_reading import expire
 
 from cachelayer import client as redis_connection
-from config import mongodb as mongodb_client
-from config.explain.asserting import assert_plan
+from config.explain.assertions import assert_plan
+from config.mongodb import client as mongodb_client
 from config.stack.process import wait_until
 from profiles import mongodb, records, seeding, selectors, services
 from profiles.admin import PROFILES_A_PAGE
 from profiles.documents import UserProfile
 from profiles.models import ProfileRow
-from tests.cachelayer.test_reading import expire
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PAGE = "/admin/profiles/profilerow/"

@@ -6,7 +6,7 @@ from mongoengine.connection import get_db
 
 from cachelayer.models import OutboxRow
 from config.explain import catalogue
-from config.explain.asserting import assert_plan
+from config.explain.assertions import assert_plan
 from profiles import seeding
 from profiles.documents import UserProfile
 from profiles.models import ProfileRow

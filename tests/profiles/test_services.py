@@ -7,16 +7,16 @@ from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
+from tests.cachelayer.test_reading import expire
 
-from cachelayer import keys, outbox, store
+from cachelayer import keys, outbox, protocol
 from cachelayer.models import OutboxRow
-from config import mongodb as client
+from config.mongodb import client
 from profiles import documents, seeding, selectors, services
 from profiles.documents import UserProfile
 from profiles.models import ProfileRow
 from profiles.mongodb import MongoProfiles, merge_expression
 from profiles.preferences import merged
-from tests.cachelayer.test_reading import expire
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -265,7 +265,7 @@ class TestMongodbAway:
     def test_what_a_write_has_invalidated_is_not_served(self, made, send, mongodb_restored):
         made()
         send("GET", "/abc")
-        store.unlink(keys.tags_of_profile("abc"))
+        protocol.unlink(keys.tags_of_profile("abc"))
         mongodb_restored.kill("mongodb")
 
         assert send("GET", "/abc").status_code == 503

@@ -8,8 +8,8 @@ import pymongo
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from pymongo.errors import PyMongoError
 
-from activity import reconciling, services
-from activity.windows import parse_moment
+from activity import reconciliation, services
+from activity.time_window import parse_moment
 
 _PATIENCE_SECONDS = 300
 
@@ -30,7 +30,7 @@ class Command(BaseCommand):
         folder = services.own_spool().folder
         try:
             with pymongo.timeout(_PATIENCE_SECONDS):
-                account = reconciling.activity_reconcile(since=start, folder=folder)
+                account = reconciliation.activity_reconcile(since=start, folder=folder)
         except PyMongoError as exc:
             raise CommandError(f"MongoDB: {str(exc).splitlines()[0]}") from exc
         except OSError as exc:

@@ -10,11 +10,11 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
 from rich.progress import Progress
 
-from cachelayer import auditing, explaining, figures, warming
-from cachelayer.auditing import Audit
+from cachelayer import audit, explain, stats, warming
+from cachelayer.audit import Audit
 from cachelayer.client import CacheDown
 from cachelayer.invalidation import clear
-from cachelayer.namespaces import NoSuchKey, declared, named
+from cachelayer.namespace import NoSuchKey, declared, named
 
 
 class Command(BaseCommand):
@@ -40,10 +40,10 @@ class Command(BaseCommand):
             raise CommandError("Redis does not answer.") from exc
 
     def _stats(self, **options: Any) -> None:
-        self.stdout.write(json.dumps(figures.cache_figures(), indent=1))
+        self.stdout.write(json.dumps(stats.cache_figures(), indent=1))
 
     def _explain(self, *, key: str, **options: Any) -> None:
-        self.stdout.write(json.dumps(explaining.explain(key), indent=1))
+        self.stdout.write(json.dumps(explain.explain(key), indent=1))
 
     def _clear(self, *, namespace: str | None, **options: Any) -> None:
         wanted = [named(namespace)] if namespace else list(declared())
@@ -61,7 +61,7 @@ class Command(BaseCommand):
         try:
             with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
                 task = bar.add_task("auditing", total=count)
-                for tally in auditing.audit(count):
+                for tally in audit.audit(count):
                     bar.update(task, completed=tally.checked)
         except KeyboardInterrupt:
             self.stderr.write("Interrupted; what was checked until then:")

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from config.backup import BackupRefused, manifest
-from config.backup.making import backup_make
+from config.backup.backup import backup_make
 
 
 class Command(BaseCommand):

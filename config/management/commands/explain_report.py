@@ -11,11 +11,11 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error as DatabaseError
 from pymongo.errors import PyMongoError
 
-from config.explain import render_html, render_markdown, render_text, reporting
+from config.explain import build_report, render_html, render_markdown, render_text
+from config.explain.build_report import NoSuchQuery, Wanted
 from config.explain.report import Report
-from config.explain.reporting import NoSuchQuery, Wanted
 from config.explain.samples import NothingThere
-from config.explain.trials import TrialsRefused
+from config.explain.sandbox import TrialsRefused
 
 FORMATS: Final = ("text", "md", "json", "html")
 INTERRUPTED: Final = 130  # exit status, as a shell has it for SIGINT
@@ -65,7 +65,7 @@ class Command(BaseCommand):
 
     def _take(self, wanted: Wanted) -> Report:
         try:
-            return reporting.take(wanted, tell=self._tell)
+            return build_report.take(wanted, tell=self._tell)
         except KeyboardInterrupt:
             self.stderr.write("Interrupted: whatever was dropped or inserted was rolled back.")
             sys.exit(INTERRUPTED)

@@ -12,10 +12,10 @@ from django.db import Error as DatabaseError
 from pymongo.errors import PyMongoError
 
 from cachelayer.client import CacheDown
-from config.advisor import migration, mongodb, postgres, profile, told
-from config.advisor.candidates import Candidate
-from config.advisor.proposals import Advice
-from config.explain.trials import TrialsRefused
+from config.advisor import migration, mongodb, mongodb_profiler, postgres, text_report
+from config.advisor.advice import Advice
+from config.advisor.postgres_candidates import Candidate
+from config.explain.sandbox import TrialsRefused
 
 INTERRUPTED: Final = 130  # exit status, as a shell has it for SIGINT
 _OWN_FOLDER: Final = Path()
@@ -54,7 +54,7 @@ class Command(BaseCommand):
         if options["json"]:
             self.stdout.write(json.dumps(msgspec.to_builtins(advice), indent=1))
         else:
-            self.stdout.write("\n".join(line for one in advice for line in told.lines(one)))
+            self.stdout.write("\n".join(line for one in advice for line in text_report.lines(one)))
         if options["write"] is not None:
             self._write(candidates, options["write"])
 
@@ -88,8 +88,8 @@ class Command(BaseCommand):
         if seconds is None:
             return
         self._tell(f"profiling MongoDB for {seconds:g} s")
-        with profile.at_level(profile.EVERYTHING):
-            profile.wait(seconds)
+        with mongodb_profiler.at_level(mongodb_profiler.EVERYTHING):
+            mongodb_profiler.wait(seconds)
 
     def _write(self, candidates: Sequence[Candidate], folder: Path) -> None:
         try:

@@ -8,9 +8,9 @@ import psycopg
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from cachelayer import counts
-from config import pools
-from config.pools import Load, Site
+from cachelayer import prometheus
+from config.postgres import pool_sizing
+from config.postgres.pool_sizing import Load, Site
 from config.postgres.server import Capacity, capacity
 
 _BINDING: Final = {
@@ -45,10 +45,10 @@ class Command(BaseCommand):
             raise CommandError("PostgreSQL does not answer.") from exc
         load = self._load(options["seconds"], options["rate"], options["hold_ms"])
         site = Site(workers, threads, settings.POSTGRES_POOL_MAX)
-        at_once = pools.formula(cores, spindles)
-        ours = int(counts.total(counts.samples(), "postgres_pool_connections"))
+        at_once = pool_sizing.formula(cores, spindles)
+        ours = int(prometheus.total(prometheus.samples(), "postgres_pool_connections"))
         others = max(0, server.connections - ours)
-        advice = pools.advise(
+        advice = pool_sizing.advise(
             load=load, at_once=at_once, usable=max(0, server.usable - others), site=site
         )
         write = self.stdout.write
@@ -57,7 +57,7 @@ class Command(BaseCommand):
         write(f"{'formula':28}{advice.formula:>10}   {cores} cores x 2 + {spindles} = {at_once}")
         write(
             f"{'at most, by threads':28}{advice.threads:>10}   "
-            f"WEB_THREADS {threads} + {pools.BACKGROUND} in the background"
+            f"WEB_THREADS {threads} + {pool_sizing.BACKGROUND} in the background"
         )
         write(f"{'at most, by the server':28}{advice.server:>10}   {_of_server(server, others)}")
         write(f"{'POSTGRES_POOL_MAX now':28}{site.pool_max:>10}   {_of_break(site, load)}")
@@ -71,9 +71,9 @@ class Command(BaseCommand):
         if rate is not None and hold_ms is not None:
             return Load(rate, hold_ms / 1000)
         self.stderr.write(f"Measuring for {seconds:g} s ...")
-        before = counts.samples()
+        before = prometheus.samples()
         threading.Event().wait(seconds)
-        return pools.measured(before, counts.samples(), seconds)
+        return pool_sizing.measured(before, prometheus.samples(), seconds)
 
     def _of_load(self, load: Load | None) -> str:
         if load is None:
@@ -107,7 +107,7 @@ def _of_break(site: Site, load: Load | None) -> str:
 
 def _verdict(pool_max: int, site: Site, server: Capacity) -> str:
     lines = []
-    if site.workers * (site.pool_max + pools.BACKGROUND) > server.usable:
+    if site.workers * (site.pool_max + pool_sizing.BACKGROUND) > server.usable:
         lines.append(f"The pools together exceed the server's {server.usable}.")
     if pool_max == site.pool_max:
         lines.append(f"POSTGRES_POOL_MAX={pool_max} is right.")

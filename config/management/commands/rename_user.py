@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error as DatabaseError
 from pymongo.errors import PyMongoError
 
-from config import renaming
+from config import users
 from profiles.limits import NEW_USER_ID_PATTERN
 from profiles.stores import Taken
 
@@ -28,8 +28,8 @@ class Command(BaseCommand):
                 f"{new}: must be 1 to 128 characters of A-Z a-z 0-9 . _ @ : - and not reserved."
             )
         try:
-            events = renaming.user_rename(old=old, new=new)
-        except (renaming.CannotRename, Taken) as exc:
+            events = users.user_rename(old=old, new=new)
+        except (users.CannotRename, Taken) as exc:
             raise CommandError(str(exc)) from exc
         except (PyMongoError, DatabaseError) as exc:
             raise CommandError(f"nothing was renamed: {str(exc).splitlines()[0]}") from exc

@@ -14,7 +14,7 @@ from rich.progress import Progress
 
 from cachelayer import restored
 from config.backup import BackupRefused, Tell
-from config.backup.restoring import PUTTING_IN_PLACE, backup_check, backup_restore
+from config.backup.restore import PUTTING_IN_PLACE, backup_check, backup_restore
 
 
 class Command(BaseCommand):

@@ -6,8 +6,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from cachelayer.client import CacheDown
-from config import observing
-from config.generic_plans import NoPlan, generic_plan
+from config.observability import slow_queries
+from config.observability.generic_plans import NoPlan, generic_plan
 
 
 class Command(BaseCommand):
@@ -25,7 +25,7 @@ class Command(BaseCommand):
         self, *args: Any, store: str | None, limit: int, explain: str | None, **options: Any
     ) -> None:
         try:
-            shapes = observing.slow_statements(store)
+            shapes = slow_queries.slow_statements(store)
         except CacheDown as exc:
             raise CommandError("Redis does not answer; the log has every slow query.") from exc
         if explain:

@@ -15,7 +15,7 @@ from loadtests.testbed.statement_log import Statement, statements_logged
 WORKERS: Final = 2
 FAULTS: Final = {"kill": "killed", "pause": "paused"}  # of the stack, and the phase of each
 DOWN: Final = tuple(FAULTS.values())
-PROBE_MAX_SECONDS: Final = 30.0  # between two probes (cachelayer.breaker)
+PROBE_MAX_SECONDS: Final = 30.0  # between two probes (cachelayer.circuit_breaker)
 PROBING_SECONDS: Final = 3.0  # that the last probe, and what it has to deliver, may take
 SWEPT_SECONDS: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
 _LISTENING_SECONDS: Final = 0.5

@@ -38,7 +38,7 @@ EXPERIMENT: Final = Experiment(
         "per process and no further.",
         "It has to be tried under load: one client alone never sees a stampede.",
         "The price is a lease with a deadline, and waiters that look again: about 100 lines "
-        "(cachelayer/flight.py, cachelayer/loading.py) and one round trip on a miss.",
+        "(cachelayer/single_flight.py, cachelayer/load.py) and one round trip on a miss.",
     ),
     guesses=(
         Guess(

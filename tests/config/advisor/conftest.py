@@ -5,9 +5,8 @@ from django.db import connection
 from mongoengine.connection import get_db
 
 from activity.documents import ActivityEvent
-from cachelayer import kept
-from config import workload
-from config.explain import reporting, samples
+from config.explain import build_report, samples
+from config.observability import capped_list, query_stats
 from tests.config.explain.conftest import empty, fill
 
 EVENTS = "activity_logs"
@@ -37,8 +36,8 @@ def allowed(settings) -> None:
 def is_site(settings, monkeypatch) -> None:
     """This process counts its statements as the site does, from nothing."""
     settings.SERVES_REQUESTS = True
-    monkeypatch.setattr(workload, "_counts", {})
-    monkeypatch.setattr(workload, "_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(query_stats, "_counts", {})
+    monkeypatch.setattr(query_stats, "_EVERY_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -47,7 +46,7 @@ def lists_read(seeded, is_site, api) -> None:
     has = samples.notes()
     for user_id in (has.heavy_user, has.usual_user) * 3:
         assert api.get(f"/api/v1/notes?userId={user_id}&cache=false").status_code == 200
-    kept.flush()
+    capped_list.flush()
 
 
 @pytest.fixture
@@ -80,7 +79,7 @@ def traces() -> dict[str, object]:
     return {
         "indexes": indexes,
         "tables": tables,
-        "mongo": [database[name].index_information() for name in reporting.COLLECTIONS],
+        "mongo": [database[name].index_information() for name in build_report.COLLECTIONS],
         "collections": sorted(set(database.list_collection_names()) - {"system.profile"}),
         "profiler": database.command("profile", -1)["was"],
     }

@@ -2,7 +2,7 @@
 
 import pytest
 
-from config.advisor.asked import Key, NotUnderstood, asked, written_table
+from config.advisor.query_analysis import Key, NotUnderstood, asked, written_table
 
 PAGE = 'SELECT "notes"."id", "notes"."created_at" FROM "notes" WHERE '
 

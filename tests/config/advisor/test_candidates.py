@@ -3,16 +3,16 @@
 import pytest
 from django.db import DatabaseError, connection, transaction
 
-from config.advisor import candidates
-from config.advisor.asked import asked
-from config.advisor.candidates import Candidate
+from config.advisor import postgres_candidates
+from config.advisor.postgres_candidates import Candidate
+from config.advisor.query_analysis import asked
 
 LIST = "SELECT id FROM notes WHERE user_id = %s ORDER BY created_at DESC, id DESC LIMIT 21"
 
 
 def wanted(statement: str, **options) -> list[Candidate]:
     [need] = asked(statement).needs
-    return list(candidates.for_need(need, **options))
+    return list(postgres_candidates.for_need(need, **options))
 
 
 class TestForNeed:
@@ -88,9 +88,10 @@ class TestServedBy:
         ],
     )
     def test_is_what_postgresql_itself_says_of_both(self, statement, serving):
-        there = candidates.existing("notes")
+        there = postgres_candidates.existing("notes")
         found = {
-            candidates.served_by(one, candidates.as_made(one), there) for one in wanted(statement)
+            postgres_candidates.served_by(one, postgres_candidates.as_made(one), there)
+            for one in wanted(statement)
         }
 
         assert found == serving
@@ -100,12 +101,12 @@ class TestServedBy:
             cursor.execute("CREATE INDEX part ON notes (title) WHERE version > 1")
         [one] = wanted("SELECT id FROM notes WHERE title = %s")
 
-        there = candidates.existing("notes")
+        there = postgres_candidates.existing("notes")
 
-        assert candidates.served_by(one, candidates.as_made(one), there) is None
+        assert postgres_candidates.served_by(one, postgres_candidates.as_made(one), there) is None
 
     def test_what_cannot_be_made_is_postgresql_s_word(self):
         [one] = wanted("SELECT id FROM notes WHERE date_trunc('day', created_at) = %s")
 
         with pytest.raises(DatabaseError, match="IMMUTABLE"), transaction.atomic():
-            candidates.as_made(one)
+            postgres_candidates.as_made(one)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from config.advisor import profile
-from config.advisor.fields import MongoIndex, for_lookup, served_by
-from config.advisor.profile import Lookup
+from config.advisor import mongodb_profiler
+from config.advisor.mongodb_candidates import MongoIndex, for_lookup, served_by
+from config.advisor.mongodb_profiler import Lookup
 
 
 def lookup(match, sort=(), **changes) -> Lookup:
@@ -92,6 +92,6 @@ class TestLookup:
         ],
     )
     def test_is_what_a_command_looks_for(self, command, op, match):
-        found = profile.lookup("logs", {"op": op, "command": command})
+        found = mongodb_profiler.lookup("logs", {"op": op, "command": command})
 
         assert (None if found is None else found.match) == match

@@ -10,14 +10,14 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from mongoengine.connection import get_db
 
-from cachelayer import client, kept
-from config import workload
-from config.advisor import choosing, profile, proving, ran
-from config.advisor.choosing import Gain, Took, Trial
-from config.advisor.ran import Ran
-from config.explain import reporting, samples, trials
+from cachelayer import client
+from config.advisor import measurement, mongodb_profiler, selection, workload
+from config.advisor.selection import Gain, Took, Trial
+from config.advisor.workload import Ran
+from config.explain import build_report, samples, sandbox
 from config.explain.report import Cost
 from config.management.commands.index_advisor import Command
+from config.observability import capped_list, query_stats
 from notes.models import Note
 from tests.config.advisor.conftest import EVENTS, traces
 
@@ -26,9 +26,9 @@ OF_ALL = 'SELECT "id", "title" FROM "notes" WHERE "notes"."version" = %s ORDER B
 
 @pytest.fixture(autouse=True)
 def _brief(monkeypatch) -> None:
-    monkeypatch.setattr(reporting, "_ROUNDS", 1)
-    monkeypatch.setattr(reporting, "_INSERTED", 100)
-    monkeypatch.setattr(trials, "_COPIED_MAX", 200)
+    monkeypatch.setattr(build_report, "_ROUNDS", 1)
+    monkeypatch.setattr(build_report, "_INSERTED", 100)
+    monkeypatch.setattr(sandbox, "_COPIED_MAX", 200)
 
 
 def advise(**options) -> list[dict]:
@@ -104,8 +104,8 @@ class TestPostgreSQL:
         assert "notes_pkey" not in flagged
 
     def test_does_not_propose_what_no_plan_would_use(self):
-        workload.ran("x", OF_ALL, 5.0)
-        kept.flush()
+        query_stats.ran("x", OF_ALL, 5.0)
+        capped_list.flush()
 
         advice = postgres()
 
@@ -113,9 +113,9 @@ class TestPostgreSQL:
         assert why_not(advice, "notes (version)")
 
     def test_leaves_out_what_cannot_be_run_again_and_says_why(self):
-        workload.ran("x", "SELECT id FROM notes WHERE %s", 1.0)
-        workload.ran("y", "SELECT id FROM notes WHERE id = %s::int", 1.0)
-        kept.flush()
+        query_stats.ran("x", "SELECT id FROM notes WHERE %s", 1.0)
+        query_stats.ran("y", "SELECT id FROM notes WHERE id = %s::int", 1.0)
+        capped_list.flush()
 
         left_out = {one["what"]: one["why"] for one in postgres()["left_out"]}
 
@@ -125,8 +125,8 @@ class TestPostgreSQL:
         }
 
     def test_says_so_where_a_row_is_too_long_for_an_index(self):
-        workload.ran("x", 'SELECT "id" FROM "notes" WHERE "content" = %s', 5.0)
-        kept.flush()
+        query_stats.ran("x", 'SELECT "id" FROM "notes" WHERE "content" = %s', 5.0)
+        capped_list.flush()
         Note.objects.filter(pk__in=Note.objects.values("pk")[:1]).update(content=random_text(9_000))
 
         assert "PostgreSQL cannot make it: index row" in why_not(postgres(), "notes (content)")
@@ -136,7 +136,7 @@ class TestPostgreSQL:
             cursor.execute("DROP INDEX idx_notes_title_search")
         word = samples.notes().rare_word
         api.get(f"/api/v1/notes?q={word}&cache=false")
-        kept.flush()
+        capped_list.flush()
 
         advice = postgres()
 
@@ -172,7 +172,7 @@ class TestPostgreSQL:
 @pytest.mark.usefixtures("allowed")
 class TestMongoDB:
     def profiled(self, api, *paths: str) -> None:
-        with profile.at_level(profile.EVERYTHING):
+        with mongodb_profiler.at_level(mongodb_profiler.EVERYTHING):
             for path in paths:
                 assert api.get(path).status_code == 200
 
@@ -227,7 +227,7 @@ class TestMongoDB:
             waited.append(seconds)
             api.get(f"/api/v1/activity/{user_id}")
 
-        monkeypatch.setattr(profile, "wait", use_the_site)
+        monkeypatch.setattr(mongodb_profiler, "wait", use_the_site)
 
         advice = mongodb(profile_seconds=30)
 
@@ -279,7 +279,7 @@ class TestInterruption:
         user_id = samples.events().heavy_user
         events.drop_index("user_id_timestamp")
         events.drop_index("timestamp")
-        with profile.at_level(profile.EVERYTHING):
+        with mongodb_profiler.at_level(mongodb_profiler.EVERYTHING):
             api.get(f"/api/v1/activity/{user_id}")
         before = traces()
         seen = []
@@ -294,7 +294,7 @@ class TestInterruption:
 
         module, name = {
             "while it is made": (type(events), "create_index"),
-            "measuring beside it": (proving, "took"),
+            "measuring beside it": (measurement, "took"),
             "inserting": (type(events), "insert_many"),
         }[step]
         whole = getattr(module, name)
@@ -334,11 +334,11 @@ class TestRefusals:
         def fails(*args):
             raise client.CacheDown
 
-        monkeypatch.setattr(ran.workload.KEPT, "rows", fails)
+        monkeypatch.setattr(workload.workload.KEPT, "rows", fails)
         with pytest.raises(CommandError, match="Redis, which keeps what ran"):
             postgres()
 
-        monkeypatch.setattr(ran, "postgres", lambda: connection.cursor().execute("nonsense"))
+        monkeypatch.setattr(workload, "postgres", lambda: connection.cursor().execute("nonsense"))
         with pytest.raises(CommandError, match="PostgreSQL: syntax error"):
             postgres()
 
@@ -359,7 +359,7 @@ class TestChoosing:
             now = Gain(ran=self.RAN, without=before["f"], with_it=gain.with_it)
             return Trial(candidate=name, gains=[now], keys=known[name].keys, size_bytes=8192)
 
-        chosen, refused = choosing.choose(
+        chosen, refused = selection.choose(
             list(known),
             {"f": Took(5, 900, 900)},
             attempt=attempt,
@@ -387,14 +387,14 @@ class TestChoosing:
 
     def test_refuses_a_gain_too_small(self):
         assert self.choose(self.trial("a", 4)) == ([], ["a"])
-        assert "gains too little: 5 ms and 900 rows" in choosing.why_not(self.trial("a", 4))
+        assert "gains too little: 5 ms and 900 rows" in selection.why_not(self.trial("a", 4))
 
     def test_refuses_what_writes_pay_more_for_than_reads_save(self):
         cost = Cost(rows=100, with_ms=20.0, without_ms=10.0, noise_ms=1.0)  # 0.1 ms a row
         trial = self.trial("a", 1)  # saves 40 ms
 
-        assert choosing.too_costly(trial, cost, 399) is None
-        assert choosing.too_costly(trial, cost, 400) == (
+        assert selection.too_costly(trial, cost, 399) is None
+        assert selection.too_costly(trial, cost, 400) == (
             "it saves 40 ms of reads and costs 400 writes 40 ms"
         )
 
@@ -402,8 +402,8 @@ class TestChoosing:
         good, bad = self.trial("a", 1), self.trial("a", 30)
         trial = Trial(candidate="a", gains=[*good.gains, *bad.gains], keys=1, size_bytes=1)
 
-        assert not choosing.pays(trial, 0.02)
-        assert "it loses 210 ms" in choosing.why_not(trial)
+        assert not selection.pays(trial, 0.02)
+        assert "it loses 210 ms" in selection.why_not(trial)
 
 
 @pytest.mark.usefixtures("allowed", "lists_read", "without_composite")

@@ -9,10 +9,10 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 
-from config.advisor import candidates, migration
-from config.advisor.asked import asked
-from config.advisor.candidates import Candidate
-from config.advisor.proposals import Advice
+from config.advisor import migration, postgres_candidates
+from config.advisor.advice import Advice
+from config.advisor.postgres_candidates import Candidate
+from config.advisor.query_analysis import asked
 from config.management.commands import index_advisor
 from tests.builders import make_note
 from tests.indexes import of_table
@@ -30,7 +30,7 @@ STATEMENTS = (
 def wanted() -> list[Candidate]:
     """A composite index, an inverted one, and one with an expression."""
     return [
-        next(iter(candidates.for_need(need)))
+        next(iter(postgres_candidates.for_need(need)))
         for statement in STATEMENTS
         for need in asked(statement).needs
     ]
@@ -75,9 +75,9 @@ class TestWrite:
         with connection.schema_editor(atomic=False) as editor:
             made.apply(state.clone(), editor)
         try:
-            there = {one.name: one for one in candidates.existing("notes")}
+            there = {one.name: one for one in postgres_candidates.existing("notes")}
             for one in wanted:
-                assert there[one.name].parts == candidates.as_made(one).parts
+                assert there[one.name].parts == postgres_candidates.as_made(one).parts
         finally:
             with connection.schema_editor(atomic=False) as editor:
                 made.unapply(state.clone(), editor)

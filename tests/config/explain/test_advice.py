@@ -4,9 +4,9 @@ import pytest
 
 from config.explain.advice import advice
 from config.explain.indexes import Index
-from config.explain.measuring import Measured, timing_of
-from config.explain.nodes import Node, Plan
+from config.explain.plan import Node, Plan
 from config.explain.report import Cost, Served
+from config.explain.timing import Measured, timing_of
 
 COST = Cost(rows=2_000, with_ms=30.0, without_ms=20.0, noise_ms=1.0)
 

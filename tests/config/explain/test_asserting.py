@@ -6,7 +6,7 @@ from mongoengine.connection import get_db
 
 from activity.documents import ActivityEvent
 from cachelayer.models import OutboxRow
-from config.explain.asserting import assert_plan
+from config.explain.assertions import assert_plan
 from config.explain.mongo_plans import Aggregate, Find
 from notes.models import Note
 from tests.builders import make_event, make_notes

@@ -13,9 +13,9 @@ from django.template.loader import render_to_string
 from mongoengine.connection import get_db
 
 from cachelayer.models import OutboxRow
-from config.explain import catalogue, comparisons, render_html, reporting, trials
-from config.explain.nodes import Node, Plan
-from config.explain.reporting import Wanted
+from config.explain import build_report, catalogue, comparisons, render_html, sandbox
+from config.explain.build_report import Wanted
+from config.explain.plan import Node, Plan
 from config.management.commands.explain_report import Command
 from notes.models import Note
 from notes.paging import PageQuery
@@ -70,7 +70,7 @@ def traces() -> dict[str, object]:
         cursor.execute("SHOW enable_bitmapscan")
         parameter = cursor.fetchone()
     database = get_db()
-    collections = [database[name].index_information() for name in reporting.COLLECTIONS]
+    collections = [database[name].index_information() for name in build_report.COLLECTIONS]
     collections += sorted(database.list_collection_names())
     rows = Note.objects.count(), OutboxRow.objects.count()
     return {
@@ -232,11 +232,11 @@ class TestRefusals:
         assert traces() == before
 
     def test_a_trial_asks_for_leave_itself(self):
-        with pytest.raises(trials.TrialsRefused), trials.rolled_back():
+        with pytest.raises(sandbox.TrialsRefused), sandbox.rolled_back():
             pytest.fail("ran")
         with (
-            pytest.raises(trials.TrialsRefused),
-            trials.hidden(get_db()["activity_logs"], "timestamp"),
+            pytest.raises(sandbox.TrialsRefused),
+            sandbox.hidden(get_db()["activity_logs"], "timestamp"),
         ):
             pytest.fail("ran")
 
@@ -251,9 +251,9 @@ class TestRefusals:
 class TestTrials:
     @pytest.fixture(autouse=True)
     def _few_inserts(self, monkeypatch):
-        monkeypatch.setattr(reporting, "_INSERTED", 50)
-        monkeypatch.setattr(reporting, "_ROUNDS", 1)
-        monkeypatch.setattr(trials, "_COPIED_MAX", 50)
+        monkeypatch.setattr(build_report, "_INSERTED", 50)
+        monkeypatch.setattr(build_report, "_ROUNDS", 1)
+        monkeypatch.setattr(sandbox, "_COPIED_MAX", 50)
 
     def test_measures_with_and_without_and_leaves_no_trace(self):
         before = traces()
@@ -305,7 +305,7 @@ class TestTrials:
                 raise how
 
         with pytest.raises(how):
-            reporting.take(Wanted(runs=1, with_trials=True), tell=interrupt)
+            build_report.take(Wanted(runs=1, with_trials=True), tell=interrupt)
 
         assert heard[-1].startswith(step)
         assert traces() == before
@@ -328,9 +328,9 @@ class TestTrials:
     def test_an_index_that_a_killed_run_left_hidden_is_shown_again(self):
         events = get_db()["activity_logs"]
         before = traces()
-        trials._hide(events, "timestamp", is_hidden=True)
+        sandbox._hide(events, "timestamp", is_hidden=True)
 
-        reporting.take(Wanted(runs=1, with_trials=True, queries=["recent"]), tell=silent)
+        build_report.take(Wanted(runs=1, with_trials=True, queries=["recent"]), tell=silent)
 
         assert traces() == before
 

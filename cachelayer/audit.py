@@ -1,0 +1,98 @@
+"""Is what is cached what the stores say: a sample, checked."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from cachelayer import protocol
+from cachelayer.client import ask
+from cachelayer.entries import Found
+from cachelayer.namespace import Key, NoSuchKey, key_named, root_of_names
+from cachelayer.sources import source_of
+
+_DRAWN_AT_ONCE: Final = 50
+_BARREN_DRAWS_MAX: Final = 20  # without a new entry among them, all have been seen
+_PAUSE_SECONDS: Final = 0.005  # after each check: a site under load is not to feel it
+_SECOND_LOOK_SECONDS: Final = 2.0  # by then a write's invalidation has arrived, or is lost
+
+
+@dataclass
+class Audit:
+    """How many sampled entries were fresh, and which were stale, also at a second look."""
+
+    checked: int = 0
+    fresh: int = 0
+    in_flight: int = 0  # differed once, because a write was under way
+    stale: list[str] = field(default_factory=list)
+
+
+def audit(number: int) -> Iterator[Audit]:
+    """
+    Check up to so many servable entries against their stores; yield the tally after each.
+
+    What differs is looked at again after 2 s, and is stale only if the same bytes are still
+    served and the store still says otherwise. Raises CacheDown, or what a load raises.
+    """
+    tally = Audit()
+    pause = threading.Event()
+    for key in _sample(number):
+        found = protocol.look_many([key])[0]
+        if not found.fresh:
+            continue
+        tally.checked += 1
+        if _agrees(key, found):
+            tally.fresh += 1
+        elif _agrees_later(key, pause):
+            tally.in_flight += 1
+        else:
+            tally.stale.append(key.name)
+        yield tally
+        pause.wait(_PAUSE_SECONDS)
+
+
+def _agrees_later(key: Key[Any], pause: threading.Event) -> bool:
+    pause.wait(_SECOND_LOOK_SECONDS)
+    found = protocol.look_many([key])[0]
+    return not found.fresh or _agrees(key, found)
+
+
+def _agrees(key: Key[Any], found: Found[Any]) -> bool:
+    source = source_of(key.namespace)
+    if source is None:
+        raise NoSuchKey(f"nobody has told how {key.namespace.name} is loaded")
+    (value,) = source([(key, found.origin)])
+    return bool(value == found.value)
+
+
+def _sample(number: int) -> Iterator[Key[Any]]:
+    """Yield distinct keys at random, until so many or until no more turn up."""
+    root = root_of_names().encode()
+    seen: set[str] = set()
+    barren = 0
+    while len(seen) < number and barren < _BARREN_DRAWS_MAX:
+        barren += 1
+        for name in ask("sample", _draw):
+            logical = name[len(root) :].decode(errors="replace") if name else ""
+            if not name or not name.startswith(root) or logical in seen:
+                continue
+            key = _key_or_none(logical)
+            if key is not None and len(seen) < number:
+                seen.add(logical)
+                barren = 0
+                yield key
+
+
+def _draw(r: Any) -> Any:
+    pipe = r.pipeline(transaction=False)
+    for _ in range(_DRAWN_AT_ONCE):
+        pipe.randomkey()
+    return pipe.execute()
+
+
+def _key_or_none(logical: str) -> Key[Any] | None:
+    try:
+        key = key_named(logical)
+    except NoSuchKey:
+        return None  # a stamp, a lease, a count
+    return key if source_of(key.namespace) else None

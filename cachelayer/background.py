@@ -1,0 +1,60 @@
+"""What a process of the site does for the cache besides answering: relay, count, warm."""
+
+import threading
+from typing import Any
+
+import structlog
+
+from cachelayer import client, popularity, relay, warming
+from cachelayer.namespace import Namespace, declared
+from cachelayer.supervision import supervise
+
+log = structlog.get_logger("cachelayer")
+
+
+def start() -> None:
+    """
+    Start the background threads of this process; call it once, after any fork.
+
+    What is cached is trusted only after the outbox was drained once, since the processes that
+    ran before may have left invalidations behind. Requests do not wait for that.
+    """
+    client.breaker.start_open()
+    relay.start_in_background()
+    supervise("cache-counts", _count)
+    supervise("cache-warming", _warm)
+
+
+def _count() -> None:
+    pause = threading.Event()
+    while True:
+        pause.wait(popularity.FLUSH_SECONDS)
+        try:
+            popularity.flush()
+        except client.CacheDown:
+            log.debug("counts of reads lost")  # told by the breaker; they only rank
+
+
+def _warm() -> None:
+    """Load what was read most, once the cache is trusted; one process does it for all."""
+    pause = threading.Event()
+    while client.breaker.is_open:
+        pause.wait(0.1)
+    try:
+        if warming.take_turn():
+            loaded = {one.name: _warmed(one) for one in declared() if one.warms}
+            log.info("cache warmed", operation="warm", loaded=loaded)
+    except client.CacheDown as exc:
+        log.info("cache not warmed", operation="warm", reason=str(exc).split("\n")[0])
+
+
+def _warmed(namespace: Namespace[Any]) -> int:
+    """Return how many values were loaded; 0 where their store fails, which is none of the others'."""
+    try:
+        return warming.warm(namespace)
+    except client.CacheDown:
+        raise
+    except Exception as exc:  # noqa: BLE001  # whatever a load raises; whoever needs the value will see
+        reason = f"{type(exc).__name__}: {exc}".split("\n")[0]
+        log.info("namespace not warmed", operation="warm", namespace=namespace.name, reason=reason)
+        return 0

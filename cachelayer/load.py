@@ -1,0 +1,239 @@
+"""Who loads a value that is not cached, and who waits for whom."""
+
+import contextlib
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from django.conf import settings
+
+from cachelayer import metrics, protocol
+from cachelayer.answers import Cached, Overloaded, Source
+from cachelayer.client import CacheDown
+from cachelayer.entries import Found
+from cachelayer.failures import unavailable_store
+from cachelayer.namespace import Key
+from cachelayer.single_flight import Batches, Flight, Flights
+
+V = TypeVar("V")
+
+_POLL_SECONDS_MIN = 0.002
+_POLL_SECONDS_MAX = 0.050
+
+_flights = Flights()
+_batches = Batches()
+
+
+def load_past_cache(key: Key[V], load: Callable[[], V | None], *, keep: bool) -> Cached[V]:
+    """Load whatever is cached; keep: store that, if Redis answers. Raises what load raises."""
+    if not keep:
+        return Cached(load(), Source.BYPASSED)
+    try:
+        begun = protocol.begin(key)
+    except CacheDown:
+        return Cached(load(), Source.BYPASSED)
+    return Cached(load_begun(key, load, begun), Source.BYPASSED)
+
+
+def load_begun(key: Key[V], load: Callable[[], V | None], begun: protocol.Begun) -> V | None:
+    """Load and store, after begin; return the value."""
+    value, load_ms = _timed(key, load, begun)
+    _end(key, begun, value, load_ms)
+    return value
+
+
+def load_many(
+    keys: Sequence[Key[V]],
+    begun: Sequence[protocol.Begun],
+    load: Callable[[Sequence[Key[V]]], Sequence[V | None]],
+) -> list[Cached[V]]:
+    """Load all keys by one call, begun before it, and store what they brought by one pipeline."""
+    started = time.perf_counter()
+    values = load(keys)
+    load_ms = (time.perf_counter() - started) * 1000 / len(keys)
+    try:
+        outcomes = protocol.end_many(list(zip(keys, begun, values, strict=True)), load_ms=load_ms)
+    except CacheDown:
+        return [Cached(value, Source.CACHE_DOWN) for value in values]
+    return [
+        _answer(key, value, _source(outcome))
+        for key, value, outcome in zip(keys, values, outcomes, strict=True)
+    ]
+
+
+def load_together(key: Key[V], load: Callable[[], V | None], found: Found[V]) -> Cached[V]:
+    """
+    Lead the load of a missed key, or wait for the caller in this process who does.
+
+    Raises CacheDown, or what the load raised.
+    """
+    deadline = time.monotonic() + settings.CACHE_LEASE_MS / 1000
+    while True:
+        flight, leads = _flights.join(key.entry_name)
+        if leads:
+            return _lead(flight, key, load, found, deadline)
+        in_time = flight.wait(max(0.0, deadline - time.monotonic()))
+        if not in_time:
+            return _lead(Flight(), key, load, found, deadline)
+        if flight.error is not None:
+            return _stale_or_raise(key, found, flight.error)
+        if flight.shared:
+            metrics.waits(key.namespace.name).inc()
+            cached: Cached[V] = flight.result
+            return Cached(cached.value, Source.COLLAPSED, cached.remaining_seconds)
+        found = protocol.look(key)
+        if found.fresh:
+            return _found(key, found, Source.COLLAPSED)
+
+
+def _lead(
+    flight: Flight, key: Key[V], load: Callable[[], V | None], found: Found[V], deadline: float
+) -> Cached[V]:
+    try:
+        begun, waited = _begin_with_lease(key, deadline, found.reason or "")
+        if begun.found.fresh:
+            # Stored by another process. Followers look for themselves: one of them may have
+            # come after an invalidation that this look did not see.
+            _flights.close(key.entry_name, flight)
+            flight.finish(None, shared=False)
+            return _found(key, begun.found, Source.COLLAPSED if waited else Source.HIT)
+        value, load_ms = _timed(key, load, begun)
+        _flights.close(key.entry_name, flight)  # before end: see Flights
+        source = _end(key, begun, value, load_ms)
+    except CacheDown:
+        _flights.close(key.entry_name, flight)
+        flight.finish(None, shared=False)
+        raise
+    except BaseException as exc:  # noqa: BLE001  # followers must be woken whatever happened
+        _flights.close(key.entry_name, flight)
+        flight.fail(exc)
+        return _stale_or_raise(key, found, exc)
+    cached = _answer(key, value, source)
+    flight.finish(cached, shared=source is Source.LOADED)
+    return cached
+
+
+def _begin_with_lease(key: Key[V], deadline: float, reason: str) -> tuple[protocol.Begun, bool]:
+    """
+    Begin until the lease is ours, the value is there, or the deadline has passed.
+
+    Return also whether another process was waited for. After the deadline the load goes on
+    without the lease, which is safe: the stamps alone decide what may be stored.
+    """
+    pause = _POLL_SECONDS_MIN
+    waited = False
+    while True:
+        begun = protocol.begin(key, reason=reason)
+        if begun.leased and begun.found.fresh:
+            protocol.release(key, begun)
+        if begun.leased or begun.found.fresh or time.monotonic() >= deadline:
+            return begun, waited
+        waited, reason = True, ""
+        # Full jitter, so that waiters do not come back together.
+        threading.Event().wait(pause * random.random())  # noqa: S311
+        pause = min(pause * 2, _POLL_SECONDS_MAX)
+
+
+def _timed(
+    key: Key[Any], load: Callable[[], V | None], begun: protocol.Begun
+) -> tuple[V | None, float]:
+    """Load; return the value and the milliseconds that it took. After an error give the lease up."""
+    started = time.perf_counter()
+    try:
+        value = load()
+    except BaseException:
+        metrics.loads(key.namespace.name, "failed").inc()
+        with contextlib.suppress(CacheDown):  # then the lease runs out by itself
+            protocol.release(key, begun)
+        raise
+    seconds = time.perf_counter() - started
+    metrics.load_seconds(key.namespace.name).observe(seconds)
+    return value, seconds * 1000
+
+
+def _end(key: Key[V], begun: protocol.Begun, value: V | None, load_ms: float) -> Source:
+    try:
+        return _source(protocol.end(key, begun, value, load_ms=load_ms))
+    except CacheDown:
+        metrics.loads(key.namespace.name, "unstored").inc()
+        return Source.CACHE_DOWN
+
+
+def _source(outcome: protocol.Outcome) -> Source:
+    return Source.LOADED if outcome == "stored" else Source.FENCED
+
+
+def _answer(key: Key[V], value: V | None, source: Source) -> Cached[V]:
+    namespace = key.namespace
+    seconds = namespace.ttl_seconds if value is not None else namespace.absent_ttl_seconds
+    return Cached(value, source, seconds)
+
+
+def _found(key: Key[V], found: Found[V], source: Source) -> Cached[V]:
+    if source is Source.COLLAPSED:
+        metrics.waits(key.namespace.name).inc()
+    return Cached(found.value, source, found.remaining_ms // 1000)
+
+
+def _stale_or_raise(key: Key[V], found: Found[V], exc: BaseException) -> Cached[V]:
+    """Serve an expired copy where its store is down; an invalidated one only where that is declared."""
+    servable = found.reason == "expired" or (
+        found.reason == "invalidated" and key.namespace.serves_invalidated
+    )
+    if not servable or unavailable_store(exc) is None:
+        raise exc
+    return Cached(found.value, Source.STALE, -(-found.remaining_ms // 1000))
+
+
+def load_without_cache(key: Key[V], load: Callable[[], V | None]) -> Cached[V]:
+    """
+    Load while Redis does not answer, sharing only loads that began after the caller came.
+
+    Raises Overloaded where CACHE_LOADS_MAX loads run and none ends in time, or what load raises.
+    """
+    name = key.entry_name
+    flight, first, leads = _batches.join(name)
+    patience = settings.CACHE_LEASE_MS / 1000
+    if not leads:
+        if not flight.wait(2 * patience):
+            return Cached(_bounded(key, load), Source.CACHE_DOWN)
+        if flight.error is not None:
+            raise flight.error
+        return Cached(flight.result, Source.CACHE_DOWN)
+    if first is not None:
+        first.wait(patience)
+        _batches.depart(name, flight)
+    try:
+        value = _bounded(key, load)
+    except BaseException as exc:
+        _batches.land(name, flight)
+        flight.fail(exc)
+        raise
+    _batches.land(name, flight)
+    flight.finish(value, shared=True)
+    return Cached(value, Source.CACHE_DOWN)
+
+
+def _bounded(key: Key[V], load: Callable[[], V | None]) -> V | None:
+    with _slot():
+        metrics.loads(key.namespace.name, "unstored").inc()
+        return load()
+
+
+@contextlib.contextmanager
+def _slot() -> Iterator[None]:
+    """Hold one of the CACHE_LOADS_MAX slots. Raises Overloaded where none gets free in time."""
+    if not _slots.acquire(timeout=settings.CACHE_LOADS_WAIT_MS / 1000):
+        metrics.OVERLOADS.inc()
+        raise Overloaded(
+            "Redis does not answer, and PostgreSQL or MongoDB is busy: try again soon."
+        )
+    try:
+        yield
+    finally:
+        _slots.release()
+
+
+_slots = threading.BoundedSemaphore(settings.CACHE_LOADS_MAX)

@@ -1,0 +1,250 @@
+"""The four round trips of the cache protocol, look, begin, end and unlink, as Redis commands."""
+
+import functools
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple, TypeVar
+
+import redis
+import structlog
+from django.conf import settings
+
+from cachelayer import client, entries, metrics
+from cachelayer.client import ask
+from cachelayer.entries import HEAD_BYTES, Found
+from cachelayer.namespace import STAMP_MARGIN_SECONDS, Key, note_name, unlinked_name
+
+V = TypeVar("V")
+log = structlog.get_logger("cachelayer")
+
+# Why a read missed and when a tag was invalidated are kept so long; but of a thing that was not
+# there, and is not in its store either, only as long as a stamp that no entry carries.
+_NOTED_SECONDS = 3600
+
+# Compare the stamps, store, and release the lease as one step, so that "stored" means that no
+# invalidation had completed. The entry would be safe without that: with an old stamp it is never
+# served; but who waited for the load may be given its value only on that promise.
+# Each stamp is made to outlive the entry; one that other entries carry keeps a longer life. So
+# nothing but the entries decides how long stamps lie there, and those of absent things go soon.
+# KEYS: entry, lease, note of the miss, stamps...
+# ARGV: entry, its lifetime, lease token, the stamps' and the note's least lifetimes, stamps...; in ms
+_END = """
+local stored = 1
+for i = 4, #KEYS do
+  if redis.call('GET', KEYS[i]) ~= ARGV[i + 2] then stored = 0 break end
+end
+if stored == 1 then
+  local reply = redis.pcall('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+  if type(reply) == 'table' and reply.err then stored = 2 end
+end
+if stored == 1 then
+  for i = 3, #KEYS do
+    local least = i == 3 and ARGV[5] or ARGV[4]
+    if redis.call('PTTL', KEYS[i]) < tonumber(least) then redis.call('PEXPIRE', KEYS[i], least) end
+  end
+end
+if redis.call('GET', KEYS[2]) == ARGV[3] then redis.call('UNLINK', KEYS[2]) end
+return stored
+"""
+Outcome = Literal["fenced", "stored", "refused"]
+_OUTCOMES: tuple[Outcome, ...] = ("fenced", "stored", "refused")  # what the script's numbers mean
+
+
+class Begun(NamedTuple):
+    """The stamps as they were before the load, and whether this caller holds the lease."""
+
+    stamps: list[bytes | None]  # None: evicted within the round trip
+    token: bytes
+    leased: bool
+    found: Found[Any]
+
+
+def look(key: Key[V]) -> Found[V]:
+    """Return what is cached under key, judged by the stamps of now: one MGET. Raises CacheDown."""
+    started = time.perf_counter()
+    entry, *stamps = ask("look", lambda r: r.mget(key.entry_name, *key.stamp_names))
+    found = entries.judge(key, entry, stamps)
+    _log_look(key, found, started)
+    return found
+
+
+def look_head(key: Key[V]) -> Found[V]:
+    """
+    Return the same without the body, which is not read: one pipeline. Raises CacheDown.
+
+    The entry's head is read before the stamps, so what they allow is allowed at that later
+    time. A header longer than a head reads as corrupt.
+    """
+    started = time.perf_counter()
+
+    def pipeline(r: redis.Redis) -> list[Any]:
+        pipe = r.pipeline(transaction=False)
+        pipe.getrange(key.entry_name, 0, HEAD_BYTES - 1)
+        pipe.mget(*key.stamp_names)
+        return pipe.execute()
+
+    head, stamps = ask("look", pipeline)
+    found: Found[V] = entries.judge(key, head or None, stamps)
+    _log_look(key, found, started)
+    return found
+
+
+def look_many(keys: Sequence[Key[V]]) -> list[Found[V]]:
+    """Return what is cached under each key, in their order: one MGET. Raises CacheDown."""
+    if not keys:
+        return []
+    names = [name for key in keys for name in (key.entry_name, *key.stamp_names)]
+    replies = iter(ask("look", lambda r: r.mget(names)))
+    return [
+        entries.judge(key, next(replies), [next(replies) for _ in key.stamp_names]) for key in keys
+    ]
+
+
+def begin(key: Key[V], *, reason: str = "") -> Begun:
+    """
+    Read or make the stamps of key's tags, and try to take the lease: one pipeline.
+
+    The entry is looked at again, since another loader may have stored it in the meantime.
+    reason is noted as why the key was missed. Raises CacheDown.
+    """
+    token = client.new_stamp(of_namespace=False)
+
+    def pipeline(r: redis.Redis) -> list[Any]:
+        pipe = r.pipeline(transaction=False)
+        _read_or_make(pipe, key)
+        pipe.set(key.lease_name, token, px=settings.CACHE_LEASE_MS, nx=True)
+        pipe.get(key.entry_name)
+        if reason:
+            seconds = STAMP_MARGIN_SECONDS if reason == "absent" else _NOTED_SECONDS
+            pipe.set(note_name("missed", key.name), _noted(reason), ex=seconds)
+        return pipe.execute()
+
+    replies = ask("begin", pipeline)
+    after = 2 * len(key.stamp_names)
+    stamps = replies[1:after:2]
+    leased, entry = replies[after : after + 2]
+    return Begun(stamps, token, bool(leased), entries.judge(key, entry, stamps))
+
+
+def begin_many(keys: Sequence[Key[V]]) -> list[Begun]:
+    """Read or make the stamps of all keys, without leases: one pipeline. Raises CacheDown."""
+
+    def pipeline(r: redis.Redis) -> list[Any]:
+        pipe = r.pipeline(transaction=False)
+        for key in keys:
+            _read_or_make(pipe, key)
+        return pipe.execute()
+
+    stamps = iter(ask("begin", pipeline)[1::2])
+    return [Begun([next(stamps) for _ in key.tags], b"", False, Found("absent")) for key in keys]
+
+
+def end(key: Key[V], begun: Begun, value: V | None, *, load_ms: float = 0.0) -> Outcome:
+    """
+    Store a value loaded after begun, if no tag was invalidated since, and release the lease.
+
+    Return what became of it: one script. Raises CacheDown.
+    """
+    return end_many([(key, begun, value)], load_ms=load_ms)[0]
+
+
+def end_many(
+    loaded: Sequence[tuple[Key[V], Begun, V | None]], *, load_ms: float = 0.0
+) -> list[Outcome]:
+    """Store several values by one pipeline; otherwise as end. Raises CacheDown."""
+    started = time.perf_counter()
+    calls = [_end_call(key, begun, value, load_ms) for key, begun, value in loaded]
+
+    def pipeline(r: redis.Redis) -> list[Any]:
+        if len(calls) == 1:
+            return [_script(r)(*calls[0])]
+        pipe = r.pipeline(transaction=False)
+        for names, arguments in calls:
+            _script(r)(names, arguments, client=pipe)
+        return pipe.execute()
+
+    outcomes = [_OUTCOMES[int(reply)] for reply in ask("end", pipeline)]
+    for (key, _, _), outcome in zip(loaded, outcomes, strict=True):
+        metrics.loads(key.namespace.name, outcome).inc()
+        word = "SET" if outcome == "stored" else f"SET {outcome}"
+        _log(f"Cache {word}: {key.name}", "end", key.name, started, stored=outcome == "stored")
+    return outcomes
+
+
+def release(key: Key[V], begun: Begun) -> None:
+    """Give the lease up without storing, after a load that raised. Raises CacheDown."""
+    names = [key.entry_name, key.lease_name, note_name("missed", key.name), key.stamp_names[0]]
+    # A stamp that no one holds: nothing can be stored by this call.
+    ask("release", lambda r: _script(r)(names, [b"", 1, begun.token, 0, 0, b""]))
+
+
+def unlink(tags: Sequence[str], *, past_breaker: bool = False) -> None:
+    """
+    Delete the stamps of tags, and the entries of erasures: one UNLINK, which works in a full
+    Redis too. Raises CacheDown.
+
+    When each was deleted is noted beside it, where there is room.
+    """
+    started = time.perf_counter()
+    names = [unlinked_name(tag) for tag in tags]
+
+    def pipeline(r: redis.Redis) -> list[Any]:
+        pipe = r.pipeline(transaction=False)
+        pipe.unlink(*names)
+        for tag in tags:
+            pipe.set(note_name("invalidated", tag), _noted(""), ex=_NOTED_SECONDS)
+        return pipe.execute(raise_on_error=False)
+
+    unlinked = ask("invalidate", pipeline, past_breaker=past_breaker)[0]
+    if isinstance(unlinked, redis.RedisError):
+        raise client.CacheDown("invalidate") from unlinked
+    metrics.INVALIDATED_TAGS.inc(len(names))
+    _log("Cache INVALIDATE", "invalidate", list(tags), started)
+
+
+def _read_or_make(pipe: Any, key: Key[Any]) -> None:
+    """Add two commands for each stamp: make it where it is missing, then read it."""
+    for number, name in enumerate(key.stamp_names):
+        stamp = client.new_stamp(of_namespace=number == 0)
+        pipe.set(name, stamp, ex=STAMP_MARGIN_SECONDS, nx=True)
+        pipe.get(name)
+
+
+def _end_call(
+    key: Key[V], begun: Begun, value: V | None, load_ms: float
+) -> tuple[list[str], list[Any]]:
+    namespace = key.namespace
+    seconds = namespace.absent_ttl_seconds if value is None else namespace.ttl_seconds
+    fresh_ms = int(seconds * 1000 * entries.jitter())
+    grace_ms = 0 if value is None else settings.CACHE_GRACE_SECONDS * 1000
+    # A stamp that was evicted within begin's round trip equals nothing that may be there now.
+    stamps = [b"" if stamp is None else stamp for stamp in begun.stamps]
+    entry = entries.encode(key, value, stamps=stamps, fresh_ms=fresh_ms, load_ms=load_ms)
+    names = [key.entry_name, key.lease_name, note_name("missed", key.name), *key.stamp_names]
+    lifetime_ms = fresh_ms + grace_ms
+    stamp_ms = lifetime_ms + STAMP_MARGIN_SECONDS * 1000
+    noted_ms = 0 if value is None else _NOTED_SECONDS * 1000
+    return names, [entry, lifetime_ms, begun.token, stamp_ms, noted_ms, *stamps]
+
+
+@functools.cache
+def _script(asked: redis.Redis) -> Callable[..., Any]:
+    return asked.register_script(_END)
+
+
+def _noted(what: str) -> str:
+    return f"{int(time.time() * 1000)} {what}"
+
+
+def _log_look(key: Key[Any], found: Found[Any], started: float) -> None:
+    word = "HIT" if found.fresh else "MISS"
+    event = f"Cache {word}: {key.name}"
+    _log(event, "look", key.name, started, hit=found.fresh, reason=found.reason)
+
+
+def _log(event: str, operation: str, key: str | list[str], started: float, **facts: Any) -> None:
+    """Write one debug line of a cache operation."""
+    if log.is_enabled_for(logging.DEBUG):
+        duration_ms = round((time.perf_counter() - started) * 1000, 3)
+        log.debug(event, operation=operation, key=key, duration_ms=duration_ms, **facts)

@@ -1,0 +1,175 @@
+"""The cache in figures: over all processes, from what each has counted and from what Redis tells."""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from django.db import DatabaseError, InterfaceError
+from prometheus_client import generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from cachelayer import client, outbox, prometheus
+from cachelayer.client import CacheDown, ask
+from cachelayer.metrics import MISSES, RESULTS
+from cachelayer.namespace import declared, root_of_names
+
+_SCANNED_MAX: Final = 5_000  # keys looked at to count entries and bytes; beyond that, estimated
+_REDIS_FACTS: Final = {
+    "used_memory": "memory_usage",
+    "maxmemory": "memory_limit",
+    "evicted_keys": "evictions",
+}
+
+
+def as_prometheus() -> bytes:
+    """Return the same figures in Prometheus' text format; quantiles are left to its histograms."""
+    text: bytes = generate_latest(prometheus.registry()) + generate_latest(_PresentState())
+    return text
+
+
+class _PresentState(Collector):
+    """As gauges, what is not counted but asked: sizes, memory, evictions, the outbox."""
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        told = cache_figures()
+        single = {f"redis_{name}": told[name] for name in _REDIS_FACTS.values()}
+        single |= {f"outbox_{name}": value for name, value in told["outbox"].items()}
+        for name, value in single.items():
+            if value is not None:  # a silent store tells nothing
+                yield GaugeMetricFamily(f"cachelayer_{name}", f"{name} at present", value=value)
+        for what in ("entries", "bytes"):
+            family = GaugeMetricFamily(f"cachelayer_{what}", f"Cached {what}", labels=["namespace"])
+            for namespace, figures in told["namespaces"].items():
+                if what in figures:
+                    family.add_metric([namespace], figures[what])
+            yield family
+
+
+def cache_figures() -> dict[str, Any]:
+    """
+    Return the figures of /api/v1/metrics/cache.
+
+    Times in milliseconds, sizes in bytes, ages in seconds. hit_rate is hits / (hits + misses),
+    null where both are 0; reads = hits + misses + stale + bypasses + degraded. What a silent
+    store would tell is null.
+    """
+    samples = prometheus.samples()
+    sizes = _sizes()
+    by_namespace = {
+        one.name: _of_namespace(one.name, samples) | (sizes or {}).get(one.name, {})
+        for one in declared()
+    }
+    total = _sums(samples["cachelayer_reads_total"])
+    return {
+        **_counts(total),
+        **_redis_facts(),
+        "namespaces": by_namespace,
+        "operations": prometheus.timings(samples, "cachelayer_operation_seconds", "operation"),
+        "breaker": {
+            "open": client.breaker.is_open
+            or prometheus.total(samples, "cachelayer_breaker_open") > 0,
+            "changes": int(prometheus.total(samples, "cachelayer_breaker_changes_total")),
+        },
+        "outbox": _outbox(),
+        "epochs": int(prometheus.total(samples, "cachelayer_epochs_total")),
+        "overloads": int(prometheus.total(samples, "cachelayer_overloads_total")),
+        "relayed": int(prometheus.total(samples, "cachelayer_relayed_rows_total")),
+    }
+
+
+def _sums(samples: Iterable[Any]) -> dict[str, float]:
+    sums: dict[str, float] = dict.fromkeys(RESULTS, 0)
+    for sample in samples:
+        sums[sample.labels["result"]] += sample.value
+    return sums
+
+
+def _counts(results: dict[str, float]) -> dict[str, Any]:
+    hits = int(results["hit"])
+    misses = {reason: int(results[reason]) for reason in MISSES}
+    missed = sum(misses.values())
+    return {
+        "reads": int(sum(results.values())),
+        "hits": hits,
+        "misses": missed,
+        "hit_rate": round(hits / (hits + missed), 4) if hits + missed else None,
+        "misses_by_reason": misses,
+        "stale": int(results["stale"]),
+        "bypasses": int(results["bypass"]),
+        "degraded": int(results["degraded"]),
+    }
+
+
+def _of_namespace(name: str, samples: prometheus.Samples) -> dict[str, Any]:
+    mine = {
+        metric: [one for one in found if one.labels.get("namespace") == name]
+        for metric, found in samples.items()
+    }
+    loads = {
+        one.labels["outcome"]: int(one.value) for one in mine.get("cachelayer_loads_total", [])
+    }
+    return {
+        **_counts(_sums(mine.get("cachelayer_reads_total", []))),
+        "waits": int(sum(one.value for one in mine.get("cachelayer_waits_total", []))),
+        "loads": sum(loads.values()),
+        "loads_by_outcome": loads,
+        "fenced": loads.get("fenced", 0),
+        "load_ms": prometheus.timings(mine, "cachelayer_load_seconds", "namespace").get(name),
+    }
+
+
+def _redis_facts() -> dict[str, Any]:
+    try:
+        told = ask("info", lambda r: r.info())
+    except CacheDown:
+        return dict.fromkeys(_REDIS_FACTS.values())
+    return {ours: told.get(theirs) for theirs, ours in _REDIS_FACTS.items()}
+
+
+def _outbox() -> dict[str, Any]:
+    try:
+        depth, age_seconds = outbox.depth_and_age()
+    except (DatabaseError, InterfaceError):
+        return {"depth": None, "age_seconds": None}
+    return {"depth": depth, "age_seconds": round(age_seconds, 3)}
+
+
+def _sizes() -> dict[str, dict[str, int]] | None:
+    """
+    Return {namespace: {entries, bytes}}: exact up to _SCANNED_MAX keys, beyond that an estimate.
+
+    SCAN goes through the keys in the order of their hashes, so its beginning is a fair sample.
+    """
+    try:
+        return ask("scan", _measure)
+    except CacheDown:
+        return None
+
+
+def _measure(r: Any) -> dict[str, dict[str, int]]:
+    root = root_of_names().encode()
+    cursor, names, scanned = 0, [], 0
+    while True:
+        cursor, page = r.scan(cursor, count=1000)
+        scanned += len(page)
+        names += [name for name in page if name.startswith(root)]
+        if cursor == 0 or scanned >= _SCANNED_MAX:
+            break
+    factor = r.dbsize() / scanned if cursor and scanned else 1.0
+    entries = [(name, one) for name in names if (one := _namespace_of(name, root))]
+    pipe = r.pipeline(transaction=False)
+    for name, _ in entries:
+        pipe.strlen(name)
+    found = {one.name: {"entries": 0, "bytes": 0} for one in declared()}
+    for (_, namespace), size in zip(entries, pipe.execute(), strict=True):
+        found[namespace]["entries"] += 1
+        found[namespace]["bytes"] += size
+    return {
+        name: {what: round(number * factor) for what, number in sums.items()}
+        for name, sums in found.items()
+    }
+
+
+def _namespace_of(name: bytes, root: bytes) -> str | None:
+    logical = name[len(root) :].decode(errors="replace")
+    return next((one.name for one in declared() if one.has(logical)), None)

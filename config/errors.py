@@ -1,0 +1,104 @@
+"""What all endpoints share: the table from domain error to status, and every error as a problem."""
+
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from rest_framework import exceptions
+from rest_framework.response import Response
+from rest_framework.views import exception_handler as drf_exception_handler
+
+from cachelayer.answers import Overloaded
+from cachelayer.failures import unavailable_store
+from cachelayer.http import PreconditionFailed
+from config.web import problems
+from config.web.parsers import media_types
+from notes import services as notes
+from profiles import services as profiles
+from profiles.stores import Taken
+
+log = structlog.get_logger("api")
+
+# Every error that a service raises, with its answer; a test holds the table against the services.
+DOMAIN_ERRORS: dict[type[Exception], tuple[HTTPStatus, str]] = {
+    notes.NoteNotFound: (HTTPStatus.NOT_FOUND, "note-not-found"),
+    notes.NotOwner: (HTTPStatus.FORBIDDEN, "not-owner"),
+    profiles.ProfileNotFound: (HTTPStatus.NOT_FOUND, "profile-not-found"),
+    profiles.NotOwnProfile: (HTTPStatus.FORBIDDEN, "not-own-profile"),
+    Taken: (HTTPStatus.CONFLICT, "taken"),
+    PreconditionFailed: (HTTPStatus.PRECONDITION_FAILED, problems.PRECONDITION_FAILED),
+}
+
+
+def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
+    """Return the problem for exc, or None for a mistake of ours, which becomes a 500."""
+    request = context["request"]._request
+    if type(exc) in DOMAIN_ERRORS:
+        status, kind = DOMAIN_ERRORS[type(exc)]
+        return _respond(problems.problem(request, status, str(exc), kind=kind, **_named(exc)))
+    if isinstance(exc, Overloaded):
+        body = problems.problem(
+            request, HTTPStatus.SERVICE_UNAVAILABLE, str(exc), kind="overloaded"
+        )
+        return _respond(body, {"Retry-After": str(problems.RETRY_AFTER_SECONDS)})
+    store = unavailable_store(exc)
+    if store is not None:
+        log.warning("store unavailable", store=store, reason=str(exc).split("\n")[0])
+        body = problems.of_silent_store(request, store, exc)
+        return _respond(body, {"Retry-After": str(problems.RETRY_AFTER_SECONDS)})
+    response = drf_exception_handler(exc, context)
+    if response is None:
+        return None
+    headers = dict(response.headers)
+    if isinstance(exc, exceptions.UnsupportedMediaType):
+        # RFC 9110, 15.5.16, and RFC 5789, 2.2.
+        headers["Accept"] = media_types(context["view"].parser_classes)
+        if request.method == "PATCH":
+            headers["Accept-Patch"] = headers["Accept"]
+    return _respond(_of_drf(request, exc, HTTPStatus(response.status_code)), headers)
+
+
+def _named(exc: Exception) -> dict[str, Any]:
+    """Return the field that a domain error is about, where it is about one."""
+    if not isinstance(exc, Taken):
+        return {}
+    return {"errors": [{"field": exc.field, "message": str(exc), "code": "taken"}]}
+
+
+def _of_drf(request: Any, exc: Exception, status: HTTPStatus) -> dict[str, Any]:
+    if isinstance(exc, exceptions.ValidationError):
+        errors = list(_flat(exc.detail))
+        fields = ", ".join(dict.fromkeys(error["field"] for error in errors))
+        return problems.problem(
+            request, status, f"Not valid: {fields}.", kind="validation-error", errors=errors
+        )
+    detail = getattr(exc, "detail", None)
+    text = str(detail) if detail else status.description
+    if status is HTTPStatus.BAD_REQUEST:
+        error = {"field": "body", "message": text, "code": getattr(exc, "default_code", "invalid")}
+        return problems.problem(request, status, text, kind="parse-error", errors=[error])
+    return problems.problem(request, status, text)
+
+
+def _flat(detail: Any, path: str = "") -> Iterator[dict[str, str]]:
+    """Yield DRF's nested details as {field, message, code}, fields joined by dots."""
+    if isinstance(detail, dict):
+        for name, inner in detail.items():
+            step = "body" if name == "non_field_errors" else str(name)
+            yield from _flat(inner, f"{path}.{step}" if path else step)
+    elif isinstance(detail, list):
+        for inner in detail:
+            yield from _flat(inner, path)
+    else:
+        code = getattr(detail, "code", None) or "invalid"
+        yield {"field": path or "body", "message": str(detail), "code": code}
+
+
+def _respond(body: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
+    kept = {
+        name: value
+        for name, value in (headers or {}).items()
+        if name in ("Retry-After", "WWW-Authenticate", "Allow", "Accept", "Accept-Patch")
+    }
+    return Response(body, status=body["status"], headers=kept, content_type=problems.CONTENT_TYPE)

@@ -1,0 +1,1 @@
+"""The connection to MongoDB, its metrics and its circuit breaker."""

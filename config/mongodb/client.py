@@ -1,0 +1,181 @@
+"""The MongoDB client of the site: it fails at once while the server is silent, and counts what it does."""
+
+import threading
+import time
+from typing import Any, Final
+
+import mongoengine
+import pymongo
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from prometheus_client import Counter, Gauge, Histogram
+from pymongo import monitoring
+from pymongo.errors import ConfigurationError, ServerSelectionTimeoutError
+
+from cachelayer import timings
+from cachelayer.circuit_breaker import Breaker
+
+_PROBE_TIMEOUT_MS: Final = 1000
+# What pymongo calls the failures in which the server itself said nothing.
+_SILENCE: Final = ("NetworkTimeout", "AutoReconnect", "ConnectionFailure")
+_BUCKETS: Final = (
+    *(0.0002, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05),
+    *(0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 3.0, 5.0),
+)
+COMMAND_SECONDS: Final = Histogram(
+    "mongodb_command_seconds", "Duration of a command", ["command"], buckets=_BUCKETS
+)
+ACQUIRE_SECONDS: Final = Histogram(
+    "mongodb_acquire_seconds", "Time until the pool lent a connection, or did not", buckets=_BUCKETS
+)
+ERRORS: Final = Counter("mongodb_errors", "Commands that failed, by kind", ["kind"])
+CONNECTIONS: Final = Gauge(
+    "mongodb_pool_connections", "Connections open", multiprocess_mode="livesum"
+)
+IN_USE: Final = Gauge("mongodb_pool_in_use", "Connections in use", multiprocess_mode="livesum")
+WAITING: Final = Gauge(
+    "mongodb_pool_waiting", "Threads that wait for a connection", multiprocess_mode="livesum"
+)
+
+
+def _recover() -> None:
+    """Ask on a connection of its own. Raises PyMongoError where no primary answers."""
+    options: dict[str, Any] = {
+        "timeoutMS": _PROBE_TIMEOUT_MS,
+        "serverSelectionTimeoutMS": _PROBE_TIMEOUT_MS,
+        "connectTimeoutMS": _PROBE_TIMEOUT_MS,
+    }
+    with pymongo.MongoClient[dict[str, Any]](settings.MONGODB_URI, **options) as asked:
+        asked.admin.command("ping")
+
+
+# A silent MongoDB would hold a thread of the site for each profile asked for, until its timeout,
+# and notes need those threads too.
+breaker = Breaker("MongoDB", _recover, first_seconds=0.05, longest_seconds=1.0)
+
+
+class NotAsked(ServerSelectionTimeoutError):
+    """MongoDB did not answer lately, and is asked again in the background."""
+
+
+class Client(pymongo.MongoClient):
+    """A client that does not wait for a server which is known to be silent."""
+
+    def _select_server(self, *args: Any, **kwargs: Any) -> Any:
+        # The one door through which every operation goes; private, so pymongo is pinned.
+        if breaker.is_open:
+            ERRORS.labels(NotAsked.__name__).inc()
+            raise NotAsked("MongoDB does not answer")
+        try:
+            return super()._select_server(*args, **kwargs)
+        except ServerSelectionTimeoutError as exc:
+            breaker.failed(exc, opens=True)
+            raise
+
+
+class Commands(monitoring.CommandListener):
+    """Adds each command's time to the request's and to the counts; published in its own thread."""
+
+    def __init__(self) -> None:
+        self._of_this_thread = threading.local()
+
+    def started(self, event: monitoring.CommandStartedEvent) -> None:
+        """Remember the command until its end, which does not tell it."""
+        self._of_this_thread.command = event.command
+
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
+        breaker.succeeded()
+        self._count(event)
+
+    def failed(self, event: monitoring.CommandFailedEvent) -> None:
+        kind = str(event.failure.get("codeName") or event.failure.get("errtype") or "unknown")
+        ERRORS.labels(kind).inc()
+        if kind in _SILENCE:
+            breaker.failed(ServerSelectionTimeoutError(kind), opens=False)
+        self._count(event)
+
+    def _count(
+        self, event: monitoring.CommandSucceededEvent | monitoring.CommandFailedEvent
+    ) -> None:
+        if event.command_name == "getMore":
+            return  # that of a change stream waits on purpose
+        seconds = event.duration_micros / 1e6
+        COMMAND_SECONDS.labels(event.command_name).observe(seconds)
+        command = self._of_this_thread.__dict__.pop("command", {event.command_name: 1})
+        timings.add("mongodb", command, time.perf_counter() - seconds, seconds)
+
+
+class Pool(monitoring.ConnectionPoolListener):
+    """Keeps the gauges of the pool (CMAP events)."""
+
+    def connection_created(self, event: Any) -> None:
+        CONNECTIONS.inc()
+
+    def connection_closed(self, event: Any) -> None:
+        CONNECTIONS.dec()
+
+    def connection_check_out_started(self, event: Any) -> None:
+        WAITING.inc()
+
+    def connection_check_out_failed(self, event: Any) -> None:
+        WAITING.dec()
+        ACQUIRE_SECONDS.observe(event.duration)
+        exhausted = event.reason == monitoring.ConnectionCheckOutFailedReason.TIMEOUT
+        ERRORS.labels("PoolExhausted" if exhausted else f"check out: {event.reason}").inc()
+
+    def connection_checked_out(self, event: Any) -> None:
+        WAITING.dec()
+        ACQUIRE_SECONDS.observe(event.duration)
+        IN_USE.inc()
+
+    def connection_checked_in(self, event: Any) -> None:
+        IN_USE.dec()
+
+    def connection_ready(self, event: Any) -> None:
+        """Do nothing: a connection counts from when it was created."""
+
+    def pool_created(self, event: Any) -> None:
+        """Do nothing: connections are counted."""
+
+    def pool_ready(self, event: Any) -> None:
+        """Do nothing: connections are counted."""
+
+    def pool_cleared(self, event: Any) -> None:
+        """Do nothing: connections are counted."""
+
+    def pool_closed(self, event: Any) -> None:
+        """Do nothing: connections are counted."""
+
+
+def connect() -> None:
+    """
+    Open the one client of this process, lazily: no socket and no thread before a fork.
+
+    Raises ImproperlyConfigured where the DNS has nothing behind a mongodb+srv:// URI.
+    """
+    try:
+        _connect()
+    except ConfigurationError as exc:
+        raise ImproperlyConfigured(f"MONGODB_URI: {str(exc).splitlines()[0]}") from exc
+
+
+def _connect() -> None:
+    mongoengine.connect(
+        host=settings.MONGODB_URI,
+        mongo_client_class=Client,
+        connect=False,
+        uuidRepresentation="standard",
+        tz_aware=True,
+        # One document with a year past 9999 or bytes that are no UTF-8 fails no read of others.
+        datetime_conversion="DATETIME_AUTO",
+        unicode_decode_error_handler="replace",
+        appname="trilith",
+        timeoutMS=settings.MONGODB_TIMEOUT_MS,
+        serverSelectionTimeoutMS=settings.MONGODB_TIMEOUT_MS,
+        connectTimeoutMS=settings.MONGODB_TIMEOUT_MS,
+        # The wait for a connection is part of timeoutMS, which leaves waitQueueTimeoutMS unused.
+        minPoolSize=settings.MONGODB_POOL_MIN,
+        maxPoolSize=settings.MONGODB_POOL_MAX,
+        maxIdleTimeMS=settings.MONGODB_POOL_IDLE_SECONDS * 1000,
+        event_listeners=[Commands(), Pool()],
+    )

@@ -1,0 +1,120 @@
+"""The databases in figures, over all processes: pools, latencies, errors, and the spool before MongoDB."""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import psycopg
+from mongoengine.connection import get_connection
+from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+from pymongo.errors import PyMongoError
+
+from activity import services as activity
+from cachelayer import prometheus
+from cachelayer.prometheus import Samples
+from config.mongodb import client as mongodb_client
+from config.postgres import server
+from config.postgres.outages import breaker as postgres_breaker
+
+# What serverStatus need not gather.
+_LEFT_OUT: Final = dict.fromkeys(("locks", "metrics", "repl", "wiredTiger"), 0)
+
+
+def store_figures() -> dict[str, Any]:
+    """
+    Return the figures of /api/v1/metrics/db.
+
+    Times in milliseconds, ages in seconds, sizes in bytes. Connections are those of the site's
+    own pools; server has those of all its clients, null where it does not answer. breaker_open:
+    this process does not ask the store at present.
+    """
+    samples = prometheus.samples()
+    return {
+        "postgres": {
+            **_pool(samples, "postgres"),
+            "acquire_ms": _latency(samples, "postgres_acquire_seconds"),
+            "hold_ms": _latency(samples, "postgres_hold_seconds"),
+            "server": _postgres_server(),
+            "latency_ms": _latency(samples, "postgres_statement_seconds"),
+            "errors": _by_kind(samples, "postgres_errors_total"),
+            "replaced_connections": int(
+                prometheus.total(samples, "postgres_replaced_connections_total")
+            ),
+            "repeated_statements": int(
+                prometheus.total(samples, "postgres_repeated_statements_total")
+            ),
+            "breaker_open": postgres_breaker.is_open,
+        },
+        "mongodb": {
+            **_pool(samples, "mongodb"),
+            "acquire_ms": _latency(samples, "mongodb_acquire_seconds"),
+            "server": _mongodb_server(),
+            "latency_ms": _latency(samples, "mongodb_command_seconds"),
+            "commands": prometheus.timings(samples, "mongodb_command_seconds", "command"),
+            "errors": _by_kind(samples, "mongodb_errors_total"),
+            "breaker_open": mongodb_client.breaker.is_open,
+            "spool": {**activity.spool_state(), **_events(samples)},
+        },
+    }
+
+
+def _pool(samples: Samples, store: str) -> dict[str, int]:
+    connections = prometheus.total(samples, f"{store}_pool_connections")
+    in_use = prometheus.total(samples, f"{store}_pool_in_use")
+    return {
+        "active_connections": int(in_use),
+        "idle_connections": int(max(0, connections - in_use)),
+        "waiting_requests": int(prometheus.total(samples, f"{store}_pool_waiting")),
+    }
+
+
+def _latency(samples: Samples, metric: str) -> dict[str, float] | None:
+    """Return {count, p50, p95, p99} over whatever labels there are; None: nothing was measured."""
+    merged = [one._replace(labels={**one.labels, "all": ""}) for one in samples[f"{metric}_bucket"]]
+    return prometheus.timings({f"{metric}_bucket": merged}, metric, "all").get("")
+
+
+def _by_kind(samples: Samples, metric: str) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for one in samples[metric]:
+        found[one.labels["kind"]] = found.get(one.labels["kind"], 0) + int(one.value)
+    return found
+
+
+def _events(samples: Samples) -> dict[str, int]:
+    names = ("recorded", "shipped", "repeated", "rejected", "dropped", "failed")
+    return {name: int(prometheus.total(samples, f"activity_{name}_total")) for name in names}
+
+
+def _postgres_server() -> dict[str, int] | None:
+    if postgres_breaker.is_open:
+        return None
+    try:
+        return server.capacity()._asdict()
+    except psycopg.Error:
+        return None
+
+
+def _mongodb_server() -> dict[str, int] | None:
+    try:
+        told = get_connection().admin.command("serverStatus", **_LEFT_OUT)["connections"]
+    except PyMongoError:
+        return None
+    return {
+        "connections": told["current"],
+        "max_connections": told["current"] + told["available"],
+        "usable": told["current"] + told["available"],
+    }
+
+
+class PresentState(Collector):
+    """As gauges for Prometheus, what is not counted but asked: the spool, the servers."""
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        for store, told in (("postgres", _postgres_server()), ("mongodb", _mongodb_server())):
+            for name, value in (told or {}).items():  # a silent server tells nothing
+                yield GaugeMetricFamily(
+                    f"{store}_server_{name}", f"{name} of the server", value=value
+                )
+        for name, value in activity.spool_state().items():
+            yield GaugeMetricFamily(f"activity_spool_{name}", f"Spool: {name}", value=value)

@@ -1,0 +1,40 @@
+"""The plan of a statement whose values nobody kept: EXPLAIN (GENERIC_PLAN), which runs nothing."""
+
+import re
+from typing import Final
+
+from django.db import DatabaseError, connection, transaction
+
+from config.observability.statements import numbered
+
+_VERSION_MIN: Final = 160_000
+_TIMEOUT_MS: Final = 2_000
+_NAMES: Final = re.compile(r'"(?:[^"]|"")*"')
+
+
+class NoPlan(Exception):
+    """Why there is no plan, in words for whoever asked."""
+
+
+def generic_plan(statement: str) -> str:
+    """
+    Return the plan of a SELECT as config.observability.statements.sql_shape has it, one node a line.
+
+    One value stands for a list of them. Never ANALYZE: the statement is not executed, and the
+    transaction can write nothing. Raises NoPlan.
+    """
+    if not re.match(r"SELECT\b", statement, re.IGNORECASE | re.ASCII):
+        raise NoPlan("Only a SELECT is explained.")
+    if ";" in _NAMES.sub("", statement):
+        raise NoPlan("This is more than one statement.")
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            if connection.pg_version < _VERSION_MIN:  # type: ignore[attr-defined]  # of this backend
+                raise NoPlan("EXPLAIN without values needs PostgreSQL 16.")
+            cursor.execute(
+                f"SET TRANSACTION READ ONLY; SET LOCAL statement_timeout = {_TIMEOUT_MS}"
+            )
+            cursor.execute(f"EXPLAIN (GENERIC_PLAN) {numbered(statement)}")
+            return "\n".join(line for (line,) in cursor.fetchall())
+    except DatabaseError as exc:
+        raise NoPlan(f"PostgreSQL says: {str(exc).splitlines()[0]}") from exc

@@ -1,0 +1,84 @@
+"""Logs: one JSON object a line in production, readable on a terminal, the request id on each."""
+
+import logging
+import logging.config
+import sys
+from typing import Any, Literal
+
+import msgspec
+import structlog
+
+# Frames' local variables stay out of the logs: a pool's arguments hold the database password.
+_EXCEPTIONS = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False, max_frames=20)
+)
+
+
+def _to_json(event: Any, default: Any, **_options: Any) -> str:
+    return msgspec.json.encode(event, enc_hook=default).decode()
+
+
+def _rendering(form: Literal["json", "console"]) -> list[Any]:
+    if form == "console":
+        return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+    return [_EXCEPTIONS, structlog.processors.JSONRenderer(serializer=_to_json)]
+
+
+def configure(*, level: str, form: Literal["json", "console"]) -> None:
+    """
+    Send structlog's and the standard library's lines to standard error, in the same form.
+
+    level: a name of the standard library, such as INFO; form: json or console.
+    Raises ValueError where level is no such name.
+    """
+    threshold = logging.getLevelNamesMapping().get(level.upper())
+    if threshold is None or form not in ("json", "console"):
+        raise ValueError(f"LOG_LEVEL={level!r}, LOG_FORMAT={form!r}: no such level or format")
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[*shared, *_rendering(form)],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    logging.config.dictConfig(_standard_library(threshold, shared, form))
+
+
+def _standard_library(
+    threshold: int, shared: list[Any], form: Literal["json", "console"]
+) -> dict[str, Any]:
+    """Return the configuration by which other libraries' lines look like ours."""
+    formatter = {
+        "()": structlog.stdlib.ProcessorFormatter,
+        "foreign_pre_chain": [
+            *shared,
+            structlog.stdlib.add_logger_name,
+            structlog.stdlib.ExtraAdder(allow=["status_code"]),
+        ],
+        "processors": [
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            *_rendering(form),
+        ],
+    }
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"structured": formatter},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "structured"}},
+        "root": {"handlers": ["stderr"], "level": threshold},
+        "loggers": {
+            # One line a request is config.observability.middleware's; Django's own would be a second.
+            "django.request": {"level": "ERROR"},
+            "django.server": {"level": "ERROR"},
+            # Else each command with its data.
+            "pymongo": {"level": max(threshold, logging.INFO)},
+            # A traceback for each probe of a store that is down; the probe's answer says it.
+            "health_check": {"level": "ERROR"},
+            # Pool warnings repeat once a second while PostgreSQL is down; the breaker says it once.
+            "psycopg.pool": {"level": "ERROR"},
+        },
+    }

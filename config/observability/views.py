@@ -1,0 +1,168 @@
+"""What operators ask over HTTP: figures of the cache, one key explained, namespaces cleared."""
+
+from typing import Any, ClassVar, Final
+
+from django.http import HttpRequest, HttpResponse
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from rest_framework.exceptions import ErrorDetail, ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from cachelayer import explain, stats
+from cachelayer.client import CacheDown
+from cachelayer.http import preconditions_of
+from cachelayer.invalidation import clear
+from cachelayer.namespace import NoSuchKey, declared, named
+from config.observability import database_metrics
+from config.observability.probes import ProbeView
+from config.web.authentication import IsStaff, StaffAuthentication
+from config.web.views import Parameters, View
+
+_NOT_STORED = {"Cache-Control": "no-store"}
+_COUNT: Final = {"type": "integer", "minimum": 0}
+_BYTES: Final = {"type": ["integer", "null"], "minimum": 0}
+
+
+def _object(**properties: Any) -> dict[str, Any]:
+    """Return the schema of an object that has at least these properties."""
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": True,
+    }
+
+
+_READS: Final = {
+    "hits": _COUNT,
+    "misses": _COUNT,
+    "hit_rate": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
+}
+_CACHE_FIGURES: Final = _object(
+    **_READS,
+    memory_usage=_BYTES,
+    memory_limit=_BYTES,
+    namespaces={"type": "object", "additionalProperties": _object(**_READS)},
+)
+_LATENCY: Final = {
+    "type": ["object", "null"],
+    "properties": {f"p{n}": {"type": "number", "minimum": 0} for n in (50, 95, 99)},
+    "additionalProperties": True,
+}
+_STORE: Final = _object(
+    active_connections=_COUNT,
+    idle_connections=_COUNT,
+    waiting_requests=_COUNT,
+    latency_ms=_LATENCY,
+    errors={"type": "object", "additionalProperties": _COUNT},
+)
+_NAMES: Final = [one.name for one in declared()]
+_NAMESPACE: Final = OpenApiParameter(
+    "namespace", str, enum=_NAMES, description="All, where it is left out."
+)
+_KEY: Final = OpenApiParameter(
+    "key",
+    {"type": "string", "pattern": f"^({'|'.join(f'{n.prefix}({n.member})' for n in declared())})$"},
+    required=True,
+    description="Such as notes:{id}.",
+)
+_CLEARED: Final = _object(cleared={"type": "array", "items": {"type": "string", "enum": _NAMES}})
+_STORE_FIGURES: Final = _object(postgres=_STORE, mongodb=_STORE)
+_EXPLANATION: Final = _object(
+    key={"type": "string"}, cached={"type": "boolean"}, reason={"type": "string"}
+)
+
+
+class CacheMetricsView(View):
+    """The cache in figures."""
+
+    @extend_schema(operation_id="metrics_cache", responses={200: _CACHE_FIGURES})
+    def get(self, request: Request) -> Response:
+        """Return hits, misses, loads, timings, memory and outbox, over all processes."""
+        Parameters(request.query_params, known=()).end()
+        return Response(stats.cache_figures(), headers=_NOT_STORED)
+
+
+class StoreMetricsView(View):
+    """The databases in figures."""
+
+    @extend_schema(operation_id="metrics_db", responses={200: _STORE_FIGURES})
+    def get(self, request: Request) -> Response:
+        """Return pools, latencies and errors of PostgreSQL and MongoDB, over all processes."""
+        Parameters(request.query_params, known=()).end()
+        return Response(database_metrics.store_figures(), headers=_NOT_STORED)
+
+
+class _StaffView(View):
+    authentication_classes = [StaffAuthentication]
+    permission_classes = [IsStaff]
+
+
+class CacheExplainView(_StaffView):
+    """One key of the cache."""
+
+    @extend_schema(
+        operation_id="cache_explain",
+        parameters=[_KEY],
+        responses={200: _EXPLANATION},
+    )
+    def get(self, request: Request) -> Response:
+        """Say whether a key is cached, what it depends on, and why it last missed."""
+        parameters = Parameters(request.query_params, known=("key",))
+        parameters.end()
+        name = parameters.text("key")
+        if not name:
+            raise ValidationError(
+                {"key": [ErrorDetail("Give a key such as notes:{id}.", "required")]}
+            )
+        try:
+            return Response(explain.explain(name), headers=_NOT_STORED)
+        except NoSuchKey as exc:
+            raise ValidationError({"key": [ErrorDetail(str(exc), "invalid")]}) from exc
+        except CacheDown:
+            told = {"key": name, "cached": False, "reason": "cache-down"}
+            return Response(told, headers=_NOT_STORED)
+
+
+class CacheClearView(_StaffView):
+    """The cache as a whole, or one namespace of it."""
+
+    query_of_writes = ("namespace",)
+
+    _DOCUMENTED: ClassVar[dict[str, Any]] = {
+        "parameters": [_NAMESPACE],
+        "request": None,
+        "responses": {200: _CLEARED},
+    }
+
+    @extend_schema(operation_id="cache_clear", **_DOCUMENTED)
+    def post(self, request: Request) -> Response:
+        """Make every entry unservable: one delete each namespace, however many entries."""
+        return self._clear(request)
+
+    @extend_schema(operation_id="cache_delete", **_DOCUMENTED)
+    def delete(self, request: Request) -> Response:
+        """Do the same as POST."""
+        return self._clear(request)
+
+    def _clear(self, request: Request) -> Response:
+        name = request.query_params.get("namespace")
+        try:
+            wanted = [named(name)] if name is not None else list(declared())
+        except NoSuchKey as exc:
+            raise ValidationError({"namespace": [ErrorDetail(str(exc), "invalid")]}) from exc
+        preconditions_of(request.headers).require(None)  # there is nothing here to be represented
+        return Response({"cleared": clear(wanted, cleared_by=request.user.get_username())})
+
+
+class PrometheusView(ProbeView):
+    """All that is counted, for Prometheus."""
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        """Return the figures of all processes in Prometheus' text format."""
+        return HttpResponse(
+            stats.as_prometheus() + generate_latest(database_metrics.PresentState()),
+            content_type=CONTENT_TYPE_LATEST,
+            headers=_NOT_STORED,
+        )

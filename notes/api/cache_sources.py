@@ -1,0 +1,23 @@
+"""Cached notes and pages, loaded again from PostgreSQL without a request: for warming and auditing."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from django.http import QueryDict
+
+from cachelayer.http import Representation
+from cachelayer.namespace import Key
+from notes import selectors
+from notes.api import query
+
+Wanted = Sequence[tuple[Key[Representation], str]]
+
+
+def notes(wanted: Wanted) -> list[Representation | None]:
+    """Return the notes, by one statement."""
+    return selectors.load_notes([UUID(key.member) for key, _ in wanted])
+
+
+def lists(wanted: Wanted) -> list[Representation]:
+    """Return the pages, each by the query string from which it was cached."""
+    return [selectors.load_list(query.parse_list(QueryDict(origin))) for _, origin in wanted]

@@ -1,0 +1,162 @@
+"""From the spool into a real MongoDB: once, whatever happens on the way."""
+
+import threading
+from pathlib import Path
+
+import bson
+import pytest
+
+from activity import ledger, metrics, services, shipper, spool
+from activity.checkpoint import Checkpoint
+from activity.documents import ActivityEvent
+from activity.shipper import Shipper
+from activity.spool import Spool
+from config.stack.process import wait_until
+
+EVENT = {"user_id": "abc", "action": "note_viewed", "resource": "note", "details": {"status": 200}}
+
+
+@pytest.fixture(autouse=True)
+def _no_events() -> None:
+    ActivityEvent.ensure_indexes()
+    ActivityEvent._get_collection().delete_many({})
+
+
+@pytest.fixture
+def own(tmp_path) -> Spool:
+    return Spool(tmp_path / "spool", max_bytes=10**9)
+
+
+def stored() -> list[bson.ObjectId]:
+    return sorted(one["_id"] for one in ActivityEvent._get_collection().find({}, {"_id": 1}))
+
+
+class TestShip:
+    def test_brings_every_event_once_and_nothing_twice(self, own):
+        ids = [own.append(EVENT) for _ in range(1_200)]
+        shipper = Shipper(own)
+
+        assert shipper.ship() == 1_200
+        assert shipper.ship() == 0
+
+        assert stored() == sorted(ids)
+
+    def test_ships_the_tail_of_the_segment_that_is_being_written(self, own):
+        shipper = Shipper(own)
+        own.append(EVENT)
+        shipper.ship()
+        second = own.append(EVENT)
+
+        assert shipper.ship() == 1
+        assert second in stored()
+        assert own.current.exists()
+
+    def test_a_batch_that_is_sent_twice_is_stored_once(self, own, monkeypatch):
+        """The process dies after MongoDB took the batch, before that was noted."""
+        for _ in range(10):
+            own.append(EVENT)
+        before = metrics.REPEATED._value.get()
+        with monkeypatch.context() as patch:
+            patch.setattr(Checkpoint, "save", lambda self, *args, **options: None)
+            Shipper(own).ship()
+
+        assert Shipper(own).ship() == 0
+
+        assert len(stored()) == 10
+        assert metrics.REPEATED._value.get() == before + 10
+
+    def test_adopts_what_a_dead_process_left(self, own, tmp_path):
+        dead = Spool(tmp_path / "spool", max_bytes=10**9)
+        identity = dead.append(EVENT)
+        path = dead.current
+        assert Shipper(own).ship() == 0  # it lives
+        dead.close()
+
+        assert Shipper(own).ship() == 1
+
+        assert stored() == [identity]
+        assert not path.exists()
+        assert ledger.entries(own.folder)[identity.binary[4:9].hex()].since(0) == 1
+
+    def test_an_event_that_mongodb_refuses_holds_up_no_other(self, own, monkeypatch):
+        own.append(EVENT)
+        own.append(EVENT | {"details": {"x": "y" * 5_000}})
+        own.append(EVENT)
+        before = metrics.REJECTED._value.get()
+        database = ActivityEvent._get_db()
+        rule = {"details.x": {"$exists": False}}
+        database.command("collMod", "activity_logs", validator=rule)
+        try:
+            assert Shipper(own).ship() == 2
+        finally:
+            database.command("collMod", "activity_logs", validator={})
+
+        assert metrics.REJECTED._value.get() == before + 1
+        assert Shipper(own).ship() == 0
+
+    def test_two_shippers_at_once_store_once(self, own, tmp_path):
+        left = []
+        for _ in range(6):
+            one = Spool(tmp_path / "spool", max_bytes=10**9)
+            left += [one.append(EVENT) for _ in range(300)]
+            one.close()
+        threads = [threading.Thread(target=Shipper(own).ship) for _ in range(4)]
+
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert stored() == sorted(left)
+
+
+class TestOutage:
+    def test_what_is_recorded_meanwhile_is_shipped_afterwards(self, own, mongodb_restored):
+        shipper = Shipper(own)
+        thread = threading.Thread(target=shipper.run)
+        thread.start()
+        ids = [own.append(EVENT)]
+        assert wait_until(lambda: len(stored()) == 1, 30)
+        mongodb_restored.kill("mongodb")
+
+        ids += [own.append(EVENT) for _ in range(700)]
+        assert spool.waiting(own.folder)[0] == 700
+        mongodb_restored.start("mongodb")
+
+        assert wait_until(lambda: spool.waiting(own.folder)[0] == 0, 30)
+        assert stored() == sorted(ids)
+        shipper.stop()
+        thread.join()
+
+
+class TestStart:
+    def test_ships_in_the_background_and_at_its_end_what_is_left(self, settings, monkeypatch):
+        at_exit = []
+        monkeypatch.setattr(services.atexit, "register", at_exit.append)
+        services.start_shipping()
+        identity = services.own_spool().append(EVENT)
+        assert wait_until(lambda: stored() == [identity], 30)
+
+        at_exit[0]()
+
+        assert services.own_spool().current is None
+        assert services.spool_state() == {
+            "depth_events": 0,
+            "depth_bytes": 0,
+            "oldest_age_seconds": 0.0,
+            "damaged_files": 0,
+            "damaged_events": 0,
+        }
+
+
+def test_a_batch_is_no_larger_than_it_may_be(own, monkeypatch):
+    sizes = []
+    store = shipper._store
+    monkeypatch.setattr(shipper, "_store", lambda batch: sizes.append(len(batch)) or store(batch))
+    for _ in range(1_100):
+        own.append(EVENT)
+
+    Shipper(own).ship()
+
+    assert sizes == [500, 500, 100]
+    assert isinstance(own.folder, Path)

@@ -1,0 +1,125 @@
+"""Counting and warming: nothing that stands in Redis, and no store that is away, ends their threads."""
+
+import sys
+import threading
+
+import pytest
+from django.db import connection
+
+from cachelayer import background, client, keys, popularity, protocol, relay
+from notes.models import Note
+from profiles import services
+from tests.builders import make_notes
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class TestCounting:
+    def test_no_read_is_lost_while_others_are_flushed(self):
+        """Each thread counts names that are new, which makes what is flushed grow."""
+        threads, reads = 4, 3_000
+
+        def read(thread: int) -> None:
+            for number in range(reads):
+                popularity.count("notes", f"notes:{thread}:{number}", "hit")
+
+        before = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        try:
+            readers = [threading.Thread(target=read, args=[one]) for one in range(threads)]
+            for reader in readers:
+                reader.start()
+            while any(reader.is_alive() for reader in readers):
+                popularity.flush()
+        finally:
+            sys.setswitchinterval(before)
+        popularity.flush()
+
+        counted = sum(sum(results.values()) for _, results in popularity.minutes(3))
+        assert counted == threads * reads
+
+    def test_names_beyond_the_bound_are_not_told_apart_and_known_ones_still_counted(
+        self, monkeypatch
+    ):
+        monkeypatch.setattr(popularity, "_KEYS_PENDING_MAX", 1)
+        for name in ("notes:1", "notes:2", "notes:1"):
+            popularity.count("notes", name, "hit")
+        popularity.flush()
+
+        assert popularity.hottest("notes", 5) == [("notes:1", 2.0)]
+
+
+class TestWarming:
+    @pytest.fixture(autouse=True)
+    def _mongodb_serves(self, settings) -> None:
+        settings.PROFILE_BACKEND = "mongo"
+
+    @pytest.fixture
+    def notes(self, api, redis_client) -> list[Note]:
+        """Notes that were read and then pushed out."""
+        made = make_notes(3)
+        for note in made:
+            api.get(f"/api/v1/notes/{note.pk}")
+        popularity.flush()
+        redis_client.unlink(*(keys.note(note.pk).entry_name for note in made))
+        return made
+
+    def test_what_is_no_key_is_left_out(self, notes, redis_client):
+        strangers = ["notes:of another version", "user:profile:abc", "", b"\xff\xfe", "notes:"]
+        redis_client.zadd(popularity._hot("notes"), dict.fromkeys(strangers, 1_000.0))
+
+        background._warm()
+
+        assert all(protocol.look(keys.note(note.pk)).fresh for note in notes)
+
+    def test_what_is_of_another_type_is_no_reason_to_die(self, notes, redis_client):
+        redis_client.unlink(popularity._hot("notes"))
+        redis_client.set(popularity._hot("notes"), "text")
+
+        background._warm()
+
+        assert not protocol.look(keys.note(notes[0].pk)).fresh
+
+    def test_without_mongodb_notes_are_warmed_all_the_same(self, notes, mongodb_restored):
+        popularity.count("user:profile", "user:profile:abc", "hit")
+        popularity.flush()
+        mongodb_restored.kill("mongodb")
+
+        background._warm()
+
+        assert all(protocol.look(keys.note(note.pk)).fresh for note in notes)
+        assert not protocol.look(keys.profile("abc")).fresh
+
+    def test_without_postgresql_profiles_are(self, notes, stack, redis_client):
+        services.profile_create(user_id="abc", email="a@example.org", preferences={}, caller=None)
+        popularity.count("user:profile", "user:profile:abc", "hit")
+        popularity.flush()
+        redis_client.unlink(keys.profile("abc").entry_name)
+        connection.close()
+        stack.kill("postgres")
+        try:
+            background._warm()
+            assert protocol.look(keys.profile("abc")).fresh
+        finally:
+            stack.start("postgres")
+            connection.close()
+            services.profile_delete(user_id="abc", caller=None)
+
+    def test_without_redis_it_ends_quietly(self, stack, closed_breaker):
+        stack.kill("redis")
+        try:
+            background._warm()
+        finally:
+            stack.start("redis")
+
+
+class TestStart:
+    def test_each_thread_is_supervised(self, monkeypatch):
+        names = []
+        monkeypatch.setattr(background, "supervise", lambda name, run: names.append(name))
+        monkeypatch.setattr(relay, "supervise", lambda name, run, stopping: names.append(name))
+        monkeypatch.setattr(client.breaker, "start_open", lambda: None)
+
+        background.start()
+
+        assert names == ["cache-relay", "cache-counts", "cache-warming"]

@@ -1,0 +1,101 @@
+"""One probe at a time, whatever opens and closes the breaker meanwhile."""
+
+import threading
+
+import pytest
+
+from cachelayer import metrics, supervision
+from cachelayer.circuit_breaker import Breaker
+from config.stack.process import wait_until
+
+
+def probes() -> int:
+    return sum(thread.name == "Test breaker" for thread in threading.enumerate())
+
+
+@pytest.fixture
+def refused():
+    """A server that answers no probe, and how often it was asked."""
+    asked = []
+
+    def recover() -> None:
+        asked.append(1)
+        raise ConnectionError
+
+    breaker = Breaker("Test", recover, first_seconds=0.02, longest_seconds=0.02)
+    breaker.asked = asked
+    yield breaker
+    breaker.reset()
+    assert wait_until(lambda: probes() == 0, 30)
+
+
+def fail(breaker: Breaker) -> None:
+    breaker.failed(TimeoutError(), opens=True)
+
+
+class TestProbe:
+    def test_reset_ends_it(self, refused):
+        fail(refused)
+        assert probes() == 1
+
+        refused.reset()
+
+        assert wait_until(lambda: probes() == 0, 30)
+        assert not refused.is_open
+
+    def test_opened_again_after_a_reset_there_is_one(self, refused):
+        for _ in range(5):
+            fail(refused)
+            refused.reset()
+        fail(refused)
+
+        assert wait_until(lambda: probes() == 1, 30)
+        asked = len(refused.asked)
+        assert wait_until(lambda: len(refused.asked) > asked + 2, 30)
+        assert probes() == 1
+        assert refused.is_open
+
+    def test_one_that_began_before_a_reset_closes_nothing_that_opened_after_it(self):
+        """It answers late: what it found out is older than the failure."""
+        asked, answer = threading.Event(), threading.Event()
+
+        def recover() -> None:
+            if asked.is_set():
+                raise ConnectionError
+            asked.set()
+            answer.wait(30)
+
+        breaker = Breaker("Test", recover, first_seconds=0.02, longest_seconds=0.02)
+        fail(breaker)
+        assert asked.wait(30)
+        breaker.reset()
+        fail(breaker)
+
+        answer.set()
+
+        assert wait_until(lambda: probes() == 1, 30)
+        assert breaker.is_open
+        breaker.reset()
+
+    def test_waits_is_said_only_while_recover_is_still_to_begin(self):
+        said = []
+        breaker = Breaker("Test", lambda: said.append(breaker.waits_to_probe), first_seconds=0.02)
+        assert not breaker.waits_to_probe
+
+        fail(breaker)
+        assert breaker.waits_to_probe or said
+
+        assert wait_until(lambda: not breaker.is_open, 30)
+        assert said == [False]
+        assert not breaker.waits_to_probe
+
+    def test_goes_on_after_an_error_that_nobody_expects(self, refused, monkeypatch):
+        """Even one that comes from what is told of the change."""
+        monkeypatch.setattr(supervision, "_FIRST_PAUSE_SECONDS", 0.01)
+        refused.start_open()
+        refused.when_changed = lambda is_open: 1 / 0
+        assert wait_until(lambda: len(refused.asked) > 2, 30)
+        refused.when_changed = lambda is_open: None
+        metrics.THREAD_FAILED_AT.clear()
+
+        assert probes() == 1

@@ -1,0 +1,66 @@
+"""Quantiles from buckets, and counts that outlive the process that counted."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from cachelayer import prometheus as counting
+from config.stack import ROOT
+
+
+class TestQuantile:
+    @pytest.mark.parametrize(
+        ("share", "milliseconds"), [(0.5, 1.0), (0.25, 0.5), (0.75, 1.5), (1.0, 2.0)]
+    )
+    def test_interpolates_within_the_bucket(self, share, milliseconds):
+        counts = {0.001: 50.0, 0.002: 100.0, float("inf"): 100.0}
+
+        assert counting.quantile(counts, share) == milliseconds
+
+    def test_beyond_the_last_bound_it_is_that_bound(self):
+        assert counting.quantile({0.001: 0.0, float("inf"): 10.0}, 0.5) == 1.0
+
+
+class TestProcesses:
+    @pytest.fixture
+    def run(self, tmp_path):
+        """Run code in a process that counts into a folder of its own; return what it prints."""
+        environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+        setup = (
+            "import os, django; os.environ['DJANGO_SETTINGS_MODULE'] = 'config.settings'; "
+            "django.setup(); from cachelayer import counts, figures, metrics; "
+        )
+
+        def run(code: str) -> str:
+            done = subprocess.run(
+                [sys.executable, "-c", setup + code],
+                cwd=ROOT,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode in (0, -signal.SIGKILL), done.stderr
+            return done.stdout.strip()
+
+        return run
+
+    def test_the_counts_of_a_dead_worker_are_not_lost(self, run):
+        """Two processes count; one is killed hard; a third adds them up."""
+        for ending in ("os.kill(os.getpid(), 9)", "pass"):
+            run(f"metrics.reads('notes', 'hit').inc(21); {ending}")
+
+        told = run("print(figures._sums(counts.samples()['cachelayer_reads_total'])['hit'])")
+
+        assert float(told) == 42
+
+    def test_its_state_is(self, run):
+        """A breaker that was open in a process that is no more is not open."""
+        run("metrics.breaker_changed(True); os.kill(os.getpid(), 9)")
+
+        told = run("print(counts.total(counts.samples(), 'cachelayer_breaker_open'))")
+
+        assert float(told) == 0

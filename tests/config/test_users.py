@@ -1,0 +1,134 @@
+"""Renaming a user over the profile and its events: all or nothing."""
+
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from activity import services as activity
+from activity.documents import ActivityEvent
+from activity.shipper import Shipper
+from cachelayer import keys
+from config import users as users_module
+from config.management.commands import seed
+from profiles import selectors
+from profiles import services as profiles
+from profiles.documents import UserProfile
+from profiles.models import ProfileRow
+from tests.builders import make_event
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _mongodb_serves(settings) -> None:
+    settings.PROFILE_BACKEND = "mongo"
+
+
+@pytest.fixture(autouse=True)
+def _one_profile_and_its_events(transactional_db) -> None:
+    UserProfile.ensure_indexes()
+    ActivityEvent.ensure_indexes()
+    UserProfile._get_collection().delete_many({})
+    ActivityEvent._get_collection().delete_many({})
+    ProfileRow.objects.all().delete()
+    profiles.profile_create(user_id="abc", email="a@example.org", preferences={}, caller="abc")
+    for user in ("abc", "abc", "xyz"):
+        make_event(user_id=user)
+
+
+def rename(old: str = "abc", new: str = "new") -> str:
+    out = StringIO()
+    call_command("rename_user", old, new, stdout=out)
+    return out.getvalue()
+
+
+def users() -> list[str]:
+    return sorted(one["user_id"] for one in ActivityEvent._get_collection().find())
+
+
+class TestRename:
+    def test_takes_the_profile_its_events_and_its_twin_along(self, api, redis_client):
+        assert api.get("/api/v1/profiles/abc").status_code == 200
+        assert api.get("/api/v1/profiles/new").status_code == 404  # both are cached now
+        Shipper(activity.own_spool()).ship()  # the first of these is an event of abc, too
+
+        assert rename() == "abc is new now: the profile and 3 events.\n"
+
+        assert not redis_client.exists(keys.profile("abc").entry_name)
+
+        assert api.get("/api/v1/profiles/abc").status_code == 404
+        assert api.get("/api/v1/profiles/new").json()["version"] == 2
+        assert users() == ["new", "new", "new", "xyz"]
+        assert list(ProfileRow.objects.values_list("user_id", flat=True)) == ["new"]
+
+    def test_where_the_events_fail_the_profile_stays(self, monkeypatch):
+        def fail(**_: object) -> int:
+            raise users.CannotRename("on purpose")
+
+        monkeypatch.setattr(activity, "events_rename", fail)
+
+        with pytest.raises(CommandError, match="on purpose"):
+            rename()
+
+        assert selectors.store().get("abc") is not None
+        assert selectors.store().get("new") is None
+        assert users() == ["abc", "abc", "xyz"]
+
+    @pytest.mark.parametrize(
+        ("old", "new", "reason"),
+        [
+            ("nobody", "new", "no profile of nobody"),
+            ("abc", "xyz", "has events already"),
+            ("abc", "a b", "must be"),
+            ("abc", "mongo", "reserved"),
+        ],
+    )
+    def test_says_why_it_cannot(self, old, new, reason):
+        with pytest.raises(CommandError, match=reason):
+            rename(old, new)
+
+        assert users() == ["abc", "abc", "xyz"]
+
+    def test_a_user_that_has_a_profile_is_not_overwritten(self):
+        profiles.profile_create(user_id="new", email="n@example.org", preferences={}, caller="new")
+
+        with pytest.raises(CommandError, match="user_id already"):
+            rename()
+
+        assert users() == ["abc", "abc", "xyz"]
+
+    def test_not_while_events_wait(self):
+        activity.own_spool().append({"user_id": "abc"})
+
+        with pytest.raises(CommandError, match="wait in the spool"):
+            rename()
+
+    def test_not_more_than_a_transaction_holds(self, monkeypatch):
+        monkeypatch.setattr(users_module, "EVENTS_MAX", 1)
+
+        with pytest.raises(CommandError, match="more than 1 events"):
+            rename()
+
+    def test_not_where_the_stores_share_no_transaction(self, settings):
+        settings.PROFILE_BACKEND = "postgres"
+
+        with pytest.raises(CommandError, match="shares no transaction"):
+            rename()
+
+
+class TestSeed:
+    def test_fills_every_store_with_the_same_users(self, monkeypatch):
+        monkeypatch.setitem(seed.SIZES, "small", seed.Size(notes=200, users=20, events=500, days=5))
+        UserProfile._get_collection().delete_many({})
+        out = StringIO()
+
+        call_command("seed", size="small", stdout=out)
+
+        known = {one["user_id"] for one in UserProfile._get_collection().find()}
+        assert "200 notes" in out.getvalue()
+        assert len(known) == 20
+        seeded = set(users()) - {"xyz"}
+        assert seeded <= known
+        call_command("seed", size="small", if_empty=True, stdout=out)
+        assert out.getvalue().count("already") == 3
