@@ -9,7 +9,7 @@ from cachelayer import client, outbox, protocol
 from cachelayer.invalidation import around
 from cachelayer.models import OutboxRow
 from config.stack import process
-from tests.cachelayer.test_reading import Loads, get_or_load, key
+from tests.cachelayer.test_read import Loads, get_or_load, key
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

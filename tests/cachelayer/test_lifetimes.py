@@ -8,7 +8,7 @@ from cachelayer import keys, protocol
 from cachelayer.namespace import STAMP_MARGIN_SECONDS, note_name, root_of_names
 from notes.models import Note
 from tests.builders import make_note
-from tests.cachelayer.test_reading import Loads, Word, get_or_load, key
+from tests.cachelayer.test_read import Loads, Word, get_or_load, key
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

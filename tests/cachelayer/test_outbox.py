@@ -20,7 +20,7 @@ from config.stack import ROOT, process
 from notes import services
 from notes.models import Note
 from tests.builders import make_note, make_notes
-from tests.cachelayer.test_reading import WORDS, Loads, get_or_load, key
+from tests.cachelayer.test_read import WORDS, Loads, get_or_load, key
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("redis_restored")]
 

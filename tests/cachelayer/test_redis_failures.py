@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from cachelayer import client, outbox
 from config.stack import process
 from tests.builders import make_note
-from tests.cachelayer.test_reading import Loads, Word, get_or_load, key
+from tests.cachelayer.test_read import Loads, Word, get_or_load, key
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("redis_restored")]
 

@@ -10,7 +10,7 @@ from cachelayer import client, entries, load, metrics, protocol, read, refresh
 from cachelayer.answers import Overloaded, Source
 from config.stack import process
 from tests.builders import make_note
-from tests.cachelayer.test_reading import Loads, Word, age, get_or_load, key, never
+from tests.cachelayer.test_read import Loads, Word, age, get_or_load, key, never
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

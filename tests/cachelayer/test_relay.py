@@ -18,7 +18,7 @@ from cachelayer.models import OutboxRow
 from cachelayer.relay import Relay
 from config.stack import ROOT
 from config.stack.process import wait_until
-from tests.cachelayer.test_reading import Loads, get_or_load, key
+from tests.cachelayer.test_read import Loads, get_or_load, key
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -25,7 +25,7 @@ from cachelayer.answers import Bypass, Source
 from cachelayer.client import CacheDown
 from cachelayer.invalidation import around, clear, invalidate
 from cachelayer.models import OutboxRow
-from tests.cachelayer.test_reading import WORDS, Word, key
+from tests.cachelayer.test_read import WORDS, Word, key
 
 pytestmark = pytest.mark.django_db(transaction=True)
 EXAMPLES = int(os.environ.get("PROVE_EXAMPLES", "60"))

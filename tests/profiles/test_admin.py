@@ -5,7 +5,6 @@ import re
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
-from tests.cachelayer.test_reading import expire
 
 from cachelayer import client as redis_connection
 from config.explain.assertions import assert_plan
@@ -15,6 +14,7 @@ from profiles import mongodb, records, seeding, selectors, services
 from profiles.admin import PROFILES_A_PAGE
 from profiles.documents import UserProfile
 from profiles.models import ProfileRow
+from tests.cachelayer.test_read import expire
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PAGE = "/admin/profiles/profilerow/"

@@ -7,7 +7,6 @@ from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
-from tests.cachelayer.test_reading import expire
 
 from cachelayer import keys, outbox, protocol
 from cachelayer.models import OutboxRow
@@ -17,6 +16,7 @@ from profiles.documents import UserProfile
 from profiles.models import ProfileRow
 from profiles.mongodb import MongoProfiles, merge_expression
 from profiles.preferences import merged
+from tests.cachelayer.test_read import expire
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -7,7 +7,6 @@ import threading
 import psycopg
 import pytest
 from django.db import OperationalError, ProgrammingError, connections
-from tests.cachelayer.test_reading import expire
 
 from cachelayer import keys, protocol
 from cachelayer.failures import unavailable_store
@@ -18,6 +17,7 @@ from config.postgres.outages import breaker
 from config.postgres.server import connect
 from config.stack.process import wait_until
 from tests.builders import make_note
+from tests.cachelayer.test_read import expire
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
