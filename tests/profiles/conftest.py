@@ -12,6 +12,8 @@ from profiles.models import ProfileRow
 
 @pytest.fixture(scope="module")  # another module drops the collections
 def _mongodb_indexes() -> None:
+    # Made anew: one malformed document with a list has made an index multikey, with other plans.
+    UserProfile._get_collection().drop_indexes()
     UserProfile.ensure_indexes()
 
 
