@@ -31,12 +31,14 @@ VALID = [
     ),
     *('"a b"@example.org', '"Abc@def"@example.com', "a@[127.0.0.1]", "a@[IPv6:2001:db8::1]"),
     *("a@bücher.example", "a@xn--bcher-kva.example", "用户@例え.jp", "jörg@example.org"),
+    *("erika@example.test", "root@mail.local", "a@example.invalid", "a@x.onion"),
     f"{'a' * 64}@example.org",
     f"{'é' * 32}@example.org",
     f"a@{'b' * 63}.org",
     f"a@{'.'.join(['b' * 61] * 4)}.org",
 ]
 INVALID = [
+    *(" a@example.org", "a@example.org ", "\u00a0a@example.org"),
     *("root@localhost", "x", "@", "x@", "@example.org", "a@b@c.org", "a..b@example.org"),
     *(".a@example.org", "a.@example.org", "a@example..org", "a@.example.org", "a@example.org."),
     *("a@-x.org", "a@x-.org", "a@x_y.org", "a@exa mple.org", "a b@example.org", "a@1.2.3.4"),
