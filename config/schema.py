@@ -14,7 +14,7 @@ from rest_framework.permissions import SAFE_METHODS
 
 from config.observability.middleware import SAFE_ID_PATTERN
 from config.web.authentication import DEFAULT_USER_ID, USER_ID_PATTERN, UserIdAuthentication
-from config.web.views import NO_NUL_PATTERN, TextField, trimmed_pattern
+from config.web.serializers import NO_NUL_PATTERN, TextField, trimmed_pattern
 from profiles.api import schema as preferences  # noqa: F401  # its extensions register themselves
 
 _PROBLEM = {
@@ -154,7 +154,7 @@ class UserOrStaffScheme(UserIdScheme):
 class StrictBody(OpenApiSerializerExtension):
     """A body whose unknown fields are refused."""
 
-    target_class = "config.web.views.StrictSerializer"
+    target_class = "config.web.serializers.StrictSerializer"
     match_subclasses = True
 
     def map_serializer(self, auto_schema: AutoSchema, direction: Any) -> dict[str, Any]:
@@ -168,7 +168,7 @@ class StrictBody(OpenApiSerializerExtension):
 class Text(OpenApiSerializerFieldExtension):
     """Text without NUL; of the length that is left once its ends are trimmed."""
 
-    target_class = "config.web.views.TextField"
+    target_class = "config.web.serializers.TextField"
     match_subclasses = True
 
     def map_serializer_field(self, auto_schema: AutoSchema, direction: Any) -> dict[str, Any]:

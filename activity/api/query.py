@@ -11,7 +11,7 @@ from django.http import QueryDict
 from activity.limits import ACTIONS, RESOURCES, USER_ID_PATTERN
 from activity.paging import DEFAULT_LIMIT, MAX_LIMIT, CursorRejected, FeedQuery, position_of
 from activity.time_window import YEARS, Moment, Window, parse_moment
-from config.web.views import Parameters
+from config.web.query import Parameters
 
 DEFAULT_DAYS: Final = 7
 MAX_DAYS: Final = 365

@@ -13,7 +13,8 @@ from activity.api import query, serializers
 from activity.limits import ACTIONS, RESOURCES, USER_ID_PATTERN
 from activity.paging import DEFAULT_LIMIT, MAX_LIMIT
 from activity.time_window import MOMENT_PATTERN, Window
-from config.web.views import CURSOR_PATTERN, LINK, View
+from config.web.openapi import CURSOR_PATTERN, LINK
+from config.web.views import View
 
 _LIMIT: Final = OpenApiParameter(
     "limit", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}

@@ -17,7 +17,8 @@ from cachelayer.namespace import NoSuchKey, declared, named
 from config.observability import database_metrics
 from config.observability.probes import ProbeView
 from config.web.authentication import IsStaff, StaffAuthentication
-from config.web.views import Parameters, View
+from config.web.query import Parameters
+from config.web.views import View
 
 _NOT_STORED = {"Cache-Control": "no-store"}
 _COUNT: Final = {"type": "integer", "minimum": 0}

@@ -46,6 +46,12 @@ class StrictJSONParser(BaseParser):
         return decoded
 
 
+class MergePatchParser(StrictJSONParser):
+    """A JSON Merge Patch (RFC 7396), by its own media type."""
+
+    media_type = "application/merge-patch+json"
+
+
 def _refuse_repeated(members: list[tuple[str, Any]]) -> None:
     """
     Raise ValidationError where an object has two members of one name.
@@ -58,6 +64,13 @@ def _refuse_repeated(members: list[tuple[str, Any]]) -> None:
         raise ValidationError(
             {name: [ErrorDetail("Given more than once.", "repeated")] for name in repeated}
         )
+
+
+def body_of(request: Request) -> Any:
+    """Return what the body says. Raises ParseError where it is none, which DRF takes for an object."""
+    if request.stream is None:
+        raise NoBody
+    return request.data
 
 
 def media_types(parsers: Iterable[type[BaseParser]]) -> str:

@@ -4,7 +4,7 @@ import re
 
 from django.http import QueryDict
 
-from config.web.views import Parameters
+from config.web.query import Parameters
 from notes.limits import USER_ID_PATTERN
 from notes.paging import (
     DEFAULT_LIMIT,

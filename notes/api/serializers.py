@@ -2,7 +2,7 @@
 
 from rest_framework import serializers
 
-from config.web.views import StrictSerializer, TextField
+from config.web.serializers import StrictSerializer, TextField
 from notes.limits import CONTENT_MAX_CHARACTERS, TITLE_MAX_CHARACTERS, USER_ID_PATTERN
 from notes.paging import MAX_LIMIT
 

@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from cachelayer import http
 from cachelayer.http import UNCONDITIONAL, Representation
 from cachelayer.read import Accepts, Tried
-from config.web.views import (
+from config.web.openapi import (
     CACHE,
     CACHE_STATUS,
     CURSOR_PATTERN,
@@ -25,12 +25,11 @@ from config.web.views import (
     NOT_YOURS,
     PRECONDITIONS,
     UNKNOWN,
-    CachedView,
-    body_of,
-    bypass_of,
-    parse_single,
-    trimmed_pattern,
 )
+from config.web.parsers import body_of
+from config.web.query import parse_single
+from config.web.serializers import trimmed_pattern
+from config.web.views import CachedView, bypass_of
 from notes import selectors, services
 from notes.api import query
 from notes.api.query import SEARCH_MAX_CHARACTERS, SORTS

@@ -6,7 +6,7 @@ from drf_spectacular.extensions import OpenApiSerializerExtension, OpenApiSerial
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
 
-from config.web.views import NO_NUL_PATTERN
+from config.web.serializers import NO_NUL_PATTERN
 from profiles.languages import LANGUAGE_PATTERN
 from profiles.limits import (
     LANGUAGE_MAX_CHARACTERS,

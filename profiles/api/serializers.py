@@ -6,7 +6,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from config.web.views import StrictSerializer, TextField
+from config.web.serializers import StrictSerializer, TextField
 from profiles import preferences
 from profiles.emails import EmailRejected, check_email
 from profiles.limits import (

@@ -12,25 +12,19 @@ from rest_framework.response import Response
 
 from cachelayer import http
 from cachelayer.read import Accepts, Tried
-from config.web.views import (
+from config.web.openapi import (
     CACHE,
     CACHE_STATUS,
     ETAG,
-    FOR_OWNER_OR_STAFF,
     LOCATION,
     NOT_MODIFIED,
     NOT_YOURS,
     PRECONDITIONS,
     UNKNOWN,
-    CachedView,
-    MergePatchParser,
-    Parameters,
-    StrictJSONParser,
-    View,
-    body_of,
-    bypass_of,
-    parse_single,
 )
+from config.web.parsers import MergePatchParser, StrictJSONParser, body_of
+from config.web.query import Parameters, parse_single
+from config.web.views import FOR_OWNER_OR_STAFF, CachedView, View, bypass_of
 from profiles import preferences, selectors, services
 from profiles.api.serializers import (
     PreferencesPatch,

@@ -9,7 +9,8 @@ from django.urls import reverse
 
 from activity.time_window import MOMENT_PATTERN, parse_moment
 from config.web.authentication import USER_ID_PATTERN
-from config.web.views import CURSOR_PATTERN, trimmed_pattern
+from config.web.openapi import CURSOR_PATTERN
+from config.web.serializers import trimmed_pattern
 from notes.limits import TITLE_MAX_CHARACTERS
 from tests.builders import make_note
 

@@ -1,0 +1,66 @@
+"""Query strings read strictly: every mistake is reported in one reply."""
+
+import re
+from collections.abc import Iterable
+
+from django.http import QueryDict
+from rest_framework.exceptions import ErrorDetail, ValidationError
+
+
+class Parameters:
+    """A query string read strictly: every mistake is kept, so that one answer names them all."""
+
+    def __init__(self, given: QueryDict, *, known: Iterable[str]) -> None:
+        self._given = given
+        self._mistakes: dict[str, list[ErrorDetail]] = {}
+        for name, values in given.lists():
+            if name not in known:
+                self.refuse(name, f"Unknown parameter; known are {', '.join(known)}.", "unknown")
+            elif len(values) > 1:
+                self.refuse(name, "Given more than once.", "repeated")
+            elif "\0" in values[0]:
+                self.refuse(name, "Null characters are not allowed.", "null_characters_not_allowed")
+
+    def refuse(self, name: str, message: str, code: str = "invalid") -> None:
+        """Keep a mistake."""
+        self._mistakes.setdefault(name, []).append(ErrorDetail(message, code))
+
+    @property
+    def are_good(self) -> bool:
+        """Return whether there is no mistake so far."""
+        return not self._mistakes
+
+    def end(self) -> None:
+        """Raise ValidationError with every mistake, if there is one."""
+        if self._mistakes:
+            raise ValidationError(self._mistakes)
+
+    def text(self, name: str) -> str | None:
+        """Return the value as it is, None where it was not given."""
+        value: str | None = self._given.get(name)
+        return value
+
+    def boolean(self, name: str) -> bool:
+        """Return true, unless it says false."""
+        value = self._given.get(name, "true")
+        if value not in ("true", "false"):
+            self.refuse(name, "Must be true or false.")
+        return value != "false"
+
+    def integer(self, name: str, *, default: int, most: int) -> int:
+        """Return a whole number from 1 to most."""
+        text = self._given.get(name)
+        if text is None:
+            return default
+        if re.fullmatch("[0-9]{1,10}", text) and 1 <= int(text) <= most:
+            return int(text)
+        self.refuse(name, f"Must be a whole number from 1 to {most}.", "out_of_range")
+        return default
+
+
+def parse_single(given: QueryDict) -> None:
+    """Refuse whatever the read of a single resource does not know. Raises ValidationError."""
+    if given:
+        parameters = Parameters(given, known=("cache",))
+        parameters.boolean("cache")
+        parameters.end()
