@@ -1,5 +1,5 @@
 """
-Made-up notes, a pure function of a seed number: the same rows on every machine, in every run.
+Made-up notes, a pure function of a few numbers: the same rows on every machine, in every run.
 
 Skewed as real use is: user abc owns every seventh note, the others follow Zipf's law; so do the
 words of titles, which makes searches rare and common; times crowd towards the end and into
@@ -10,16 +10,14 @@ import hashlib
 import itertools
 import random
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
 
 BATCH_ROWS: Final = 10_000
 HEAVY_USER: Final = "abc"
 _HEAVY_EVERY: Final = 7  # more than an eighth, exactly, in any prefix
-_START: Final = datetime(2024, 1, 1, tzinfo=UTC)
-_END: Final = datetime(2026, 1, 1, tzinfo=UTC)
-_DAYS: Final = (_END - _START).days
+DAYS: Final = 731  # over so many the notes were made
 _HOUR_WEIGHTS: Final = [
     1,
     1,
@@ -79,13 +77,14 @@ class Row(NamedTuple):
     version: int
 
 
-def batches(*, count: int, users: int, seed: int) -> Iterator[list[Row]]:
+def batches(*, count: int, users: int, seed: int, until: date) -> Iterator[list[Row]]:
     """
-    Yield count notes in lists of BATCH_ROWS, the last one shorter.
+    Yield count notes in lists of BATCH_ROWS, the last one shorter, made before until (00:00 UTC).
 
-    A smaller count gives the beginning of a larger one. Batches do not depend on each other.
+    A smaller count gives the beginning of a larger one; another day moves all times, and nothing
+    else. Batches do not depend on each other.
     """
-    vocabulary = _Vocabulary(users, seed)
+    vocabulary = _Vocabulary(users, seed, until)
     for number in range(-(-count // BATCH_ROWS)):
         rows = vocabulary.batch(number)
         yield rows[: count - number * BATCH_ROWS]
@@ -100,8 +99,9 @@ def note_id(*, seed: int, index: int) -> UUID:
 class _Vocabulary:
     """What all batches draw from: users, words and sentences, with their weights."""
 
-    def __init__(self, users: int, seed: int) -> None:
+    def __init__(self, users: int, seed: int, until: date) -> None:
         self.seed = seed
+        self.end = datetime(until.year, until.month, until.day, tzinfo=UTC)
         width = len(str(users))
         others = [f"user-{number:0{width}}" for number in range(1, users)]
         self.users = others or [HEAVY_USER]
@@ -153,13 +153,14 @@ class _Vocabulary:
     def _times(self, chance: random.Random) -> list[tuple[datetime, datetime, int]]:
         """Return created_at, updated_at and version of each row; one note in five was edited."""
         times = []
+        start = self.end - timedelta(days=DAYS)
         for hour in chance.choices(range(24), weights=_HOUR_WEIGHTS, k=BATCH_ROWS):
-            day = int(_DAYS * chance.random() ** 0.5)
-            created_at = _START + timedelta(days=day, seconds=(hour + chance.random()) * 3600)
+            day = int(DAYS * chance.random() ** 0.5)
+            created_at = start + timedelta(days=day, seconds=(hour + chance.random()) * 3600)
             version, updated_at = 1, created_at
             if chance.random() < 0.2:
                 version = 2 + int(chance.expovariate(1))
-                updated_at = created_at + (_END - created_at) * chance.random() ** 3
+                updated_at = created_at + (self.end - created_at) * chance.random() ** 3
             times.append((created_at, updated_at, version))
         return times
 

@@ -1,20 +1,19 @@
 """
-Made-up profiles, a pure function of a seed number: the same on every machine, in every run.
+Made-up profiles, a pure function of a few numbers: the same on every machine, in every run.
 
 Their users are those of the made-up notes: abc, and user-0001 and so on.
 """
 
 import random
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 from profiles.limits import THEMES
 from profiles.records import Metadata, ProfileRecord
 
 BATCH: Final = 1_000
-_START: Final = datetime(2024, 1, 1, tzinfo=UTC)
-_SECONDS: Final = 2 * 365 * 86_400
+_SECONDS: Final = 2 * 365 * 86_400  # over so many profiles were made
 _LANGUAGES: Final = ("en", "en", "en", "de", "de-CH", "fr", "pt-BR", "ja")
 _EDITORS: Final = ("plain", "markdown", "vim")
 
@@ -27,11 +26,12 @@ def user_ids(count: int) -> Iterator[str]:
         yield f"user-{number:0{width}}"
 
 
-def batches(*, count: int, seed: int) -> Iterator[list[ProfileRecord]]:
-    """Yield so many profiles in lists of BATCH, the last one shorter."""
+def batches(*, count: int, seed: int, until: date) -> Iterator[list[ProfileRecord]]:
+    """Yield so many profiles in lists of BATCH, the last one shorter, changed before until (00:00 UTC)."""
+    end = datetime(until.year, until.month, until.day, tzinfo=UTC)
     batch: list[ProfileRecord] = []
     for user_id in user_ids(count):
-        batch.append(_profile(user_id, random.Random(f"{seed}:{user_id}")))  # noqa: S311  # no secret
+        batch.append(_profile(user_id, end, random.Random(f"{seed}:{user_id}")))  # noqa: S311  # no secret
         if len(batch) == BATCH:
             yield batch
             batch = []
@@ -39,9 +39,10 @@ def batches(*, count: int, seed: int) -> Iterator[list[ProfileRecord]]:
         yield batch
 
 
-def _profile(user_id: str, chance: random.Random) -> ProfileRecord:
-    created_at = _START + timedelta(seconds=int(chance.random() * _SECONDS))
-    updated_at = created_at + timedelta(seconds=int(chance.random() ** 3 * _SECONDS))
+def _profile(user_id: str, end: datetime, chance: random.Random) -> ProfileRecord:
+    age = 1 + int(chance.random() * (_SECONDS - 1))
+    created_at = end - timedelta(seconds=age)
+    updated_at = created_at + timedelta(seconds=int(chance.random() ** 3 * age))
     preferences: dict[str, Any] = {
         "theme": chance.choices(THEMES, weights=(5, 3, 2))[0],
         "language": chance.choice(_LANGUAGES),

@@ -20,12 +20,13 @@ from config.stack import ROOT, VARIABLES, Stack
 from config.stack.process import StackError
 
 USERS: Final = 200
+_UNTIL: Final = "--until=2026-01-01"  # the same rows on every day
 _MARK: Final = "for experiments: whatever is in it may be overwritten"
 _PREPARATION: Final = ROOT / "loadtests" / "testbed" / "prepare.py"
 _BASICS: Final = (
     ("migrate", "-v0"),
     ("mongo_indexes", "--ensure"),
-    ("seed_profiles", f"--count={USERS}"),
+    ("seed_profiles", f"--count={USERS}", _UNTIL),
 )
 
 
@@ -78,7 +79,8 @@ class Servers:
         there = self._note_count()
         if there != notes:
             reset = ("--reset", "--no-input") if there else ()
-            commands.append(("seed_notes", f"--count={notes}", f"--users={USERS}", *reset))
+            size = (f"--count={notes}", f"--users={USERS}")
+            commands.append(("seed_notes", *size, _UNTIL, *reset))
         self._manage(commands)
         self._is_migrated = True
         with redis.Redis.from_url(self.stack.operator_urls()["REDIS_URL"]) as cache:

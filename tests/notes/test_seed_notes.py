@@ -1,6 +1,7 @@
 """manage.py seed_notes on a real PostgreSQL."""
 
 import io
+from datetime import UTC, date, datetime, timedelta
 
 import psycopg
 import pytest
@@ -32,6 +33,15 @@ class TestSeedNotes:
 
         assert Note.objects.count() == 300
         assert told.startswith("300 notes are there, 300 of them new")
+
+    def test_they_end_today_unless_another_day_is_said(self):
+        seed(count=2_000)
+        today = datetime.now(UTC).date()
+        last = Note.objects.latest("created_at").created_at
+        assert today - timedelta(days=8) < last.date() <= today
+
+        seed(count=2_000, until=date(2026, 1, 1), reset=True, no_input=True)
+        assert Note.objects.latest("updated_at").updated_at < datetime(2026, 1, 1, tzinfo=UTC)
 
     def test_run_again_it_changes_nothing(self):
         seed(count=300)

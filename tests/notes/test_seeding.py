@@ -2,16 +2,20 @@
 
 import itertools
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
 from notes import seeding
 from notes.limits import CONTENT_MAX_CHARACTERS, TITLE_MAX_CHARACTERS
+from tests.builders import SEEDED_UNTIL
 
 
-def rows(count: int, *, users: int = 100, seed: int = 1) -> list[seeding.Row]:
-    return list(itertools.chain.from_iterable(seeding.batches(count=count, users=users, seed=seed)))
+def rows(
+    count: int, *, users: int = 100, seed: int = 1, until: date = SEEDED_UNTIL
+) -> list[seeding.Row]:
+    batches = seeding.batches(count=count, users=users, seed=seed, until=until)
+    return list(itertools.chain.from_iterable(batches))
 
 
 class TestBatches:
@@ -28,6 +32,23 @@ class TestBatches:
 
     def test_another_seed_gives_other_notes(self):
         assert not {row.id for row in rows(100)} & {row.id for row in rows(100, seed=2)}
+
+    def test_another_day_moves_all_times_and_changes_nothing_else(self):
+        later = rows(500, until=SEEDED_UNTIL + timedelta(days=3))
+
+        moved = timedelta(days=3)
+        for before, after in zip(rows(500), later, strict=True):
+            assert (
+                before._replace(
+                    created_at=before.created_at + moved, updated_at=before.updated_at + moved
+                )
+                == after
+            )
+
+    def test_some_are_of_the_last_day(self):
+        last = max(row.created_at for row in rows(10_000))
+
+        assert datetime(2025, 12, 31, tzinfo=UTC) <= last < datetime(2026, 1, 1, tzinfo=UTC)
 
     def test_fewer_are_the_beginning_of_more(self):
         assert rows(10_050)[:300] == rows(300)

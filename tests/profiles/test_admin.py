@@ -14,6 +14,7 @@ from profiles import mongodb, records, seeding, selectors, services
 from profiles.admin import PROFILES_A_PAGE
 from profiles.documents import UserProfile
 from profiles.models import ProfileRow
+from tests.builders import SEEDED_UNTIL
 from tests.cachelayer.test_read import expire
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -107,7 +108,7 @@ class TestFind:
 class TestPlans:
     @pytest.fixture(autouse=True)
     def _many(self) -> None:
-        for batch in seeding.batches(count=2_000, seed=1):
+        for batch in seeding.batches(count=2_000, seed=1, until=SEEDED_UNTIL):
             services.profiles_load(profiles=batch)
 
     @pytest.mark.parametrize("text", ["", "user-01", "z"])

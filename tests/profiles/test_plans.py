@@ -12,6 +12,7 @@ from profiles.documents import UserProfile
 from profiles.models import ProfileRow
 from profiles.mongodb import MongoProfiles
 from profiles.postgres import PostgresProfiles
+from tests.builders import SEEDED_UNTIL
 from tests.indexes import of_collection, of_table
 
 COUNT = 5_000
@@ -28,7 +29,11 @@ def _no_profiles(_mongodb_indexes, django_db_setup, django_db_blocker):
     """In the place of the fixture of that name: filled once for all tests here, which only read."""
     with django_db_blocker.unblock():
         _empty()
-        profiles = [profile for batch in seeding.batches(count=COUNT, seed=1) for profile in batch]
+        profiles = [
+            profile
+            for batch in seeding.batches(count=COUNT, seed=1, until=SEEDED_UNTIL)
+            for profile in batch
+        ]
         PostgresProfiles().load(profiles)
         MongoProfiles().load(profiles)
         with connection.cursor() as cursor:

@@ -7,13 +7,14 @@ from django.test.utils import CaptureQueriesContext
 from profiles import seeding
 from profiles.mongodb import MongoProfiles
 from profiles.postgres import PostgresProfiles
+from tests.builders import SEEDED_UNTIL
 from tests.commands_sent import sent_by
 
 
 @pytest.fixture(params=[1, 300])
 def many(request) -> int:
     """So many profiles of other users, in both stores."""
-    batches = seeding.batches(count=request.param + 1, seed=1)
+    batches = seeding.batches(count=request.param + 1, seed=1, until=SEEDED_UNTIL)
     profiles = [one for batch in batches for one in batch if one.user_id != "abc"]
     PostgresProfiles().load(profiles)
     MongoProfiles().load(profiles)
@@ -66,7 +67,11 @@ class TestWrite:
 
     def test_costs_the_same_whatever_the_number_of_profiles(self, send, backend):
         few = self.costs(send)
-        profiles = [one for batch in seeding.batches(count=400, seed=1) for one in batch[1:]]
+        profiles = [
+            one
+            for batch in seeding.batches(count=400, seed=1, until=SEEDED_UNTIL)
+            for one in batch[1:]
+        ]
         PostgresProfiles().load(profiles)
         MongoProfiles().load(profiles)
 

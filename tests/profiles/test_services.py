@@ -2,7 +2,7 @@
 
 import json
 import random
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 
 import pytest
@@ -16,6 +16,7 @@ from profiles.documents import UserProfile
 from profiles.models import ProfileRow
 from profiles.mongodb import MongoProfiles, merge_expression
 from profiles.preferences import merged
+from tests.builders import SEEDED_UNTIL
 from tests.cachelayer.test_read import expire
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -214,10 +215,23 @@ class TestTwin:
 
 
 class TestSeedProfiles:
-    def test_is_the_same_in_every_run_and_adds_only_what_is_missing(self, settings):
-        first = [one for batch in seeding.batches(count=30, seed=1) for one in batch]
+    def test_another_day_moves_all_times_and_none_is_later(self):
+        day = timedelta(days=1)
+        (these,) = seeding.batches(count=500, seed=1, until=SEEDED_UNTIL)
+        (later,) = seeding.batches(count=500, seed=1, until=SEEDED_UNTIL + day)
 
-        assert "30 of them new" in command("seed_profiles", "--count=30")
+        for one, moved in zip(these, later, strict=True):
+            assert one.metadata.created_at <= one.metadata.updated_at
+            assert one.metadata.updated_at < datetime(2026, 1, 1, tzinfo=UTC)
+            assert moved.metadata.updated_at - one.metadata.updated_at == day
+            assert moved.preferences == one.preferences
+
+    def test_is_the_same_in_every_run_and_adds_only_what_is_missing(self, settings):
+        first = [
+            one for batch in seeding.batches(count=30, seed=1, until=SEEDED_UNTIL) for one in batch
+        ]
+
+        assert "30 of them new" in command("seed_profiles", "--count=30", f"--until={SEEDED_UNTIL}")
         assert " 0 of them new" in command("seed_profiles", "--count=30")
         assert "already" in command("seed_profiles", "--if-empty")
 
@@ -305,7 +319,9 @@ class TestCosts:
 
     @pytest.mark.parametrize("number", [1, 20])
     def test_many_profiles_are_one_command(self, commands, number):
-        services.profiles_load(profiles=next(seeding.batches(count=number, seed=1)))
+        services.profiles_load(
+            profiles=next(seeding.batches(count=number, seed=1, until=SEEDED_UNTIL))
+        )
         commands.clear()
 
         selectors.load_profiles([f"user-{n:02}" for n in range(number)])

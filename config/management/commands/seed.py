@@ -1,5 +1,6 @@
 """manage.py seed: one made-up data set over all stores, with the same users in each."""
 
+from datetime import UTC, date, datetime
 from typing import Any, Final, NamedTuple
 
 from django.core.management import call_command
@@ -36,12 +37,30 @@ class Command(BaseCommand):
         parser.add_argument("--size", choices=SIZES, default="medium", help=told)
         parser.add_argument("--seed", type=int, default=1, help="another number, other data")
         parser.add_argument(
+            "--until",
+            type=date.fromisoformat,
+            help="the day before which they end, in UTC (default: today)",
+        )
+        parser.add_argument(
             "--if-empty", action="store_true", help="each of the three only where there is none"
         )
 
-    def handle(self, *args: Any, size: str, seed: int, if_empty: bool, **options: Any) -> None:
+    def handle(
+        self,
+        *args: Any,
+        size: str,
+        seed: int,
+        if_empty: bool,
+        until: date | None = None,
+        **options: Any,
+    ) -> None:
         wanted = SIZES[size]
-        given: dict[str, Any] = {"seed": seed, "if_empty": if_empty, "stdout": self.stdout}
+        given: dict[str, Any] = {
+            "seed": seed,
+            "until": until or datetime.now(UTC).date(),  # one day, also past midnight
+            "if_empty": if_empty,
+            "stdout": self.stdout,
+        }
         call_command("seed_notes", count=wanted.notes, users=wanted.users, **given)
         call_command("seed_profiles", count=wanted.users, **given)
         call_command(

@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, date, datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -30,13 +31,27 @@ class Command(BaseCommand):
             "--users", type=int, default=1000, help="of how many users, abc among them"
         )
         parser.add_argument("--seed", type=int, default=1, help="another number, other notes")
+        parser.add_argument(
+            "--until",
+            type=date.fromisoformat,
+            help="the day before which they end, in UTC (default: today)",
+        )
         parser.add_argument("--reset", action="store_true", help="delete all notes first")
         parser.add_argument("--if-empty", action="store_true", help="only where there is no note")
         parser.add_argument("--no-input", action="store_true", help="--reset without asking")
 
-    def handle(self, *args: Any, count: int, users: int, seed: int, **options: Any) -> None:
+    def handle(
+        self,
+        *args: Any,
+        count: int,
+        users: int,
+        seed: int,
+        until: date | None = None,
+        **options: Any,
+    ) -> None:
         _refuse("--count", count, 100_000_000)
         _refuse("--users", users, 1_000_000)
+        end = until or datetime.now(UTC).date()
         stored = 0
         try:
             if options["reset"]:
@@ -45,7 +60,7 @@ class Command(BaseCommand):
                 self.stdout.write("There are notes already; nothing was added.")
                 return
             started = time.monotonic()
-            for new in self._load(count, users, seed):
+            for new in self._load(count, users, seed, end):
                 stored += new
             services.notes_loaded()
         except KeyboardInterrupt:
@@ -64,7 +79,7 @@ class Command(BaseCommand):
             f"{stored / max(seconds, 1e-9):.0f} a second."
         )
 
-    def _load(self, count: int, users: int, seed: int) -> Iterator[int]:
+    def _load(self, count: int, users: int, seed: int, until: date) -> Iterator[int]:
         """
         Store batch by batch, each whole or not at all; yield how many of each are new.
 
@@ -77,7 +92,7 @@ class Command(BaseCommand):
         ):
             task = progress.add_task("notes", total=count)
             storing: deque[Future[int]] = deque()
-            for rows in seeding.batches(count=count, users=users, seed=seed):
+            for rows in seeding.batches(count=count, users=users, seed=seed, until=until):
                 storing.append(pool.submit(_store, rows))
                 if len(storing) > _WRITERS:
                     yield storing.popleft().result()

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from datetime import UTC, date, datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -22,11 +23,25 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--count", type=int, default=1000, help="how many there shall be")
         parser.add_argument("--seed", type=int, default=1, help="another number, other profiles")
+        parser.add_argument(
+            "--until",
+            type=date.fromisoformat,
+            help="the day before which they end, in UTC (default: today)",
+        )
         parser.add_argument("--if-empty", action="store_true", help="only where there is none")
 
-    def handle(self, *args: Any, count: int, seed: int, if_empty: bool, **options: Any) -> None:
+    def handle(
+        self,
+        *args: Any,
+        count: int,
+        seed: int,
+        if_empty: bool,
+        until: date | None = None,
+        **options: Any,
+    ) -> None:
         if not 1 <= count <= 1_000_000:
             raise CommandError(f"--count {count}: must be from 1 to 1000000.")
+        end = until or datetime.now(UTC).date()
         started, stored = time.monotonic(), 0
         try:
             if if_empty and selectors.profiles_exist():
@@ -35,7 +50,7 @@ class Command(BaseCommand):
             terminal = self.stdout.isatty()
             with Progress(console=Console(file=sys.stderr), disable=not terminal) as progress:
                 task = progress.add_task("profiles", total=count)
-                for batch in seeding.batches(count=count, seed=seed):
+                for batch in seeding.batches(count=count, seed=seed, until=end):
                     stored += services.profiles_load(profiles=batch)
                     progress.advance(task, len(batch))
         except KeyboardInterrupt:
