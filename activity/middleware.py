@@ -12,6 +12,7 @@ from activity.actions import RECORDED, Recorded
 
 log = structlog.get_logger("activity")
 
+UNRECORDED = "activity.unrecorded"  # a key of WSGI's environ, which no client can set: leave it out
 _VALUE_MAX_CHARACTERS = 200  # of a parameter that is kept
 
 
@@ -26,7 +27,7 @@ class ActivityMiddleware:
         match = request.resolver_match
         if match is not None and 200 <= response.status_code < 300:
             recorded = RECORDED.get((str(match.url_name), str(request.method)))
-            if recorded is not None:
+            if recorded is not None and UNRECORDED not in request.META:
                 _record(request, response, recorded)
         return response
 

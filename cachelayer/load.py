@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from django.conf import settings
 
-from cachelayer import metrics, protocol
+from cachelayer import hooks, metrics, protocol
 from cachelayer.answers import Cached, Overloaded, Source
 from cachelayer.client import CacheDown
 from cachelayer.entries import Found
@@ -69,6 +69,10 @@ def load_together(key: Key[V], load: Callable[[], V | None], found: Found[V]) ->
 
     Raises CacheDown, or what the load raised.
     """
+    if hooks.single_flight_scope.get() == "none":
+        begun = protocol.begin(key)
+        value, load_ms = _timed(key, load, begun)
+        return _answer(key, value, _end(key, begun, value, load_ms))
     deadline = time.monotonic() + settings.CACHE_LEASE_MS / 1000
     while True:
         flight, leads = _flights.join(key.entry_name)
@@ -129,6 +133,8 @@ def _begin_with_lease(key: Key[V], deadline: float, reason: str) -> tuple[protoc
         if begun.leased and begun.found.fresh:
             protocol.release(key, begun)
         if begun.leased or begun.found.fresh or time.monotonic() >= deadline:
+            return begun, waited
+        if hooks.single_flight_scope.get() == "process":
             return begun, waited
         waited, reason = True, ""
         # Full jitter, so that waiters do not come back together.

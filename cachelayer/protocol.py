@@ -10,7 +10,7 @@ import redis
 import structlog
 from django.conf import settings
 
-from cachelayer import client, entries, metrics
+from cachelayer import client, entries, hooks, metrics
 from cachelayer.client import ask
 from cachelayer.entries import HEAD_BYTES, Found
 from cachelayer.namespace import STAMP_MARGIN_SECONDS, Key, note_name, unlinked_name
@@ -153,6 +153,8 @@ def end_many(
     loaded: Sequence[tuple[Key[V], Begun, V | None]], *, load_ms: float = 0.0
 ) -> list[Outcome]:
     """Store several values by one pipeline; otherwise as end. Raises CacheDown."""
+    for hook in hooks.before_store:
+        hook()
     started = time.perf_counter()
     calls = [_end_call(key, begun, value, load_ms) for key, begun, value in loaded]
 
@@ -186,6 +188,8 @@ def unlink(tags: Sequence[str], *, past_breaker: bool = False) -> None:
 
     When each was deleted is noted beside it, where there is room.
     """
+    for hook in hooks.before_unlink:
+        hook(tags)
     started = time.perf_counter()
     names = [unlinked_name(tag) for tag in tags]
 

@@ -1,85 +1,104 @@
 """
-The site as a measurement wants it: dying between commit and unlink, or with a naive cache.
+The site with instruments and faults: a WSGI entry that stands in for config.wsgi.
 
-A WSGI entry that stands in for config.wsgi, and the one module here that reaches into the site.
-LOADTESTS_PROTOCOL=naive: entries are served whatever their stamps, stored whatever happened
-during the load, and deleted after the commit, as most caches do.
-LOADTESTS_DIE_ONE_IN=n: one of n invalidations is preceded by SIGKILL of its process.
-LOADTESTS_LAG_ONE_IN=n: one of n loads is held for LAG_SECONDS between its query and its end, as a
-busy process or a slow network holds it.
-LOADTESTS_PROFILE=file: the process profiles its requests for notes into that file.
-X-Recording: off, in a request: no event of it is recorded, as if there were no recording.
-X-Single-Flight: off, in a request: where it misses, it loads for itself, whoever else does. process:
-it waits for another one in its process, and for none in another process.
-X-Load-Ms: n, in a request: its load takes n ms longer, which PostgreSQL sleeps.
-GET /bare/KEY: the least that a view behind the same middleware can do with Redis, one GET.
-GET /hold/MS: a request that holds a connection of PostgreSQL's pool for so long, by pg_sleep.
-GET /pool/SIZE/MS: the pool has SIZE connections from now on, and is waited for MS at most; answers
-its own counts. As POSTGRES_POOL_MIN, POSTGRES_POOL_MAX and POSTGRES_POOL_ACQUIRE_SECONDS would
-have it at a start, so that two sizes can be compared in turn in one process.
+It is the one module here that imports the site. It uses cachelayer.hooks and a key of WSGI's environ;
+only the naive protocol replaces functions of the cache.
+
+Environment:
+- LOADTESTS_PROTOCOL=naive: entries are served whatever their stamps, stored whatever happened during
+  the load, and deleted after the commit, as most caches do.
+- LOADTESTS_DIE_ONE_IN=n: before one of n invalidations the process kills itself with SIGKILL.
+- LOADTESTS_LAG_ONE_IN=n: one of n loads pauses for LAG_SECONDS between its query and the storing of
+  the value, as in a busy process or over a slow network.
+- LOADTESTS_PROFILE=file: the process writes a profile of its requests for notes into that file.
+
+Request headers:
+- X-Recording: off. No event of the request is recorded, as if there were no recording.
+- X-Single-Flight: off. A miss loads for itself, whoever else is loading. process: it shares loads
+  within its process, but not with other processes.
+- X-Load-Ms: n. Before its query of notes PostgreSQL sleeps for n ms.
+
+URLs:
+- GET /bare/KEY: the least that a view behind the same middleware can do with Redis, one GET.
+- GET /hold/MS: holds a connection of PostgreSQL's pool for so long, by pg_sleep.
+- GET /pool/SIZE/MS: resizes the pool to SIZE connections with an acquire timeout of MS, as
+  POSTGRES_POOL_MIN, POSTGRES_POOL_MAX and POSTGRES_POOL_ACQUIRE_SECONDS do at a start, and returns
+  its statistics. So two sizes can be compared in turn in one process.
 """
 
 import cProfile
-import functools
 import os
 import random
 import signal
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from django.db import connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
 
-from cachelayer import client, entries, protocol
+from cachelayer import client, entries, hooks, protocol
 from cachelayer.namespace import root_of_names
 from config.wsgi import application as site
 
-from activity import middleware  # isort: skip  # the line above sets Django up
-from cachelayer import load as load_module  # isort: skip
+from activity.middleware import UNRECORDED  # isort: skip  # the line above sets Django up
 from config.urls import urlpatterns  # isort: skip
 
 __all__ = ["application"]
 
-_SET_WHATEVER_HAPPENED = """
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-if redis.call('GET', KEYS[2]) == ARGV[3] then redis.call('UNLINK', KEYS[2]) end
-return 1
-"""
 LAG_SECONDS = 0.1
-_judge, _unlink, _end_many = entries.judge, protocol.unlink, protocol.end_many
+_SCOPES: Mapping[str | None, hooks.Scope] = {"off": "none", "process": "process"}
+_POOL_MAX = 100
+_PROFILED_REQUESTS = 500  # between two writes of the file
+_judge = entries.judge
+_profile_file = os.environ.get("LOADTESTS_PROFILE")
+_profile = cProfile.Profile()
+_served = 0
 
 
-def _trusting(key: Any, entry: Any, stamps: list[Any]) -> Any:
-    found = _judge(key, entry, stamps)
-    if found.reason not in ("invalidated", "epoch"):
-        return found
-    fresh = found.remaining_ms > 0
-    return entries.Found(None if fresh else "expired", found.value, found.remaining_ms)
+def _judge_without_stamps(key: Any, entry: Any, stamps: list[Any]) -> Any:
+    lookup = _judge(key, entry, stamps)
+    if lookup.reason not in ("invalidated", "epoch"):
+        return lookup
+    fresh = lookup.remaining_ms > 0
+    return entries.Found(None if fresh else "expired", lookup.value, lookup.remaining_ms)
+
+
+def _store_unconditionally(
+    loaded: Sequence[tuple[Any, Any, Any]], *, load_ms: float = 0.0
+) -> list[protocol.Outcome]:
+    for hook in hooks.before_store:
+        hook()
+    for key, begun, value in loaded:
+        fresh_ms = 1000 * key.namespace.ttl_seconds
+        entry = entries.encode(key, value, stamps=begun.stamps, fresh_ms=fresh_ms, load_ms=load_ms)
+        _set(key.entry_name, entry, fresh_ms)
+        protocol.release(key, begun)
+    return ["stored"] * len(loaded)
+
+
+def _set(name: str, entry: bytes, fresh_ms: int) -> None:
+    client.ask("end", lambda r: r.set(name, entry, px=fresh_ms))
 
 
 def _delete_entries(tags: Sequence[str], *, past_breaker: bool = False) -> None:
+    for hook in hooks.before_unlink:
+        hook(tags)
     names = [f"{root_of_names()}notes:{tag[5:]}" for tag in tags if tag.startswith("note:")]
     if names:
         client.ask("invalidate", lambda r: r.unlink(*names), past_breaker=past_breaker)
 
 
-def _or_die(tags: Sequence[str], *, past_breaker: bool = False) -> None:
+def _die_by_chance(tags: Sequence[str]) -> None:
     if random.random() < 1 / _die_one_in:  # noqa: S311  # a fault, not a secret
         os.kill(os.getpid(), signal.SIGKILL)
-    _invalidate(tags, past_breaker=past_breaker)
 
 
-def _end_late(loaded: Sequence[Any], *, load_ms: float = 0.0) -> list[protocol.Outcome]:
+def _lag_by_chance() -> None:
     if random.random() < 1 / _lag_one_in:  # noqa: S311  # a fault, not a secret
         threading.Event().wait(LAG_SECONDS)
-    return _end_many(loaded, load_ms=load_ms)
-
-
-def _record_unless_told(request: HttpRequest, response: HttpResponse, recorded: Any) -> None:
-    if request.headers.get("X-Recording") != "off":
-        _record(request, response, recorded)
 
 
 def _bare(request: HttpRequest, name: str) -> HttpResponse:
@@ -88,98 +107,66 @@ def _bare(request: HttpRequest, name: str) -> HttpResponse:
 
 
 def _hold(request: HttpRequest, milliseconds: int) -> HttpResponse:
-    _sleep(milliseconds / 1000)
+    _sleep_in_postgres(milliseconds)
     return HttpResponse()
 
 
-def _sleep(seconds: float) -> None:
-    """Sleep in PostgreSQL, on the connection that this thread uses."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_sleep(%s)", [seconds])
+def _sleep_in_postgres(milliseconds: float) -> None:
+    with connection.cursor() as cursor:  # of this thread
+        cursor.execute("SELECT pg_sleep(%s)", [milliseconds / 1000])
 
 
 def _resize(request: HttpRequest, size: int, acquire_ms: int) -> JsonResponse:
     pool = connection.pool  # type: ignore[attr-defined]  # of PostgreSQL's backend alone
     pool.resize(size, size)
     pool.timeout = acquire_ms / 1000
-    for _ in range(_POOL_MOST):  # by itself it lets one go every POSTGRES_POOL_IDLE_SECONDS
+    for _ in range(_POOL_MAX):  # by itself it closes one every POSTGRES_POOL_IDLE_SECONDS
         pool._shrink_pool()
     return JsonResponse(pool.get_stats())
 
 
-def _load_as_told(key: Any, load: Callable[[], Any], found: Any) -> Any:
-    if _told("HTTP_X_LOAD_MS"):
-        load = functools.partial(_after_sleep, float(_told("HTTP_X_LOAD_MS")) / 1000, load)
-    if _told("HTTP_X_SINGLE_FLIGHT") != "off":
-        return _load_together(key, load, found)
-    begun = protocol.begin(key)
-    value, load_ms = load_module._timed(key, load, begun)
-    return load_module._answer(key, value, load_module._end(key, begun, value, load_ms))
+def _slow_notes(load_ms: float) -> Callable[..., Any]:
+    """Return a wrapper of Django's execute that sleeps before a query of notes."""
+
+    def execute_slowly(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if 'FROM "notes"' in sql:
+            _sleep_in_postgres(load_ms)
+        return execute(sql, params, many, context)
+
+    return execute_slowly
 
 
-def _after_sleep(seconds: float, load: Callable[[], Any]) -> Any:
-    _sleep(seconds)
-    return load()
+def _serve(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    hooks.single_flight_scope.set(_SCOPES.get(environ.get("HTTP_X_SINGLE_FLIGHT"), "all"))
+    if environ.get("HTTP_X_RECORDING") == "off":
+        environ[UNRECORDED] = True
+    load_ms = float(environ.get("HTTP_X_LOAD_MS", 0))
+    with connection.execute_wrapper(_slow_notes(load_ms)) if load_ms else nullcontext():
+        body: Iterable[bytes] = site(environ, start_response)
+    return body
 
 
-def _begin_as_told(key: Any, deadline: float, reason: str) -> tuple[protocol.Begun, bool]:
-    if _told("HTTP_X_SINGLE_FLIGHT") == "process":
-        begun = protocol.begin(key, reason=reason)
-        if begun.leased and begun.found.fresh:
-            protocol.release(key, begun)
-        return begun, False
-    return _begin_with_lease(key, deadline, reason)
+def _serve_profiled(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    global _served
+    body: Iterable[bytes] = _profile.runcall(site, environ, start_response)
+    _served += 1
+    if _served % _PROFILED_REQUESTS == 0:
+        _profile.dump_stats(str(_profile_file))
+    return body
 
 
-def _told(header: str) -> str:
-    """Return what this thread's request says, empty in a thread that serves none."""
-    return str(getattr(_serving, "environ", {}).get(header, ""))
-
-
-_POOL_MOST = 100
-_serving = threading.local()
-_load_together, _begin_with_lease = load_module.load_together, load_module._begin_with_lease
-load_module.load_together, load_module._begin_with_lease = _load_as_told, _begin_as_told
-_record = middleware._record
-middleware._record = _record_unless_told
+_die_one_in = int(os.environ.get("LOADTESTS_DIE_ONE_IN", "0"))
+_lag_one_in = int(os.environ.get("LOADTESTS_LAG_ONE_IN", "0"))
+if os.environ.get("LOADTESTS_PROTOCOL") == "naive":
+    entries.judge, protocol.unlink = _judge_without_stamps, _delete_entries
+    protocol.end_many = _store_unconditionally
+if _die_one_in:
+    hooks.before_unlink.append(_die_by_chance)
+if _lag_one_in:
+    hooks.before_store.append(_lag_by_chance)
 urlpatterns += [
     path("bare/<str:name>", _bare),
     path("hold/<int:milliseconds>", _hold),
     path("pool/<int:size>/<int:acquire_ms>", _resize),
 ]
-_naive = os.environ.get("LOADTESTS_PROTOCOL") == "naive"
-_die_one_in = int(os.environ.get("LOADTESTS_DIE_ONE_IN", "0"))
-_lag_one_in = int(os.environ.get("LOADTESTS_LAG_ONE_IN", "0"))
-_invalidate = _delete_entries if _naive else _unlink
-if _naive:
-    entries.judge = _trusting
-    protocol._END = _SET_WHATEVER_HAPPENED
-    protocol.unlink = _delete_entries
-if _die_one_in:
-    protocol.unlink = _or_die
-if _lag_one_in:
-    protocol.end_many = _end_late
-
-
-_profile_file = os.environ.get("LOADTESTS_PROFILE")
-_profile = cProfile.Profile()
-_PROFILED_AT_ONCE = 500  # requests between two writes of the file
-_served = 0
-
-
-def _serve(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    _serving.environ = environ
-    answer: Iterable[bytes] = site(environ, start_response)
-    return answer
-
-
-def _profiled(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    global _served
-    answer: Iterable[bytes] = _profile.runcall(site, environ, start_response)
-    _served += 1
-    if _served % _PROFILED_AT_ONCE == 0:
-        _profile.dump_stats(str(_profile_file))
-    return answer
-
-
-application = _profiled if _profile_file else _serve
+application = _serve_profiled if _profile_file else _serve

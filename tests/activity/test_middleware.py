@@ -11,7 +11,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from activity import metrics, services, spool
 from activity.actions import RECORDED
 from activity.limits import ACTIONS
-from activity.middleware import client_address
+from activity.middleware import UNRECORDED, client_address
 from profiles.documents import UserProfile
 from profiles.models import ProfileRow
 from tests.builders import make_note
@@ -42,6 +42,19 @@ def send(api: Client, method: str, path: str, body: object = None, **headers: st
     return api.generic(
         method, f"/api/v1/{path}", json.dumps(body), "application/json", headers=named
     )
+
+
+class TestUnrecorded:
+    def test_a_request_that_the_server_marks_leaves_no_event(self, api):
+        note = make_note()
+        api.get(f"/api/v1/notes/{note}")
+        before = len(events())
+
+        api.get(f"/api/v1/notes/{note}", **{UNRECORDED: True})
+        assert len(events()) == before
+
+        api.get(f"/api/v1/notes/{note}", headers={UNRECORDED: "1"})
+        assert len(events()) == before + 1
 
 
 class TestActions:
