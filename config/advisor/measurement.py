@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 
 from config.advisor.selection import Before, Gain, Query, took
 from config.explain.plan import Statement
-from config.explain.postgres_plans import Sql
+from config.explain.postgres_plans import SqlStatement
 
 Tell = Callable[[str], None]
 
@@ -59,6 +59,6 @@ class Proving:
 
 
 def _planned(statement: Statement) -> frozenset[str]:
-    if isinstance(statement, Sql):
+    if isinstance(statement, SqlStatement):
         return statement.planned_indexes()
     return statement.explain().indexes

@@ -1,4 +1,4 @@
-"""The advice for MongoDB: each index is really made, measured, and dropped."""
+"""The advice for MongoDB: each index is built, measured and dropped."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack

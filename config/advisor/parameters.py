@@ -13,7 +13,7 @@ from typing import Any, Final
 from django.db import connection
 
 from config.advisor.query_analysis import CONFIGURATION, Asked, NotUnderstood, Role
-from config.explain.postgres_plans import Sql
+from config.explain.postgres_plans import SqlStatement
 from config.explain.sandbox import quoted
 
 ROWS: Final = 3
@@ -28,7 +28,7 @@ def rows_of(tables: Sequence[str]) -> dict[str, list[Row]]:
     return {table: _spread(table) for table in tables}
 
 
-def filled(statement: str, asked: Asked, rows: Mapping[str, Sequence[Row]]) -> list[Sql]:
+def filled(statement: str, asked: Asked, rows: Mapping[str, Sequence[Row]]) -> list[SqlStatement]:
     """Return the statement with values, once for each row. Raises NotUnderstood."""
     tables = {role.table for role in asked.roles if role.table}
     unknown = [table for table in tables if not rows.get(table)]
@@ -36,7 +36,7 @@ def filled(statement: str, asked: Asked, rows: Mapping[str, Sequence[Row]]) -> l
         raise NotUnderstood(f"there is no row of {unknown[0]} to take values from")
     count = ROWS if tables else 1
     return [
-        Sql(
+        SqlStatement(
             statement.replace(", ...", ""),
             tuple(
                 _value(role, rows[role.table][number] if role.table else {}) for role in asked.roles

@@ -8,7 +8,7 @@ from config.advisor.workload import Ran
 from config.explain.advice import WORTH_FACTOR
 from config.explain.plan import Statement
 from config.explain.report import Cost
-from config.explain.timing import Measured, measured, ms, times
+from config.explain.timing import Measurement, measure, ms, times
 
 # Whoever reads so many times as much as the best one at most, with fewer columns, is better: what
 # is left between them in time is mostly chance.
@@ -91,7 +91,7 @@ Before = dict[str, Took]  # by fingerprint
 
 def took(query: Query, runs: int) -> Took:
     """Return what a statement takes; of so many runs with each set of values, the median."""
-    found = [measured(one, runs=runs) for one in query.statements]
+    found = [measure(one, runs=runs) for one in query.statements]
     return Took(
         ms=sum(one.timing.median_ms for one in found) / len(found),
         rows=sum(one.plan.rows_examined for one in found) / len(found),
@@ -99,7 +99,7 @@ def took(query: Query, runs: int) -> Took:
     )
 
 
-def _fetched(found: Measured) -> int:
+def _fetched(found: Measurement) -> int:
     root = found.plan.root
     if root.blocks_hit is None or root.blocks_read is None:
         return found.plan.rows_fetched

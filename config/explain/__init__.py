@@ -1,6 +1,6 @@
 """
-Plans of PostgreSQL and MongoDB in one shape: to assert on, to measure, and to report.
+Query plans of PostgreSQL and MongoDB in one shape: for assertions, measurements and reports.
 
-nodes, postgres_plans, mongo_plans and asserting know Django and pymongo and nothing of this
-project, so that another one may take them as they are (docs/testing.md). The rest knows the apps.
+plan, postgres_plans, mongo_plans and assertions depend on Django and pymongo only, so another
+project can copy them unchanged (docs/testing.md). The other modules depend on the apps.
 """

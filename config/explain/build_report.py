@@ -14,7 +14,7 @@ from config.explain.advice import advice
 from config.explain.catalogue import Query
 from config.explain.indexes import Index
 from config.explain.mongo_plans import Aggregate, Find
-from config.explain.postgres_plans import Sql
+from config.explain.postgres_plans import SqlStatement
 from config.explain.report import (
     Comparison,
     Cost,
@@ -25,7 +25,7 @@ from config.explain.report import (
     Served,
     Surroundings,
 )
-from config.explain.timing import Measured, Timing, measured
+from config.explain.timing import Measurement, Timing, measure
 
 TABLES: Final = ("notes", "user_profiles")
 COLLECTIONS: Final = ("user_profiles", "activity_logs")
@@ -66,7 +66,7 @@ def take(wanted: Wanted, *, tell: Tell) -> Report:
     now = {}
     for query in queries:
         tell(f"measuring {query.name}")
-        now[query.name] = measured(query.statement, runs=wanted.runs)
+        now[query.name] = measure(query.statement, runs=wanted.runs)
     without = _without_indexes(queries, facts, wanted, tell)
     parts = [_query_part(query, now[query.name], without.get(query.name)) for query in queries]
     used = {name for found in now.values() for name in found.plan.indexes}
@@ -80,10 +80,10 @@ def take(wanted: Wanted, *, tell: Tell) -> Report:
     )
 
 
-def findings(found: Measured) -> list[str]:
+def findings(found: Measurement) -> list[str]:
     """Return what there is to notice about a plan."""
     plan, told = found.plan, []
-    if plan.scans_whole:
+    if plan.has_full_scan:
         told.append("reads a whole table")
     if not plan.indexes:
         told.append("uses no index")
@@ -99,7 +99,7 @@ def findings(found: Measured) -> list[str]:
     return told
 
 
-def _compared(now: Measured, without: Measured | None) -> list[str]:
+def _compared(now: Measurement, without: Measurement | None) -> list[str]:
     if without is None or without.timing.median_ms > _QUICKER * now.timing.median_ms:
         return []
     if without.plan.indexes == now.plan.indexes:
@@ -120,7 +120,7 @@ def _of_collections() -> list[Index]:
     return [one for name in COLLECTIONS for one in indexes.of_collection(get_db()[name])]
 
 
-def _query_part(query: Query, now: Measured, without: Measured | None) -> QueryPart:
+def _query_part(query: Query, now: Measurement, without: Measurement | None) -> QueryPart:
     return QueryPart(
         name=query.name,
         asks=query.asks,
@@ -133,20 +133,20 @@ def _query_part(query: Query, now: Measured, without: Measured | None) -> QueryP
 
 def _without_indexes(
     queries: Sequence[Query], facts: Sequence[Index], wanted: Wanted, tell: Tell
-) -> dict[str, Measured]:
+) -> dict[str, Measurement]:
     """Return each query with no index but those of constraints; MongoDB needs no trial for that."""
     found = {}
     for query in queries:
         if isinstance(query.statement, (Find, Aggregate)):
             tell(f"measuring {query.name} without an index")
-            found[query.name] = measured(query.statement.without_index(), runs=wanted.runs)
+            found[query.name] = measure(query.statement.without_index(), runs=wanted.runs)
     if wanted.with_trials:
-        asked = [query for query in queries if isinstance(query.statement, Sql)]
+        asked = [query for query in queries if isinstance(query.statement, SqlStatement)]
         with sandbox.rolled_back():
             sandbox.drop([one.name for one in _droppable(facts)])
             for query in asked:
                 tell(f"measuring {query.name} without indexes")
-                found[query.name] = measured(query.statement, runs=wanted.runs)
+                found[query.name] = measure(query.statement, runs=wanted.runs)
     return found
 
 
@@ -171,7 +171,7 @@ def _dropped(index: Index) -> Iterator[None]:
 def _index_parts(
     facts: Sequence[Index],
     queries: Sequence[Query],
-    now: dict[str, Measured],
+    now: dict[str, Measurement],
     wanted: Wanted,
     tell: Tell,
 ) -> list[IndexPart]:
@@ -197,7 +197,7 @@ def _index_parts(
 
 
 def _served(
-    index: Index, asked: Sequence[Query], now: dict[str, Measured], wanted: Wanted, tell: Tell
+    index: Index, asked: Sequence[Query], now: dict[str, Measurement], wanted: Wanted, tell: Tell
 ) -> list[Served]:
     """Return the queries that use an index, measured without it."""
     if not asked:
@@ -206,7 +206,7 @@ def _served(
     with absent(index):
         for query in asked:
             tell(f"measuring {query.name} without {index.name}")
-            without = measured(query.statement, runs=wanted.runs)
+            without = measure(query.statement, runs=wanted.runs)
             served.append(Served(query=query.name, with_it=now[query.name], without=without))
     return served
 

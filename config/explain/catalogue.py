@@ -16,7 +16,7 @@ from activity.time_window import Window
 from config.explain import samples
 from config.explain.mongo_plans import Aggregate, Find
 from config.explain.plan import Statement
-from config.explain.postgres_plans import of_call, of_queryset
+from config.explain.postgres_plans import capture_selects, compile_queryset
 from notes import selectors as notes
 from notes.paging import CursorQuery, PageQuery
 from profiles.documents import UserProfile
@@ -66,7 +66,7 @@ def notes_queries() -> list[Query]:
         _counted("count-all", "how many notes there are", PageQuery()),
         _counted("count-search", "how many titles have a word", PageQuery(search=has.rare_word)),
     ]
-    [one] = of_call(lambda: notes.load_notes([has.note_id]))
+    [one] = capture_selects(lambda: notes.load_notes([has.note_id]))
     serves = (f"{_NOTES}/{{note_id}}",)
     return [*found, Query(name="note", asks="one note", serves=serves, statement=one)]
 
@@ -74,7 +74,7 @@ def notes_queries() -> list[Query]:
 def profile_queries() -> list[Query]:
     """Return the queries of the profiles, in both stores. Raises NothingThere."""
     user_id = samples.profile_user()
-    [row] = of_call(lambda: PostgresProfiles().get(user_id))
+    [row] = capture_selects(lambda: PostgresProfiles().get(user_id))
     base = "GET /api/v1/profiles"
     either = f"{base}/{{user_id}}"
     return [
@@ -147,12 +147,12 @@ def _listed(name: str, asks: str, query: PageQuery | CursorQuery) -> Query:
     make: Callable[..., object] = (
         notes.cursor_rows if isinstance(query, CursorQuery) else notes.page_rows
     )
-    statement = of_queryset(make(query))  # type: ignore[arg-type]  # each takes its own query
+    statement = compile_queryset(make(query))  # type: ignore[arg-type]  # each takes its own query
     return Query(name=name, asks=asks, serves=(_NOTES,), statement=statement)
 
 
 def _counted(name: str, asks: str, query: PageQuery) -> Query:
-    _, count = of_call(lambda: notes.load_list(query))
+    _, count = capture_selects(lambda: notes.load_list(query))
     return Query(name=name, asks=asks, serves=(_NOTES,), statement=count)
 
 

@@ -10,10 +10,10 @@ from django.db import transaction
 from config.charts import Axis, Line, LineChart, Point
 from config.explain import samples, sandbox
 from config.explain.catalogue import Query
-from config.explain.postgres_plans import Sql, of_queryset
+from config.explain.postgres_plans import SqlStatement, compile_queryset
 from config.explain.report import Cell, Comparison, Curve
 from config.explain.samples import NotesSample
-from config.explain.timing import Measured, kib, measured, ms
+from config.explain.timing import Measurement, kib, measure, ms
 from notes import selectors
 from notes.models import Note
 from notes.paging import DEFAULT_LIMIT, CursorQuery, PageQuery
@@ -67,7 +67,7 @@ def offset_or_cursor(has: NotesSample, *, runs: int) -> Curve:
         by_number.append(_point(depth, _page(has, page), runs))
         with planning_with(enable_bitmapscan="off", enable_seqscan="off"):
             forced.append(_point(depth, _page(has, page), runs))
-        keyset = of_queryset(
+        keyset = compile_queryset(
             selectors.cursor_rows(CursorQuery(user_id=has.heavy_user, position=at))
         )
         by_cursor.append(_point(depth, keyset, runs))
@@ -115,13 +115,13 @@ def page_costs(queries: list[Query], *, runs: int) -> Comparison:
     rows: list[tuple[Cell, ...]] = []
     changed = []
     for query in queries:
-        if not isinstance(query.statement, Sql):
+        if not isinstance(query.statement, SqlStatement):
             continue
         row: list[Cell] = [query.name]
         used = set()
         for cost in _PAGE_COSTS:
             with planning_with(random_page_cost=cost):
-                found = measured(query.statement, runs=runs)
+                found = measure(query.statement, runs=runs)
             indexes = ", ".join(sorted(found.plan.indexes)) or "none"
             used.add(indexes)
             row += [indexes, ms(found.timing.median_ms)]
@@ -147,14 +147,14 @@ def page_costs(queries: list[Query], *, runs: int) -> Comparison:
 
 def btree_or_hash(has: NotesSample, *, runs: int) -> Comparison:
     """Return a B-tree and a hash index on user_id, made in turn on the real table."""
-    count = Sql("SELECT count(*) FROM notes WHERE user_id = %s", (has.usual_user,))
+    count = SqlStatement("SELECT count(*) FROM notes WHERE user_id = %s", (has.usual_user,))
     rows: list[tuple[Cell, ...]] = []
     for kind in ("btree", "hash"):
         with sandbox.rolled_back():
             sandbox.drop(["idx_notes_user_id", COMPOSITE])
             built_ms = _built(f"CREATE INDEX explain_kind ON notes USING {kind} (user_id)")
             size = sandbox.size_bytes("explain_kind")
-            equal, page = measured(count, runs=runs), measured(_user_page(has), runs=runs)
+            equal, page = measure(count, runs=runs), measure(_user_page(has), runs=runs)
         found = "yes" if "explain_kind" in equal.plan.indexes else "no"
         rows.append((kind, kib(size), ms(built_ms), _text(equal), found, _text(page)))
     return Comparison(
@@ -172,13 +172,13 @@ def btree_or_hash(has: NotesSample, *, runs: int) -> Comparison:
 def partial_or_whole(has: NotesSample, *, runs: int) -> Comparison:
     """Return a partial index of edited notes beside a whole one, for a list of edited notes."""
     rows_of = Note.objects.filter(version__gt=1).order_by("-updated_at")[:DEFAULT_LIMIT]
-    statement = of_queryset(rows_of)
-    rows: list[tuple[Cell, ...]] = [("none", kib(0), "", _text(measured(statement, runs=runs)), "")]
+    statement = compile_queryset(rows_of)
+    rows: list[tuple[Cell, ...]] = [("none", kib(0), "", _text(measure(statement, runs=runs)), "")]
     for name, ending in (("whole", ""), ("partial", " WHERE version > 1")):
         with sandbox.rolled_back():
             built_ms = _built(f"CREATE INDEX explain_part ON notes (updated_at DESC){ending}")
             size = sandbox.size_bytes("explain_part")
-            found = measured(statement, runs=runs)
+            found = measure(statement, runs=runs)
         used = "yes" if "explain_part" in found.plan.indexes else "no"
         rows.append((name, kib(size), ms(built_ms), _text(found), used))
     edited = Note.objects.filter(version__gt=1).count()
@@ -193,16 +193,16 @@ def partial_or_whole(has: NotesSample, *, runs: int) -> Comparison:
     )
 
 
-def _page(has: NotesSample, page: int) -> Sql:
-    return of_queryset(selectors.page_rows(PageQuery(user_id=has.heavy_user, page=page)))
+def _page(has: NotesSample, page: int) -> SqlStatement:
+    return compile_queryset(selectors.page_rows(PageQuery(user_id=has.heavy_user, page=page)))
 
 
-def _user_page(has: NotesSample) -> Sql:
-    return of_queryset(selectors.page_rows(PageQuery(user_id=has.usual_user)))
+def _user_page(has: NotesSample) -> SqlStatement:
+    return compile_queryset(selectors.page_rows(PageQuery(user_id=has.usual_user)))
 
 
-def _point(depth: int, statement: Sql, runs: int) -> Point:
-    timing = measured(statement, runs=runs).timing
+def _point(depth: int, statement: SqlStatement, runs: int) -> Point:
+    timing = measure(statement, runs=runs).timing
     return Point(x=depth, y=timing.median_ms, low=timing.least_ms, high=timing.most_ms)
 
 
@@ -221,5 +221,5 @@ def _told_of_depth(by_number: list[Point], by_cursor: list[Point]) -> str:
     )
 
 
-def _text(found: Measured) -> str:
+def _text(found: Measurement) -> str:
     return found.timing.text

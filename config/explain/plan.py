@@ -1,4 +1,4 @@
-"""A plan that was run, in one shape for both databases: a tree of steps with what each read."""
+"""An executed query plan in one shape for both databases: a tree of nodes with what each read."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,9 +6,9 @@ from typing import Final, Literal, Protocol
 
 Store = Literal["postgres", "mongodb"]
 
-_WHOLE: Final = ("Seq Scan", "COLLSCAN")
+_FULL_SCANS: Final = ("Seq Scan", "COLLSCAN")
 _SORTS: Final = ("Sort", "SORT")
-# An estimate off by less moves no plan; below so few rows, ten times too many is nothing.
+# A smaller error does not change a plan. Below _FEW_ROWS rows, neither does a factor of ten.
 MISESTIMATED_FACTOR: Final = 10
 _FEW_ROWS: Final = 100
 
@@ -16,10 +16,10 @@ _FEW_ROWS: Final = 100
 @dataclass(frozen=True, kw_only=True)
 class Node:
     """
-    One step of a plan, over all its loops.
+    One node of a plan, summed over all its loops.
 
-    Times are in milliseconds, blocks are PostgreSQL's 8 kB pages; None is what the database does
-    not tell.
+    Times are in milliseconds, blocks are PostgreSQL's 8 kB pages. None means that the database
+    does not report the value.
     """
 
     kind: str
@@ -30,7 +30,7 @@ class Node:
     rows_estimated: int | None = None
     rows_removed: int = 0
     rows_fetched: int = 0  # from the table itself, not from an index
-    is_cut: bool = False  # a LIMIT above stopped it, as no estimate of its rows foresees
+    is_cut: bool = False  # a LIMIT above stopped it early, which its row estimate ignores
     loops: int = 1
     total_ms: float = 0.0
     own_ms: float = 0.0
@@ -40,18 +40,18 @@ class Node:
     children: tuple["Node", ...] = ()
 
     def walk(self) -> Iterator["Node"]:
-        """Yield this step and all below it, from the top."""
+        """Yield this node and all its descendants, parents first."""
         yield self
         for child in self.children:
             yield from child.walk()
 
     @property
-    def is_whole_scan(self) -> bool:
-        return self.kind in _WHOLE
+    def is_full_scan(self) -> bool:
+        return self.kind in _FULL_SCANS
 
     @property
     def misestimate(self) -> float | None:
-        """How many times too many or too few rows were expected; None where it is no matter."""
+        """The factor by which the row estimate was wrong; None where it does not matter."""
         if self.rows_estimated is None or max(self.rows, self.rows_estimated) < _FEW_ROWS:
             return None
         more, fewer = max(self.rows, self.rows_estimated), min(self.rows, self.rows_estimated)
@@ -63,7 +63,7 @@ class Node:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How a statement was run: rows_examined are those that its scans touched, kept or not."""
+    """How a statement was executed. rows_examined counts rows that scans read, returned or not."""
 
     store: Store
     statement: str
@@ -79,16 +79,16 @@ class Plan:
         return frozenset(node.index for node in self.root.walk() if node.index is not None)
 
     @property
-    def scans_whole(self) -> bool:
-        return any(node.is_whole_scan for node in self.root.walk())
+    def has_full_scan(self) -> bool:
+        return any(node.is_full_scan for node in self.root.walk())
 
     @property
     def sorts(self) -> bool:
-        """Whether rows are sorted; not PostgreSQL's Incremental Sort, which sorts ties alone."""
+        """Whether rows are sorted. PostgreSQL's Incremental Sort, which only sorts ties, does not count."""
         return any(node.kind in _SORTS for node in self.root.walk())
 
     def as_text(self) -> str:
-        """Return the tree, a line for each step, under a line of what it cost."""
+        """Return a line with the totals, then the tree with one line per node."""
         head = (
             f"{self.rows_returned} rows returned, {self.rows_examined} examined, "
             f"{self.rows_fetched} fetched from the table, {self.execution_ms:.3f} ms"
@@ -97,20 +97,20 @@ class Plan:
 
 
 class Statement(Protocol):
-    """What can be run and explained."""
+    """A query that can be run and explained."""
 
     @property
     def store(self) -> Store: ...
 
     @property
     def text(self) -> str:
-        """The statement as its database would be asked it."""
+        """The statement as sent to the database, with its values."""
 
     def explain(self) -> Plan:
-        """Run it; return how it was run."""
+        """Run it; return its plan."""
 
     def execute(self) -> int:
-        """Run it; return how many rows came."""
+        """Run it; return the number of rows."""
 
 
 def _lines(node: Node, depth: int) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""PostgreSQL's plans: EXPLAIN (ANALYZE, BUFFERS) of the statements that the code really runs."""
+"""PostgreSQL plans: EXPLAIN (ANALYZE, BUFFERS) of the statements that the code really runs."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -15,13 +15,13 @@ _CONDITIONS: Final = (
     *("Index Cond", "Recheck Cond", "Filter", "Sort Key", "Presorted Key"),
     *("Hash Cond", "Join Filter", "Group Key", "Sort Method"),
 )
-# What these return first depends on all of their input, so a LIMIT above does not cut that short.
+# These read all of their input before the first row, so a LIMIT above does not stop it early.
 _READS_ALL: Final = ("Sort", "Aggregate", "Hash", "Bitmap Heap Scan", "Materialize", "Gather Merge")
 
 
 @dataclass(frozen=True)
-class Sql:
-    """One SELECT with its parameters, as Django would send it."""
+class SqlStatement:
+    """One SELECT with its parameters, as Django sends it."""
 
     sql: str
     params: tuple[Any, ...] = ()
@@ -38,51 +38,50 @@ class Sql:
         return str(mogrify(self.sql, self.params, connection))
 
     def explain(self) -> Plan:
-        """Run it under EXPLAIN (ANALYZE, BUFFERS); whatever it changes is changed."""
-        with connections[self.using].cursor() as cursor:
-            cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {self.sql}", self.params)
-            told = cursor.fetchone()[0]
-        [explained] = json.loads(told) if isinstance(told, str) else told
-        return plan_of(explained, self.text)
+        """Run it under EXPLAIN (ANALYZE, BUFFERS). ANALYZE executes: any write takes effect."""
+        return parse_plan(self._explained("ANALYZE, BUFFERS, "), self.text)
 
     def planned_indexes(self) -> frozenset[str]:
         """Return the indexes that the planner would use, without running anything."""
-        with connections[self.using].cursor() as cursor:
-            cursor.execute(f"EXPLAIN (FORMAT JSON) {self.sql}", self.params)
-            told = cursor.fetchone()[0]
-        [explained] = json.loads(told) if isinstance(told, str) else told
-        return frozenset(_index_names(explained["Plan"]))
+        return frozenset(_index_names(self._explained()["Plan"]))
 
     def execute(self) -> int:
         with connections[self.using].cursor() as cursor:
             cursor.execute(self.sql, self.params)
             return len(cursor.fetchall())
 
+    def _explained(self, options: str = "") -> dict[str, Any]:
+        with connections[self.using].cursor() as cursor:
+            cursor.execute(f"EXPLAIN ({options}FORMAT JSON) {self.sql}", self.params)
+            output = cursor.fetchone()[0]
+        [explained] = json.loads(output) if isinstance(output, str) else output
+        return dict(explained)
 
-def of_queryset(rows: QuerySet[Any, Any]) -> Sql:
-    """Return the statement of a query set. Raises EmptyResultSet where Django would ask nothing."""
+
+def compile_queryset(rows: QuerySet[Any, Any]) -> SqlStatement:
+    """Return the SELECT of a query set. Raises EmptyResultSet where Django would send none."""
     sql, params = rows.query.get_compiler(using=rows.db).as_sql()
-    return Sql(sql, tuple(params), rows.db)
+    return SqlStatement(sql, tuple(params), rows.db)
 
 
-def of_call(call: Callable[[], object], *, using: str = "default") -> list[Sql]:
-    """Return the SELECT statements that a call sends, in their order, by calling it."""
-    sent: list[Sql] = []
+def capture_selects(call: Callable[[], object], *, using: str = "default") -> list[SqlStatement]:
+    """Make a call; return the SELECT statements that it sends, in order."""
+    sent: list[SqlStatement] = []
 
-    def note(
+    def record(
         execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Mapping[str, Any]
     ) -> Any:
         if sql.lstrip().upper().startswith("SELECT"):
-            sent.append(Sql(sql, tuple(params or ()), using))
+            sent.append(SqlStatement(sql, tuple(params or ()), using))
         return execute(sql, params, many, context)
 
-    with connections[using].execute_wrapper(note):
+    with connections[using].execute_wrapper(record):
         call()
     return sent
 
 
-def plan_of(explained: dict[str, Any], statement: str) -> Plan:
-    """Return the plan that EXPLAIN (ANALYZE, FORMAT JSON) tells of."""
+def parse_plan(explained: dict[str, Any], statement: str) -> Plan:
+    """Return the plan in one element of the output of EXPLAIN (ANALYZE, FORMAT JSON)."""
     root = _node(explained["Plan"])
     scans = [
         node
@@ -101,42 +100,42 @@ def plan_of(explained: dict[str, Any], statement: str) -> Plan:
     )
 
 
-def _node(told: dict[str, Any], *, cut: bool = False) -> Node:
-    below = told["Node Type"] == "Limit" or (cut and told["Node Type"] not in _READS_ALL)
-    children = tuple(_node(child, cut=below) for child in told.get("Plans", ()))
-    loops = int(told["Actual Loops"])
-    total_ms = told["Actual Total Time"] * loops
-    rows = round(told["Actual Rows"] * loops)
+def _node(step: dict[str, Any], *, cut: bool = False) -> Node:
+    below = step["Node Type"] == "Limit" or (cut and step["Node Type"] not in _READS_ALL)
+    children = tuple(_node(child, cut=below) for child in step.get("Plans", ()))
+    loops = int(step["Actual Loops"])
+    total_ms = step["Actual Total Time"] * loops
+    rows = round(step["Actual Rows"] * loops)
     removed = sum(
-        told.get(f"Rows Removed by {why}", 0) for why in ("Filter", "Index Recheck", "Join Filter")
+        step.get(f"Rows Removed by {why}", 0) for why in ("Filter", "Index Recheck", "Join Filter")
     )
-    index_only = told["Node Type"] == "Index Only Scan"
+    index_only = step["Node Type"] == "Index Only Scan"
     return Node(
-        kind=told["Node Type"],
-        index=told.get("Index Name"),
-        table=told.get("Relation Name"),
+        kind=step["Node Type"],
+        index=step.get("Index Name"),
+        table=step.get("Relation Name"),
         condition="; ".join(
-            f"{name}: {_joined(told[name])}" for name in _CONDITIONS if name in told
+            f"{name}: {_joined(step[name])}" for name in _CONDITIONS if name in step
         ),
         rows=rows,
-        rows_estimated=told["Plan Rows"] * max(loops, 1),
+        rows_estimated=step["Plan Rows"] * max(loops, 1),
         rows_removed=removed * loops,
-        rows_fetched=told["Heap Fetches"] if index_only else rows + removed * loops,
+        rows_fetched=step["Heap Fetches"] if index_only else rows + removed * loops,
         is_cut=cut,
         loops=loops,
         total_ms=total_ms,
         own_ms=max(0.0, total_ms - sum(child.total_ms for child in children)),
-        blocks_hit=told.get("Shared Hit Blocks"),
-        blocks_read=told.get("Shared Read Blocks"),
-        blocks_temporary=told.get("Temp Written Blocks"),
+        blocks_hit=step.get("Shared Hit Blocks"),
+        blocks_read=step.get("Shared Read Blocks"),
+        blocks_temporary=step.get("Temp Written Blocks"),
         children=children,
     )
 
 
-def _index_names(told: dict[str, Any]) -> Iterator[str]:
-    if "Index Name" in told:
-        yield told["Index Name"]
-    for child in told.get("Plans", ()):
+def _index_names(step: dict[str, Any]) -> Iterator[str]:
+    if "Index Name" in step:
+        yield step["Index Name"]
+    for child in step.get("Plans", ()):
         yield from _index_names(child)
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from config.charts import LineChart
 from config.explain.indexes import Index
-from config.explain.timing import Measured, ms
+from config.explain.timing import Measurement, ms
 
 Cell = str | float | int | None
 
@@ -28,8 +28,8 @@ class QueryPart:
     name: str
     asks: str
     serves: tuple[str, ...]
-    now: Measured
-    without_indexes: Measured | None = None
+    now: Measurement
+    without_indexes: Measurement | None = None
     findings: list[str] = field(default_factory=list)
 
     @property
@@ -43,8 +43,8 @@ class Served:
     """A query that an index serves, with it and, where that was tried, without it."""
 
     query: str
-    with_it: Measured
-    without: Measured | None = None
+    with_it: Measurement
+    without: Measurement | None = None
 
     @property
     def factor(self) -> float | None:
@@ -129,5 +129,5 @@ class Report:
     comparisons: list[Comparison]
 
 
-def _factor(now: Measured, without: Measured) -> float:
+def _factor(now: Measurement, without: Measurement) -> float:
     return without.timing.median_ms / max(now.timing.median_ms, 0.001)

@@ -13,7 +13,7 @@ from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
 from config.explain.indexes import Index
-from config.explain.timing import Timing, timing_of
+from config.explain.timing import Timing, summarize_runs
 
 # So long a trial waits for its lock: behind it every reader of the table would wait as well.
 _LOCK_TIMEOUT: Final = "2s"
@@ -154,7 +154,7 @@ def inserting(
     finally:
         for copy in copies:
             copy.drop()
-    return timing_of(times[0][1:]), timing_of(times[1][1:])
+    return summarize_runs(times[0][1:]), summarize_runs(times[1][1:])
 
 
 def _insert_many_ms(copy: Collection[Any], documents: Sequence[Mapping[str, Any]]) -> float:
@@ -231,7 +231,7 @@ def insert_times(
         for _ in range(rounds + 1):
             for name, taken in times.items():
                 taken.append(_insert_ms(name))
-    return {name: timing_of(taken[1:]) for name, taken in times.items()}
+    return {name: summarize_runs(taken[1:]) for name, taken in times.items()}
 
 
 def _copied(index: Index) -> str:

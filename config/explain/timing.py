@@ -1,4 +1,4 @@
-"""How long a statement takes: the median of a few runs, the least and the most."""
+"""How long a statement takes: the median, minimum and maximum of a few runs."""
 
 import statistics
 import time
@@ -10,7 +10,7 @@ from config.explain.plan import Plan, Statement
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """So many runs in milliseconds: PostgreSQL's own clock, or that of MongoDB's client."""
+    """Milliseconds over several runs, by PostgreSQL's own clock or by MongoDB's client."""
 
     runs: int
     median_ms: float
@@ -19,20 +19,20 @@ class Timing:
 
     @property
     def text(self) -> str:
-        """The median and, in brackets, from the least to the most."""
+        """The median, followed by the range in parentheses."""
         return f"{ms(self.median_ms)} ({_number(self.least_ms)} to {_number(self.most_ms)})"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
-    """A statement's plan in the run of the median, and its timing over all runs."""
+class Measurement:
+    """The plan of a statement's median run, and the timing over all runs."""
 
     plan: Plan
     timing: Timing
 
 
-def timing_of(times_ms: Sequence[float]) -> Timing:
-    """Return the timing of these runs, at least one."""
+def summarize_runs(times_ms: Sequence[float]) -> Timing:
+    """Return the timing of one or more runs."""
     return Timing(
         runs=len(times_ms),
         median_ms=statistics.median(times_ms),
@@ -41,12 +41,12 @@ def timing_of(times_ms: Sequence[float]) -> Timing:
     )
 
 
-def measured(statement: Statement, *, runs: int) -> Measured:
+def measure(statement: Statement, *, runs: int) -> Measurement:
     """
-    Run a statement once to warm up, then so many times.
+    Run a statement once to warm up, then `runs` times under the clock.
 
-    EXPLAIN's clock slows a plan of many rows down, by a tenth or so, with and without an index
-    alike. MongoDB's explain tells whole milliseconds, so there the client's time is taken.
+    EXPLAIN's clock slows down a plan of many rows by about a tenth, with and without an index
+    alike. MongoDB's explain reports whole milliseconds only, so its client is timed instead.
     """
     plans = [statement.explain() for _ in range(runs + 1)][1:]
     if statement.store == "mongodb":
@@ -54,11 +54,11 @@ def measured(statement: Statement, *, runs: int) -> Measured:
     else:
         times = [plan.execution_ms for plan in plans]
     by_time = sorted(plans, key=lambda plan: plan.execution_ms)
-    return Measured(plan=by_time[len(by_time) // 2], timing=timing_of(times))
+    return Measurement(plan=by_time[len(by_time) // 2], timing=summarize_runs(times))
 
 
 def ms(value: float) -> str:
-    """Return milliseconds with three digits that matter."""
+    """Return milliseconds with three significant digits."""
     return f"{_number(value)} ms"
 
 
@@ -67,7 +67,7 @@ def _number(value: float) -> str:
 
 
 def times(factor: float) -> str:
-    """Return how many times as long, such as 12 x."""
+    """Return a factor as text, such as 12 x."""
     return f"{factor:.2g} x" if factor < 100 else f"{factor:.0f} x"
 
 

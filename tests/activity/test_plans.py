@@ -11,7 +11,7 @@ from activity.documents import ActivityEvent
 from activity.paging import FeedQuery, Position
 from activity.time_window import Window, midnight
 from config.explain import catalogue
-from config.explain.assertions import Checked, assert_plan
+from config.explain.assertions import PlanAssertions, assert_plan
 from tests.indexes import of_collection
 
 UNTIL = midnight(timezone.now())
@@ -29,7 +29,7 @@ def _empty() -> None:
         services.events_load(events=events)
 
 
-def plan(pipeline: pipelines.Pipeline) -> Checked:
+def plan(pipeline: pipelines.Pipeline) -> PlanAssertions:
     return assert_plan(pipeline, collection=ActivityEvent._get_collection()).no_seq_scan()
 
 

@@ -136,4 +136,4 @@ def unused() -> set[str]:
 
 def statements(query: PageQuery):
     """What a page sends: its rows, and how many there are of them in all."""
-    return catalogue.of_call(lambda: selectors.load_list(query))
+    return catalogue.capture_selects(lambda: selectors.load_list(query))

@@ -6,7 +6,7 @@ from config.explain.advice import advice
 from config.explain.indexes import Index
 from config.explain.plan import Node, Plan
 from config.explain.report import Cost, Served
-from config.explain.timing import Measured, timing_of
+from config.explain.timing import Measurement, summarize_runs
 
 COST = Cost(rows=2_000, with_ms=30.0, without_ms=20.0, noise_ms=1.0)
 
@@ -24,7 +24,7 @@ def index(**changes) -> Index:
     return Index(**(values | changes))
 
 
-def took(milliseconds: float) -> Measured:
+def took(milliseconds: float) -> Measurement:
     plan = Plan(
         store="postgres",
         statement="",
@@ -34,7 +34,7 @@ def took(milliseconds: float) -> Measured:
         rows_fetched=1,
         execution_ms=milliseconds,
     )
-    return Measured(plan=plan, timing=timing_of([milliseconds]))
+    return Measurement(plan=plan, timing=summarize_runs([milliseconds]))
 
 
 def served(with_ms: float, without_ms: float) -> Served:
