@@ -13,8 +13,7 @@ from cachelayer.client import CacheDown
 from cachelayer.invalidation import clear
 from cachelayer.metrics import MISSES
 from cachelayer.models import Clearance
-from cachelayer.namespace import NoSuchKey, declared, key_named
-from cachelayer.sources import source_of
+from cachelayer.namespace import NoSuchKey, declared, key_named, loader_of
 
 MINUTES = 60
 HOT_KEYS = 10
@@ -101,9 +100,9 @@ def look_up(name: str) -> dict[str, Any]:
         return {"error": str(exc)}
     except CacheDown:
         return {"error": "Redis does not answer."}
-    source = source_of(key.namespace)
-    can_load = source is not None and (found.origin or key.namespace.warms)
-    stored = source([(key, found.origin)])[0] if source and can_load else None
+    loader = loader_of(key.namespace)
+    can_load = loader is not None and (found.origin or key.namespace.warms)
+    stored = loader([(key, found.origin)])[0] if loader and can_load else None
     return {
         "told": told,
         "cached": _shown(found.value) if found.fresh else None,

@@ -5,4 +5,4 @@ class CachelayerConfig(AppConfig):
     name = "cachelayer"
 
     def ready(self) -> None:
-        from cachelayer import checks, keys  # noqa: F401, PLC0415  # registered by being imported
+        from cachelayer import checks  # noqa: F401, PLC0415  # registered by being imported

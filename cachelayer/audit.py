@@ -8,8 +8,7 @@ from typing import Any, Final
 from cachelayer import protocol
 from cachelayer.client import ask
 from cachelayer.entries import Found
-from cachelayer.namespace import Key, NoSuchKey, key_named, root_of_names
-from cachelayer.sources import source_of
+from cachelayer.namespace import Key, NoSuchKey, key_named, loader_of, root_of_names
 
 _DRAWN_AT_ONCE: Final = 50
 _BARREN_DRAWS_MAX: Final = 20  # without a new entry among them, all have been seen
@@ -58,10 +57,10 @@ def _agrees_later(key: Key[Any], pause: threading.Event) -> bool:
 
 
 def _agrees(key: Key[Any], found: Found[Any]) -> bool:
-    source = source_of(key.namespace)
-    if source is None:
-        raise NoSuchKey(f"nobody has told how {key.namespace.name} is loaded")
-    (value,) = source([(key, found.origin)])
+    loader = loader_of(key.namespace)
+    if loader is None:
+        raise NoSuchKey(f"no loader is registered for {key.namespace.name}")
+    (value,) = loader([(key, found.origin)])
     return bool(value == found.value)
 
 
@@ -95,4 +94,4 @@ def _key_or_none(logical: str) -> Key[Any] | None:
         key = key_named(logical)
     except NoSuchKey:
         return None  # a stamp, a lease, a count
-    return key if source_of(key.namespace) else None
+    return key if loader_of(key.namespace) else None

@@ -1,7 +1,7 @@
 """What a cached value is filed under: namespaces, keys, tags, and their names in Redis."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -16,7 +16,12 @@ STAMP_MARGIN_SECONDS = 60
 _NAMESPACE_TAG = "namespace:"
 ERASURE = "entry:"  # begins what erases a key, so no tag may begin so (cachelayer.E010)
 
+# Gets keys, each with the origin that its entry carries ("" where it has none or is not cached);
+# returns their values in the same order, None for those that do not exist.
+Loader = Callable[[Sequence[tuple["Key[Any]", str]]], Sequence[Any]]
+
 _declared: dict[str, "Namespace[Any]"] = {}
+_loaders: dict[str, Loader] = {}
 
 
 class NoSuchKey(ValueError):
@@ -135,6 +140,16 @@ def named(name: str) -> Namespace[Any]:
     except KeyError:
         known = ", ".join(_declared)
         raise NoSuchKey(f"there is no namespace {name}; there are {known}") from None
+
+
+def register_loader(namespace: Namespace[Any], loader: Loader) -> None:
+    """Register, once at start, what loads values without a request: for warming and auditing."""
+    _loaders[namespace.name] = loader
+
+
+def loader_of(namespace: Namespace[Any]) -> Loader | None:
+    """Return the loader registered for the namespace, None if there is none."""
+    return _loaders.get(namespace.name)
 
 
 def key_named(name: str) -> Key[Any]:

@@ -4,8 +4,7 @@ from typing import Any, Final
 
 from cachelayer import client, load, popularity, protocol
 from cachelayer.client import ask
-from cachelayer.namespace import Key, Namespace, note_name
-from cachelayer.sources import source_of
+from cachelayer.namespace import Key, Namespace, loader_of, note_name
 
 HOTTEST: Final = 100  # of each namespace
 _BATCH: Final = 25
@@ -18,11 +17,11 @@ def warm(namespace: Namespace[Any], *, number: int = HOTTEST) -> int:
     Load, in bulk, those of the most read keys that are not cached; return how many were loaded.
 
     It stops where Redis is nearly full, and does not count as reading. A namespace without a
-    source, or whose keys do not tell what to load, is left alone; so is a name that is no key
+    loader, or whose keys do not tell what to load, is left alone; so is a name that is no key
     (any more). Raises CacheDown, or what the load raises.
     """
-    source = source_of(namespace)
-    if source is None or not namespace.warms:
+    loader = loader_of(namespace)
+    if loader is None or not namespace.warms:
         return 0
     names = [name for name, _ in popularity.hottest(namespace.name, number)]
     keys = [
@@ -37,7 +36,7 @@ def warm(namespace: Namespace[Any], *, number: int = HOTTEST) -> int:
         missed: list[Key[Any]] = [key for key, one in found if not one.fresh]
         if missed:
             begun = protocol.begin_many(missed)
-            load.load_many(missed, begun, lambda wanted: source([(key, "") for key in wanted]))
+            load.load_many(missed, begun, lambda some: loader([(key, "") for key in some]))
             loaded += len(missed)
     return loaded
 

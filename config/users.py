@@ -8,8 +8,8 @@ from mongoengine.connection import get_connection
 
 from activity import selectors as activity_selectors
 from activity import services as activity
-from cachelayer import keys
 from cachelayer.invalidation import around
+from profiles import cache_keys
 from profiles import mongodb as profiles_in_mongodb
 from profiles import services as profiles
 
@@ -47,7 +47,7 @@ def user_rename(*, old: str, new: str) -> int:
         return activity.events_rename(old=old, new=new, session=session)
 
     with (
-        around(*keys.tags_of_deleted_profile(old), *keys.tags_of_profile(new)),
+        around(*cache_keys.tags_of_deleted_profile(old), *cache_keys.tags_of_profile(new)),
         pymongo.timeout(_LONGEST_SECONDS),
         get_connection().start_session() as session,
     ):

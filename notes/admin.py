@@ -13,10 +13,10 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.functional import cached_property
 
-from cachelayer import keys, read
+from cachelayer import read
 from cachelayer.invalidation import invalidate
 from config.web.admin_pages import StrictListAdmin
-from notes import selectors, services
+from notes import cache_keys, selectors, services
 from notes.limits import CONTENT_MAX_CHARACTERS, TITLE_MAX_CHARACTERS, USER_ID_PATTERN
 from notes.models import Note
 
@@ -175,7 +175,7 @@ class NoteAdmin(StrictListAdmin):
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         changelist = super().get_changelist_instance(request)
         rows = list(changelist.result_list)
-        states = read.peek_many([keys.note(note.pk) for note in rows])
+        states = read.peek_many([cache_keys.note(note.pk) for note in rows])
         for note, state in zip(rows, states, strict=True):
             note.cached_state = state
         changelist.result_list = rows
@@ -193,7 +193,9 @@ class NoteAdmin(StrictListAdmin):
     @admin.action(description="Drop the cached copies of the selected notes")
     def drop_cached_copies(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         notes = list(queryset.values_list("id", "user_id"))
-        tags = {tag for pk, user in notes for tag in keys.tags_of_note(note_id=pk, user_id=user)}
+        tags = {
+            tag for pk, user in notes for tag in cache_keys.tags_of_note(note_id=pk, user_id=user)
+        }
         invalidate(*tags)
         self.message_user(
             request, f"Cached copies of {len(notes)} notes dropped.", messages.SUCCESS

@@ -8,13 +8,12 @@ from uuid import UUID
 from django.contrib.postgres.search import SearchQuery
 from django.db.models import Q, QuerySet
 
-from cachelayer import keys
 from cachelayer.answers import Bypass, Cached
 from cachelayer.entries import Found
 from cachelayer.http import Representation, represent
 from cachelayer.namespace import Key
 from cachelayer.read import Accepts, Tried, get_or_load, try_hit
-from notes import records
+from notes import cache_keys, records
 from notes.models import Note, TitleVector
 from notes.paging import MAX_LIMIT, CursorQuery, PageQuery, Position, Sort
 from notes.records import NoteRecord
@@ -29,14 +28,14 @@ def note_get(
     Raises what the driver raises where PostgreSQL does not answer and no copy is at hand.
     """
     return get_or_load(
-        keys.note(note_id), lambda: _load_note(note_id), bypass=bypass, looked=looked
+        cache_keys.note(note_id), lambda: _load_note(note_id), bypass=bypass, looked=looked
     )
 
 
 def note_try(*, note_id: UUID, accepts: Accepts, head_only: bool) -> Tried:
     """Return the note where a fresh copy is at hand that accepts approves of; see try_hit."""
     return try_hit(
-        keys.note(note_id), lambda: _load_note(note_id), accepts=accepts, head_only=head_only
+        cache_keys.note(note_id), lambda: _load_note(note_id), accepts=accepts, head_only=head_only
     )
 
 
@@ -73,7 +72,7 @@ def load_list(query: PageQuery | CursorQuery) -> Representation:
 
 
 def _list_key(query: PageQuery | CursorQuery) -> Key[Representation]:
-    return keys.note_list(
+    return cache_keys.note_list(
         user_id=query.user_id,
         window=query.window,
         filters=query.filters,

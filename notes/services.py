@@ -8,10 +8,9 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 from psycopg import sql
 
-from cachelayer import keys
 from cachelayer.http import UNCONDITIONAL, Preconditions, Representation
 from cachelayer.invalidation import invalidate
-from notes import records
+from notes import cache_keys, records
 from notes.models import Note
 
 
@@ -129,7 +128,7 @@ def note_load(*, rows: Sequence[Sequence[Any]]) -> int:
         present = {note_id for (note_id,) in cursor.fetchall()}
         missing = [row for row in rows if row[0] not in present]
         if missing:
-            invalidate(keys.NOTES.tag, keys.NOTE_LISTS.tag)
+            invalidate(cache_keys.NOTES.tag, cache_keys.NOTE_LISTS.tag)
             table = sql.Identifier(Note._meta.db_table)
             columns = sql.SQL(", ").join(map(sql.Identifier, records.FIELDS))
             with cursor.copy(sql.SQL("COPY {} ({}) FROM STDIN").format(table, columns)) as copy:
@@ -153,7 +152,7 @@ def notes_delete_all() -> int:
     """Delete every note; return how many there were."""
     with transaction.atomic(), connection.cursor() as cursor:
         count = Note.objects.count()
-        invalidate(keys.NOTES.tag, keys.NOTE_LISTS.tag)
+        invalidate(cache_keys.NOTES.tag, cache_keys.NOTE_LISTS.tag)
         cursor.execute("TRUNCATE notes")
     return count
 
@@ -169,4 +168,4 @@ def _locked(note_id: UUID, caller: str | None, preconditions: Preconditions) -> 
 
 
 def _invalidate(note: Note) -> None:
-    invalidate(*keys.tags_of_note(note_id=note.id, user_id=note.user_id))
+    invalidate(*cache_keys.tags_of_note(note_id=note.id, user_id=note.user_id))

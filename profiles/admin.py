@@ -12,10 +12,10 @@ from django.http import HttpRequest
 from django.utils.http import urlencode
 from pymongo.errors import PyMongoError
 
-from cachelayer import keys, read
+from cachelayer import read
 from cachelayer.http import Representation
 from config.web.admin_pages import ReadOnlyPage, mistakes, silence
-from profiles import selectors
+from profiles import cache_keys, selectors
 from profiles.limits import EMAIL_MAX_BYTES, USER_ID_PATTERN
 from profiles.models import ProfileRow
 
@@ -83,7 +83,7 @@ def _one(user_id: str) -> dict[str, Any]:
     """Return what the store, the other store and the cache have of a profile, and who agrees."""
     stored, store_error = _read(selectors.profile_get_stored, user_id)
     copied, twin_error = _read(selectors.profile_get_copied, user_id)
-    [found] = read.peek_many([keys.profile(user_id)])
+    [found] = read.peek_many([cache_keys.profile(user_id)])
     is_cached = found is not None and found.fresh
     cached = found.value if found is not None and found.fresh else None
     nothing_to_compare = store_error or twin_error or not (stored or copied)

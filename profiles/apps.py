@@ -6,10 +6,10 @@ class ProfilesConfig(AppConfig):
 
     def ready(self) -> None:
         # The models are ready only now.
-        from cachelayer import keys, sources  # noqa: PLC0415
-        from profiles import selectors  # noqa: PLC0415
+        from cachelayer import namespace  # noqa: PLC0415
+        from profiles import cache_keys, selectors  # noqa: PLC0415
 
-        sources.register(
-            keys.PROFILES,
+        namespace.register_loader(
+            cache_keys.PROFILES,
             lambda wanted: selectors.load_profiles([key.member for key, _ in wanted]),
         )

@@ -15,11 +15,10 @@ from pymongo.change_stream import ChangeStream
 from pymongo.collection import Collection
 from pymongo.errors import OperationFailure, PyMongoError
 
-from cachelayer import keys
 from cachelayer.invalidation import clear, invalidate
 from cachelayer.relay import own_connection
 from cachelayer.supervision import supervise
-from profiles import services
+from profiles import cache_keys, services
 from profiles.limits import USER_ID_PATTERN
 
 log = structlog.get_logger("profiles")
@@ -94,7 +93,7 @@ class Watcher:
                 raise
             # What changed meanwhile is not known, so nothing that is cached can be trusted.
             log.warning("change stream starts afresh", reason=str(exc).split("\n")[0])
-            clear([keys.PROFILES], cleared_by="change stream")
+            clear([cache_keys.PROFILES], cleared_by="change stream")
             _tokens().delete_one({"_id": _STREAM})
 
 
@@ -151,11 +150,11 @@ def _handle(changes: Iterable[dict[str, Any]]) -> None:
         named = named or set()
         users |= named
         is_delete = change.get("operationType") == "delete"
-        tags_of = keys.tags_of_deleted_profile if is_delete else keys.tags_of_profile
+        tags_of = cache_keys.tags_of_deleted_profile if is_delete else cache_keys.tags_of_profile
         tags |= {tag for user in named for tag in tags_of(user)}
     if not known:
         # Deleted before pre-images were kept, dropped, or renamed: whose it was is not told.
-        clear([keys.PROFILES], cleared_by="change stream")
+        clear([cache_keys.PROFILES], cleared_by="change stream")
     if tags:
         invalidate(*tags)
     for user in users:

@@ -5,12 +5,11 @@ from typing import NamedTuple
 
 from django.conf import settings
 
-from cachelayer import keys
 from cachelayer.answers import Bypass, Cached
 from cachelayer.entries import Found
 from cachelayer.http import Representation
 from cachelayer.read import Accepts, Tried, get_or_load, try_hit
-from profiles import records
+from profiles import cache_keys, records
 from profiles.mongodb import MongoProfiles
 from profiles.postgres import PostgresProfiles
 from profiles.records import ProfileLine
@@ -37,13 +36,15 @@ def profile_get(
 
     Raises what the driver raises where the store does not answer and no copy is at hand.
     """
-    return get_or_load(keys.profile(user_id), lambda: _load(user_id), bypass=bypass, looked=looked)
+    return get_or_load(
+        cache_keys.profile(user_id), lambda: _load(user_id), bypass=bypass, looked=looked
+    )
 
 
 def profile_try(*, user_id: str, accepts: Accepts, head_only: bool) -> Tried:
     """Return the profile where a fresh copy is at hand that accepts approves of; see try_hit."""
     return try_hit(
-        keys.profile(user_id), lambda: _load(user_id), accepts=accepts, head_only=head_only
+        cache_keys.profile(user_id), lambda: _load(user_id), accepts=accepts, head_only=head_only
     )
 
 

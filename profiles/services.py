@@ -6,9 +6,8 @@ import structlog
 from django.db import DatabaseError, InterfaceError
 from pymongo.errors import PyMongoError
 
-from cachelayer import keys
 from cachelayer.http import UNCONDITIONAL, PreconditionFailed, Preconditions, Representation
-from profiles import mongodb, records, selectors
+from profiles import cache_keys, mongodb, records, selectors
 from profiles.emails import check_email
 from profiles.preferences import Preferences, canonical
 from profiles.records import Metadata, ProfileRecord
@@ -46,7 +45,7 @@ def profile_create(
     preconditions.require(None)  # /profiles is created in, and has no representation of its own
     now = records.now()
     profile = ProfileRecord(user_id, email, canonical(preferences), Metadata(now, now), version=1)
-    with selectors.store().writing(keys.tags_of_profile(user_id)):
+    with selectors.store().writing(cache_keys.tags_of_profile(user_id)):
         selectors.store().create(profile)
     return _done(profile)
 
@@ -68,7 +67,7 @@ def profile_replace(
     _refuse_others(user_id, caller)
     check_email(email)
     version = _version_for(user_id, preconditions)
-    with selectors.store().writing(keys.tags_of_profile(user_id)):
+    with selectors.store().writing(cache_keys.tags_of_profile(user_id)):
         changed = selectors.store().replace(
             user_id,
             email=email,
@@ -94,7 +93,7 @@ def preferences_patch(
     """
     _refuse_others(user_id, caller)
     version = _version_for(user_id, preconditions)
-    with selectors.store().writing(keys.tags_of_profile(user_id)):
+    with selectors.store().writing(cache_keys.tags_of_profile(user_id)):
         changed = selectors.store().patch(
             user_id, patch=patch, now=records.now(), if_version=version
         )
@@ -107,7 +106,7 @@ def profile_delete(
     """Delete the profile. Raises ProfileNotFound, NotOwnProfile, PreconditionFailed."""
     _refuse_others(user_id, caller)
     version = _version_for(user_id, preconditions)
-    with selectors.store().writing(keys.tags_of_deleted_profile(user_id)):
+    with selectors.store().writing(cache_keys.tags_of_deleted_profile(user_id)):
         deleted = selectors.store().delete(user_id, if_version=version)
     if not deleted:
         raise _missed(user_id, version)
@@ -161,7 +160,7 @@ def profiles_load(*, profiles: Sequence[ProfileRecord]) -> int:
     """
     for profile in profiles:
         check_email(profile.email)
-    with selectors.store().writing([keys.PROFILES.tag]):
+    with selectors.store().writing([cache_keys.PROFILES.tag]):
         stored = selectors.store().load(profiles)
     selectors.twin().load(profiles)
     return stored

@@ -9,7 +9,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 
 import loadtests
 from activity.documents import ActivityEvent
-from cachelayer import keys, namespace, popularity, protocol
+from cachelayer import namespace, popularity, protocol
 from cachelayer.http import _TOLD
 from config.observability import capped_list
 from config.stack import ROOT, VARIABLES
@@ -17,9 +17,12 @@ from config.stack.__main__ import _SINGLE, _WHOLE
 from loadtests.__main__ import COMMANDS
 from loadtests.docs import figures
 from loadtests.experiments import EXPERIMENTS
+from notes import cache_keys as note_keys
 from notes.models import Note
+from profiles import cache_keys as profile_keys
 from profiles.documents import UserProfile
 from profiles.models import ProfileRow
+from tests.cachelayer.test_checks import NAMESPACES
 
 DOCS = ROOT / "docs"
 ADRS = sorted((DOCS / "adr").glob("*.md"))
@@ -50,7 +53,7 @@ def routes(patterns: list[URLPattern | URLResolver], prefix: str = "/") -> list[
 
 
 class TestKeys:
-    @pytest.mark.parametrize("namespace", keys.NAMESPACES, ids=lambda one: one.name)
+    @pytest.mark.parametrize("namespace", NAMESPACES, ids=lambda one: one.name)
     def test_each_family_has_its_row(self, namespace):
         row = (
             f"| `{namespace.name}` | `{namespace.pattern}` | {namespace.ttl_seconds} "
@@ -63,13 +66,13 @@ class TestKeys:
     def test_no_row_is_of_a_family_that_is_gone(self):
         rows = re.findall(r"^\| `([\w:]+)` \| `", text("docs/caching-strategy.md"), re.MULTILINE)
 
-        assert rows == [namespace.name for namespace in keys.NAMESPACES]
+        assert rows == [namespace.name for namespace in NAMESPACES]
 
     def test_each_write_ends_what_its_row_says(self):
         told = dict(re.findall(r"^\| a (note|profile) \| (`.+`) \|$", text(CACHING), re.MULTILINE))
         tags = {
-            "note": keys.tags_of_note(note_id="{id}", user_id="{userId}"),
-            "profile": keys.tags_of_profile("{userId}"),
+            "note": note_keys.tags_of_note(note_id="{id}", user_id="{userId}"),
+            "profile": profile_keys.tags_of_profile("{userId}"),
         }
 
         assert told == {what: ", ".join(f"`{tag}`" for tag in one) for what, one in tags.items()}

@@ -1,7 +1,7 @@
 from django.db import migrations
 
 # Statement-level: one call however many rows, with the rows before and after at hand. The tags
-# are those of cachelayer.keys.tags_of_note (a test holds the two together). A statement over more
+# are those of notes.cache_keys.tags_of_note (a test holds the two together). A statement over more
 # rows than that clears the namespaces: a long list of tags would cost more than the cold start.
 _CREATE = """
 CREATE FUNCTION notes_invalidate() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -4,8 +4,9 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
-from cachelayer import client, keys, popularity, protocol
+from cachelayer import client, popularity, protocol
 from cachelayer.models import Clearance
+from notes import cache_keys
 from tests.builders import make_note
 from tests.cachelayer.test_cache_command import edit_unseen
 
@@ -58,7 +59,7 @@ class TestPage:
     def test_answers_without_redis(self, operator, stack):
         stack.kill("redis")
         try:
-            page = operator.get(PAGE, {"key": keys.NOTES.example})
+            page = operator.get(PAGE, {"key": cache_keys.NOTES.example})
         finally:
             stack.start("redis")
             client.breaker.reset()
@@ -81,7 +82,7 @@ class TestClear:
         page = operator.get(CLEAR).content.decode()
 
         assert "<td>notes</td><td>1</td>" in page
-        assert protocol.look(keys.note(note_id)).fresh
+        assert protocol.look(cache_keys.note(note_id)).fresh
 
     def test_clears_and_keeps_who_did_it(self, api, operator):
         note_id = make_note()
@@ -89,7 +90,7 @@ class TestClear:
 
         page = operator.post(CLEAR, {"namespace": "notes"}, follow=True).content.decode()
 
-        assert not protocol.look(keys.note(note_id)).fresh
+        assert not protocol.look(cache_keys.note(note_id)).fresh
         assert "Cleared: notes." in page
         assert Clearance.objects.get().cleared_by == "ann"
 

@@ -6,8 +6,10 @@ import threading
 import pytest
 from django.db import connection
 
-from cachelayer import background, client, keys, popularity, protocol, relay
+from cachelayer import background, client, popularity, protocol, relay
+from notes import cache_keys as note_keys
 from notes.models import Note
+from profiles import cache_keys as profile_keys
 from profiles import services
 from tests.builders import make_notes
 
@@ -61,7 +63,7 @@ class TestWarming:
         for note in made:
             api.get(f"/api/v1/notes/{note.pk}")
         popularity.flush()
-        redis_client.unlink(*(keys.note(note.pk).entry_name for note in made))
+        redis_client.unlink(*(note_keys.note(note.pk).entry_name for note in made))
         return made
 
     def test_what_is_no_key_is_left_out(self, notes, redis_client):
@@ -70,7 +72,7 @@ class TestWarming:
 
         background._warm()
 
-        assert all(protocol.look(keys.note(note.pk)).fresh for note in notes)
+        assert all(protocol.look(note_keys.note(note.pk)).fresh for note in notes)
 
     def test_what_is_of_another_type_is_no_reason_to_die(self, notes, redis_client):
         redis_client.unlink(popularity._hot("notes"))
@@ -78,7 +80,7 @@ class TestWarming:
 
         background._warm()
 
-        assert not protocol.look(keys.note(notes[0].pk)).fresh
+        assert not protocol.look(note_keys.note(notes[0].pk)).fresh
 
     def test_without_mongodb_notes_are_warmed_all_the_same(self, notes, mongodb_restored):
         popularity.count("user:profile", "user:profile:abc", "hit")
@@ -87,19 +89,19 @@ class TestWarming:
 
         background._warm()
 
-        assert all(protocol.look(keys.note(note.pk)).fresh for note in notes)
-        assert not protocol.look(keys.profile("abc")).fresh
+        assert all(protocol.look(note_keys.note(note.pk)).fresh for note in notes)
+        assert not protocol.look(profile_keys.profile("abc")).fresh
 
     def test_without_postgresql_profiles_are(self, notes, stack, redis_client):
         services.profile_create(user_id="abc", email="a@example.org", preferences={}, caller=None)
         popularity.count("user:profile", "user:profile:abc", "hit")
         popularity.flush()
-        redis_client.unlink(keys.profile("abc").entry_name)
+        redis_client.unlink(profile_keys.profile("abc").entry_name)
         connection.close()
         stack.kill("postgres")
         try:
             background._warm()
-            assert protocol.look(keys.profile("abc")).fresh
+            assert protocol.look(profile_keys.profile("abc")).fresh
         finally:
             stack.start("postgres")
             connection.close()

@@ -8,8 +8,9 @@ import redis
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from cachelayer import audit, client, keys, popularity, protocol, warming
+from cachelayer import audit, client, popularity, protocol, warming
 from cachelayer.models import Clearance
+from notes import cache_keys
 from notes.models import Note
 from tests.builders import make_note, make_notes
 
@@ -54,7 +55,7 @@ class TestActions:
         api.get(f"/api/v1/notes/{note_id}")
 
         assert "notes" in run("clear", "notes")
-        assert protocol.look(keys.note(note_id)).reason == "epoch"
+        assert protocol.look(cache_keys.note(note_id)).reason == "epoch"
         assert "manage.py" in Clearance.objects.get().cleared_by
 
     def test_an_unknown_namespace_is_one_line(self):
@@ -84,15 +85,15 @@ class TestWarm:
         run("clear")
 
         with django_assert_num_queries(1):
-            assert warming.warm(keys.NOTES) == 3
+            assert warming.warm(cache_keys.NOTES) == 3
 
-        assert all(protocol.look(keys.note(note.pk)).fresh for note in notes[:3])
+        assert all(protocol.look(cache_keys.note(note.pk)).fresh for note in notes[:3])
 
     def test_leaves_alone_what_is_cached_already(self, api, django_assert_num_queries):
         self.read(api, make_notes(2), 1)
 
         with django_assert_num_queries(0):
-            assert warming.warm(keys.NOTES) == 0
+            assert warming.warm(cache_keys.NOTES) == 0
 
     def test_takes_the_most_read_first_and_older_reads_count_less(self, api):
         first, second = make_notes(2)
@@ -110,7 +111,7 @@ class TestWarm:
         run("clear")
         monkeypatch.setattr(warming, "_MEMORY_SHARE_MAX", 0.0001)
 
-        assert warming.warm(keys.NOTES) == 0
+        assert warming.warm(cache_keys.NOTES) == 0
 
     def test_one_process_does_it_for_all(self):
         assert [warming.take_turn(), warming.take_turn()] == [True, False]

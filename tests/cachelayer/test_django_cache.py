@@ -7,7 +7,8 @@ from django.template import Context, Template
 from django.test import RequestFactory
 from rest_framework.throttling import SimpleRateThrottle
 
-from cachelayer import client, keys, namespace, protocol
+from cachelayer import client, namespace, protocol
+from notes import cache_keys
 from tests.builders import make_note
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -69,7 +70,7 @@ class TestSharedRedisCache:
         beside.delete("another-application")
         assert entries
         assert stored(f"{settings.CACHE_PREFIX}:*").keys() == entries.keys()
-        assert protocol.look(keys.note(note_id)).fresh
+        assert protocol.look(cache_keys.note(note_id)).fresh
 
     @pytest.mark.parametrize("alias", ["default", "sessions"])
     @pytest.mark.parametrize("fault", ["kill", "pause"])

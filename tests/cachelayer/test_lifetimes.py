@@ -4,8 +4,9 @@ import uuid
 
 import pytest
 
-from cachelayer import keys, protocol
+from cachelayer import protocol
 from cachelayer.namespace import STAMP_MARGIN_SECONDS, note_name, root_of_names
+from notes import cache_keys
 from notes.models import Note
 from tests.builders import make_note
 from tests.cachelayer.test_read import Loads, Word, get_or_load, key
@@ -93,7 +94,7 @@ class TestPresent:
 
     def test_so_does_the_stamp_of_a_value_loaded_in_bulk(self, lifetimes):
         note_id = make_note()
-        one = keys.note(note_id)
+        one = cache_keys.note(note_id)
         begun = protocol.begin_many([one])
         protocol.end_many([(one, begun[0], Word("x"))])
 

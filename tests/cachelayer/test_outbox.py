@@ -11,13 +11,13 @@ import pytest
 from django.core.management import call_command
 from django.db import connection, connections, transaction
 
-from cachelayer import client, keys, outbox, protocol
+from cachelayer import client, outbox, protocol
 from cachelayer import relay as relaying
 from cachelayer.invalidation import clear, invalidate
 from cachelayer.models import Clearance, OutboxRow
 from cachelayer.relay import Relay
 from config.stack import ROOT, process
-from notes import services
+from notes import cache_keys, services
 from notes.models import Note
 from tests.builders import make_note, make_notes
 from tests.cachelayer.test_read import WORDS, Loads, get_or_load, key
@@ -299,7 +299,7 @@ class TestTriggers:
         Note.objects.filter(pk=note_id).update(title="New")
 
         (tags,) = OutboxRow.objects.values_list("tags", flat=True)
-        assert set(tags) == set(keys.tags_of_note(note_id=note_id, user_id="a:b-c"))
+        assert set(tags) == set(cache_keys.tags_of_note(note_id=note_id, user_id="a:b-c"))
 
     def test_a_change_of_owner_ends_the_lists_of_both(self):
         note_id = make_note(user_id="ann")
@@ -316,7 +316,7 @@ class TestTriggers:
         Note.objects.update(content="y")
 
         (tags,) = OutboxRow.objects.values_list("tags", flat=True)
-        assert tags == [keys.NOTES.tag, keys.NOTE_LISTS.tag]
+        assert tags == [cache_keys.NOTES.tag, cache_keys.NOTE_LISTS.tag]
 
     def test_a_service_s_write_is_told_once(self):
         note_id = make_note()

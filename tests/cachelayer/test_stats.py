@@ -31,7 +31,7 @@ class TestProcesses:
         environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
         setup = (
             "import os, django; os.environ['DJANGO_SETTINGS_MODULE'] = 'config.settings'; "
-            "django.setup(); from cachelayer import counts, figures, metrics; "
+            "django.setup(); from cachelayer import metrics, prometheus, stats; "
         )
 
         def run(code: str) -> str:
@@ -53,7 +53,7 @@ class TestProcesses:
         for ending in ("os.kill(os.getpid(), 9)", "pass"):
             run(f"metrics.reads('notes', 'hit').inc(21); {ending}")
 
-        told = run("print(figures._sums(counts.samples()['cachelayer_reads_total'])['hit'])")
+        told = run("print(stats._sums(prometheus.samples()['cachelayer_reads_total'])['hit'])")
 
         assert float(told) == 42
 
@@ -61,6 +61,6 @@ class TestProcesses:
         """A breaker that was open in a process that is no more is not open."""
         run("metrics.breaker_changed(True); os.kill(os.getpid(), 9)")
 
-        told = run("print(counts.total(counts.samples(), 'cachelayer_breaker_open'))")
+        told = run("print(prometheus.total(prometheus.samples(), 'cachelayer_breaker_open'))")
 
         assert float(told) == 0

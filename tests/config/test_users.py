@@ -8,10 +8,9 @@ from django.core.management import CommandError, call_command
 from activity import services as activity
 from activity.documents import ActivityEvent
 from activity.shipper import Shipper
-from cachelayer import keys
 from config import users as users_module
 from config.management.commands import seed
-from profiles import selectors
+from profiles import cache_keys, selectors
 from profiles import services as profiles
 from profiles.documents import UserProfile
 from profiles.models import ProfileRow
@@ -55,7 +54,7 @@ class TestRename:
 
         assert rename() == "abc is new now: the profile and 3 events.\n"
 
-        assert not redis_client.exists(keys.profile("abc").entry_name)
+        assert not redis_client.exists(cache_keys.profile("abc").entry_name)
 
         assert api.get("/api/v1/profiles/abc").status_code == 404
         assert api.get("/api/v1/profiles/new").json()["version"] == 2
@@ -64,7 +63,7 @@ class TestRename:
 
     def test_where_the_events_fail_the_profile_stays(self, monkeypatch):
         def fail(**_: object) -> int:
-            raise users.CannotRename("on purpose")
+            raise users_module.CannotRename("on purpose")
 
         monkeypatch.setattr(activity, "events_rename", fail)
 

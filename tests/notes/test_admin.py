@@ -11,7 +11,8 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from cachelayer import client, keys, protocol
+from cachelayer import client, protocol
+from notes import cache_keys
 from notes.admin import NoteAdmin
 from notes.limits import CONTENT_MAX_CHARACTERS
 from notes.models import Note
@@ -285,7 +286,7 @@ class TestChange:
         chosen = {"_selected_action": [str(ids[0])]}
 
         operator.post(LIST, chosen | {"action": "drop_cached_copies"})
-        assert [protocol.look(keys.note(one)).fresh for one in ids] == [False, True]
+        assert [protocol.look(cache_keys.note(one)).fresh for one in ids] == [False, True]
 
         operator.post(LIST, chosen | {"action": "delete_selected", "post": "yes"})
         assert list(Note.objects.values_list("pk", flat=True)) == [ids[1]]

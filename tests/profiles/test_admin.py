@@ -252,7 +252,7 @@ class TestOne:
     def test_an_expired_copy_is_not_shown_as_cached(self, operator, made, send):
         made()
         send("GET", "/abc")
-        expire(selectors.keys.profile("abc"))
+        expire(selectors.cache_keys.profile("abc"))
 
         assert "not cached (expired)" in operator.get(PAGE, {"user_id": "abc"}).content.decode()
 

@@ -7,7 +7,7 @@ import pytest
 from django.db import connection
 from django.test import Client
 
-from cachelayer import keys
+from profiles import cache_keys
 from profiles.documents import UserProfile
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("backend")]
@@ -289,11 +289,11 @@ class TestDelete:
     def test_takes_the_copy_with_the_address_out_of_redis_at_once(self, send, made, redis_client):
         made()
         send("GET", "/abc")
-        assert redis_client.exists(keys.profile("abc").entry_name)
+        assert redis_client.exists(cache_keys.profile("abc").entry_name)
 
         send("DELETE", "/abc")
 
-        assert not redis_client.exists(keys.profile("abc").entry_name)
+        assert not redis_client.exists(cache_keys.profile("abc").entry_name)
 
     def test_its_email_is_free_again(self, send, made):
         made()

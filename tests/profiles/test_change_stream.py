@@ -11,10 +11,10 @@ from bson.raw_bson import RawBSONDocument
 from django.db import OperationalError, connection
 from pymongo.errors import NotPrimaryError, OperationFailure
 
-from cachelayer import keys, outbox, protocol
+from cachelayer import outbox, protocol
 from cachelayer.models import Clearance
 from config.stack.process import wait_until
-from profiles import change_stream, documents, selectors, services
+from profiles import cache_keys, change_stream, documents, selectors, services
 from profiles.change_stream import Watcher
 from profiles.documents import UserProfile
 from profiles.models import ProfileRow
@@ -60,7 +60,7 @@ def collection():
 
 
 def is_cached(user_id: str = "abc") -> bool:
-    return protocol.look(keys.profile(user_id)).fresh
+    return protocol.look(cache_keys.profile(user_id)).fresh
 
 
 def edit(email: str = "edited@example.org") -> None:
@@ -97,7 +97,7 @@ class TestWatcher:
             assert wait_until(lambda: send("GET", "/abc")["Cache-Status"].count("hit"), 30)
             collection().delete_one({"user_id": "abc"})
 
-            copy = keys.profile("abc").entry_name
+            copy = cache_keys.profile("abc").entry_name
             assert wait_until(lambda: not redis_client.exists(copy), 30)
             assert send("GET", "/abc").status_code == 404
             assert wait_until(lambda: email_of_twin() is None, 30)

@@ -8,10 +8,10 @@ from io import StringIO
 import pytest
 from django.core.management import CommandError, call_command
 
-from cachelayer import keys, outbox, protocol
+from cachelayer import outbox, protocol
 from cachelayer.models import OutboxRow
 from config.mongodb import client
-from profiles import documents, seeding, selectors, services
+from profiles import cache_keys, documents, seeding, selectors, services
 from profiles.documents import UserProfile
 from profiles.models import ProfileRow
 from profiles.mongodb import MongoProfiles, merge_expression
@@ -268,7 +268,7 @@ class TestMongodbAway:
     def test_past_its_time_a_copy_is_served_and_marked_stale(self, made, send, mongodb_restored):
         made()
         send("GET", "/abc")
-        expire(keys.profile("abc"))
+        expire(cache_keys.profile("abc"))
         mongodb_restored.kill("mongodb")
 
         response = send("GET", "/abc")
@@ -279,7 +279,7 @@ class TestMongodbAway:
     def test_what_a_write_has_invalidated_is_not_served(self, made, send, mongodb_restored):
         made()
         send("GET", "/abc")
-        protocol.unlink(keys.tags_of_profile("abc"))
+        protocol.unlink(cache_keys.tags_of_profile("abc"))
         mongodb_restored.kill("mongodb")
 
         assert send("GET", "/abc").status_code == 503

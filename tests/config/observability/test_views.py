@@ -6,8 +6,9 @@ from django.contrib.sessions.models import Session
 from django.core.cache import caches
 from django.test import Client
 
-from cachelayer import client, keys
+from cachelayer import client
 from cachelayer.models import Clearance
+from notes import cache_keys
 from tests.builders import make_note
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -188,7 +189,7 @@ class TestExplain:
     def test_without_redis_it_says_so(self, staff, stack):
         stack.kill("redis")
         try:
-            answer = staff.get(f"{EXPLAIN}?key={keys.NOTES.example}")
+            answer = staff.get(f"{EXPLAIN}?key={cache_keys.NOTES.example}")
         finally:
             stack.start("redis")
             client.breaker.reset()

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from django.db import OperationalError, ProgrammingError, connections
 
-from cachelayer import keys, protocol
+from cachelayer import protocol
 from cachelayer.failures import unavailable_store
 from config.postgres import base, metrics, outages, repeating
 from config.postgres.base import DatabaseWrapper
@@ -16,6 +16,7 @@ from config.postgres.deadlines import AnswerLate, DeadlineConnection, ServerSile
 from config.postgres.outages import breaker
 from config.postgres.server import connect
 from config.stack.process import wait_until
+from notes import cache_keys
 from tests.builders import make_note
 from tests.cachelayer.test_read import expire
 
@@ -55,7 +56,7 @@ class TestPostgresDown:
     def test_past_its_time_it_is_served_and_marked_stale(self, api, restored):
         note_id = make_note()
         api.get(f"/api/v1/notes/{note_id}")
-        expire(keys.note(note_id))
+        expire(cache_keys.note(note_id))
         restored.kill("postgres")
 
         response = api.get(f"/api/v1/notes/{note_id}")
@@ -78,7 +79,7 @@ class TestPostgresDown:
         restored.kill("postgres")
 
         assert_unavailable(api.get(f"/api/v1/notes/{note_id}?cache=false"))
-        assert protocol.look(keys.note(note_id)).fresh
+        assert protocol.look(cache_keys.note(note_id)).fresh
 
 
 class TestDeadlineConnection:

@@ -1,4 +1,4 @@
-"""Every key family of this project, spelled once: its pattern, lifetimes, tags, and who invalidates it."""
+"""What notes are cached under: each key family with its pattern, lifetimes and tags, and who invalidates it."""
 
 import hashlib
 from collections.abc import Callable
@@ -21,10 +21,6 @@ def _tags_of_list_key(member: str) -> tuple[str, ...]:
     if not member.startswith("user:"):
         return (_ALL_NOTES,)
     return (_user_tag(_unescaped(member.split(":")[1])),)
-
-
-def _tags_of_profile_key(user_id: str) -> tuple[str, ...]:
-    return (f"profile:{user_id}",)
 
 
 NOTES = Namespace(
@@ -56,23 +52,6 @@ NOTE_LISTS = Namespace(
     holds="one page of notes, as it is sent but for the links",
     invalidated_by="create, update and delete of a note of its user, or of any note where it is over all users",
 )
-PROFILES = Namespace(
-    name="user:profile",
-    pattern="user:profile:{userId}",
-    prefix="user:profile:",
-    member="[A-Za-z0-9._@:-]{1,128}",
-    example="user:profile:abc",
-    tags_of=_tags_of_profile_key,
-    schema=1,
-    value_type=Representation,
-    ttl_seconds=settings.CACHE_TTL_PROFILE_SECONDS,
-    absent_ttl_seconds=settings.CACHE_TTL_ABSENT_SECONDS,
-    holds="one profile, as it is sent, e-mail included; or that there is none",
-    invalidated_by="create, update and delete of that profile",
-    personal_data=True,
-    warms=True,
-)
-NAMESPACES = (NOTES, NOTE_LISTS, PROFILES)
 
 
 def note(note_id: UUID) -> Key[Representation]:
@@ -106,21 +85,6 @@ def tags_of_note(*, note_id: UUID, user_id: str) -> tuple[str, ...]:
     The triggers on the table spell the same (config/migrations/0001_notes_triggers.py).
     """
     return (*_tags_of_note_key(str(note_id)), _user_tag(user_id), _ALL_NOTES)
-
-
-def profile(user_id: str) -> Key[Representation]:
-    """One user's profile, ready to send; loaded by profiles.selectors.profile_get."""
-    return PROFILES.key(user_id)
-
-
-def tags_of_profile(user_id: str) -> tuple[str, ...]:
-    """Return what a write of this profile invalidates."""
-    return _tags_of_profile_key(user_id)
-
-
-def tags_of_deleted_profile(user_id: str) -> tuple[str, ...]:
-    """Return the same, and what takes its copy, with its e-mail, out of Redis at once."""
-    return (*_tags_of_profile_key(user_id), profile(user_id).erasure)
 
 
 def _user_tag(user_id: str) -> str:

@@ -1,0 +1,43 @@
+"""What profiles are cached under: the key family with its pattern, lifetimes and tags, and who invalidates it."""
+
+from django.conf import settings
+
+from cachelayer.http import Representation
+from cachelayer.namespace import Key, Namespace
+
+
+def _tags_of_profile_key(user_id: str) -> tuple[str, ...]:
+    return (f"profile:{user_id}",)
+
+
+PROFILES = Namespace(
+    name="user:profile",
+    pattern="user:profile:{userId}",
+    prefix="user:profile:",
+    member="[A-Za-z0-9._@:-]{1,128}",
+    example="user:profile:abc",
+    tags_of=_tags_of_profile_key,
+    schema=1,
+    value_type=Representation,
+    ttl_seconds=settings.CACHE_TTL_PROFILE_SECONDS,
+    absent_ttl_seconds=settings.CACHE_TTL_ABSENT_SECONDS,
+    holds="one profile, as it is sent, e-mail included; or that there is none",
+    invalidated_by="create, update and delete of that profile",
+    personal_data=True,
+    warms=True,
+)
+
+
+def profile(user_id: str) -> Key[Representation]:
+    """One user's profile, ready to send; loaded by profiles.selectors.profile_get."""
+    return PROFILES.key(user_id)
+
+
+def tags_of_profile(user_id: str) -> tuple[str, ...]:
+    """Return what a write of this profile invalidates."""
+    return _tags_of_profile_key(user_id)
+
+
+def tags_of_deleted_profile(user_id: str) -> tuple[str, ...]:
+    """Return the same, and what takes its copy, with its e-mail, out of Redis at once."""
+    return (*_tags_of_profile_key(user_id), profile(user_id).erasure)
