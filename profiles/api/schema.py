@@ -42,7 +42,8 @@ def _value(auto_schema: AutoSchema, levels: int) -> dict[str, Any]:
     kinds: list[dict[str, Any]] = [
         {"type": "null"},
         {"type": "boolean"},
-        {"type": "number", "minimum": -(2**63), "maximum": 2**63 - 1},
+        # No bounds: to JSON Schema 1e20, which is allowed, is the same as its digits, which are not.
+        {"type": "number", "description": "Whole, without an exponent: at most 64 bits."},
         {"type": "string", "pattern": NO_NUL_PATTERN},
     ]
     if levels:
