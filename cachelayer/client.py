@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import redis
 from django_redis import get_redis_connection
 
-from cachelayer import metrics, timings
+from cachelayer import metrics
 from cachelayer.circuit_breaker import Breaker
 from cachelayer.namespace import declared, stamp_name
 
@@ -21,6 +21,10 @@ _RUN_BYTES = 8  # of the server's run_id, at the end of a namespace's stamp
 # What must have happened before a Redis that was away is trusted again; cachelayer.outbox adds
 # that what could not be delivered meanwhile has been delivered. Each may raise: then it is not.
 before_trust: list[Callable[[], Any]] = []
+
+# Called after each operation with its name, its start (time.perf_counter()) and its seconds: for a
+# site that traces its requests. It must not raise.
+after_operation: Callable[[str, float, float], None] = lambda operation, started, seconds: None  # noqa: E731
 
 
 class CacheDown(Exception):
@@ -45,7 +49,7 @@ def ask(operation: str, command: Callable[[redis.Redis], T], *, past_breaker: bo
         raise CacheDown(operation) from exc
     finally:
         seconds = time.perf_counter() - started
-        timings.add("redis", operation, started, seconds)
+        after_operation(operation, started, seconds)
         metrics.operation_seconds(operation).observe(seconds)
     breaker.succeeded()
     return reply

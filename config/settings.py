@@ -91,8 +91,8 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
-    "config.observability.middleware.RequestBodyMiddleware",  # before CSRF, which reads a form
-    "config.observability.middleware.PreconditionsMiddleware",
+    "config.web.middleware.RequestBodyMiddleware",  # before CSRF, which reads a form
+    "config.web.middleware.PreconditionsMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cachelayer import timings
+from config.observability import tracing
 
 
 def sent_by(call: Callable[[], object]) -> int:
@@ -15,7 +15,7 @@ def sent_by(call: Callable[[], object]) -> int:
 
     Those of this thread alone: in others an earlier test's events may be on their way.
     """
-    here, sent, add = threading.get_ident(), 0, timings.add
+    here, sent, add = threading.get_ident(), 0, tracing.add_statement
 
     def counting(store: str, *step: Any) -> None:
         nonlocal sent
@@ -23,6 +23,6 @@ def sent_by(call: Callable[[], object]) -> int:
         add(store, *step)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(timings, "add", counting)
+        patch.setattr(tracing, "add_statement", counting)
         call()
     return sent

@@ -54,7 +54,7 @@ def postgres() -> Workload:
         return Workload(source="pg_stat_statements", ran=_grouped(counted))
     rows = [
         (row["statement"], row["endpoint"], row["calls"], row["total_ms"])
-        for row in query_stats.KEPT.rows()
+        for row in query_stats.STATEMENTS.rows()
     ]
     return Workload(source="the site's own count", ran=_grouped(rows))
 

@@ -8,34 +8,16 @@ import mongoengine
 import pymongo
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from prometheus_client import Counter, Gauge, Histogram
 from pymongo import monitoring
 from pymongo.errors import ConfigurationError, ServerSelectionTimeoutError
 
-from cachelayer import timings
 from cachelayer.circuit_breaker import Breaker
+from config.mongodb import metrics
+from config.observability import tracing
 
 _PROBE_TIMEOUT_MS: Final = 1000
 # What pymongo calls the failures in which the server itself said nothing.
 _SILENCE: Final = ("NetworkTimeout", "AutoReconnect", "ConnectionFailure")
-_BUCKETS: Final = (
-    *(0.0002, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05),
-    *(0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 3.0, 5.0),
-)
-COMMAND_SECONDS: Final = Histogram(
-    "mongodb_command_seconds", "Duration of a command", ["command"], buckets=_BUCKETS
-)
-ACQUIRE_SECONDS: Final = Histogram(
-    "mongodb_acquire_seconds", "Time until the pool lent a connection, or did not", buckets=_BUCKETS
-)
-ERRORS: Final = Counter("mongodb_errors", "Commands that failed, by kind", ["kind"])
-CONNECTIONS: Final = Gauge(
-    "mongodb_pool_connections", "Connections open", multiprocess_mode="livesum"
-)
-IN_USE: Final = Gauge("mongodb_pool_in_use", "Connections in use", multiprocess_mode="livesum")
-WAITING: Final = Gauge(
-    "mongodb_pool_waiting", "Threads that wait for a connection", multiprocess_mode="livesum"
-)
 
 
 def _recover() -> None:
@@ -64,7 +46,7 @@ class Client(pymongo.MongoClient):
     def _select_server(self, *args: Any, **kwargs: Any) -> Any:
         # The one door through which every operation goes; private, so pymongo is pinned.
         if breaker.is_open:
-            ERRORS.labels(NotAsked.__name__).inc()
+            metrics.ERRORS.labels(NotAsked.__name__).inc()
             raise NotAsked("MongoDB does not answer")
         try:
             return super()._select_server(*args, **kwargs)
@@ -89,7 +71,7 @@ class Commands(monitoring.CommandListener):
 
     def failed(self, event: monitoring.CommandFailedEvent) -> None:
         kind = str(event.failure.get("codeName") or event.failure.get("errtype") or "unknown")
-        ERRORS.labels(kind).inc()
+        metrics.ERRORS.labels(kind).inc()
         if kind in _SILENCE:
             breaker.failed(ServerSelectionTimeoutError(kind), opens=False)
         self._count(event)
@@ -100,36 +82,36 @@ class Commands(monitoring.CommandListener):
         if event.command_name == "getMore":
             return  # that of a change stream waits on purpose
         seconds = event.duration_micros / 1e6
-        COMMAND_SECONDS.labels(event.command_name).observe(seconds)
+        metrics.COMMAND_SECONDS.labels(event.command_name).observe(seconds)
         command = self._of_this_thread.__dict__.pop("command", {event.command_name: 1})
-        timings.add("mongodb", command, time.perf_counter() - seconds, seconds)
+        tracing.add_statement("mongodb", command, time.perf_counter() - seconds, seconds)
 
 
 class Pool(monitoring.ConnectionPoolListener):
     """Keeps the gauges of the pool (CMAP events)."""
 
     def connection_created(self, event: Any) -> None:
-        CONNECTIONS.inc()
+        metrics.CONNECTIONS.inc()
 
     def connection_closed(self, event: Any) -> None:
-        CONNECTIONS.dec()
+        metrics.CONNECTIONS.dec()
 
     def connection_check_out_started(self, event: Any) -> None:
-        WAITING.inc()
+        metrics.WAITING.inc()
 
     def connection_check_out_failed(self, event: Any) -> None:
-        WAITING.dec()
-        ACQUIRE_SECONDS.observe(event.duration)
+        metrics.WAITING.dec()
+        metrics.ACQUIRE_SECONDS.observe(event.duration)
         exhausted = event.reason == monitoring.ConnectionCheckOutFailedReason.TIMEOUT
-        ERRORS.labels("PoolExhausted" if exhausted else f"check out: {event.reason}").inc()
+        metrics.ERRORS.labels("PoolExhausted" if exhausted else f"check out: {event.reason}").inc()
 
     def connection_checked_out(self, event: Any) -> None:
-        WAITING.dec()
-        ACQUIRE_SECONDS.observe(event.duration)
-        IN_USE.inc()
+        metrics.WAITING.dec()
+        metrics.ACQUIRE_SECONDS.observe(event.duration)
+        metrics.IN_USE.inc()
 
     def connection_checked_in(self, event: Any) -> None:
-        IN_USE.dec()
+        metrics.IN_USE.dec()
 
     def connection_ready(self, event: Any) -> None:
         """Do nothing: a connection counts from when it was created."""

@@ -27,7 +27,7 @@ DROPPED: Final = Counter(
 _decoder: Final = msgspec.json.Decoder(dict[str, Any])
 
 
-class Kept:
+class CappedList:
     """
     A list of the newest rows, JSON objects, of all processes.
 

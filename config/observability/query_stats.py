@@ -9,9 +9,9 @@ from typing import Any, Final
 from django.conf import settings
 
 from config.observability import statements
-from config.observability.capped_list import Kept
+from config.observability.capped_list import CappedList
 
-KEPT: Final = Kept("statements", rows_max=5_000)
+STATEMENTS: Final = CappedList("statements", rows_max=5_000)
 _EVERY_SECONDS: Final = 30.0
 _SHAPES_MAX: Final = 1_000  # counted in one process at a time
 
@@ -55,7 +55,7 @@ def ran(endpoint: str, sql: Any, seconds: float) -> None:
         "calls": count.calls,
         "total_ms": round(count.seconds * 1000, 3),
     }
-    KEPT.add(row)
+    STATEMENTS.add(row)
 
 
 @functools.lru_cache(maxsize=_SHAPES_MAX)

@@ -9,7 +9,7 @@ import psycopg
 from django.db.backends.postgresql import base
 from psycopg_pool import PoolTimeout
 
-from cachelayer import timings
+from config.observability import tracing
 from config.postgres import deadlines, metrics, outages
 from config.postgres.outages import breaker
 
@@ -54,7 +54,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             metrics.WAITING.dec()
             waited = time.perf_counter() - started
             metrics.ACQUIRE_SECONDS.observe(waited)
-            timings.waited("postgres", "(waited for a connection)", started, waited)
+            tracing.add_wait("postgres", "(waited for a connection)", started, waited)
         with _lent_lock:
             _lent[self.alias] += 1
         self._lent_at = started + waited
@@ -93,12 +93,12 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return reason(f"no connection to PostgreSQL within {self.pool.timeout:g} s")
 
     def _commit(self) -> None:
-        """Commit; to the request's ledger it is a statement like any other."""
+        """Commit; to the request's trace it is a statement like any other."""
         started = time.perf_counter()
         try:
             super()._commit()  # type: ignore[misc]  # Django's own
         finally:
-            timings.add("postgres", "COMMIT", started, time.perf_counter() - started)
+            tracing.add_statement("postgres", "COMMIT", started, time.perf_counter() - started)
 
     def _close(self) -> None:
         """Give the connection back to the pool; counted once, even where the pool does not take it."""

@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from cachelayer.client import CacheDown
-from config.observability import slow_queries
+from config.observability.traces import traces_of
 
 
 class Command(BaseCommand):
@@ -20,7 +20,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, request_id: str, **options: Any) -> None:
         try:
-            traces = slow_queries.traces_of(request_id)
+            traces = traces_of(request_id)
         except CacheDown as exc:
             raise CommandError("Redis, which keeps the traces, does not answer.") from exc
         if not traces:

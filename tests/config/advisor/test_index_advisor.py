@@ -334,7 +334,7 @@ class TestRefusals:
         def fails(*args):
             raise client.CacheDown
 
-        monkeypatch.setattr(workload.workload.KEPT, "rows", fails)
+        monkeypatch.setattr(workload.query_stats.STATEMENTS, "rows", fails)
         with pytest.raises(CommandError, match="Redis, which keeps what ran"):
             postgres()
 

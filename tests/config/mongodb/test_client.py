@@ -9,9 +9,10 @@ import pytest
 from django.test import RequestFactory
 from pymongo.errors import PyMongoError, WaitQueueTimeoutError
 
-from cachelayer import timings
 from cachelayer.failures import unavailable_store
 from config.mongodb import client as mongodb_client
+from config.mongodb import metrics
+from config.observability import tracing
 from config.stack.process import wait_until
 from config.web import problems
 
@@ -66,26 +67,26 @@ class TestClient:
 
 class TestCounts:
     def test_a_command_is_timed_for_its_request(self):
-        with timings.ledger() as spent:
+        with tracing.trace_request() as spent:
             ping()
 
         assert spent["mongodb"] > 0
 
     def test_a_refused_command_is_counted_by_its_kind(self):
-        before = mongodb_client.ERRORS.labels("CommandNotFound")._value.get()
+        before = metrics.ERRORS.labels("CommandNotFound")._value.get()
 
         with pytest.raises(PyMongoError):
             mongoengine.get_connection().admin.command("noSuchCommand")
 
-        assert mongodb_client.ERRORS.labels("CommandNotFound")._value.get() == before + 1
+        assert metrics.ERRORS.labels("CommandNotFound")._value.get() == before + 1
 
     def test_a_connection_in_use_is_given_back(self):
         ping()
 
-        assert mongodb_client.CONNECTIONS._value.get() >= 1
+        assert metrics.CONNECTIONS._value.get() >= 1
         for gauge in (
-            mongodb_client.IN_USE,
-            mongodb_client.WAITING,
+            metrics.IN_USE,
+            metrics.WAITING,
         ):  # background threads use it, too
             assert wait_until(lambda gauge=gauge: gauge._value.get() == 0, 30)
 
@@ -111,7 +112,7 @@ class TestPool:
 
     def test_exhausted_it_fails_in_time_is_counted_and_recovers(self, small):
         small.get_default_database().held.insert_one({})
-        before = mongodb_client.ERRORS.labels("PoolExhausted")._value.get()
+        before = metrics.ERRORS.labels("PoolExhausted")._value.get()
 
         def hold() -> None:
             with pymongo.timeout(30):
@@ -119,13 +120,13 @@ class TestPool:
 
         holder = threading.Thread(target=hold)
         holder.start()
-        assert wait_until(lambda: mongodb_client.IN_USE._value.get() >= 1, 30)
+        assert wait_until(lambda: metrics.IN_USE._value.get() >= 1, 30)
         with pytest.raises(WaitQueueTimeoutError) as raised:
             small.admin.command("ping")
         holder.join(30)
 
         assert unavailable_store(raised.value) == "mongodb"
-        assert mongodb_client.ERRORS.labels("PoolExhausted")._value.get() == before + 1
+        assert metrics.ERRORS.labels("PoolExhausted")._value.get() == before + 1
         assert not mongodb_client.breaker.is_open
         assert small.admin.command("ping")["ok"] == 1
 

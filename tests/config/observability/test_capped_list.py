@@ -13,7 +13,7 @@ from cachelayer import client
 from cachelayer.client import CacheDown
 from cachelayer.namespace import note_name
 from config.observability import capped_list
-from config.observability.capped_list import Kept
+from config.observability.capped_list import CappedList
 from config.stack.process import wait_until
 
 
@@ -28,7 +28,7 @@ def without_redis(stack, closed_breaker):
 
 class TestKept:
     def test_returns_the_newest_first(self):
-        rows = Kept("some", rows_max=10)
+        rows = CappedList("some", rows_max=10)
         rows.add({"n": 1})
         rows.add({"n": 2})
         capped_list.flush()
@@ -36,13 +36,13 @@ class TestKept:
         assert rows.rows() == [{"n": 2}, {"n": 1}]
 
     def test_is_written_by_a_thread_without_being_told(self):
-        rows = Kept("some", rows_max=10)
+        rows = CappedList("some", rows_max=10)
         rows.add({"n": 1})
 
         assert wait_until(lambda: rows.rows() == [{"n": 1}], 30)
 
     def test_keeps_no_more_than_it_may(self):
-        rows = Kept("some", rows_max=3)
+        rows = CappedList("some", rows_max=3)
         for number in range(250):
             rows.add({"n": number})
         capped_list.flush()
@@ -50,21 +50,21 @@ class TestKept:
         assert [row["n"] for row in rows.rows()] == [249, 248, 247]
 
     def test_lists_are_apart_and_of_their_own_prefix(self, settings):
-        Kept("some", rows_max=3).add({"n": 1})
+        CappedList("some", rows_max=3).add({"n": 1})
         settings.CACHE_PREFIX += "-other"
         capped_list.flush()
 
-        assert Kept("some", rows_max=3).rows() == []
+        assert CappedList("some", rows_max=3).rows() == []
 
     def test_expires_when_nothing_is_added(self, redis_client):
-        Kept("some", rows_max=3).add({"n": 1})
+        CappedList("some", rows_max=3).add({"n": 1})
         capped_list.flush()
 
         assert 0 < redis_client.ttl(note_name("kept", "some")) <= capped_list.KEPT_SECONDS
 
     def test_rows_wait_for_redis_and_the_oldest_are_given_up(self, without_redis, monkeypatch):
         monkeypatch.setattr(capped_list, "_PENDING_MAX", 5)
-        rows = Kept("some", rows_max=10)
+        rows = CappedList("some", rows_max=10)
         before = capped_list.DROPPED._value.get()
 
         for number in range(8):
@@ -80,7 +80,7 @@ class TestKept:
 
     def test_a_full_redis_is_no_failure_of_the_cache(self, stack):
         capped_list.flush()  # what earlier tests have left
-        rows = Kept("some", rows_max=10)
+        rows = CappedList("some", rows_max=10)
         before = capped_list.DROPPED._value.get()
         with redis.Redis.from_url(stack.operator_urls()["REDIS_URL"]) as operator:
             operator.config_set("maxmemory-policy", "noeviction")
@@ -98,7 +98,7 @@ class TestKept:
         assert capped_list.DROPPED._value.get() == before + 5
 
     def test_what_another_program_has_put_there_is_left_out(self, redis_client):
-        rows = Kept("some", rows_max=10)
+        rows = CappedList("some", rows_max=10)
         rows.add({"n": 1})
         capped_list.flush()
         redis_client.lpush(note_name("kept", "some"), b"no json", b"\xff", b"[1]", b'"text"')
@@ -107,7 +107,7 @@ class TestKept:
 
     def test_adding_starts_one_thread(self):
         for _ in range(3):
-            Kept("some", rows_max=10).add({"n": 1})
+            CappedList("some", rows_max=10).add({"n": 1})
 
         assert [one.name for one in threading.enumerate()].count("kept") == 1
 

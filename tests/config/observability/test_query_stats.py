@@ -16,7 +16,7 @@ def _from_nothing(settings, monkeypatch) -> None:
 
 def rows(endpoint: str | None = None) -> list[dict]:
     capped_list.flush()
-    return [row for row in query_stats.KEPT.rows() if endpoint in (None, row["endpoint"])]
+    return [row for row in query_stats.STATEMENTS.rows() if endpoint in (None, row["endpoint"])]
 
 
 class TestRan:

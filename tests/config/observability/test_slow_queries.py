@@ -9,8 +9,8 @@ from django.core.management import CommandError, call_command
 from django.db.backends.postgresql.base import Cursor
 from django.test import Client
 
-from cachelayer import client, timings
-from config.observability import capped_list, slow_queries
+from cachelayer import client
+from config.observability import capped_list, slow_queries, traces, tracing
 from tests.builders import make_event, make_note
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -78,7 +78,7 @@ class TestSlowStatements:
         assert kept_rows() == []
 
     def test_of_no_request_are_logged_alone(self, everything_is_slow):
-        timings.add("redis", "count", 0.0, 1.0)
+        tracing.add_statement("redis", "count", 0.0, 1.0)
 
         assert kept_rows() == []
 
@@ -189,13 +189,13 @@ class TestTrace:
         browser.get("/api/v1/notes", headers={"X-Trace": "1", "X-Request-ID": "r-9"})
 
         capped_list.flush()
-        assert len(slow_queries.traces_of("r-9")) == count
+        assert len(traces.traces_of("r-9")) == count
 
     def test_a_slow_request_is_kept_unasked(self, api, everything_is_slow):
         api.get("/api/v1/notes", headers={"X-Request-ID": "r-9"})
 
         capped_list.flush()
-        assert [one["reason"] for one in slow_queries.traces_of("r-9")] == ["slow"]
+        assert [one["reason"] for one in traces.traces_of("r-9")] == ["slow"]
 
     @pytest.mark.parametrize(("share", "count"), [(1.0, 1), (0.0, 0)])
     def test_a_share_of_the_others_is(self, api, settings, share, count):
@@ -203,13 +203,13 @@ class TestTrace:
         api.get("/api/v1/notes", headers={"X-Request-ID": "r-9"})
 
         capped_list.flush()
-        assert len(slow_queries.traces_of("r-9")) == count
+        assert len(traces.traces_of("r-9")) == count
 
     def test_holds_so_many_steps_and_counts_the_others(self, api, staff, monkeypatch):
-        monkeypatch.setattr(timings, "STEPS_MAX", 2)
+        monkeypatch.setattr(tracing, "STEPS_MAX", 2)
         api.get(f"/api/v1/notes/{make_note()}", headers=staff | {"X-Request-ID": "r-9"})
         capped_list.flush()
 
-        [trace] = slow_queries.traces_of("r-9")
+        [trace] = traces.traces_of("r-9")
         assert (len(trace["steps"]), trace["left_out"]) == (2, 2)
         assert "and 2 more steps" in run("trace", "r-9")

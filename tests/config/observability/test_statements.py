@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachelayer.timings import Step
 from config.observability import statements
+from config.observability.tracing import Step
 
 
 class TestComment:

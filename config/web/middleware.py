@@ -1,0 +1,97 @@
+"""What HTTP says of every request and reply: bodies that no endpoint reads, and preconditions."""
+
+from collections.abc import Callable
+from http import HTTPStatus
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+
+from cachelayer.http import PreconditionFailed, not_modified, preconditions_of
+from config.web import problems
+
+
+class RequestBodyMiddleware:
+    """
+    Refuse the bodies that no endpoint reads, whatever the endpoint: too long ones and coded ones.
+
+    A gateway has seen to it that CONTENT_LENGTH is the length of the body (config/web/gateway.py).
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        length = request.META.get("CONTENT_LENGTH")
+        refusal = _body_refused(request, int(length)) if length else None
+        return self.get_response(request) if refusal is None else refusal
+
+
+def _body_refused(request: HttpRequest, length: int) -> HttpResponse | None:
+    """Return the answer to a body that is not to be read, None for every other."""
+    if length > settings.REQUEST_BODY_MAX_BYTES:
+        return problems.problem_response(
+            request,
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            f"The body is longer than {settings.REQUEST_BODY_MAX_BYTES} bytes.",
+        )
+    transfer_coding = request.headers.get("Transfer-Encoding", "chunked")
+    if transfer_coding.strip().lower() != "chunked":
+        return problems.problem_response(  # RFC 9112, 6.1
+            request,
+            HTTPStatus.NOT_IMPLEMENTED,
+            f"The transfer coding {transfer_coding} is not understood; chunked is.",
+        )
+    codings = [one.strip() for one in request.headers.get("Content-Encoding", "").split(",")]
+    if length and any(coding.lower() not in ("", "identity") for coding in codings):
+        refusal = problems.problem_response(  # RFC 9110, 15.5.16
+            request,
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            f"The content coding {', '.join(filter(None, codings))} is not understood; "
+            "send the body as it is.",
+        )
+        refusal.headers["Accept-Encoding"] = "identity"  # RFC 9110, 12.5.3
+        return refusal
+    return None
+
+
+class PreconditionsMiddleware:
+    """
+    Hold every read of the API to its preconditions: 412 or 304 for an answer that is not wanted.
+
+    In the order of RFC 9110, 13.2.2; by 13.2.1 only where it would be a 200 otherwise. A write
+    compares them where it holds its row.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        if (
+            ("HTTP_IF_NONE_MATCH" in request.META or "HTTP_IF_MATCH" in request.META)
+            and response.status_code == HTTPStatus.OK
+            and request.method in ("GET", "HEAD")
+            and request.path.startswith("/api/")
+        ):
+            return _conditional(request, response)
+        return response
+
+
+def _conditional(request: HttpRequest, response: HttpResponse) -> HttpResponse:
+    """Return the answer to a read, or what its preconditions make of it."""
+    preconditions = preconditions_of(request.headers)
+    etag = response.headers.get("ETag", "")
+    try:
+        preconditions.require_match(etag)
+    except PreconditionFailed as exc:
+        return problems.problem_response(
+            request,
+            HTTPStatus.PRECONDITION_FAILED,
+            str(exc),
+            kind=problems.PRECONDITION_FAILED,
+        )
+    if preconditions.if_none_match is not None and not_modified(preconditions.if_none_match, etag):
+        response.status_code = HTTPStatus.NOT_MODIFIED
+        response.content = b""
+        del response.headers["Content-Type"]
+    return response
