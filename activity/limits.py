@@ -2,7 +2,6 @@
 
 from typing import Final
 
-USER_ID_PATTERN: Final = r"^[A-Za-z0-9._@:-]{1,128}$"
 ACTIONS: Final = frozenset(
     {
         "note_created",

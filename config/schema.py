@@ -13,8 +13,9 @@ from drf_spectacular.utils import OpenApiParameter
 from rest_framework.permissions import SAFE_METHODS
 
 from config.observability.middleware import SAFE_ID_PATTERN
-from config.web.authentication import DEFAULT_USER_ID, USER_ID_PATTERN, UserIdAuthentication
+from config.web.authentication import DEFAULT_USER_ID, UserIdAuthentication
 from config.web.serializers import NO_NUL_PATTERN, TextField, trimmed_pattern
+from config.web.user_ids import NEW_USER_ID_PATTERN
 from profiles.api import schema as preferences  # noqa: F401  # its extensions register themselves
 
 _PROBLEM = {
@@ -47,7 +48,7 @@ _PROBLEM = {
 
 _USER_ID: Final = OpenApiParameter(
     "X-User-Id",
-    {"type": "string", "pattern": USER_ID_PATTERN, "default": DEFAULT_USER_ID},
+    {"type": "string", "pattern": NEW_USER_ID_PATTERN, "default": DEFAULT_USER_ID},
     OpenApiParameter.HEADER,
     description="Who is calling.",
 )

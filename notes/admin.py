@@ -16,8 +16,9 @@ from django.utils.functional import cached_property
 from cachelayer import read
 from cachelayer.invalidation import invalidate
 from config.web.admin_pages import StrictListAdmin
+from config.web.user_ids import USER_ID_PATTERN, USER_ID_RULE
 from notes import cache_keys, selectors, services
-from notes.limits import CONTENT_MAX_CHARACTERS, TITLE_MAX_CHARACTERS, USER_ID_PATTERN
+from notes.limits import CONTENT_MAX_CHARACTERS, TITLE_MAX_CHARACTERS
 from notes.models import Note
 
 COUNT_BOUND = 10_000
@@ -123,7 +124,7 @@ class OwnerFilter(admin.ListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         user_id = str(self.used_parameters.get(self.parameter_name, ""))
         if user_id and not re.fullmatch(USER_ID_PATTERN, user_id):
-            messages.error(request, "Owner: must be 1 to 128 characters of A-Z a-z 0-9 . _ @ : -")
+            messages.error(request, f"Owner: must be {USER_ID_RULE}")
             return queryset.none()
         return queryset.filter(user_id=user_id) if user_id else queryset
 

@@ -8,7 +8,8 @@ from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models.functions import Length, Now
 
-from notes.limits import CONTENT_MAX_CHARACTERS, TITLE_MAX_CHARACTERS, USER_ID_PATTERN
+from config.web.user_ids import USER_ID_PATTERN, USER_ID_RULE
+from notes.limits import CONTENT_MAX_CHARACTERS, TITLE_MAX_CHARACTERS
 
 models.CharField.register_lookup(Length)  # title__length, content__length in the constraints below
 models.TextField.register_lookup(Length)
@@ -44,9 +45,7 @@ class Note(models.Model):
     )
     user_id = models.CharField(
         max_length=128,
-        validators=[
-            RegexValidator(USER_ID_PATTERN, "1 to 128 characters of A-Z a-z 0-9 . _ @ : -")
-        ],
+        validators=[RegexValidator(USER_ID_PATTERN, USER_ID_RULE)],
     )
     title = models.CharField(max_length=TITLE_MAX_CHARACTERS)
     content = models.TextField(blank=True, db_default="")

@@ -15,8 +15,9 @@ from pymongo.errors import PyMongoError
 from cachelayer import read
 from cachelayer.http import Representation
 from config.web.admin_pages import ReadOnlyPage, mistakes, silence
+from config.web.user_ids import USER_ID_PATTERN
 from profiles import cache_keys, selectors
-from profiles.limits import EMAIL_MAX_BYTES, USER_ID_PATTERN
+from profiles.limits import EMAIL_MAX_BYTES
 from profiles.models import ProfileRow
 
 PROFILES_A_PAGE: Final = 50

@@ -4,6 +4,7 @@ from django.conf import settings
 
 from cachelayer.http import Representation
 from cachelayer.namespace import Key, Namespace
+from config.web.user_ids import USER_ID_PATTERN
 
 
 def _tags_of_profile_key(user_id: str) -> tuple[str, ...]:
@@ -14,7 +15,7 @@ PROFILES = Namespace(
     name="user:profile",
     pattern="user:profile:{userId}",
     prefix="user:profile:",
-    member="[A-Za-z0-9._@:-]{1,128}",
+    member=USER_ID_PATTERN.strip("^$"),
     example="user:profile:abc",
     tags_of=_tags_of_profile_key,
     schema=1,

@@ -18,8 +18,8 @@ from pymongo.errors import OperationFailure, PyMongoError
 from cachelayer.invalidation import clear, invalidate
 from cachelayer.relay import own_connection
 from cachelayer.supervision import supervise
+from config.web.user_ids import USER_ID_PATTERN
 from profiles import cache_keys, services
-from profiles.limits import USER_ID_PATTERN
 
 log = structlog.get_logger("profiles")
 

@@ -8,9 +8,9 @@ from bson import ObjectId
 from prometheus_client import Counter
 from pymongo.collection import Collection
 
+from config.web.user_ids import USER_ID_PATTERN
 from profiles import preferences
 from profiles.emails import EmailRejected, check_email
-from profiles.limits import USER_ID_PATTERN
 from profiles.preferences import PreferencesRejected
 from profiles.records import Metadata as MetadataRecord
 from profiles.records import ProfileRecord

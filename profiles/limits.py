@@ -1,15 +1,12 @@
 """What a profile may be, for every way in."""
 
-import re
 from typing import Final
 
-USER_ID_PATTERN: Final = r"^[A-Za-z0-9._@:-]{1,128}$"
-# Path segments of their own, as in GET /profiles/mongo/{user_id}, and what no user is called (see
-# config/web/authentication.py).
-RESERVED_USER_IDS: Final = (".", "..", "mongo", "postgres", "recent", "trend")
-NEW_USER_ID_PATTERN: Final = USER_ID_PATTERN.replace(
-    "^", rf"^(?!(?:{'|'.join(map(re.escape, RESERVED_USER_IDS))})$)"
-)
+from config.web import user_ids
+
+# Besides those of every caller, path segments: GET /profiles/mongo/{user_id}.
+RESERVED_USER_IDS: Final = sorted((*user_ids.RESERVED_USER_IDS, "mongo", "postgres"))
+NEW_USER_ID_PATTERN: Final = user_ids.pattern_without(RESERVED_USER_IDS)
 EMAIL_MAX_BYTES: Final = 254  # RFC 5321, as erratum 1690 to RFC 3696 corrects it
 THEMES: Final = ("light", "dark", "system")
 PREFERENCE_KEY_PATTERN: Final = r"^[^$.\u0000][^.\u0000]*$"

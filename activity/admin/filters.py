@@ -5,9 +5,10 @@ from typing import Any, Final
 from django import forms
 
 from activity.actions import actions_of
-from activity.limits import ACTIONS, RESOURCES, USER_ID_PATTERN
+from activity.limits import ACTIONS, RESOURCES
 from activity.paging import FeedQuery
 from activity.time_window import YEARS, Moment, Window, parse_moment
+from config.web.user_ids import USER_ID_PATTERN, USER_ID_RULE
 
 EVENTS_A_PAGE: Final = 50
 
@@ -40,7 +41,7 @@ class EventFilters(forms.Form):
         strip=True,
         required=False,
         label="user",
-        error_messages={"invalid": "Must be 1 to 128 characters of A-Z a-z 0-9 . _ @ : -"},
+        error_messages={"invalid": f"Must be {USER_ID_RULE}"},
         widget=forms.TextInput({"placeholder": "all", "size": 14}),
     )
     action = forms.ChoiceField(

@@ -8,10 +8,11 @@ from typing import Final
 
 from django.http import QueryDict
 
-from activity.limits import ACTIONS, RESOURCES, USER_ID_PATTERN
+from activity.limits import ACTIONS, RESOURCES
 from activity.paging import DEFAULT_LIMIT, MAX_LIMIT, CursorRejected, FeedQuery, position_of
 from activity.time_window import YEARS, Moment, Window, parse_moment
 from config.web.query import Parameters
+from config.web.user_ids import USER_ID_PATTERN, USER_ID_RULE
 
 DEFAULT_DAYS: Final = 7
 MAX_DAYS: Final = 365
@@ -97,7 +98,7 @@ def _limit(parameters: Parameters) -> int:
 
 def _check_user(parameters: Parameters, user_id: str) -> None:
     if not re.fullmatch(USER_ID_PATTERN, user_id):
-        parameters.refuse("user_id", "Must be 1 to 128 characters of A-Z a-z 0-9 . _ @ : -")
+        parameters.refuse("user_id", f"Must be {USER_ID_RULE}")
 
 
 def _one_of(parameters: Parameters, name: str, choices: Iterable[str]) -> str | None:

@@ -2,8 +2,9 @@
 
 from rest_framework import serializers
 
-from activity.limits import ACTIONS, RESOURCES, USER_ID_PATTERN
+from activity.limits import ACTIONS, RESOURCES
 from activity.paging import MAX_LIMIT
+from config.web.user_ids import USER_ID_PATTERN
 
 
 class EventOutput(serializers.Serializer):

@@ -10,10 +10,11 @@ from rest_framework.response import Response
 
 from activity import analytics, selectors
 from activity.api import query, serializers
-from activity.limits import ACTIONS, RESOURCES, USER_ID_PATTERN
+from activity.limits import ACTIONS, RESOURCES
 from activity.paging import DEFAULT_LIMIT, MAX_LIMIT
 from activity.time_window import MOMENT_PATTERN, Window
 from config.web.openapi import CURSOR_PATTERN, LINK
+from config.web.user_ids import USER_ID_PATTERN
 from config.web.views import View
 
 _LIMIT: Final = OpenApiParameter(

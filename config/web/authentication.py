@@ -11,13 +11,9 @@ from rest_framework.exceptions import PermissionDenied, ValidationError
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
+from config.web.user_ids import NEW_USER_ID_PATTERN, RESERVED_USER_IDS, USER_ID_RULE
+
 DEFAULT_USER_ID: Final = "demo"
-# What such a user does could not be read: clients resolve . and .. away (RFC 3986, 5.2.4), and
-# /activity/recent and /activity/trend are about all users.
-RESERVED_USER_IDS: Final = (".", "..", "recent", "trend")
-USER_ID_PATTERN: Final = (
-    rf"^(?!(?:{'|'.join(map(re.escape, RESERVED_USER_IDS))})$)[A-Za-z0-9._@:-]{{1,128}}$"
-)
 
 
 @dataclass(frozen=True)
@@ -46,9 +42,9 @@ class UserIdAuthentication(BaseAuthentication):
         user_id = request.headers.get("X-User-Id", DEFAULT_USER_ID)
         if user_id in RESERVED_USER_IDS:
             raise ValidationError({"X-User-Id": [f"{user_id} is reserved."]}, code="reserved")
-        if not re.fullmatch(USER_ID_PATTERN, user_id):
+        if not re.fullmatch(NEW_USER_ID_PATTERN, user_id):
             raise ValidationError(
-                {"X-User-Id": ["Must be 1 to 128 characters of A-Z a-z 0-9 . _ @ : -"]},
+                {"X-User-Id": [f"Must be {USER_ID_RULE}"]},
                 code="invalid",
             )
         return Caller(user_id), None

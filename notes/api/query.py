@@ -5,7 +5,7 @@ import re
 from django.http import QueryDict
 
 from config.web.query import Parameters
-from notes.limits import USER_ID_PATTERN
+from config.web.user_ids import USER_ID_PATTERN, USER_ID_RULE
 from notes.paging import (
     DEFAULT_LIMIT,
     DEFAULT_SORT,
@@ -60,7 +60,7 @@ def _user_id(parameters: Parameters) -> str | None:
         parameters.refuse("user_id", "Another name of userId; give one of them.", "repeated")
     name, text = ("user_id", alias) if plain is None else ("userId", plain)
     if text is not None and not re.fullmatch(USER_ID_PATTERN, text):
-        parameters.refuse(name, "Must be 1 to 128 characters of A-Z a-z 0-9 . _ @ : -")
+        parameters.refuse(name, f"Must be {USER_ID_RULE}")
     return text
 
 

@@ -3,7 +3,8 @@
 from rest_framework import serializers
 
 from config.web.serializers import StrictSerializer, TextField
-from notes.limits import CONTENT_MAX_CHARACTERS, TITLE_MAX_CHARACTERS, USER_ID_PATTERN
+from config.web.user_ids import USER_ID_PATTERN
+from notes.limits import CONTENT_MAX_CHARACTERS, TITLE_MAX_CHARACTERS
 from notes.paging import MAX_LIMIT
 
 

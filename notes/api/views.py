@@ -29,12 +29,12 @@ from config.web.openapi import (
 from config.web.parsers import body_of
 from config.web.query import parse_single
 from config.web.serializers import trimmed_pattern
+from config.web.user_ids import USER_ID_PATTERN
 from config.web.views import CachedView, bypass_of
 from notes import selectors, services
 from notes.api import query
 from notes.api.query import SEARCH_MAX_CHARACTERS, SORTS
 from notes.api.serializers import NoteChange, NoteCreate, NoteOutput, NotePage, NoteReplace
-from notes.limits import USER_ID_PATTERN
 from notes.paging import DEFAULT_LIMIT, DEFAULT_SORT, MAX_LIMIT, MAX_PAGE
 
 _ID_PATTERN: Final = "^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$"

@@ -8,9 +8,8 @@ from typing import Final
 
 from django.core.management.base import CommandError
 
-from notes.limits import USER_ID_PATTERN
+from config.web.user_ids import USER_ID_PATTERN, USER_ID_RULE
 
-_USER_ID_RULE: Final = "1 to 128 characters of A-Z a-z 0-9 . _ @ : -"
 INTERRUPTED: Final = 130  # exit status, as a shell has it for SIGINT
 
 
@@ -24,7 +23,7 @@ def path_argument(text: str) -> Path:
 def refuse_user_id(user_id: str, pattern: str = USER_ID_PATTERN) -> None:
     """Raise CommandError where the user id does not match the pattern."""
     if not re.fullmatch(pattern, user_id):
-        reserved = "is reserved" if re.fullmatch(USER_ID_PATTERN, user_id) else _USER_ID_RULE
+        reserved = "is reserved" if re.fullmatch(USER_ID_PATTERN, user_id) else USER_ID_RULE
         raise CommandError(f"--user-id {printable(user_id)}: {reserved}")
 
 

@@ -7,14 +7,10 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from config.web.serializers import StrictSerializer, TextField
+from config.web.user_ids import USER_ID_PATTERN, USER_ID_RULE
 from profiles import preferences
 from profiles.emails import EmailRejected, check_email
-from profiles.limits import (
-    EMAIL_MAX_BYTES,
-    NEW_USER_ID_PATTERN,
-    RESERVED_USER_IDS,
-    USER_ID_PATTERN,
-)
+from profiles.limits import EMAIL_MAX_BYTES, NEW_USER_ID_PATTERN, RESERVED_USER_IDS
 from profiles.preferences import PreferencesRejected
 
 
@@ -49,7 +45,7 @@ class NewUserIdField(TextField):
     """A user id that a profile may be created with."""
 
     default_error_messages = {
-        "invalid": "Must be 1 to 128 characters of A-Z a-z 0-9 . _ @ : -",
+        "invalid": f"Must be {USER_ID_RULE}",
         "reserved": "{user_id} is reserved.",
     }
 

@@ -24,6 +24,7 @@ from config.web.openapi import (
 )
 from config.web.parsers import MergePatchParser, StrictJSONParser, body_of
 from config.web.query import Parameters, parse_single
+from config.web.user_ids import USER_ID_PATTERN
 from config.web.views import FOR_OWNER_OR_STAFF, CachedView, View, bypass_of
 from profiles import preferences, selectors, services
 from profiles.api.serializers import (
@@ -33,7 +34,6 @@ from profiles.api.serializers import (
     ProfileReplace,
     rejection,
 )
-from profiles.limits import USER_ID_PATTERN
 from profiles.preferences import PreferencesRejected
 from profiles.stores import StoreName
 

@@ -8,9 +8,9 @@ from django.test import Client
 from django.urls import reverse
 
 from activity.time_window import MOMENT_PATTERN, parse_moment
-from config.web.authentication import USER_ID_PATTERN
 from config.web.openapi import CURSOR_PATTERN
 from config.web.serializers import trimmed_pattern
+from config.web.user_ids import NEW_USER_ID_PATTERN
 from notes.limits import TITLE_MAX_CHARACTERS
 from tests.builders import make_note
 
@@ -38,7 +38,7 @@ class TestParameters:
             if {"staff": []} not in operation.get("security", []) or {} in operation["security"]:
                 header = parameters_of(operation)["X-User-Id"]
                 assert "required" not in header, name
-                assert header["schema"]["pattern"] == USER_ID_PATTERN
+                assert header["schema"]["pattern"] == NEW_USER_ID_PATTERN
                 assert header["schema"]["default"] == "demo"
 
     def test_staff_is_asked_for_where_nobody_else_may(self, operations):

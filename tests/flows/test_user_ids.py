@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import get_resolver
 
 from activity.documents import ActivityEvent
-from config.web.authentication import RESERVED_USER_IDS, USER_ID_PATTERN
+from config.web.user_ids import NEW_USER_ID_PATTERN, RESERVED_USER_IDS
 from profiles import limits
 from profiles.documents import UserProfile
 from profiles.models import ProfileRow
@@ -107,7 +107,7 @@ class TestReserved:
         assert set(RESERVED_USER_IDS) < set(limits.RESERVED_USER_IDS)
 
     def test_no_pattern_matches_one(self):
-        assert not [one for one in RESERVED_USER_IDS if re.search(USER_ID_PATTERN, one)]
+        assert not [one for one in RESERVED_USER_IDS if re.search(NEW_USER_ID_PATTERN, one)]
         assert not [
             one for one in limits.RESERVED_USER_IDS if re.search(limits.NEW_USER_ID_PATTERN, one)
         ]

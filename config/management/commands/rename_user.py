@@ -8,6 +8,7 @@ from django.db import Error as DatabaseError
 from pymongo.errors import PyMongoError
 
 from config import users
+from config.web.user_ids import USER_ID_RULE
 from profiles.limits import NEW_USER_ID_PATTERN
 from profiles.stores import Taken
 
@@ -24,9 +25,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, old: str, new: str, **options: Any) -> None:
         if not re.fullmatch(NEW_USER_ID_PATTERN, new):
-            raise CommandError(
-                f"{new}: must be 1 to 128 characters of A-Z a-z 0-9 . _ @ : - and not reserved."
-            )
+            raise CommandError(f"{new}: must be {USER_ID_RULE} and not reserved.")
         try:
             events = users.user_rename(old=old, new=new)
         except (users.CannotRename, Taken) as exc:

@@ -11,8 +11,8 @@ from django.db import Error as DatabaseError
 from rich.console import Console
 from rich.progress import track
 
+from config.web.user_ids import NEW_USER_ID_PATTERN
 from notes import file_import, services
-from notes.limits import NEW_USER_ID_PATTERN
 from notes.management.file_arguments import INTERRUPTED, path_argument, printable, refuse_user_id
 
 # Fixed for ever: with the user and the file's place it makes the note's id.
