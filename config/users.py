@@ -53,5 +53,5 @@ def user_rename(*, old: str, new: str) -> int:
     ):
         renamed: int = session.with_transaction(rename)
     for user_id in (old, new):
-        profiles.twin_update(user_id=user_id)
+        profiles.mirror_update(user_id=user_id)
     return renamed

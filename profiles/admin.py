@@ -64,7 +64,7 @@ class ProfileAdmin(ReadOnlyPage):
 def _stores() -> dict[str, str]:
     serving = _STORES[settings.PROFILE_BACKEND]
     [other] = set(_STORES.values()) - {serving}
-    return {"store": serving, "twin": other}
+    return {"store": serving, "mirror": other}
 
 
 def _found(text: str, after: str) -> dict[str, Any]:
@@ -83,17 +83,17 @@ def _found(text: str, after: str) -> dict[str, Any]:
 def _one(user_id: str) -> dict[str, Any]:
     """Return what the store, the other store and the cache have of a profile, and who agrees."""
     stored, store_error = _read(selectors.profile_get_stored, user_id)
-    copied, twin_error = _read(selectors.profile_get_copied, user_id)
+    copied, mirror_error = _read(selectors.profile_get_copied, user_id)
     [found] = read.peek_many([cache_keys.profile(user_id)])
     is_cached = found is not None and found.fresh
     cached = found.value if found is not None and found.fresh else None
-    nothing_to_compare = store_error or twin_error or not (stored or copied)
+    nothing_to_compare = store_error or mirror_error or not (stored or copied)
     return {
         "stored": _pretty(stored),
         "etag": stored.etag if stored else "",
         "store_error": store_error,
         "copied": _pretty(copied),
-        "twin_error": twin_error,
+        "mirror_error": mirror_error,
         "copy_agrees": None if nothing_to_compare else _same(stored, copied),
         "found": found,
         "seconds_left": found.remaining_ms // 1000 if found else 0,

@@ -38,7 +38,7 @@ COPIES_FAILED: Final = Counter(
 
 class Watcher:
     """
-    Invalidates, and copies to the twin, whatever changes in user_profiles, until it is stopped.
+    Invalidates, and copies to the mirror, whatever changes in user_profiles, until it is stopped.
 
     Of all processes that run one, the holder of an advisory lock watches. Where it got to is kept
     in MongoDB, beside the profiles, so that what changes while none runs is seen afterwards. It
@@ -140,7 +140,7 @@ def _changes(stream: ChangeStream[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _handle(changes: Iterable[dict[str, Any]]) -> None:
-    """Invalidate what the changes are about, then copy it to the twin."""
+    """Invalidate what the changes are about, then copy it to the mirror."""
     users: set[str] = set()
     tags: set[str] = set()
     known = True
@@ -176,13 +176,13 @@ def _users(change: dict[str, Any]) -> set[str] | None:
 
 def _copy(user_id: str) -> None:
     """
-    Copy the profile, which the cache has forgotten already, to the twin.
+    Copy the profile, which the cache has forgotten already, to the mirror.
 
     Raises the driver's error where a store does not answer: then the change is seen again. What
     fails otherwise is this document's own: it is counted, and is no reason to see no other.
     """
     try:
-        services.twin_update(user_id=user_id)
+        services.mirror_update(user_id=user_id)
     except (OperationalError, InterfaceError, PyMongoError):
         raise
     except Exception as exc:  # noqa: BLE001  # a document may hold whatever a person can write

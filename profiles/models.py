@@ -1,4 +1,4 @@
-"""The twin of the profiles in PostgreSQL: the same fields, preferences as jsonb."""
+"""The mirror of the profiles in PostgreSQL: the same fields, preferences as jsonb."""
 
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models

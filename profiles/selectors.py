@@ -3,29 +3,13 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from django.conf import settings
-
 from cachelayer.answers import Bypass, Cached
 from cachelayer.entries import Found
 from cachelayer.http import Representation
 from cachelayer.read import Accepts, Tried, get_or_load, try_hit
-from profiles import cache_keys, records
-from profiles.mongodb import MongoProfiles
-from profiles.postgres import PostgresProfiles
+from profiles import backends, cache_keys, records
 from profiles.records import ProfileLine
-from profiles.stores import ProfileStore, StoreName
-
-_STORES: dict[str, ProfileStore] = {"mongo": MongoProfiles(), "postgres": PostgresProfiles()}
-
-
-def store() -> ProfileStore:
-    """Return the store that settings.PROFILE_BACKEND names."""
-    return _STORES[settings.PROFILE_BACKEND]
-
-
-def twin() -> ProfileStore:
-    """Return the other store, which has a copy of each profile."""
-    return _STORES["postgres" if settings.PROFILE_BACKEND == "mongo" else "mongo"]
+from profiles.stores import StoreName
 
 
 def profile_get(
@@ -50,7 +34,7 @@ def profile_try(*, user_id: str, accepts: Accepts, head_only: bool) -> Tried:
 
 def profile_get_from(*, store: StoreName, user_id: str) -> Representation | None:
     """Return the profile as this store has it now, past the cache."""
-    found = _STORES[store].get(user_id)
+    found = backends.BACKENDS[store].get(user_id)
     return None if found is None else records.representation(found)
 
 
@@ -63,7 +47,7 @@ class Lines(NamedTuple):
 
 def profiles_find(*, text: str, after: str, limit: int) -> Lines:
     """Return at most limit profiles of the store, found as ProfileStore.find says."""
-    found = store().find(text=text, after=after, limit=limit + 1)
+    found = backends.primary().find(text=text, after=after, limit=limit + 1)
     lines = found[:limit]
     return Lines(lines, lines[-1].user_id if len(found) > limit else None)
 
@@ -74,7 +58,7 @@ def profiles_exist() -> bool:
 
     Looked for, not counted: MongoDB's own count is wrong for a while after a crash.
     """
-    return bool(store().find(text="", after="", limit=1))
+    return bool(backends.primary().find(text="", after="", limit=1))
 
 
 def profile_get_stored(*, user_id: str) -> Representation | None:
@@ -84,18 +68,18 @@ def profile_get_stored(*, user_id: str) -> Representation | None:
 
 def profile_get_copied(*, user_id: str) -> Representation | None:
     """Return the other store's copy of the profile."""
-    found = twin().get(user_id)
+    found = backends.mirror().get(user_id)
     return None if found is None else records.representation(found)
 
 
 def load_profiles(user_ids: Sequence[str]) -> list[Representation | None]:
     """Return the profiles in the order of the ids, from their store, with one request."""
-    found = store().get_many(user_ids)
+    found = backends.primary().get_many(user_ids)
     return [
         records.representation(found[user_id]) if user_id in found else None for user_id in user_ids
     ]
 
 
 def _load(user_id: str) -> Representation | None:
-    found = store().get(user_id)
+    found = backends.primary().get(user_id)
     return None if found is None else records.representation(found)

@@ -7,7 +7,7 @@ from django.db import DatabaseError, InterfaceError
 from pymongo.errors import PyMongoError
 
 from cachelayer.http import UNCONDITIONAL, PreconditionFailed, Preconditions, Representation
-from profiles import cache_keys, mongodb, records, selectors
+from profiles import backends, cache_keys, mongodb, records
 from profiles.emails import check_email
 from profiles.preferences import Preferences, canonical
 from profiles.records import Metadata, ProfileRecord
@@ -45,8 +45,8 @@ def profile_create(
     preconditions.require(None)  # /profiles is created in, and has no representation of its own
     now = records.now()
     profile = ProfileRecord(user_id, email, canonical(preferences), Metadata(now, now), version=1)
-    with selectors.store().writing(cache_keys.tags_of_profile(user_id)):
-        selectors.store().create(profile)
+    with backends.primary().writing(cache_keys.tags_of_profile(user_id)):
+        backends.primary().create(profile)
     return _done(profile)
 
 
@@ -67,8 +67,8 @@ def profile_replace(
     _refuse_others(user_id, caller)
     check_email(email)
     version = _version_for(user_id, preconditions)
-    with selectors.store().writing(cache_keys.tags_of_profile(user_id)):
-        changed = selectors.store().replace(
+    with backends.primary().writing(cache_keys.tags_of_profile(user_id)):
+        changed = backends.primary().replace(
             user_id,
             email=email,
             preferences=preferences,
@@ -93,8 +93,8 @@ def preferences_patch(
     """
     _refuse_others(user_id, caller)
     version = _version_for(user_id, preconditions)
-    with selectors.store().writing(cache_keys.tags_of_profile(user_id)):
-        changed = selectors.store().patch(
+    with backends.primary().writing(cache_keys.tags_of_profile(user_id)):
+        changed = backends.primary().patch(
             user_id, patch=patch, now=records.now(), if_version=version
         )
     return _done(_changed(changed, user_id, version))
@@ -106,26 +106,26 @@ def profile_delete(
     """Delete the profile. Raises ProfileNotFound, NotOwnProfile, PreconditionFailed."""
     _refuse_others(user_id, caller)
     version = _version_for(user_id, preconditions)
-    with selectors.store().writing(cache_keys.tags_of_deleted_profile(user_id)):
-        deleted = selectors.store().delete(user_id, if_version=version)
+    with backends.primary().writing(cache_keys.tags_of_deleted_profile(user_id)):
+        deleted = backends.primary().delete(user_id, if_version=version)
     if not deleted:
         raise _missed(user_id, version)
     try:
-        selectors.twin().delete(user_id, if_version=None)
+        backends.mirror().delete(user_id, if_version=None)
     except (PyMongoError, DatabaseError, InterfaceError) as exc:
-        _log_twin(user_id, exc)
+        _log_mirror_failure(user_id, exc)
 
 
-def twin_update(*, user_id: str) -> None:
+def mirror_update(*, user_id: str) -> None:
     """Make the other store's copy what the profile is now. Raises what the drivers raise, Taken."""
-    profile = selectors.store().get(user_id)
+    profile = backends.primary().get(user_id)
     if profile is None:
-        selectors.twin().delete(user_id, if_version=None)
+        backends.mirror().delete(user_id, if_version=None)
     else:
         try:
-            selectors.twin().copy(profile)
+            backends.mirror().copy(profile)
         finally:
-            selectors.store().rekey(profile)
+            backends.primary().rekey(profile)
 
 
 def profiles_copy() -> Iterator[int]:
@@ -136,18 +136,18 @@ def profiles_copy() -> Iterator[int]:
     ends the same. A copy that collides with another's e-mail is made once that one is copied.
     """
     postponed: list[str] = []
-    for batch in _pages(selectors.store()):
+    for batch in _pages(backends.primary()):
         for profile in batch:
             try:
-                selectors.twin().copy(profile)
+                backends.mirror().copy(profile)
             except Taken:
                 postponed.append(profile.user_id)
         yield len(batch)
-    for batch in _pages(selectors.twin()):
-        there = selectors.store().get_many([one.user_id for one in batch])
+    for batch in _pages(backends.mirror()):
+        there = backends.primary().get_many([one.user_id for one in batch])
         for profile in batch:
             if profile.user_id not in there:
-                selectors.twin().delete(profile.user_id, if_version=None)
+                backends.mirror().delete(profile.user_id, if_version=None)
     for user_id in postponed:
         _copy_again(user_id)
 
@@ -160,9 +160,9 @@ def profiles_load(*, profiles: Sequence[ProfileRecord]) -> int:
     """
     for profile in profiles:
         check_email(profile.email)
-    with selectors.store().writing([cache_keys.PROFILES.tag]):
-        stored = selectors.store().load(profiles)
-    selectors.twin().load(profiles)
+    with backends.primary().writing([cache_keys.PROFILES.tag]):
+        stored = backends.primary().load(profiles)
+    backends.mirror().load(profiles)
     return stored
 
 
@@ -183,9 +183,9 @@ def profiles_reshape() -> Iterator[int]:
 def _copy_again(user_id: str) -> None:
     """Copy a profile whose address another one had; where it still has, both are from before that counted."""
     try:
-        twin_update(user_id=user_id)
+        mirror_update(user_id=user_id)
     except Taken as exc:
-        _log_twin(user_id, exc)
+        _log_mirror_failure(user_id, exc)
 
 
 def _pages(store: ProfileStore) -> Iterator[Sequence[ProfileRecord]]:
@@ -204,7 +204,7 @@ def _version_for(user_id: str, preconditions: Preconditions) -> int | None:
     """Return the version that the write is for, None where it is for any. Raises PreconditionFailed."""
     if preconditions == UNCONDITIONAL:
         return None
-    current = selectors.store().get(user_id)
+    current = backends.primary().get(user_id)
     if current is None:
         raise _not_found(user_id)
     preconditions.require(records.representation(current).etag)
@@ -227,14 +227,14 @@ def _not_found(user_id: str) -> ProfileNotFound:
 
 
 def _done(profile: ProfileRecord) -> Representation:
-    """Copy what was written to the twin, whose failure is none of the caller's, and return it."""
+    """Copy what was written to the mirror, whose failure is none of the caller's, and return it."""
     try:
-        selectors.twin().copy(profile)
+        backends.mirror().copy(profile)
     except (PyMongoError, DatabaseError, InterfaceError, Taken) as exc:
-        _log_twin(profile.user_id, exc)
+        _log_mirror_failure(profile.user_id, exc)
     return records.representation(profile)
 
 
-def _log_twin(user_id: str, exc: Exception) -> None:
+def _log_mirror_failure(user_id: str, exc: Exception) -> None:
     # The change stream, or manage.py copy_profiles, makes up for it.
     log.warning("profile not copied", user_id=user_id, reason=type(exc).__name__)

@@ -114,7 +114,7 @@ class TestIndexes:
 
         assert rows == [index.name for index in Note._meta.indexes]
 
-    def test_each_index_of_the_profiles_twin_has_its_row(self):
+    def test_each_index_of_the_profiles_mirror_has_its_row(self):
         rows = re.findall(r"^\| `(\w*profiles_\w+)` \| `?[^`|]", text("docs/data.md"), re.MULTILINE)
         constraints = [one.name for one in ProfileRow._meta.constraints]
         indexes = [one.name for one in ProfileRow._meta.indexes]

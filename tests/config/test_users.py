@@ -47,7 +47,7 @@ def users() -> list[str]:
 
 
 class TestRename:
-    def test_takes_the_profile_its_events_and_its_twin_along(self, api, redis_client):
+    def test_takes_the_profile_its_events_and_its_mirror_along(self, api, redis_client):
         assert api.get("/api/v1/profiles/abc").status_code == 200
         assert api.get("/api/v1/profiles/new").status_code == 404  # both are cached now
         Shipper(activity.own_spool()).ship()  # the first of these is an event of abc, too
@@ -70,8 +70,8 @@ class TestRename:
         with pytest.raises(CommandError, match="on purpose"):
             rename()
 
-        assert selectors.store().get("abc") is not None
-        assert selectors.store().get("new") is None
+        assert backends.primary().get("abc") is not None
+        assert backends.primary().get("new") is None
         assert users() == ["abc", "abc", "xyz"]
 
     @pytest.mark.parametrize(

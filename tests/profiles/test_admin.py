@@ -10,7 +10,7 @@ from cachelayer import client as redis_connection
 from config.explain.assertions import assert_plan
 from config.mongodb import client as mongodb_client
 from config.stack.process import wait_until
-from profiles import mongodb, records, seeding, selectors, services
+from profiles import backends, mongodb, records, seeding, selectors, services
 from profiles.admin import PROFILES_A_PAGE
 from profiles.documents import UserProfile
 from profiles.models import ProfileRow
@@ -82,12 +82,12 @@ class TestFind:
         load(*(profile(one) for one in IDS if one != "abd"))
         load(profile("abd", email="Z@Example.org"))
 
-        lines = selectors.store().find(text=text, after="", limit=100)
+        lines = backends.primary().find(text=text, after="", limit=100)
 
         assert [line.user_id for line in lines] == found
         for limit in (1, 2):  # in parts, the same
             parts, after = [], ""
-            while part := selectors.store().find(text=text, after=after, limit=limit):
+            while part := backends.primary().find(text=text, after=after, limit=limit):
                 assert len(part) <= limit
                 parts += [line.user_id for line in part]
                 after = parts[-1]
@@ -96,13 +96,13 @@ class TestFind:
     def test_tells_theme_and_language_with_their_defaults(self):
         load(profile("a"), profile("b", preferences={"theme": "dark", "language": "de", "x": 1}))
 
-        lines = selectors.store().find(text="", after="", limit=9)
+        lines = backends.primary().find(text="", after="", limit=9)
 
         assert [(line.theme, line.language) for line in lines] == [
             ("system", "en"),
             ("dark", "de"),
         ]
-        assert lines[0].updated_at == selectors.store().get("a").metadata.updated_at
+        assert lines[0].updated_at == backends.primary().get("a").metadata.updated_at
 
 
 class TestPlans:

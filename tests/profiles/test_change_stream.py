@@ -67,7 +67,7 @@ def edit(email: str = "edited@example.org") -> None:
     collection().update_one({"user_id": "abc"}, {"$set": {"email": email}})
 
 
-def email_of_twin() -> str | None:
+def email_in_mirror() -> str | None:
     return ProfileRow.objects.filter(pk="abc").values_list("email", flat=True).first()
 
 
@@ -89,7 +89,7 @@ class TestWatcher:
             assert wait_until(
                 lambda: send("GET", "/abc").json()["email"] == "edited@example.org", 30
             )
-            assert wait_until(lambda: email_of_twin() == "edited@example.org", 30)
+            assert wait_until(lambda: email_in_mirror() == "edited@example.org", 30)
 
     def test_so_is_a_delete_and_its_copy_is_erased(self, send, made, redis_client):
         made()
@@ -100,7 +100,7 @@ class TestWatcher:
             copy = cache_keys.profile("abc").entry_name
             assert wait_until(lambda: not redis_client.exists(copy), 30)
             assert send("GET", "/abc").status_code == 404
-            assert wait_until(lambda: email_of_twin() is None, 30)
+            assert wait_until(lambda: email_in_mirror() is None, 30)
 
     def test_what_changed_while_none_ran_is_seen_afterwards(self, send, made):
         made()
@@ -300,18 +300,18 @@ class TestMalformed:
     def test_a_store_that_is_away_in_between_loses_no_change(self, mongodb_restored, monkeypatch):
         """The change was seen, and MongoDB is away when the profile is read for its copy."""
         failures = [NotPrimaryError("away"), OperationalError("away")]
-        update = services.twin_update
+        update = services.mirror_update
 
         def away(*, user_id):
             if failures:
                 raise failures.pop()
             update(user_id=user_id)
 
-        monkeypatch.setattr(services, "twin_update", away)
+        monkeypatch.setattr(services, "mirror_update", away)
         with Running():
             edit()
 
-            assert wait_until(lambda: email_of_twin() == "edited@example.org", 30)
+            assert wait_until(lambda: email_in_mirror() == "edited@example.org", 30)
         assert not failures
 
 
@@ -344,4 +344,4 @@ class TestTriggers:
         made()
 
         assert outbox.depth_and_age()[0] == 0
-        assert email_of_twin() == "abc@example.org"
+        assert email_in_mirror() == "abc@example.org"

@@ -9,7 +9,7 @@ from django.db.migrations.executor import MigrationExecutor
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiles import records, seeding, selectors, services
+from profiles import backends, records, seeding, services
 from profiles.documents import UserProfile
 from profiles.emails import EmailRejected, check_email, email_key
 from profiles.models import ProfileRow
@@ -120,8 +120,8 @@ class TestEveryWayIn:
         ):
             with pytest.raises(EmailRejected):
                 call()
-        assert selectors.store().get("eve") is None
-        assert selectors.store().get("abc").email == "abc@example.org"
+        assert backends.primary().get("eve") is None
+        assert backends.primary().get("abc").email == "abc@example.org"
 
     @pytest.mark.parametrize("email", VALID, ids=ascii)
     def test_accepts_and_keeps_the_same(self, send, made, email):
@@ -148,9 +148,9 @@ class TestUniqueness:
             assert response.status_code == 409
             assert [one["field"] for one in response.json()["errors"]] == ["email"]
         assert send("PUT", "/abc", {"email": other, "preferences": {}}).status_code == 200
-        assert [line.user_id for line in selectors.store().find(text=email, after="", limit=9)] == [
-            "abc"
-        ]
+        assert [
+            line.user_id for line in backends.primary().find(text=email, after="", limit=9)
+        ] == ["abc"]
 
     @pytest.mark.parametrize(("email", "other"), DIFFERENT, ids=ascii)
     def test_others_are_two(self, made, email, other):
@@ -166,7 +166,7 @@ class TestEditsPastTheService:
             {"user_id": "abc"}, {"$set": {"email": "Straße@example.org"}}
         )
 
-        services.twin_update(user_id="abc")
+        services.mirror_update(user_id="abc")
 
         assert UserProfile.objects.get(user_id="abc").email_key == "strasse@example.org"
         assert ProfileRow.objects.get(pk="abc").email_key == "strasse@example.org"
@@ -174,7 +174,7 @@ class TestEditsPastTheService:
             {"user_id": "eve"}, {"$set": {"email": "STRASSE@example.org"}}
         )
         with pytest.raises(Taken):
-            services.twin_update(user_id="eve")
+            services.mirror_update(user_id="eve")
 
     def test_a_row_written_in_psql_has_a_key_by_the_trigger(self, made):
         made()

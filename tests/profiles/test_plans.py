@@ -19,7 +19,7 @@ COUNT = 5_000
 
 # Each index that no query of the service uses, and why it is there all the same.
 SERVES_NO_QUERY = {
-    "idx_profiles_preferences": "the twin's promise that preferences can be asked by containment; "
+    "idx_profiles_preferences": "the mirror's promise that preferences can be asked by containment; "
     "no endpoint asks so yet, and every write of a profile pays for it",
 }
 

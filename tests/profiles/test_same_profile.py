@@ -116,7 +116,7 @@ class TestSameProfile:
         }
         UserProfile._get_collection().update_one({}, {"$set": {"preferences.odd": odd}})
 
-        services.twin_update(user_id="abc")
+        services.mirror_update(user_id="abc")
 
         mongo, postgres = answers(send)
         assert mongo == postgres

@@ -1,4 +1,4 @@
-"""Profiles past HTTP: the twin, older shapes, crashes, injection, seeding, and MongoDB's absence."""
+"""Profiles past HTTP: the mirror, older shapes, crashes, injection, seeding, and MongoDB's absence."""
 
 import json
 import random
@@ -177,7 +177,7 @@ class TestCrash:
         assert send("GET", "/abc").json()["version"] == 2
 
 
-class TestTwin:
+class TestMirror:
     def test_copying_makes_good_what_was_missed(self, made):
         made()
         made("xyz")

@@ -10,7 +10,7 @@ from pymongo.errors import PyMongoError
 from rich.console import Console
 from rich.progress import Progress
 
-from profiles import selectors, services
+from profiles import backends, services
 
 
 class Command(BaseCommand):
@@ -21,7 +21,7 @@ class Command(BaseCommand):
         copied = 0
         try:
             with Progress(console=Console(file=sys.stderr), disable=not terminal) as progress:
-                task = progress.add_task("profiles", total=selectors.store().count())
+                task = progress.add_task("profiles", total=backends.primary().count())
                 for number in services.profiles_copy():
                     copied += number
                     progress.advance(task, number)
