@@ -1,37 +1,57 @@
-"""Which requests are recorded, and as what."""
+"""Which requests are recorded, as which action on which resource; the one list of both."""
 
 from collections.abc import Set
 from typing import Final, NamedTuple
 
+RESOURCE_OF: Final = {
+    "note_created": "note",
+    "note_viewed": "note",
+    "note_updated": "note",
+    "note_deleted": "note",
+    "notes_listed": "note",
+    "profile_created": "profile",
+    "profile_viewed": "profile",
+    "profile_updated": "profile",
+    "preferences_updated": "profile",
+    "profile_deleted": "profile",
+    "cache_cleared": "cache",
+}
+ACTIONS: Final = frozenset(RESOURCE_OF)
+RESOURCES: Final = frozenset(RESOURCE_OF.values())
 
-class Recorded(NamedTuple):
-    """What a request is called, and the argument of its path that says on what it acted."""
+
+class RecordedRequest(NamedTuple):
+    """The action of a request, and the path argument that holds the id of the resource."""
 
     action: str
-    resource: str
     argument: str | None
 
+    @property
+    def resource(self) -> str:
+        """The kind of thing that the action is about."""
+        return RESOURCE_OF[self.action]
 
-# By the name of the route and the method. A create finds its resource in its answer's Location.
+
+# By route name and method. A create takes the id of its resource from the Location of its response.
 RECORDED: Final = {
-    ("notes", "GET"): Recorded("notes_listed", "note", None),
-    ("notes", "POST"): Recorded("note_created", "note", None),
-    ("note", "GET"): Recorded("note_viewed", "note", "note_id"),
-    ("note", "PUT"): Recorded("note_updated", "note", "note_id"),
-    ("note", "PATCH"): Recorded("note_updated", "note", "note_id"),
-    ("note", "DELETE"): Recorded("note_deleted", "note", "note_id"),
-    ("profiles", "POST"): Recorded("profile_created", "profile", None),
-    ("profile", "GET"): Recorded("profile_viewed", "profile", "user_id"),
-    ("profile-mongo", "GET"): Recorded("profile_viewed", "profile", "user_id"),
-    ("profile-postgres", "GET"): Recorded("profile_viewed", "profile", "user_id"),
-    ("profile", "PUT"): Recorded("profile_updated", "profile", "user_id"),
-    ("profile", "DELETE"): Recorded("profile_deleted", "profile", "user_id"),
-    ("preferences", "PATCH"): Recorded("preferences_updated", "profile", "user_id"),
-    ("cache-clear", "POST"): Recorded("cache_cleared", "cache", None),
-    ("cache-clear", "DELETE"): Recorded("cache_cleared", "cache", None),
+    ("notes", "GET"): RecordedRequest("notes_listed", None),
+    ("notes", "POST"): RecordedRequest("note_created", None),
+    ("note", "GET"): RecordedRequest("note_viewed", "note_id"),
+    ("note", "PUT"): RecordedRequest("note_updated", "note_id"),
+    ("note", "PATCH"): RecordedRequest("note_updated", "note_id"),
+    ("note", "DELETE"): RecordedRequest("note_deleted", "note_id"),
+    ("profiles", "POST"): RecordedRequest("profile_created", None),
+    ("profile", "GET"): RecordedRequest("profile_viewed", "user_id"),
+    ("profile-mongo", "GET"): RecordedRequest("profile_viewed", "user_id"),
+    ("profile-postgres", "GET"): RecordedRequest("profile_viewed", "user_id"),
+    ("profile", "PUT"): RecordedRequest("profile_updated", "user_id"),
+    ("profile", "DELETE"): RecordedRequest("profile_deleted", "user_id"),
+    ("preferences", "PATCH"): RecordedRequest("preferences_updated", "user_id"),
+    ("cache-clear", "POST"): RecordedRequest("cache_cleared", None),
+    ("cache-clear", "DELETE"): RecordedRequest("cache_cleared", None),
 }
 
 
 def actions_of(resource: str) -> Set[str]:
-    """Return the actions that are about such a resource."""
-    return {one.action for one in RECORDED.values() if one.resource == resource}
+    """Return the actions that are about this resource."""
+    return {action for action, about in RESOURCE_OF.items() if about == resource}

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 from activity import metrics, services
-from activity.actions import RECORDED, Recorded
+from activity.actions import RECORDED, RecordedRequest
 
 log = structlog.get_logger("activity")
 
@@ -32,7 +32,7 @@ class ActivityMiddleware:
         return response
 
 
-def _record(request: HttpRequest, response: HttpResponse, recorded: Recorded) -> None:
+def _record(request: HttpRequest, response: HttpResponse, recorded: RecordedRequest) -> None:
     try:
         services.activity_record(
             user_id=request.user.get_username(),
@@ -49,7 +49,9 @@ def _record(request: HttpRequest, response: HttpResponse, recorded: Recorded) ->
         log.warning("event not recorded", action=recorded.action, reason=str(exc))
 
 
-def _resource_id(request: HttpRequest, response: HttpResponse, recorded: Recorded) -> str | None:
+def _resource_id(
+    request: HttpRequest, response: HttpResponse, recorded: RecordedRequest
+) -> str | None:
     match = request.resolver_match
     if recorded.argument is not None and match is not None:
         named = str(match.kwargs[recorded.argument])

@@ -18,6 +18,8 @@ from uuid import UUID
 
 from bson import ObjectId
 
+from activity.actions import RESOURCE_OF
+
 BATCH_EVENTS: Final = 2_000
 HEAVY_USER: Final = "abc"
 _HEAVY_EVERY: Final = 4
@@ -27,18 +29,18 @@ _HOUR_WEIGHTS: Final = (
     *(8, 10, 12, 12, 11, 9, 6, 5, 5, 4, 3, 2),
 )
 _WEEKEND_WEIGHT: Final = 0.35  # of a working day
-_ACTIONS: Final = {  # with the resource, the status that was answered, and how often of 1000
-    "note_viewed": ("note", 200, 520),
-    "notes_listed": ("note", 200, 210),
-    "note_created": ("note", 201, 90),
-    "note_updated": ("note", 200, 80),
-    "profile_viewed": ("profile", 200, 55),
-    "note_deleted": ("note", 204, 20),
-    "preferences_updated": ("profile", 200, 12),
-    "profile_updated": ("profile", 200, 6),
-    "profile_created": ("profile", 201, 4),
-    "profile_deleted": ("profile", 204, 2),
-    "cache_cleared": ("cache", 200, 1),
+_ACTIONS: Final = {  # the status of the response, and how many of 1000 events
+    "note_viewed": (200, 520),
+    "notes_listed": (200, 210),
+    "note_created": (201, 90),
+    "note_updated": (200, 80),
+    "profile_viewed": (200, 55),
+    "note_deleted": (204, 20),
+    "preferences_updated": (200, 12),
+    "profile_updated": (200, 6),
+    "profile_created": (201, 4),
+    "profile_deleted": (204, 2),
+    "cache_cleared": (200, 1),
 }
 _NETWORKS: Final = ("192.0.2", "198.51.100", "203.0.113")  # for documents: nobody's (RFC 5737)
 _AGENTS: Final = (
@@ -105,7 +107,7 @@ class _Source:
     def batch(self, first: int, many: int) -> list[dict[str, Any]]:
         """Return so many events from the first on. All is drawn for all at once: cheaper."""
         chance = random.Random(f"{self.name}:{first}")  # noqa: S311  # made up
-        weights = [often for _, _, often in _ACTIONS.values()]
+        weights = [weight for _, weight in _ACTIONS.values()]
         drawn = zip(
             chance.choices(range(len(self.users)), cum_weights=self.user_weights, k=many),
             chance.choices(list(_ACTIONS), weights=weights, k=many),
@@ -127,7 +129,7 @@ class _Source:
     def _event(
         self, chance: random.Random, user: str, action: str, note: str, timestamp: datetime
     ) -> dict[str, Any]:
-        resource, status, _ = _ACTIONS[action]
+        resource, (status, _) = RESOURCE_OF[action], _ACTIONS[action]
         resource_id: str | None = None
         if resource == "profile":
             resource_id = user

@@ -4,8 +4,7 @@ from typing import Any, Final
 
 from django import forms
 
-from activity.actions import actions_of
-from activity.limits import ACTIONS, RESOURCES
+from activity.actions import ACTIONS, RESOURCES, actions_of
 from activity.paging import FeedQuery
 from activity.time_window import YEARS, Moment, Window, parse_moment
 from config.web.user_ids import USER_ID_PATTERN, USER_ID_RULE

@@ -8,7 +8,7 @@ from typing import Final
 
 from django.http import QueryDict
 
-from activity.limits import ACTIONS, RESOURCES
+from activity.actions import ACTIONS, RESOURCES
 from activity.paging import DEFAULT_LIMIT, MAX_LIMIT, CursorRejected, FeedQuery, position_of
 from activity.time_window import YEARS, Moment, Window, parse_moment
 from config.web.query import Parameters

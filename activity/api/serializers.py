@@ -2,7 +2,7 @@
 
 from rest_framework import serializers
 
-from activity.limits import ACTIONS, RESOURCES
+from activity.actions import ACTIONS, RESOURCES
 from activity.paging import MAX_LIMIT
 from config.web.user_ids import USER_ID_PATTERN
 

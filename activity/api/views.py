@@ -9,8 +9,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from activity import analytics, selectors
+from activity.actions import ACTIONS, RESOURCES
 from activity.api import query, serializers
-from activity.limits import ACTIONS, RESOURCES
 from activity.paging import DEFAULT_LIMIT, MAX_LIMIT
 from activity.time_window import MOMENT_PATTERN, Window
 from config.web.openapi import CURSOR_PATTERN, LINK

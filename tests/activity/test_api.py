@@ -10,7 +10,7 @@ from django.test import Client
 from django.utils import timezone
 
 from activity import analytics
-from activity.limits import ACTIONS
+from activity.actions import ACTIONS
 from activity.time_window import midnight
 from config.mongodb import client as mongodb_client
 from config.stack.process import wait_until

@@ -9,8 +9,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from activity import metrics, services, spool
-from activity.actions import RECORDED
-from activity.limits import ACTIONS
+from activity.actions import ACTIONS, RECORDED
 from activity.middleware import UNRECORDED, client_address
 from profiles.documents import UserProfile
 from profiles.models import ProfileRow

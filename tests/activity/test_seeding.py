@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from activity import seeding
-from activity.limits import ACTIONS, RESOURCES
+from activity.actions import ACTIONS, RESOURCES
 from activity.seeding import Plan
 from notes import seeding as notes_seeding
 

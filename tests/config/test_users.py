@@ -10,7 +10,7 @@ from activity.documents import ActivityEvent
 from activity.shipper import Shipper
 from config import users as users_module
 from config.management.commands import seed
-from profiles import cache_keys, selectors
+from profiles import backends, cache_keys
 from profiles import services as profiles
 from profiles.documents import UserProfile
 from profiles.models import ProfileRow
