@@ -16,7 +16,7 @@ from cachelayer.client import CacheDown
 from config.models import SlowStatement
 from config.observability import slow_queries
 from config.observability.generic_plans import NoPlan, generic_plan
-from config.web.admin_pages import StrictListAdmin
+from config.web.admin_pages import ReadOnlyPage, StrictListAdmin
 
 SHAPES_SHOWN = 100
 
@@ -35,48 +35,31 @@ class StrictGroupAdmin(StrictListAdmin, GroupAdmin):
 
 
 @admin.register(SlowStatement)
-class SlowStatementAdmin(admin.ModelAdmin):
+class SlowStatementAdmin(ReadOnlyPage):
     """
     Slow statements, where the admin would list rows of a table.
 
     Looking needs the permission to view slow queries, a plan the one to explain them.
     """
 
+    template = "admin/config/slow_queries.html"
+
     def get_urls(self) -> list[URLPattern]:
-        page = self.admin_site.admin_view(self.changelist_view)
         plan = self.admin_site.admin_view(self.explain_view)
-        # No other: there is no table with rows to show, change or delete.
         return [
-            path("", page, name="config_slowstatement_changelist"),
+            *super().get_urls(),
             path("<str:fingerprint>/explain/", plan, name="config_slowstatement_explain"),
         ]
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """Show the page."""
-        if not self.has_view_permission(request):
-            raise PermissionDenied
+    def contents(self, request: HttpRequest) -> dict[str, Any]:
         shapes = _shapes()
-        context = {
-            **self.admin_site.each_context(request),
+        return {
             "title": "Slow queries",
-            "opts": self.opts,
             "threshold_ms": settings.SLOW_QUERY_MS,
             "shapes": None if shapes is None else shapes[:SHAPES_SHOWN],
             "left_out": max(0, len(shapes or ()) - SHAPES_SHOWN),
             "may_explain": _may_explain(request),
         }
-        return TemplateResponse(request, "admin/config/slow_queries.html", context)
 
     def explain_view(self, request: HttpRequest, fingerprint: str) -> HttpResponse:
         """Show the plan of one shape, which is looked up: nobody sends SQL here."""

@@ -268,7 +268,7 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["config.web.parsers.ProblemRenderer"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "config.web.parsers.JSONOnly",
     "EXCEPTION_HANDLER": "config.errors.exception_handler",
-    "DEFAULT_SCHEMA_CLASS": "config.schema.Schema",
+    "DEFAULT_SCHEMA_CLASS": "config.web.openapi.Schema",
     "UNAUTHENTICATED_USER": None,
 }
 SPECTACULAR_SETTINGS = {
@@ -283,7 +283,7 @@ SPECTACULAR_SETTINGS = {
     "COMPONENT_SPLIT_REQUEST": True,
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "config.schema.complete_responses",
+        "config.web.openapi.complete_responses",
     ],
 }
 

@@ -4,7 +4,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import structlog
 from django.db import DatabaseError, connection
@@ -12,9 +12,9 @@ from django.http import HttpRequest, HttpResponse
 
 from config.observability import query_stats, statements, traces, tracing
 from config.postgres import metrics, repeating
+from config.web.openapi import REQUEST_ID_PATTERN
 
 log = structlog.get_logger("request")
-SAFE_ID_PATTERN: Final = r"^[A-Za-z0-9._~:/+=@-]{1,128}$"
 
 
 class RequestContextMiddleware:
@@ -55,7 +55,7 @@ class RequestContextMiddleware:
 def _request_id(request: HttpRequest) -> str:
     """Return the caller's X-Request-ID where it is safe to echo and to log, else a new one."""
     given = request.headers.get("X-Request-ID", "")
-    return given if re.fullmatch(SAFE_ID_PATTERN, given) else uuid.uuid4().hex
+    return given if re.fullmatch(REQUEST_ID_PATTERN, given) else uuid.uuid4().hex
 
 
 class _Statements:

@@ -1,9 +1,22 @@
-"""What the OpenAPI schema says of the endpoints of every app: headers, parameters, replies."""
+"""OpenAPI: what the endpoints of all apps have in common (callers, errors, headers), once for all."""
 
-from typing import Final
+from http import HTTPStatus
+from typing import Any, Final
 
+from drf_spectacular.extensions import (
+    OpenApiAuthenticationExtension,
+    OpenApiSerializerExtension,
+    OpenApiSerializerFieldExtension,
+)
+from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
+from rest_framework.permissions import SAFE_METHODS
 
+from config.web.authentication import DEFAULT_USER_ID, UserIdAuthentication
+from config.web.serializers import NO_NUL_PATTERN, TextField, trimmed_pattern
+from config.web.user_ids import NEW_USER_ID_PATTERN
+
+REQUEST_ID_PATTERN: Final = r"^[A-Za-z0-9._~:/+=@-]{1,128}$"  # safe to repeat and to log
 IF_MATCH = OpenApiParameter(
     "If-Match", str, OpenApiParameter.HEADER, description="412 unless it names the current ETag."
 )
@@ -54,3 +67,205 @@ LINK = OpenApiParameter(
 NOT_MODIFIED = OpenApiResponse(description="The copy that the client has is current.")
 NOT_YOURS = OpenApiResponse(description="It belongs to another user.")
 UNKNOWN = OpenApiResponse(description="There is no such thing.")
+
+_PROBLEM = {
+    "type": "object",
+    "description": "RFC 9457.",
+    "required": ["type", "title", "status", "detail", "instance", "request_id"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "instance": {"type": "string", "format": "uri-reference"},
+        "request_id": {"type": "string"},
+        "store": {"type": "string", "enum": ["postgres", "mongodb"]},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["field", "message", "code"],
+                "properties": {
+                    "field": {"type": "string"},
+                    "message": {"type": "string"},
+                    "code": {"type": "string"},
+                },
+            },
+        },
+    },
+}
+
+
+_USER_ID: Final = OpenApiParameter(
+    "X-User-Id",
+    {"type": "string", "pattern": NEW_USER_ID_PATTERN, "default": DEFAULT_USER_ID},
+    OpenApiParameter.HEADER,
+    description="Who is calling.",
+)
+# On every reply, errors included.
+_REPLY_HEADERS: Final = {
+    "X-Request-ID": {
+        "required": True,
+        "description": "The caller's own, where it is safe to repeat; else a new one.",
+        "schema": {"type": "string", "pattern": REQUEST_ID_PATTERN},
+    },
+    "Server-Timing": {
+        "required": True,
+        "description": "Milliseconds spent in each store that was used, and in all (app).",
+        "schema": {"type": "string"},
+    },
+}
+_WHOLE_NUMBER: Final = {"type": "string", "pattern": "^[0-9]+$"}
+_ERROR_HEADERS: Final[dict[int, dict[str, Any]]] = {
+    401: {"WWW-Authenticate": {"required": True, "schema": {"const": "Bearer"}}},
+    503: {"Retry-After": {"required": True, "description": "Seconds.", "schema": _WHOLE_NUMBER}},
+}
+
+_ITS_USER: Final = {"header.X-User-Id": "$response.body#/user_id"}
+# From a create to what may be done with its result: operations and the parameter that names it.
+_LINKS: Final = {
+    "notes_create": (
+        ("notes_retrieve", "notes_replace", "notes_change", "notes_delete"),
+        {"path.note_id": "$response.body#/id", **_ITS_USER},
+    ),
+    "profiles_create": (
+        (
+            "profiles_retrieve",
+            "profiles_replace",
+            "profiles_preferences_patch",
+            "profiles_delete",
+            "profiles_mongo_retrieve",
+            "profiles_postgres_retrieve",
+            "activity_feed",
+            "activity_summary",
+            "activity_daily",
+        ),
+        {"path.user_id": "$response.body#/user_id", **_ITS_USER},
+    ),
+}
+
+
+class Schema(AutoSchema):
+    """What the views do not say one by one."""
+
+    def get_override_parameters(self) -> list[Any]:
+        """Add X-User-Id wherever it says who is calling."""
+        named: list[Any] = super().get_override_parameters()
+        if any(isinstance(one, UserIdAuthentication) for one in self.view.get_authenticators()):
+            return [*named, _USER_ID]
+        return named
+
+    def _insert_field_validators(self, field: Any, schema: dict[str, Any]) -> None:
+        """Leave text to its own extension: its bounds are those of the trimmed text."""
+        if not isinstance(field, TextField):
+            super()._insert_field_validators(field, schema)
+
+    def _get_request_body(self, direction: str = "request") -> dict[str, Any] | None:
+        """Nothing is no JSON text, so a body is never optional."""
+        body: dict[str, Any] | None = super()._get_request_body(direction)
+        return body and {**body, "required": True}
+
+
+class UserIdScheme(OpenApiAuthenticationExtension):
+    """X-User-Id is no credential, but a parameter with a default: see Schema."""
+
+    target_class = "config.web.authentication.UserIdAuthentication"
+    name = []
+
+    def get_security_requirement(self, auto_schema: Any) -> Any:
+        return None
+
+    def get_security_definition(self, auto_schema: Any) -> list[dict[str, Any]]:
+        return []
+
+
+class StaffScheme(OpenApiAuthenticationExtension):
+    """The bearer token of staff in the schema; a session of the admin does as well."""
+
+    target_class = "config.web.authentication.StaffAuthentication"
+    name = "staff"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "ADMIN_TOKEN; a session of the admin with its CSRF token does as well.",
+        }
+
+
+class UserOrStaffScheme(UserIdScheme):
+    """Writes on a user's own, or on anyone's with the token of staff."""
+
+    target_class = "config.web.authentication.UserOrStaffAuthentication"
+
+    def get_security_requirement(self, auto_schema: Any) -> Any:
+        return None if auto_schema.method in SAFE_METHODS else [{}, {StaffScheme.name: []}]
+
+
+class StrictBody(OpenApiSerializerExtension):
+    """A body whose unknown fields are refused."""
+
+    target_class = "config.web.serializers.StrictSerializer"
+    match_subclasses = True
+
+    def map_serializer(self, auto_schema: AutoSchema, direction: Any) -> dict[str, Any]:
+        schema: dict[str, Any] = auto_schema._map_serializer(
+            self.target, direction, bypass_extensions=True
+        )
+        bounds = {"minProperties": self.target.min_fields} if self.target.min_fields else {}
+        return {**schema, **bounds, "additionalProperties": False}
+
+
+class Text(OpenApiSerializerFieldExtension):
+    """Text without NUL; of the length that is left once its ends are trimmed."""
+
+    target_class = "config.web.serializers.TextField"
+    match_subclasses = True
+
+    def map_serializer_field(self, auto_schema: AutoSchema, direction: Any) -> dict[str, Any]:
+        field: TextField = self.target
+        if field.trim_whitespace:
+            return {"type": "string", "pattern": trimmed_pattern(field.max_length or 0)}
+        return {"type": "string", "maxLength": field.max_length, "pattern": NO_NUL_PATTERN}
+
+
+def complete_responses(result: dict[str, Any], **_context: Any) -> dict[str, Any]:
+    """Document errors that follow from what an operation takes, the headers of all replies, and links."""
+    result["components"]["schemas"]["Problem"] = _PROBLEM
+    for operations in result["paths"].values():
+        for operation in operations.values():
+            _complete(operation)
+    return result
+
+
+def _complete(operation: dict[str, Any]) -> None:
+    responses = operation["responses"]
+    for status in _general_errors(operation):
+        responses.setdefault(str(status), {})
+    for status, response in responses.items():
+        if int(status) >= HTTPStatus.BAD_REQUEST:
+            response["content"] = {
+                "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
+            }
+            response.setdefault("description", HTTPStatus(int(status)).phrase)
+        response["headers"] = (
+            response.get("headers", {}) | _REPLY_HEADERS | _ERROR_HEADERS.get(int(status), {})
+        )
+    if operation["operationId"] in _LINKS:
+        targets, parameters = _LINKS[operation["operationId"]]
+        responses["201"]["links"] = {
+            target: {"operationId": target, "parameters": parameters} for target in targets
+        }
+    operation["responses"] = dict(sorted(responses.items()))
+
+
+def _general_errors(operation: dict[str, Any]) -> set[int]:
+    """Return the statuses that follow from the parameters, the body and the security of an operation."""
+    statuses = {400, 503}
+    if operation.get("security"):
+        statuses |= {403} if {} in operation["security"] else {401, 403}
+    if any(one["name"] == "If-Match" for one in operation["parameters"]):
+        statuses |= {412}
+    if "requestBody" in operation:
+        statuses |= {413, 415}
+    return statuses
