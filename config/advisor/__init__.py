@@ -1,6 +1,7 @@
 """
-Which indexes the statements that really ran would gain from, each proved before it is proposed.
+Index advice for the recorded workload; every index is built and measured before it is proposed.
 
-ran and profile tell what ran, asked what a statement asks of an index, candidates which indexes
-would serve that; trying and mongodb prove them, migration writes them down.
+workload and mongodb_profiler read what ran, query_analysis finds the access patterns, the two
+candidates modules list the possible indexes, postgres and mongodb try them, and migration writes
+the Django migration.
 """

@@ -1,4 +1,4 @@
-"""What the advisor has to say: indexes to make, those that would not pay, those to be rid of."""
+"""The result of the advisor: indexes to create, rejected candidates, and indexes to drop."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from typing import Literal
 
 from config.advisor.selection import Gain
 from config.explain.plan import Store
-from config.explain.report import Cost
+from config.explain.report import InsertCost
 
 
 @dataclass(frozen=True, kw_only=True)
 class Proposal:
-    """An index to make; line is how the model or the document would declare it."""
+    """An index to create; line is its declaration in the model or document."""
 
     store: Store
     table: str
@@ -20,7 +20,7 @@ class Proposal:
     line: str
     gains: Sequence[Gain]
     size_bytes: int
-    cost: Cost | None = None
+    cost: InsertCost | None = None
     makes_redundant: Sequence[str] = ()
 
     @property
@@ -29,16 +29,16 @@ class Proposal:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Refused:
-    """An index that is not proposed, or a statement of which nothing was made, and why."""
+class Rejection:
+    """An index that is not proposed, or a statement that was left out, and why."""
 
     what: str
     why: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Flagged:
-    """An index that is there, and that nothing may need."""
+class FlaggedIndex:
+    """An existing index that may not be needed."""
 
     store: Store
     table: str
@@ -50,13 +50,13 @@ class Flagged:
 
 @dataclass(frozen=True, kw_only=True)
 class Advice:
-    """All that is said of one store, and on what it rests."""
+    """The advice for one store, and the source of its workload."""
 
     store: Store
     source: str
     statements: int
     threshold: str
     proposals: Sequence[Proposal]
-    refused: Sequence[Refused]
-    left_out: Sequence[Refused]
-    flagged: Sequence[Flagged]
+    refused: Sequence[Rejection]
+    left_out: Sequence[Rejection]
+    flagged: Sequence[FlaggedIndex]

@@ -1,60 +1,61 @@
-"""What the statements take at present, with an index more, and with one less."""
+"""What the statements cost now, with one more index, and with one less."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
-from config.advisor.selection import Before, Gain, Query, took
+from config.advisor.selection import Baseline, Gain, ReplayQuery, measure_query
 from config.explain.plan import Statement
 from config.explain.postgres_plans import SqlStatement
 
-Tell = Callable[[str], None]
+OnProgress = Callable[[str], None]
 
 
-class Proving:
-    """The statements, and what each took before anything was tried (before, by fingerprint)."""
+class Benchmark:
+    """The queries, and what each cost before any trial (before, by fingerprint)."""
 
-    def __init__(self, queries: Sequence[Query], runs: int, tell: Tell) -> None:
+    def __init__(self, queries: Sequence[ReplayQuery], runs: int, on_progress: OnProgress) -> None:
         self._queries = queries
         self._runs = runs
-        self.tell = tell
-        self.before: Before = {}
+        self.on_progress = on_progress
+        self.before: Baseline = {}
         for query in queries:
-            tell(f"measuring {query.ran.name}")
-            self.before[query.ran.fingerprint] = took(query, runs)
+            on_progress(f"measuring {query.stats.name}")
+            self.before[query.stats.fingerprint] = measure_query(query, runs)
 
-    def gains(self, table: str, index: str, before: Before) -> list[Gain]:
-        """Return what an index that was made just now gains the statements that use it."""
+    def gains(self, table: str, index: str, before: Baseline) -> list[Gain]:
+        """Return the gains of the statements that use a newly built index."""
         return [
             Gain(
-                ran=query.ran,
-                without=before[query.ran.fingerprint],
-                with_it=took(query, self._runs),
+                stats=query.stats,
+                without=before[query.stats.fingerprint],
+                with_it=measure_query(query, self._runs),
             )
             for query in self._using(table, index)
         ]
 
     def without(self, table: str, index: str, absent: AbstractContextManager[None]) -> list[Gain]:
-        """Return what an index that is there gains them; absent hides it for a block."""
+        """Return the gains by an existing index; absent hides it for a block."""
         using = self._using(table, index)
         if not using:
             return []
-        self.tell(f"trying without {index}")
+        self.on_progress(f"trying without {index}")
         with absent:
             return [
                 Gain(
-                    ran=query.ran,
-                    without=took(query, self._runs),
-                    with_it=self.before[query.ran.fingerprint],
+                    stats=query.stats,
+                    without=measure_query(query, self._runs),
+                    with_it=self.before[query.stats.fingerprint],
                 )
                 for query in using
             ]
 
-    def _using(self, table: str, index: str) -> list[Query]:
-        """Return the statements for which the planner picks an index, with any of their values."""
+    def _using(self, table: str, index: str) -> list[ReplayQuery]:
+        """Return the queries for which the planner picks an index, with any of their values."""
         return [
             query
             for query in self._queries
-            if table in query.tables and any(index in _planned(one) for one in query.statements)
+            if table in query.tables
+            and any(index in _planned(statement) for statement in query.statements)
         ]
 
 

@@ -8,67 +8,77 @@ from mongoengine.connection import get_db
 from pymongo.collection import Collection
 
 from config.advisor import mongodb_candidates, mongodb_profiler
-from config.advisor.advice import Advice, Flagged, Proposal, Refused
-from config.advisor.measurement import Proving, Tell
-from config.advisor.mongodb_candidates import MongoIndex
-from config.advisor.mongodb_profiler import Profile
+from config.advisor.advice import Advice, FlaggedIndex, Proposal, Rejection
+from config.advisor.measurement import Benchmark, OnProgress
+from config.advisor.mongodb_candidates import MongoCandidate
+from config.advisor.mongodb_profiler import ProfiledWorkload
 from config.advisor.selection import (
-    Before,
-    Query,
+    Baseline,
+    ReplayQuery,
     Trial,
-    choose,
-    missed,
-    threshold,
-    too_costly,
-    why_not,
+    describe_loss,
+    describe_threshold,
+    rejection_reason,
+    select_candidates,
+    write_cost_objection,
 )
 from config.explain import build_report, indexes, sandbox
-from config.explain.report import Cost
+from config.explain.report import InsertCost
 
-# The time is the client's, which is noise by so much.
+# Times are the client's, so smaller differences are noise.
 WORTH_MS: Final = 0.2
-_NO_CONDITION: Final = "too long to have been kept whole, or without a condition to begin with"
+_NO_CONDITION: Final = "too long for the profiler to keep whole, or without an initial condition"
 
 
-def advise(*, limit: int, runs: int, tell: Tell) -> Advice:
+def advise(*, limit: int, runs: int, on_progress: OnProgress) -> Advice:
     """
-    Return the advice, of the lookups that took longest in all, as many as limit.
+    Return the advice for the `limit` lookups that took longest in total.
 
-    Raises TrialsRefused, and what the driver raises.
+    Raises DdlNotAllowed, and what the driver raises.
     """
     sandbox.refuse_unless_allowed()
     for name in build_report.COLLECTIONS:
-        sandbox.show_hidden(get_db()[name])
-        sandbox.drop_left(get_db()[name])
-    ran = mongodb_profiler.read(build_report.COLLECTIONS)
-    facts = [one for name in build_report.COLLECTIONS for one in indexes.of_collection(_of(name))]
-    queries = [
-        Query(
-            ran=one.ran,
-            statements=[found.statement for found in one.lookups],
-            tables=frozenset({one.lookups[0].collection}),
-        )
-        for one in ran.profiled[:limit]
+        sandbox.unhide_indexes(get_db()[name])
+        sandbox.drop_leftovers(get_db()[name])
+    workload = mongodb_profiler.load_workload(build_report.COLLECTIONS)
+    existing = [
+        index
+        for name in build_report.COLLECTIONS
+        for index in indexes.of_collection(_collection(name))
     ]
-    wanted, refused = _wanted(ran, limit)
-    with mongodb_profiler.at_level(
-        mongodb_profiler.NOTHING
-    ):  # our own commands are no part of what ran
-        proving = Proving(queries, runs, tell)
-        flagged = list(_flagged(facts, proving))
-        chosen, others = _chosen(wanted, proving)
+    queries = [
+        ReplayQuery(
+            stats=query.stats,
+            statements=[lookup.statement for lookup in query.lookups],
+            tables=frozenset({query.lookups[0].collection}),
+        )
+        for query in workload.queries[:limit]
+    ]
+    candidates, refused = _new_candidates(workload, limit)
+    with mongodb_profiler.at_level(mongodb_profiler.NOTHING):  # do not profile our own commands
+        benchmark = Benchmark(queries, runs, on_progress)
+        flagged = list(_flagged(existing, benchmark))
+        chosen, others = _select(candidates, benchmark)
         costs = [
-            build_report.cost_in_mongodb(made.collection, made.name, made.keys, tell)
-            for made in (one.candidate for one in chosen)
+            build_report.measure_mongodb_insert_cost(
+                trial.candidate.collection, trial.candidate.name, trial.candidate.keys, on_progress
+            )
+            for trial in chosen
         ]
-    proposals, costly = _sorted_by_cost(chosen, costs, ran)
-    unproved = [Refused(what=one.candidate.text, why=why_not(one)) for one in others]
-    left_out = [Refused(what=f"{ran.left_out} commands", why=_NO_CONDITION)] if ran.left_out else []
+    proposals, costly = _weigh_costs(chosen, costs, workload)
+    unproved = [
+        Rejection(what=trial.candidate.text, why=rejection_reason(trial)) for trial in others
+    ]
+    left_out = (
+        [Rejection(what=f"{workload.left_out} commands", why=_NO_CONDITION)]
+        if workload.left_out
+        else []
+    )
     return Advice(
         store="mongodb",
         source="system.profile",
         statements=len(queries),
-        threshold=threshold(WORTH_MS),
+        threshold=describe_threshold(WORTH_MS),
         proposals=proposals,
         refused=[*refused, *unproved, *costly],
         left_out=left_out,
@@ -76,49 +86,55 @@ def advise(*, limit: int, runs: int, tell: Tell) -> Advice:
     )
 
 
-def _of(name: str) -> Collection[Any]:
+def _collection(name: str) -> Collection[Any]:
     collection: Collection[Any] = get_db()[name]
     return collection
 
 
-def _wanted(ran: Profile, limit: int) -> tuple[list[MongoIndex], list[Refused]]:
-    """Return the indexes that are not there yet, and which do the work of the others."""
-    found = {
-        (one.collection, one.keys, one.collation): one
-        for profiled in ran.profiled[:limit]
-        for lookup in profiled.lookups
-        for one in mongodb_candidates.for_lookup(lookup)
+def _new_candidates(
+    workload: ProfiledWorkload, limit: int
+) -> tuple[list[MongoCandidate], list[Rejection]]:
+    """Return the candidates that do not exist yet, and which index serves each of the others."""
+    by_keys = {
+        (candidate.collection, candidate.keys, candidate.collation): candidate
+        for query in workload.queries[:limit]
+        for lookup in query.lookups
+        for candidate in mongodb_candidates.candidates_for(lookup)
     }
-    known = {name: _of(name).index_information() for name in build_report.COLLECTIONS}
-    wanted, refused = [], []
-    for one in found.values():
-        serving = mongodb_candidates.served_by(one, known[one.collection])
+    known = {name: _collection(name).index_information() for name in build_report.COLLECTIONS}
+    candidates, refused = [], []
+    for candidate in by_keys.values():
+        serving = mongodb_candidates.find_serving_index(candidate, known[candidate.collection])
         if serving is None:
-            wanted.append(one)
+            candidates.append(candidate)
         else:
-            refused.append(Refused(what=one.text, why=f"{serving} is there, and does the same"))
-    return wanted, refused
+            refused.append(
+                Rejection(what=candidate.text, why=f"{serving} is there, and does the same")
+            )
+    return candidates, refused
 
 
-def _chosen(
-    wanted: Sequence[MongoIndex], proving: Proving
-) -> tuple[list[Trial[MongoIndex]], list[Trial[MongoIndex]]]:
-    with ExitStack() as kept:  # until all trials are through
-        return choose(
-            wanted,
-            dict(proving.before),
-            attempt=lambda one, before: _attempt(one, before, proving),
-            keep=lambda trial: kept.enter_context(_made(trial.candidate)),
+def _select(
+    candidates: Sequence[MongoCandidate], benchmark: Benchmark
+) -> tuple[list[Trial[MongoCandidate]], list[Trial[MongoCandidate]]]:
+    with ExitStack() as kept_indexes:  # until all trials are through
+        return select_candidates(
+            candidates,
+            dict(benchmark.before),
+            attempt=lambda candidate, before: _attempt(candidate, before, benchmark),
+            keep=lambda trial: kept_indexes.enter_context(_temporary_index(trial.candidate)),
             worth_ms=WORTH_MS,
         )
 
 
-def _attempt(candidate: MongoIndex, before: Before, proving: Proving) -> Trial[MongoIndex]:
-    """Make an index, measure what would use it, and drop it."""
-    proving.tell(f"trying {candidate.text}")
-    collection = _of(candidate.collection)
-    with _made(candidate) as name:
-        gains = proving.gains(candidate.collection, name, before)
+def _attempt(
+    candidate: MongoCandidate, before: Baseline, benchmark: Benchmark
+) -> Trial[MongoCandidate]:
+    """Create an index, measure the queries that use it, and drop it."""
+    benchmark.on_progress(f"trying {candidate.text}")
+    collection = _collection(candidate.collection)
+    with _temporary_index(candidate) as name:
+        gains = benchmark.gains(candidate.collection, name, before)
         [stats] = collection.aggregate([{"$collStats": {"storageStats": {}}}])
         return Trial(
             candidate=candidate,
@@ -128,21 +144,21 @@ def _attempt(candidate: MongoIndex, before: Before, proving: Proving) -> Trial[M
         )
 
 
-def _made(candidate: MongoIndex) -> AbstractContextManager[str]:
-    collection = _of(candidate.collection)
-    return sandbox.temporary(collection, candidate.name, candidate.keys, **candidate.options)
+def _temporary_index(candidate: MongoCandidate) -> AbstractContextManager[str]:
+    collection = _collection(candidate.collection)
+    return sandbox.temporary_index(collection, candidate.name, candidate.keys, **candidate.options)
 
 
-def _sorted_by_cost(
-    chosen: Sequence[Trial[MongoIndex]], costs: Sequence[Cost], ran: Profile
-) -> tuple[list[Proposal], list[Refused]]:
-    """Return those that save more than the writes that were seen pay for them, and the others."""
+def _weigh_costs(
+    chosen: Sequence[Trial[MongoCandidate]], costs: Sequence[InsertCost], workload: ProfiledWorkload
+) -> tuple[list[Proposal], list[Rejection]]:
+    """Return those that save more read time than they cost the recorded writes, and the others."""
     proposals, costly = [], []
-    for one, cost in zip(chosen, costs, strict=True):
-        candidate = one.candidate
-        why = too_costly(one, cost, ran.writes.get(candidate.collection, 0))
+    for trial, cost in zip(chosen, costs, strict=True):
+        candidate = trial.candidate
+        why = write_cost_objection(trial, cost, workload.writes.get(candidate.collection, 0))
         if why is not None:
-            costly.append(Refused(what=candidate.text, why=why))
+            costly.append(Rejection(what=candidate.text, why=why))
             continue
         proposals.append(
             Proposal(
@@ -151,30 +167,30 @@ def _sorted_by_cost(
                 name=candidate.name,
                 text=candidate.text,
                 line=candidate.line,
-                gains=one.gains,
-                size_bytes=one.size_bytes,
+                gains=trial.gains,
+                size_bytes=trial.size_bytes,
                 cost=cost,
             )
         )
     return proposals, costly
 
 
-def _flagged(facts: Sequence[indexes.Index], proving: Proving) -> Iterator[Flagged]:
-    """Yield what begins as another index does, and what neither was used nor would be."""
-    for one in facts:
-        if one.is_unique or one.expires or (one.covered_by is None and one.uses):
+def _flagged(existing: Sequence[indexes.Index], benchmark: Benchmark) -> Iterator[FlaggedIndex]:
+    """Yield indexes that are a prefix of another one, and those without a use."""
+    for index in existing:
+        if index.is_unique or index.expires or (index.covered_by is None and index.uses):
             continue
-        gains = proving.without(one.table, one.name, build_report.absent(one))
-        if one.covered_by is None and gains:
+        gains = benchmark.without(index.table, index.name, build_report.without_index(index))
+        if index.covered_by is None and gains:
             continue
         why = "not used since MongoDB began to count"
-        if one.covered_by is not None:
-            why = f"{one.covered_by} begins with the same fields"
-        yield Flagged(
+        if index.covered_by is not None:
+            why = f"{index.covered_by} begins with the same fields"
+        yield FlaggedIndex(
             store="mongodb",
-            table=one.table,
-            name=one.name,
-            kind="unused" if one.covered_by is None else "redundant",
-            size_bytes=one.size_bytes,
-            why=f"{why}; {missed(gains)}",
+            table=index.table,
+            name=index.name,
+            kind="unused" if index.covered_by is None else "redundant",
+            size_bytes=index.size_bytes,
+            why=f"{why}; {describe_loss(gains)}",
         )

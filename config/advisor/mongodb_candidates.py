@@ -1,4 +1,4 @@
-"""Which indexes of MongoDB would serve a lookup, and the line by which a document declares one."""
+"""Which MongoDB indexes would serve a lookup, and how a document declares each."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,8 +15,8 @@ Part = tuple[str, int]
 
 
 @dataclass(frozen=True, kw_only=True)
-class MongoIndex:
-    """An index that might be made; equal of its fields, the first ones, are compared by =."""
+class MongoCandidate:
+    """A possible index. Its first `equal` fields are compared for equality."""
 
     collection: str
     keys: tuple[Part, ...]
@@ -39,14 +39,14 @@ class MongoIndex:
 
     @property
     def line(self) -> str:
-        """The index as meta["indexes"] of a mongoengine document has it."""
+        """The index as declared in meta["indexes"] of a mongoengine document."""
         fields = [f"-{field}" if side == -1 else field for field, side in self.keys]
-        told = repr({"name": self.name, "fields": fields, **self.options})
-        return told.replace("'", '"') + ","
+        source = repr({"name": self.name, "fields": fields, **self.options})
+        return source.replace("'", '"') + ","
 
 
-def for_lookup(lookup: Lookup) -> Iterator[MongoIndex]:
-    """Yield what would serve it: fields compared by =, then those sorted by, then those bounded."""
+def candidates_for(lookup: Lookup) -> Iterator[MongoCandidate]:
+    """Yield the indexes that would serve it: equality fields, then sort fields, then ranges."""
     equal, bounded = _compared(lookup.match)
     known = set(equal)
     sort = [(field, int(side)) for field, side in lookup.sort.items() if field not in known]
@@ -58,7 +58,7 @@ def for_lookup(lookup: Lookup) -> Iterator[MongoIndex]:
     accesses = ((*first, *sort, *after), (*first, *sort), (*first, *alone), tuple(first))
     for keys in dict.fromkeys(accesses):
         if keys and len(keys) <= _KEYS_MAX and keys != (("_id", 1),):
-            yield MongoIndex(
+            yield MongoCandidate(
                 collection=lookup.collection,
                 keys=keys,
                 collation=collation,
@@ -66,35 +66,35 @@ def for_lookup(lookup: Lookup) -> Iterator[MongoIndex]:
             )
 
 
-def served_by(wanted: MongoIndex, known: Mapping[str, Any]) -> str | None:
-    """Return an index that is there and does what this one would; None where there is none."""
-    length = len(wanted.keys)
-    compared = {field for field, _ in wanted.keys[: wanted.equal]}
-    for name, told in known.items():
-        if told.get("hidden") or "partialFilterExpression" in told:
+def find_serving_index(candidate: MongoCandidate, known: Mapping[str, Any]) -> str | None:
+    """Return an existing index that serves in the candidate's place; None where there is none."""
+    length = len(candidate.keys)
+    compared = {field for field, _ in candidate.keys[: candidate.equal]}
+    for name, index in known.items():
+        if index.get("hidden") or "partialFilterExpression" in index:
             continue
-        if not _same_collation(wanted, told.get("collation")):
+        if not _same_collation(candidate, index.get("collation")):
             continue
-        keys = [(field, side) for field, side in told["key"]]
+        keys = [(field, side) for field, side in index["key"]]
         begins = tuple(keys[:length])
         backwards = tuple((field, -side) for field, side in begins if isinstance(side, int))
-        if wanted.keys in (begins, backwards):
+        if candidate.keys in (begins, backwards):
             return name
-        is_unique = told.get("unique") or name == "_id_"
+        is_unique = index.get("unique") or name == "_id_"
         if is_unique and {field for field, _ in keys} <= compared:
             return name
     return None
 
 
-def _same_collation(wanted: MongoIndex, told: Document | None) -> bool:
-    """Whether an index compares alike; it tells its collation with all that is left at defaults."""
-    if told is None or not wanted.collation:
-        return told is None and not wanted.collation
-    return all(told.get(name) == value for name, value in wanted.collation)
+def _same_collation(candidate: MongoCandidate, collation: Document | None) -> bool:
+    """Whether both have the same collation. An index reports its collation with all defaults."""
+    if collation is None or not candidate.collation:
+        return collation is None and not candidate.collation
+    return all(collation.get(name) == value for name, value in candidate.collation)
 
 
 def _compared(match: Document) -> tuple[list[str], list[str]]:
-    """Return the fields compared by =, and those bounded, of all that must hold."""
+    """Return the fields with an equality condition, and those with a range."""
     equal: dict[str, None] = {}
     bounded: dict[str, None] = {}
     for field, condition in _conditions(match):

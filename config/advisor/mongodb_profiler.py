@@ -1,4 +1,4 @@
-"""The commands that really ran on MongoDB: those that its profiler has kept in system.profile."""
+"""The commands that really ran on MongoDB, from the profiler's system.profile."""
 
 import threading
 from collections import defaultdict
@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from mongoengine.connection import get_db
 
-from config.advisor.workload import Ran
+from config.advisor.workload import QueryStats
 from config.explain.mongo_plans import Aggregate, Find
 from config.explain.plan import Statement
 from config.observability import statements
@@ -17,8 +17,8 @@ from config.observability import statements
 NOTHING: Final = 0
 EVERYTHING: Final = 2
 _READ_MAX: Final = 20_000
-_SETS_MAX: Final = 3  # of values, of commands of one shape
-_EXPLAINED: Final = "explain_"  # collections of ours begin so
+_SETS_MAX: Final = 3  # sets of values for the commands of one shape
+_EXPLAINED: Final = "explain_"  # the prefix of our own temporary collections
 _WRITES: Final = ("insert", "update", "remove")
 
 Document = Mapping[str, Any]
@@ -26,7 +26,7 @@ Document = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Lookup:
-    """What a command looks for in a collection: by find, or as a pipeline."""
+    """What a command reads from a collection: a find, or a pipeline."""
 
     collection: str
     match: Document
@@ -51,47 +51,47 @@ class Lookup:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Profiled:
-    """The lookups of one shape: as many as values are wanted of, and how often all of them ran."""
+class ProfiledQuery:
+    """Sample lookups of one shape, and the statistics of all its commands."""
 
-    ran: Ran
+    stats: QueryStats
     lookups: Sequence[Lookup]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Profile:
-    """What the profiler has kept of some collections, the most expensive first."""
+class ProfiledWorkload:
+    """What the profiler recorded for some collections, the most expensive first."""
 
-    profiled: list[Profiled]
-    left_out: int  # commands that were too long to be kept whole, or that look for nothing
+    queries: list[ProfiledQuery]
+    left_out: int  # commands that were truncated, or that have no condition
     writes: dict[str, int]  # by collection
 
 
-def read(collections: Sequence[str]) -> Profile:
-    """Return what ran. Raises PyMongoError."""
+def load_workload(collections: Sequence[str]) -> ProfiledWorkload:
+    """Return what the profiler recorded. Raises PyMongoError."""
     database = get_db()
-    wanted = {"ns": {"$in": [f"{database.name}.{name}" for name in collections]}}
+    namespaces = {"ns": {"$in": [f"{database.name}.{name}" for name in collections]}}
     shapes: dict[str, list[tuple[Lookup, float]]] = defaultdict(list)
     writes: dict[str, int] = defaultdict(int)
     left_out = 0
-    for told in database["system.profile"].find(wanted).sort("$natural", -1).limit(_READ_MAX):
-        collection = told["ns"].split(".", 1)[1]
-        if told["op"] in _WRITES:
+    for entry in database["system.profile"].find(namespaces).sort("$natural", -1).limit(_READ_MAX):
+        collection = entry["ns"].split(".", 1)[1]
+        if entry["op"] in _WRITES:
             writes[collection] += 1
-        found = lookup(collection, told)
-        if found is not None:
-            shapes[_shape(found)].append((found, float(told.get("millis", 0))))
-        elif told["op"] not in ("insert", "getmore"):
+        parsed = parse_lookup(collection, entry)
+        if parsed is not None:
+            shapes[_shape(parsed)].append((parsed, float(entry.get("millis", 0))))
+        elif entry["op"] not in ("insert", "getmore"):
             left_out += 1
-    profiled = [_profiled(shape, same) for shape, same in shapes.items()]
-    profiled.sort(key=lambda one: one.ran.total_ms, reverse=True)
-    return Profile(profiled=profiled, left_out=left_out, writes=dict(writes))
+    queries = [_profiled(shape, same) for shape, same in shapes.items()]
+    queries.sort(key=lambda query: query.stats.total_ms, reverse=True)
+    return ProfiledWorkload(queries=queries, left_out=left_out, writes=dict(writes))
 
 
-def lookup(collection: str, told: Document) -> Lookup | None:
-    """Return what a command of system.profile looks for; None where that is not known."""
-    command = told.get("command", {})
-    if "$truncated" in command or "explain" in command or told["op"] == "getmore":
+def parse_lookup(collection: str, entry: Document) -> Lookup | None:
+    """Return the lookup of an entry of system.profile; None where it has none."""
+    command = entry.get("command", {})
+    if "$truncated" in command or "explain" in command or entry["op"] == "getmore":
         return None
     collation = command.get("collation")
     if "aggregate" in command:
@@ -111,9 +111,9 @@ def lookup(collection: str, told: Document) -> Lookup | None:
 @contextmanager
 def at_level(level: int) -> Iterator[None]:
     """
-    Have the profiler keep NOTHING or EVERYTHING for the block.
+    Have the profiler record NOTHING or EVERYTHING for the block.
 
-    Then it is as it was before, however the block ends.
+    Afterwards its former level is restored, however the block ends.
     """
     database = get_db()
     before = database.command("profile", -1)
@@ -125,14 +125,14 @@ def at_level(level: int) -> Iterator[None]:
 
 
 def wait(seconds: float) -> None:
-    """Wait; Ctrl-C ends it."""
+    """Wait; Ctrl-C interrupts."""
     threading.Event().wait(seconds)
 
 
 def _of_pipeline(
     collection: str, pipeline: Sequence[Document], collation: Document | None
 ) -> Lookup | None:
-    """Return the condition and the order with which a pipeline begins."""
+    """Return the lookup with which a pipeline begins, its $match and $sort."""
     if not pipeline or "$match" not in pipeline[0] or _writes(pipeline):
         return None
     after = pipeline[1] if len(pipeline) > 1 else {}
@@ -149,23 +149,23 @@ def _writes(pipeline: Sequence[Document]) -> bool:
     return any(name in stage for stage in pipeline for name in ("$out", "$merge", "$changeStream"))
 
 
-def _shape(found: Lookup) -> str:
-    command: dict[str, Any] = {"aggregate": found.collection, "pipeline": found.pipeline}
-    if found.pipeline is None:
-        command = {"find": found.collection, "filter": found.match, "sort": found.sort}
-    return statements.command_shape({name: told for name, told in command.items() if told})
+def _shape(lookup: Lookup) -> str:
+    command: dict[str, Any] = {"aggregate": lookup.collection, "pipeline": lookup.pipeline}
+    if lookup.pipeline is None:
+        command = {"find": lookup.collection, "filter": lookup.match, "sort": lookup.sort}
+    return statements.command_shape({name: value for name, value in command.items() if value})
 
 
-def _profiled(shape: str, same: Sequence[tuple[Lookup, float]]) -> Profiled:
-    # From the quickest to the slowest, so that who has much and who has little both count.
-    by_time = [found for found, _ in sorted(same, key=lambda one: one[1])]
+def _profiled(shape: str, same: Sequence[tuple[Lookup, float]]) -> ProfiledQuery:
+    # Spread from the fastest to the slowest, to cover users with much data and with little.
+    by_time = [lookup for lookup, _ in sorted(same, key=lambda timed: timed[1])]
     count = min(_SETS_MAX, len(by_time))
     spread = [by_time[len(by_time) * (2 * number + 1) // (2 * count)] for number in range(count)]
-    ran = Ran(
+    stats = QueryStats(
         statement=shape,
         fingerprint=statements.fingerprint("mongodb", shape),
         endpoints=(),
         calls=len(same),
         total_ms=sum(millis for _, millis in same),
     )
-    return Profiled(ran=ran, lookups=spread)
+    return ProfiledQuery(stats=stats, lookups=spread)

@@ -1,8 +1,8 @@
 """
-Values for statements of which none were kept: from rows that the tables really have.
+Values for recorded statements, whose own values are not kept: read from rows of the tables.
 
-All values of a run come from one row of each table, so that they belong together, and from rows
-spread over the table, so that who has many rows is asked for as often as that.
+Within a run all values come from one row of each table, so they belong together. The rows are
+spread over the table, so a user with many rows is queried in proportion.
 """
 
 import json
@@ -12,34 +12,44 @@ from typing import Any, Final
 
 from django.db import connection
 
-from config.advisor.query_analysis import CONFIGURATION, Asked, NotUnderstood, Role
+from config.advisor.query_analysis import (
+    CONFIGURATION,
+    Placeholder,
+    QueryAnalysis,
+    UnsupportedStatement,
+)
 from config.explain.postgres_plans import SqlStatement
-from config.explain.sandbox import quoted
+from config.explain.sandbox import quote_name
 
 ROWS: Final = 3
-_LIMIT: Final = 21  # a page of the usual length and one more, where it was not kept
+_LIMIT: Final = 21  # the default page length and one more
 _WORD: Final = re.compile(r"[^\W\d_]{3,}")
 
 Row = Mapping[str, Any]
 
 
-def rows_of(tables: Sequence[str]) -> dict[str, list[Row]]:
-    """Return so many rows of each table, spread over it; none of an empty one."""
+def sample_rows(tables: Sequence[str]) -> dict[str, list[Row]]:
+    """Return ROWS rows of each table, spread over it; none of an empty table."""
     return {table: _spread(table) for table in tables}
 
 
-def filled(statement: str, asked: Asked, rows: Mapping[str, Sequence[Row]]) -> list[SqlStatement]:
-    """Return the statement with values, once for each row. Raises NotUnderstood."""
-    tables = {role.table for role in asked.roles if role.table}
+def bind_parameters(
+    statement: str, analysis: QueryAnalysis, rows: Mapping[str, Sequence[Row]]
+) -> list[SqlStatement]:
+    """Return the statement with values bound, once per row. Raises UnsupportedStatement."""
+    tables = {role.table for role in analysis.placeholders if role.table}
     unknown = [table for table in tables if not rows.get(table)]
     if unknown:
-        raise NotUnderstood(f"there is no row of {unknown[0]} to take values from")
+        raise UnsupportedStatement(
+            f"the table {unknown[0]} is empty, so there are no values to run it with"
+        )
     count = ROWS if tables else 1
     return [
         SqlStatement(
             statement.replace(", ...", ""),
             tuple(
-                _value(role, rows[role.table][number] if role.table else {}) for role in asked.roles
+                _value(role, rows[role.table][number] if role.table else {})
+                for role in analysis.placeholders
             ),
         )
         for number in range(count)
@@ -47,22 +57,22 @@ def filled(statement: str, asked: Asked, rows: Mapping[str, Sequence[Row]]) -> l
 
 
 def _spread(table: str) -> list[Row]:
-    name = quoted(table)
+    name = quote_name(table)
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT count(*) FROM {name}")  # noqa: S608  # a name of the database's own
         count = int(cursor.fetchone()[0])
         if not count:
             return []
-        found: list[Row] = []
+        rows: list[Row] = []
         for number in range(ROWS):
             at = min(count - 1, count * (2 * number + 1) // (2 * ROWS))
             cursor.execute(f"SELECT * FROM {name} OFFSET %s LIMIT 1", [at])  # noqa: S608
             names = [column.name for column in cursor.description]
-            found.append(dict(zip(names, cursor.fetchone(), strict=True)))
-    return found
+            rows.append(dict(zip(names, cursor.fetchone(), strict=True)))
+    return rows
 
 
-def _value(role: Role, row: Row) -> Any:
+def _value(role: Placeholder, row: Row) -> Any:
     if role.kind in ("limit", "offset"):
         return _LIMIT if role.kind == "limit" else 0
     if role.kind == "configuration":
@@ -79,6 +89,8 @@ def _value(role: Role, row: Row) -> Any:
 
 
 def _member(value: Any) -> str:
-    """Return, as JSON, the first key of an object with its value; else the whole."""
-    told = json.loads(value) if isinstance(value, str) else value
-    return json.dumps(dict(list(told.items())[:1]) if isinstance(told, dict) else told)
+    """Return as JSON the first key of an object with its value, or any other value whole."""
+    member_value = json.loads(value) if isinstance(value, str) else value
+    return json.dumps(
+        dict(list(member_value.items())[:1]) if isinstance(member_value, dict) else member_value
+    )

@@ -1,4 +1,4 @@
-"""The advice for PostgreSQL: each index is made in a transaction that is rolled back, and measured."""
+"""The advice for PostgreSQL: each index is built and measured in a transaction that is rolled back."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,160 +8,172 @@ import psycopg
 from django.db import DatabaseError, connection, transaction
 
 from config.advisor import migration, parameters, postgres_candidates, query_analysis, workload
-from config.advisor.advice import Advice, Flagged, Proposal, Refused
-from config.advisor.measurement import Proving, Tell
+from config.advisor.advice import Advice, FlaggedIndex, Proposal, Rejection
+from config.advisor.measurement import Benchmark, OnProgress
 from config.advisor.postgres_candidates import Candidate
-from config.advisor.query_analysis import Asked, NotUnderstood
+from config.advisor.query_analysis import QueryAnalysis, UnsupportedStatement
 from config.advisor.selection import (
-    Before,
-    Query,
+    Baseline,
+    ReplayQuery,
     Trial,
-    choose,
-    missed,
-    threshold,
-    too_costly,
-    why_not,
+    describe_loss,
+    describe_threshold,
+    rejection_reason,
+    select_candidates,
+    write_cost_objection,
 )
-from config.advisor.workload import Ran, Workload
+from config.advisor.workload import QueryStats, Workload
 from config.explain import build_report, indexes, sandbox
 from config.explain.advice import WORTH_MS
 from config.explain.indexes import Index
-from config.explain.report import Cost
+from config.explain.report import InsertCost
 
 _TOO_LATE: Final = (
-    "rows were changed so lately that PostgreSQL does not use it in the transaction that makes it; "
-    "VACUUM the table, and ask again"
+    "rows changed so recently that PostgreSQL cannot use the index in the transaction that builds "
+    "it; VACUUM the table and run this again"
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Read:
-    """The statements that can be run again, and what they ask; and those that cannot, with why."""
+class _ReplayableWorkload:
+    """The queries that can be replayed, with their analyses; and those that cannot, with the reason."""
 
-    queries: list[Query]
-    asked: list[Asked]
-    left_out: list[Refused]
+    queries: list[ReplayQuery]
+    analyses: list[QueryAnalysis]
+    left_out: list[Rejection]
     writes: dict[str, int]  # calls by table
 
 
-def advise(*, limit: int, runs: int, tell: Tell) -> tuple[Advice, list[Candidate]]:
+def advise(*, limit: int, runs: int, on_progress: OnProgress) -> tuple[Advice, list[Candidate]]:
     """
-    Return the advice, and the candidates that it proposes.
+    Return the advice for the `limit` statements that took longest in total, and its candidates.
 
-    Of the statements that took longest in all, as many as limit. Raises TrialsRefused, CacheDown,
+    Raises DdlNotAllowed, CacheDown,
     and what the driver raises.
     """
     sandbox.refuse_unless_allowed()
-    ran = workload.postgres()
-    facts = indexes.of_tables(build_report.TABLES)  # before our own runs count as uses
-    read = _read(ran, limit)
-    wanted, refused = _wanted(read)
+    counted = workload.load_workload()
+    existing = indexes.of_tables(build_report.TABLES)  # read before our own runs count as uses
+    readable = _read(counted, limit)
+    candidates, refused = _new_candidates(readable)
     with sandbox.rolled_back():
-        proving = Proving(read.queries, runs, tell)
-        flagged = list(_flagged(facts, proving))
-        chosen, others = choose(
-            wanted,
-            dict(proving.before),
-            attempt=lambda one, before: _attempt(one, before, proving),
+        benchmark = Benchmark(readable.queries, runs, on_progress)
+        flagged = list(_flagged(existing, benchmark))
+        chosen, others = select_candidates(
+            candidates,
+            dict(benchmark.before),
+            attempt=lambda candidate, before: _attempt(candidate, before, benchmark),
             keep=lambda trial: _make(trial.candidate),
             worth_ms=WORTH_MS,
         )
-        costs = _costs(chosen, tell)
-        redundant = _made_redundant(chosen)
-    proposals, costly = _sorted_by_cost(chosen, costs, redundant, read)
-    unproved = [Refused(what=one.candidate.text, why=why_not(one)) for one in others]
+        costs = _costs(chosen, on_progress)
+        redundant = _redundant_beside(chosen)
+    proposals, costly = _weigh_costs(chosen, costs, redundant, readable)
+    unproved = [
+        Rejection(what=trial.candidate.text, why=rejection_reason(trial)) for trial in others
+    ]
     advice = Advice(
         store="postgres",
-        source=ran.source,
-        statements=len(read.queries),
-        threshold=threshold(WORTH_MS),
+        source=counted.source,
+        statements=len(readable.queries),
+        threshold=describe_threshold(WORTH_MS),
         proposals=proposals,
         refused=[*refused, *unproved, *costly],
-        left_out=read.left_out,
+        left_out=readable.left_out,
         flagged=flagged,
     )
-    kept = {one.name for one in proposals}
-    return advice, [one.candidate for one in chosen if one.candidate.name in kept]
+    proposed = {proposal.name for proposal in proposals}
+    return advice, [trial.candidate for trial in chosen if trial.candidate.name in proposed]
 
 
-def _read(workload: Workload, limit: int) -> _Read:
-    """Take the statements on our tables apart, and give them values."""
-    rows = parameters.rows_of(build_report.TABLES)
-    read = _Read(queries=[], asked=[], left_out=[], writes={})
-    for one in workload.ran:
-        table = query_analysis.written_table(one.statement)
+def _read(workload: Workload, limit: int) -> _ReplayableWorkload:
+    """Analyze the statements on our tables, and bind values to their placeholders."""
+    rows = parameters.sample_rows(build_report.TABLES)
+    read = _ReplayableWorkload(queries=[], analyses=[], left_out=[], writes={})
+    for stats in workload.queries:
+        table = query_analysis.written_table(stats.statement)
         if table is not None:
-            read.writes[table] = read.writes.get(table, 0) + one.calls
-        elif len(read.queries) < limit and _is_ours(one):
-            _read_select(one, rows, read)
+            read.writes[table] = read.writes.get(table, 0) + stats.calls
+        elif len(read.queries) < limit and _is_ours(stats):
+            _read_select(stats, rows, read)
     return read
 
 
-def _read_select(one: Ran, rows: dict[str, list[parameters.Row]], read: _Read) -> None:
+def _read_select(
+    stats: QueryStats, rows: dict[str, list[parameters.Row]], read: _ReplayableWorkload
+) -> None:
     try:
-        found = query_analysis.asked(one.statement)
-        tables = frozenset(need.table for need in found.needs) & set(build_report.TABLES)
-        statements = parameters.filled(one.statement, found, rows)
+        analysis = query_analysis.analyze(stats.statement)
+        tables = frozenset(need.table for need in analysis.patterns) & set(build_report.TABLES)
+        statements = parameters.bind_parameters(stats.statement, analysis, rows)
         with transaction.atomic():
             for statement in statements:
                 statement.planned_indexes()
-    except NotUnderstood as exc:
-        read.left_out.append(Refused(what=one.name, why=str(exc)))
+    except UnsupportedStatement as exc:
+        read.left_out.append(Rejection(what=stats.name, why=str(exc)))
         return
     except DatabaseError as exc:
-        told = str(exc).splitlines()[0]
-        read.left_out.append(Refused(what=one.name, why=f"PostgreSQL does not take it: {told}"))
+        message = str(exc).splitlines()[0]
+        read.left_out.append(Rejection(what=stats.name, why=f"PostgreSQL rejects it: {message}"))
         return
     if tables:
-        read.queries.append(Query(ran=one, statements=statements, tables=tables))
-        read.asked.append(found)
+        read.queries.append(ReplayQuery(stats=stats, statements=statements, tables=tables))
+        read.analyses.append(analysis)
 
 
-def _is_ours(one: Ran) -> bool:
-    """Whether it reads a table of ours; the admin's and Django's own are no matter of the advice."""
-    is_select = one.statement[:6].upper() == "SELECT"
-    return is_select and any(table in one.statement for table in build_report.TABLES)
+def _is_ours(stats: QueryStats) -> bool:
+    """Whether it reads a table of ours. Tables of Django and its admin get no advice."""
+    is_select = stats.statement[:6].upper() == "SELECT"
+    return is_select and any(table in stats.statement for table in build_report.TABLES)
 
 
-def _wanted(read: _Read) -> tuple[list[Candidate], list[Refused]]:
-    """Return the candidates that are not there yet, and why others are none."""
-    found = {
-        (one.table, one.on): one
-        for taken in read.asked
-        for need in taken.needs
-        if need.table in build_report.TABLES
-        for one in postgres_candidates.for_need(need, json_columns=_json_columns(need.table))
+def _new_candidates(readable: _ReplayableWorkload) -> tuple[list[Candidate], list[Rejection]]:
+    """Return the candidates that do not exist yet, and why the others are rejected."""
+    by_definition = {
+        (candidate.table, candidate.on): candidate
+        for analysis in readable.analyses
+        for pattern in analysis.patterns
+        if pattern.table in build_report.TABLES
+        for candidate in postgres_candidates.candidates_for(
+            pattern, json_columns=_json_columns(pattern.table)
+        )
     }
-    there = {table: postgres_candidates.existing(table) for table in build_report.TABLES}
-    wanted, refused = [], []
-    for one in found.values():
+    existing = {table: postgres_candidates.existing_indexes(table) for table in build_report.TABLES}
+    candidates, refused = [], []
+    for candidate in by_definition.values():
         try:
-            made = postgres_candidates.as_made(one)
+            built = postgres_candidates.build_on_empty_copy(candidate)
         except DatabaseError as exc:
-            told = str(exc).splitlines()[0]
-            refused.append(Refused(what=one.text, why=f"PostgreSQL cannot make it: {told}"))
+            message = str(exc).splitlines()[0]
+            refused.append(
+                Rejection(what=candidate.text, why=f"PostgreSQL cannot make it: {message}")
+            )
             continue
-        serving = postgres_candidates.served_by(one, made, there[one.table])
+        serving = postgres_candidates.find_serving_index(
+            candidate, built, existing[candidate.table]
+        )
         if serving is None:
-            wanted.append(one)
+            candidates.append(candidate)
         else:
-            refused.append(Refused(what=one.text, why=f"{serving} is there, and does the same"))
-    return wanted, refused
+            refused.append(
+                Rejection(what=candidate.text, why=f"{serving} is there, and does the same")
+            )
+    return candidates, refused
 
 
 def _json_columns(table: str) -> list[str]:
-    fields = migration.model_of(table)._meta.local_fields
-    return [str(one.column) for one in fields if one.get_internal_type() == "JSONField"]
+    fields = migration.model_for_table(table)._meta.local_fields
+    return [str(field.column) for field in fields if field.get_internal_type() == "JSONField"]
 
 
-def _attempt(candidate: Candidate, before: Before, proving: Proving) -> Trial[Candidate]:
-    """Make an index, measure what would use it, and take it back."""
-    proving.tell(f"trying {candidate.text}")
+def _attempt(candidate: Candidate, before: Baseline, benchmark: Benchmark) -> Trial[Candidate]:
+    """Create an index, measure the queries that use it, and roll it back."""
+    benchmark.on_progress(f"trying {candidate.text}")
     keys = len(candidate.keys)
     try:
         with sandbox.rolled_back():
             _make(candidate)
-            gains = proving.gains(candidate.table, candidate.name, before)
+            gains = benchmark.gains(candidate.table, candidate.name, before)
             size = sandbox.size_bytes(candidate.name)
             obstacle = "" if gains else _obstacle(candidate.name)
     except DatabaseError as exc:
@@ -172,50 +184,54 @@ def _attempt(candidate: Candidate, before: Before, proving: Proving) -> Trial[Ca
 
 
 def _make(candidate: Candidate) -> None:
-    sandbox.run(candidate.create())
+    sandbox.execute(candidate.create())
     if not all(key.is_column for key in candidate.keys):
-        sandbox.run(f"ANALYZE {sandbox.quoted(candidate.table)}")  # what an expression is like
+        sandbox.execute(
+            f"ANALYZE {sandbox.quote_name(candidate.table)}"
+        )  # statistics of the expression
 
 
 def _obstacle(index: str) -> str:
-    """Return why a new index cannot be used yet, where that is so."""
+    """Return why a new index cannot be used yet; empty if it can."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT indcheckxmin FROM pg_index WHERE indexrelid = %s::regclass",
-            [sandbox.quoted(index)],
+            [sandbox.quote_name(index)],
         )
         is_late = bool(cursor.fetchone()[0])
     return _TOO_LATE if is_late else ""
 
 
-def _costs(chosen: Sequence[Trial[Candidate]], tell: Tell) -> dict[str, Cost]:
-    tables = sorted({one.candidate.table for one in chosen})
-    return build_report.costs(indexes.of_tables(tables), tell) if tables else {}
+def _costs(chosen: Sequence[Trial[Candidate]], on_progress: OnProgress) -> dict[str, InsertCost]:
+    tables = sorted({trial.candidate.table for trial in chosen})
+    return (
+        build_report.measure_insert_costs(indexes.of_tables(tables), on_progress) if tables else {}
+    )
 
 
-def _made_redundant(chosen: Sequence[Trial[Candidate]]) -> dict[str, list[str]]:
-    """Return the indexes that each of the chosen begins with."""
-    names = {one.candidate.name for one in chosen}
-    found: dict[str, list[str]] = {name: [] for name in names}
-    for one in indexes.of_tables(build_report.TABLES):
-        if one.covered_by in names and one.name not in names:
-            found[one.covered_by].append(one.name)
-    return found
+def _redundant_beside(chosen: Sequence[Trial[Candidate]]) -> dict[str, list[str]]:
+    """Return the existing indexes that are a prefix of each chosen one."""
+    names = {index.candidate.name for index in chosen}
+    redundant: dict[str, list[str]] = {name: [] for name in names}
+    for index in indexes.of_tables(build_report.TABLES):
+        if index.covered_by in names and index.name not in names:
+            redundant[index.covered_by].append(index.name)
+    return redundant
 
 
-def _sorted_by_cost(
+def _weigh_costs(
     chosen: Sequence[Trial[Candidate]],
-    costs: dict[str, Cost],
+    costs: dict[str, InsertCost],
     redundant: dict[str, list[str]],
-    read: _Read,
-) -> tuple[list[Proposal], list[Refused]]:
-    """Return those that save more than the writes that were seen pay for them, and the others."""
+    readable: _ReplayableWorkload,
+) -> tuple[list[Proposal], list[Rejection]]:
+    """Return those that save more read time than they cost the recorded writes, and the others."""
     proposals, costly = [], []
-    for one in chosen:
-        candidate, cost = one.candidate, costs[one.candidate.name]
-        why = too_costly(one, cost, read.writes.get(candidate.table, 0))
+    for trial in chosen:
+        candidate, cost = trial.candidate, costs[trial.candidate.name]
+        why = write_cost_objection(trial, cost, readable.writes.get(candidate.table, 0))
         if why is not None:
-            costly.append(Refused(what=candidate.text, why=why))
+            costly.append(Rejection(what=candidate.text, why=why))
             continue
         proposals.append(
             Proposal(
@@ -223,9 +239,9 @@ def _sorted_by_cost(
                 table=candidate.table,
                 name=candidate.name,
                 text=candidate.text,
-                line=migration.line_of(candidate),
-                gains=one.gains,
-                size_bytes=one.size_bytes,
+                line=migration.declaration(candidate),
+                gains=trial.gains,
+                size_bytes=trial.size_bytes,
                 cost=cost,
                 makes_redundant=redundant[candidate.name],
             )
@@ -233,21 +249,21 @@ def _sorted_by_cost(
     return proposals, costly
 
 
-def _flagged(facts: Sequence[Index], proving: Proving) -> Iterator[Flagged]:
-    """Yield what begins as another index does, and what neither was used nor would be."""
-    for one in facts:
-        if one.is_unique or (one.covered_by is None and one.uses):
+def _flagged(existing: Sequence[Index], benchmark: Benchmark) -> Iterator[FlaggedIndex]:
+    """Yield indexes that are a prefix of another one, and those without a use."""
+    for index in existing:
+        if index.is_unique or (index.covered_by is None and index.uses):
             continue
-        gains = proving.without(one.table, one.name, build_report.absent(one))
-        if one.covered_by is not None:
-            why = f"{one.covered_by} begins with the same columns; {missed(gains)}"
-            yield _flag(one, "redundant", why)
+        gains = benchmark.without(index.table, index.name, build_report.without_index(index))
+        if index.covered_by is not None:
+            why = f"{index.covered_by} begins with the same columns; {describe_loss(gains)}"
+            yield _flag(index, "redundant", why)
         elif not gains:
-            yield _flag(one, "unused", f"not used since {_since()}, and {missed(gains)}")
+            yield _flag(index, "unused", f"not used since {_since()}, and {describe_loss(gains)}")
 
 
-def _flag(index: Index, kind: str, why: str) -> Flagged:
-    return Flagged(
+def _flag(index: Index, kind: str, why: str) -> FlaggedIndex:
+    return FlaggedIndex(
         store=index.store,
         table=index.table,
         name=index.name,
@@ -262,6 +278,6 @@ def _since() -> str:
         cursor.execute(
             "SELECT stats_reset FROM pg_stat_database WHERE datname = current_database()"
         )
-        found = cursor.fetchone()
-    at = found[0] if found else None
+        row = cursor.fetchone()
+    at = row[0] if row else None
     return "the statistics began" if at is None else f"{at:%Y-%m-%d %H:%M} UTC"

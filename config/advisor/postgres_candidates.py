@@ -1,4 +1,4 @@
-"""Which indexes would serve a need: columns compared by =, then those sorted by, then those bounded."""
+"""Which indexes would serve an access pattern: equality columns, then sort columns, then ranges."""
 
 import hashlib
 import re
@@ -8,22 +8,22 @@ from typing import Final, Literal
 
 from django.db import connection
 
-from config.advisor.query_analysis import Key, Need
+from config.advisor.query_analysis import AccessPattern, IndexKey
 from config.explain import sandbox
-from config.explain.sandbox import quoted
+from config.explain.sandbox import quote_name
 
-_NAME_CHARACTERS: Final = 30  # of an index of Django's
+_NAME_CHARACTERS: Final = 30  # Django's limit for the name of an index
 _KEYS_MAX: Final = 4
 _JSON_CLASS: Final = "jsonb_path_ops"
-_REVERSED: Final = 3  # the bits of an index's key for DESC and NULLS FIRST
+_REVERSED: Final = 3  # the bits for DESC and NULLS FIRST in pg_index.indoption
 _KEYS: Final = """
-SELECT one.relname, pg_am.amname, indisunique, indisvalid AND indpred IS NULL,
+SELECT own.relname, pg_am.amname, indisunique, indisvalid AND indpred IS NULL,
        array(SELECT pg_get_indexdef(indexrelid, number, true)
              FROM generate_series(1, indnkeyatts) AS number),
        string_to_array(indclass::text, ' '), string_to_array(indoption::text, ' ')::int[]
 FROM pg_index
-JOIN pg_class AS one ON one.oid = indexrelid
-JOIN pg_am ON pg_am.oid = one.relam
+JOIN pg_class AS own ON own.oid = indexrelid
+JOIN pg_am ON pg_am.oid = own.relam
 WHERE indrelid = %s::regclass
 """
 
@@ -32,13 +32,13 @@ Part = tuple[str, str, int]  # definition, operator class, options
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """An index that might be made."""
+    """A possible index."""
 
     table: str
     method: Literal["btree", "gin"]
-    keys: tuple[Key, ...]
-    operator_class: str = ""  # of an inverted index, where it is not the default
-    equal: int = 0  # so many of the keys, the first ones, are compared by =
+    keys: tuple[IndexKey, ...]
+    operator_class: str = ""  # of a GIN index, where it is not the default
+    equal: int = 0  # how many of the first keys are compared for equality
 
     @property
     def name(self) -> str:
@@ -53,29 +53,31 @@ class Candidate:
 
     @property
     def on(self) -> str:
-        """Its method and keys, as CREATE INDEX has them."""
+        """Its method and keys, as in CREATE INDEX."""
         parts = ", ".join(self._part(key) for key in self.keys)
         return f"USING {self.method} ({parts})"
 
     @property
     def text(self) -> str:
-        """Table and keys, for people."""
+        """Table and keys, for display."""
         inner = re.sub(r'"', "", self.on.removeprefix("USING btree ").removeprefix("USING "))
         return f"{self.table} {inner}"
 
     def create(self, table: str | None = None) -> str:
-        return f"CREATE INDEX {quoted(self.name)} ON {quoted(table or self.table)} {self.on}"
+        return (
+            f"CREATE INDEX {quote_name(self.name)} ON {quote_name(table or self.table)} {self.on}"
+        )
 
-    def _part(self, key: Key) -> str:
-        told = key.sql if key.is_column else f"({key.sql})"
+    def _part(self, key: IndexKey) -> str:
+        rows = key.sql if key.is_column else f"({key.sql})"
         if self.method == "gin":
-            return f"{told} {self.operator_class}".rstrip()
-        return f"{told} DESC" if key.descending else told
+            return f"{rows} {self.operator_class}".rstrip()
+        return f"{rows} DESC" if key.descending else rows
 
 
 @dataclass(frozen=True, kw_only=True)
-class Existing:
-    """An index that is there, or a candidate, as PostgreSQL itself tells of it."""
+class ExistingIndex:
+    """An existing index, or a candidate built on an empty copy, as the catalog describes it."""
 
     name: str
     method: str
@@ -83,8 +85,8 @@ class Existing:
     is_whole: bool
     parts: tuple[Part, ...]
 
-    def begins_with(self, other: "Existing") -> bool:
-        """Whether it serves in the other's place: as long or longer, in its order or backwards."""
+    def begins_with(self, other: "ExistingIndex") -> bool:
+        """Whether the other's keys are a prefix of this one's, in the same order or reversed."""
         mine = self.parts[: len(other.parts)]
         if self.method != other.method or not self.is_whole or len(mine) < len(other.parts):
             return False
@@ -92,70 +94,74 @@ class Existing:
         return other.parts == mine or (self.method == "btree" and other.parts == backwards)
 
 
-def for_need(need: Need, *, json_columns: Iterable[str] = ()) -> Iterator[Candidate]:
-    """Yield the indexes that would serve it, the longest first of those for one access."""
-    for key in need.contained:
+def candidates_for(
+    pattern: AccessPattern, *, json_columns: Iterable[str] = ()
+) -> Iterator[Candidate]:
+    """Yield the indexes that would serve it, GIN first, then B-trees from the longest on."""
+    for key in pattern.contained:
         kind = _JSON_CLASS if key.is_column and key.sql.strip('"') in json_columns else ""
         if not key.is_column or kind:
-            yield Candidate(table=need.table, method="gin", keys=(key,), operator_class=kind)
-    equal = need.equal[:_KEYS_MAX]
-    sort = tuple(key for key in need.sort if not _has(equal, key))
-    bounded = tuple(key for key in need.bounded if not _has((*equal, *sort), key))[:1]
+            yield Candidate(table=pattern.table, method="gin", keys=(key,), operator_class=kind)
+    equal = pattern.equal[:_KEYS_MAX]
+    sort = tuple(key for key in pattern.sort if not _has(equal, key))
+    bounded = tuple(key for key in pattern.bounded if not _has((*equal, *sort), key))[:1]
     accesses = (
         (*equal, *sort, *bounded),
         (*equal, *sort),
-        (*equal, *sort[:1]),  # what comes after it often only settles ties
+        (*equal, *sort[:1]),  # later sort keys often only break ties
         (*equal, *bounded),
         equal,
     )
     for keys in dict.fromkeys(accesses):
         if keys and len(keys) <= _KEYS_MAX:
-            yield Candidate(table=need.table, method="btree", keys=keys, equal=len(equal))
+            yield Candidate(table=pattern.table, method="btree", keys=keys, equal=len(equal))
 
 
-def existing(table: str) -> list[Existing]:
-    """Return the indexes of a table, those of constraints included."""
+def existing_indexes(table: str) -> list[ExistingIndex]:
+    """Return the indexes of a table, including those of constraints."""
     with connection.cursor() as cursor:
-        cursor.execute(_KEYS, [quoted(table)])
-        told = cursor.fetchall()
+        cursor.execute(_KEYS, [quote_name(table)])
+        rows = cursor.fetchall()
     return [
-        Existing(
+        ExistingIndex(
             name=name,
             method=method,
             is_unique=is_unique,
             is_whole=is_whole,
             parts=tuple(zip(definitions, classes, options, strict=False)),
         )
-        for name, method, is_unique, is_whole, definitions, classes, options in told
+        for name, method, is_unique, is_whole, definitions, classes, options in rows
     ]
 
 
-def as_made(candidate: Candidate) -> Existing:
+def build_on_empty_copy(candidate: Candidate) -> ExistingIndex:
     """
-    Return how PostgreSQL would tell of it: by making it on an empty copy of the table.
+    Return how PostgreSQL describes the candidate, by building it on an empty copy of the table.
 
-    Within a transaction that is rolled back. Raises DatabaseError where it cannot be made, such
-    as on an expression that is not immutable.
+    This happens in a transaction that is rolled back. Raises DatabaseError where it cannot be
+    built, for example on an expression that is not immutable.
     """
     with sandbox.rolled_back():
         copy = "explain_empty"
-        sandbox.run(f"CREATE TEMPORARY TABLE {copy} (LIKE {quoted(candidate.table)})")
-        sandbox.run(candidate.create(copy))
-        [made] = existing(copy)
-    return made
+        sandbox.execute(f"CREATE TEMPORARY TABLE {copy} (LIKE {quote_name(candidate.table)})")
+        sandbox.execute(candidate.create(copy))
+        [built] = existing_indexes(copy)
+    return built
 
 
-def served_by(candidate: Candidate, made: Existing, there: Sequence[Existing]) -> str | None:
-    """Return an index that is there and does what the candidate would; None where there is none."""
-    compared = {part[0] for part in made.parts[: candidate.equal]}
-    for one in there:
-        if one.begins_with(made):
-            return one.name
-        # One row at the most where all that is unique is given: no other key is of use.
-        if one.is_unique and one.is_whole and {part[0] for part in one.parts} <= compared:
-            return one.name
+def find_serving_index(
+    candidate: Candidate, built: ExistingIndex, existing: Sequence[ExistingIndex]
+) -> str | None:
+    """Return an existing index that serves in the candidate's place; None where there is none."""
+    compared = {part[0] for part in built.parts[: candidate.equal]}
+    for index in existing:
+        if index.begins_with(built):
+            return index.name
+        # All columns of a unique index are compared, so at most one row matches: no other key helps.
+        if index.is_unique and index.is_whole and {part[0] for part in index.parts} <= compared:
+            return index.name
     return None
 
 
-def _has(keys: Sequence[Key], key: Key) -> bool:
-    return any(one.sql == key.sql for one in keys)
+def _has(keys: Sequence[IndexKey], key: IndexKey) -> bool:
+    return any(index.sql == key.sql for index in keys)

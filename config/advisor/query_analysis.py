@@ -1,4 +1,4 @@
-"""What a statement asks of an index: which keys it compares, sorts by and bounds, by table."""
+"""Which columns a statement compares, sorts by and restricts to a range, by table."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ from sqlglot.optimizer.scope import Scope, traverse_scope
 
 from config.observability.statements import STATEMENT_CHARACTERS, numbered
 
-# Of the text searches: a placeholder in its place was this one; see notes.models.TitleVector.
+# The text search configuration, in place of its placeholder; see notes.models.TitleVector.
 CONFIGURATION: Final = "english"
 _NUMBER: Final = re.compile(r"\$\d+")
 _WRITES: Final = (exp.Insert, exp.Update, exp.Delete, exp.Merge, exp.Into)
@@ -25,13 +25,13 @@ _COMPARISONS: Final = (
 Kind = Literal["value", "array", "pattern", "word", "member", "configuration", "limit", "offset"]
 
 
-class NotUnderstood(Exception):
-    """Why nothing is made of a statement, in words."""
+class UnsupportedStatement(Exception):
+    """Why a statement cannot be analyzed or replayed, as text."""
 
 
 @dataclass(frozen=True)
-class Key:
-    """A part of an index: a column, or an expression over columns, as SQL has it."""
+class IndexKey:
+    """An index key: a column, or an expression over columns, as SQL."""
 
     sql: str
     columns: tuple[str, ...]
@@ -40,19 +40,19 @@ class Key:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Need:
-    """What one SELECT asks of the indexes of one table."""
+class AccessPattern:
+    """How one SELECT accesses one table: its equality, sort, range and containment keys."""
 
     table: str
-    equal: tuple[Key, ...] = ()
-    sort: tuple[Key, ...] = ()
-    bounded: tuple[Key, ...] = ()
-    contained: tuple[Key, ...] = ()  # what an inverted index answers: words, members
+    equal: tuple[IndexKey, ...] = ()
+    sort: tuple[IndexKey, ...] = ()
+    bounded: tuple[IndexKey, ...] = ()
+    contained: tuple[IndexKey, ...] = ()  # what a GIN index serves: words, JSON members
 
 
 @dataclass(frozen=True)
-class Role:
-    """What stands in a placeholder's place, and the column that it has to do with."""
+class Placeholder:
+    """The kind of value that a placeholder stands for, and the column it is compared with."""
 
     kind: Kind
     table: str = ""
@@ -60,25 +60,25 @@ class Role:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A statement taken apart: its needs, and the roles of its placeholders in their order."""
+class QueryAnalysis:
+    """The access patterns of a statement, and its placeholders in order."""
 
-    needs: tuple[Need, ...]
-    roles: tuple[Role, ...]
+    patterns: tuple[AccessPattern, ...]
+    placeholders: tuple[Placeholder, ...]
 
 
 @dataclass
-class _Found:
-    equal: list[Key] = field(default_factory=list)
-    bounded: list[Key] = field(default_factory=list)
-    contained: list[Key] = field(default_factory=list)
+class _KeysByUse:
+    equal: list[IndexKey] = field(default_factory=list)
+    bounded: list[IndexKey] = field(default_factory=list)
+    contained: list[IndexKey] = field(default_factory=list)
 
 
-def asked(statement: str) -> Asked:
-    """Take a shape apart. Raises NotUnderstood where it is no one SELECT that writes nothing."""
+def analyze(statement: str) -> QueryAnalysis:
+    """Analyze a statement. Raises UnsupportedStatement unless it is a single read-only SELECT."""
     tree = _tree(statement)
-    tables: dict[int, str] = {}  # of each column, by its identity in the tree
-    needs: list[Need] = []
+    tables: dict[int, str] = {}  # of each column, by its id() in the tree
+    patterns: list[AccessPattern] = []
     for scope in traverse_scope(tree):
         sources = {
             name: source.name
@@ -88,13 +88,17 @@ def asked(statement: str) -> Asked:
         for column in scope.columns:
             if column.parent_select is scope.expression:
                 tables[id(column)] = _table_of(column, sources)
-        needs += _needs(scope, sources)
+        patterns += _access_patterns(scope, sources)
     count = len(_NUMBER.findall(numbered(statement)))
-    found = dict(_roles(tree, tables))
-    missing = [number for number in range(1, count + 1) if number not in found]
+    placeholders = dict(_placeholders(tree, tables))
+    missing = [number for number in range(1, count + 1) if number not in placeholders]
     if missing:
-        raise NotUnderstood(f"what value ${missing[0]} had cannot be told")
-    return Asked(tuple(needs), tuple(found[number] for number in range(1, count + 1)))
+        raise UnsupportedStatement(
+            f"the purpose of ${missing[0]} is unknown, so it cannot be given a value"
+        )
+    return QueryAnalysis(
+        tuple(patterns), tuple(placeholders[number] for number in range(1, count + 1))
+    )
 
 
 def written_table(statement: str) -> str | None:
@@ -111,13 +115,13 @@ def written_table(statement: str) -> str | None:
 
 def _tree(statement: str) -> exp.Expr:
     if len(statement) >= STATEMENT_CHARACTERS:
-        raise NotUnderstood("it is too long to have been kept whole")
+        raise UnsupportedStatement("it was too long to be recorded whole")
     try:
         trees = sqlglot.parse(numbered(statement), dialect="postgres")
     except SqlglotError as exc:
-        raise NotUnderstood(str(exc).splitlines()[0]) from exc
+        raise UnsupportedStatement(str(exc).splitlines()[0]) from exc
     if len(trees) != 1 or not isinstance(trees[0], exp.Query) or trees[0].find(*_WRITES):
-        raise NotUnderstood("it is no SELECT")
+        raise UnsupportedStatement("it is not a SELECT")
     return trees[0]
 
 
@@ -127,26 +131,26 @@ def _table_of(column: exp.Expr, sources: Mapping[str, str]) -> str:
     return next(iter(sources.values())) if len(sources) == 1 else ""
 
 
-def _needs(scope: Scope, sources: Mapping[str, str]) -> Iterator[Need]:
+def _access_patterns(scope: Scope, sources: Mapping[str, str]) -> Iterator[AccessPattern]:
     select = scope.expression
     if not isinstance(select, exp.Select):
         return
-    found: dict[str, _Found] = {table: _Found() for table in sources.values()}
+    keys: dict[str, _KeysByUse] = {table: _KeysByUse() for table in sources.values()}
     for condition in _conditions(select):
-        _sort_in(condition, sources, found)
+        _sort_in(condition, sources, keys)
     sort = _sort(select, sources)
-    for table, one in found.items():
-        yield Need(
+    for table, uses in keys.items():
+        yield AccessPattern(
             table=table,
-            equal=_distinct(one.equal),
+            equal=_distinct(uses.equal),
             sort=sort.get(table, ()),
-            bounded=_distinct(one.bounded),
-            contained=_distinct(one.contained),
+            bounded=_distinct(uses.bounded),
+            contained=_distinct(uses.contained),
         )
 
 
 def _conditions(select: exp.Select) -> Iterator[exp.Expr]:
-    """Yield what must hold, all of it: of WHERE, and of the joins."""
+    """Yield the conditions that must all hold, of WHERE and of the joins."""
     where = select.args.get("where")
     wholes = [] if where is None else [where.this]
     wholes += [join.args["on"] for join in select.args.get("joins") or () if join.args.get("on")]
@@ -157,30 +161,30 @@ def _conditions(select: exp.Select) -> Iterator[exp.Expr]:
             yield part.unnest()
 
 
-def _sort_in(condition: exp.Expr, sources: Mapping[str, str], found: dict[str, _Found]) -> None:
-    """Put the keys of one condition where an index would have them."""
-    if isinstance(condition, exp.MatchAgainst):  # the vector comes second in the tree
+def _sort_in(condition: exp.Expr, sources: Mapping[str, str], keys: dict[str, _KeysByUse]) -> None:
+    """Add the keys of a condition to those of its kind."""
+    if isinstance(condition, exp.MatchAgainst):  # sqlglot puts the vector second
         for side in (*condition.expressions, condition.this):
-            _add(side, sources, {table: one.contained for table, one in found.items()})
+            _add(side, sources, {table: uses.contained for table, uses in keys.items()})
     elif isinstance(condition, exp.ArrayContainsAll):
-        _add(condition.this, sources, {table: one.contained for table, one in found.items()})
+        _add(condition.this, sources, {table: uses.contained for table, uses in keys.items()})
     elif isinstance(condition, (exp.EQ, exp.In, exp.Is)):
         for side in (condition.this, condition.args.get("expression")):
-            _add(side, sources, {table: one.equal for table, one in found.items()})
+            _add(side, sources, {table: uses.equal for table, uses in keys.items()})
     elif isinstance(condition, (*_BOUNDS, exp.Between)):
         for side in (condition.this, condition.args.get("expression")):
-            _add(side, sources, {table: one.bounded for table, one in found.items()})
+            _add(side, sources, {table: uses.bounded for table, uses in keys.items()})
 
 
-def _add(side: exp.Expr | None, sources: Mapping[str, str], to: dict[str, list[Key]]) -> None:
-    made = None if side is None else _key(side, sources)
-    if made is not None:
-        table, key = made
+def _add(side: exp.Expr | None, sources: Mapping[str, str], to: dict[str, list[IndexKey]]) -> None:
+    located = None if side is None else _key(side, sources)
+    if located is not None:
+        table, key = located
         to[table].append(key)
 
 
-def _key(side: exp.Expr, sources: Mapping[str, str]) -> tuple[str, Key] | None:
-    """Return a side of a comparison as a key of a table; None where it is none."""
+def _key(side: exp.Expr, sources: Mapping[str, str]) -> tuple[str, IndexKey] | None:
+    """Return one side of a comparison as a key with its table; None where it is none."""
     plain = side.unnest().copy()
     columns = list(plain.find_all(exp.Column))
     tables = {_table_of(column, sources) for column in columns}
@@ -195,55 +199,55 @@ def _key(side: exp.Expr, sources: Mapping[str, str]) -> tuple[str, Key] | None:
         column.set("table", None)
         column.this.set("quoted", True)
     names = tuple(dict.fromkeys(column.name for column in columns))
-    return tables.pop(), Key(plain.sql("postgres"), names, isinstance(plain, exp.Column))
+    return tables.pop(), IndexKey(plain.sql("postgres"), names, isinstance(plain, exp.Column))
 
 
-def _sort(select: exp.Select, sources: Mapping[str, str]) -> dict[str, tuple[Key, ...]]:
-    """Return the keys that rows are sorted by, where they are all of one table."""
+def _sort(select: exp.Select, sources: Mapping[str, str]) -> dict[str, tuple[IndexKey, ...]]:
+    """Return the sort keys, if all belong to one table."""
     order = select.args.get("order")
     if order is None or select.args.get("group") or select.args.get("distinct"):
         return {}
-    keys: list[tuple[str, Key]] = []
-    for one in order.expressions:
-        by = one.this
+    keys: list[tuple[str, IndexKey]] = []
+    for term in order.expressions:
+        by = term.this
         if isinstance(by, exp.Literal) and not by.is_string:  # ORDER BY 5
             by = select.expressions[int(by.this) - 1].unalias()
-        made = _key(by, sources)
-        if made is None:
+        located = _key(by, sources)
+        if located is None:
             return {}
-        table, key = made
-        descending = bool(one.args.get("desc"))
-        keys.append((table, Key(key.sql, key.columns, key.is_column, descending)))
+        table, key = located
+        descending = bool(term.args.get("desc"))
+        keys.append((table, IndexKey(key.sql, key.columns, key.is_column, descending)))
     tables = {table for table, _ in keys}
     return {tables.pop(): tuple(key for _, key in keys)} if len(tables) == 1 else {}
 
 
-def _distinct(keys: list[Key]) -> tuple[Key, ...]:
+def _distinct(keys: list[IndexKey]) -> tuple[IndexKey, ...]:
     return tuple(dict.fromkeys(keys))
 
 
-def _roles(tree: exp.Expr, tables: Mapping[int, str]) -> Iterator[tuple[int, Role]]:
-    """Yield the number of each placeholder whose role can be told, and the role."""
+def _placeholders(tree: exp.Expr, tables: Mapping[int, str]) -> Iterator[tuple[int, Placeholder]]:
+    """Yield each placeholder whose kind is known, with its number."""
     for parameter in tree.find_all(exp.Parameter):
-        role = _role(parameter, tables)
+        role = _placeholder(parameter, tables)
         if role is not None:
             yield int(parameter.this.this), role
 
 
-def _role(parameter: exp.Expr, tables: Mapping[int, str]) -> Role | None:
+def _placeholder(parameter: exp.Expr, tables: Mapping[int, str]) -> Placeholder | None:
     if parameter.parent is not None and _is_configuration(parameter.parent):
-        return Role("configuration")
+        return Placeholder("configuration")
     around = parameter.find_ancestor(exp.Limit, exp.Offset, exp.Fetch, *_COMPARISONS)
     if isinstance(around, exp.Offset):
-        return Role("offset")
+        return Placeholder("offset")
     if isinstance(around, (exp.Limit, exp.Fetch)):
-        return Role("limit")
+        return Placeholder("limit")
     column = None if around is None else around.find(exp.Column)
     table = "" if column is None else tables.get(id(column), "")
     if column is None or not table:
         return None
     is_array = parameter.find_ancestor(exp.Any) is not None
-    return Role("array" if is_array else _kind(around), table, column.name)
+    return Placeholder("array" if is_array else _kind(around), table, column.name)
 
 
 def _kind(comparison: exp.Expr | None) -> Kind:

@@ -1,4 +1,4 @@
-"""The advice in words, for a terminal."""
+"""The advice as text for a terminal."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -9,9 +9,9 @@ from config.explain.timing import kib, ms
 _TITLES: Final = {"postgres": "PostgreSQL", "mongodb": "MongoDB"}
 _STATEMENT_CHARACTERS: Final = 400
 _NOTHING_RAN: Final = {
-    "postgres": "Nothing is known to have run on these tables yet: use the site, and ask again.",
-    "mongodb": "system.profile has nothing of these collections: --profile-seconds 30 lets MongoDB "
-    "keep what runs for so long.",
+    "postgres": "No statements on these tables have been recorded yet: use the site, then run this again.",
+    "mongodb": "system.profile has no commands on these collections: --profile-seconds 30 has MongoDB "
+    "record what runs for 30 seconds.",
 }
 _DECLARED_IN: Final = {"postgres": "Meta.indexes of the model", "mongodb": 'meta["indexes"]'}
 
@@ -26,7 +26,7 @@ def lines(advice: Advice) -> Iterator[str]:
     for proposal in advice.proposals:
         yield from _proposal(proposal)
     if advice.statements and not advice.proposals:
-        yield "  No further index pays."
+        yield "  No other index pays off."
     for flagged in advice.flagged:
         yield f"  {flagged.kind}: {flagged.table}.{flagged.name} ({kib(flagged.size_bytes)}): {flagged.why}"
     for refused in advice.refused:
@@ -36,12 +36,12 @@ def lines(advice: Advice) -> Iterator[str]:
 
 
 def _proposal(proposal: Proposal) -> Iterator[str]:
-    took_ms = sum(gain.ran.calls * gain.without.ms for gain in proposal.gains)
-    yield f"  make: {proposal.text}, saves {ms(proposal.saved_ms)} of {ms(took_ms)}"
+    took_ms = sum(gain.stats.calls * gain.without.ms for gain in proposal.gains)
+    yield f"  create: {proposal.text}, saves {ms(proposal.saved_ms)} of {ms(took_ms)}"
     for gain in proposal.gains:
-        yield f"    {gain.ran.calls} x {gain.ran.name}: {gain.text}"
-        if gain.ran.endpoints:
-            yield f"      {gain.ran.statement[:_STATEMENT_CHARACTERS]}"
+        yield f"    {gain.stats.calls} x {gain.stats.name}: {gain.text}"
+        if gain.stats.endpoints:
+            yield f"      {gain.stats.statement[:_STATEMENT_CHARACTERS]}"
     cost = "" if proposal.cost is None else f", {proposal.cost.text}"
     yield f"    costs {kib(proposal.size_bytes)}{cost}"
     for name in proposal.makes_redundant:

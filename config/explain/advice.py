@@ -1,36 +1,34 @@
-"""What to do about an index, in a sentence with its reason."""
+"""Whether to keep an index, as a sentence with the reason."""
 
 from typing import Final
 
 from config.explain.indexes import Index
-from config.explain.report import Cost, Served
+from config.explain.report import InsertCost, ServedQuery
 from config.explain.timing import ms, times
 
-# A query that takes so many times as long without an index misses it; less is within the noise.
+# Without an index its query must take this many times as long; less is within the noise.
 WORTH_FACTOR: Final = 1.5
 WORTH_MS: Final = 0.02
 
 
-def advice(index: Index, served: list[Served], cost: Cost | None) -> str:
+def recommend(index: Index, served: list[ServedQuery], cost: InsertCost | None) -> str:
     """Return whether to keep an index, and why."""
     price = f" Its cost: {cost.text}." if cost is not None else ""
     if index.expires:
-        price += " MongoDB also deletes by it what is past its time."
+        price += " It is also the TTL index by which MongoDB deletes expired documents."
     if index.is_unique:
-        return "Keep: it holds a constraint, whatever reads it serves besides."
+        return "Keep: it enforces a constraint, whichever reads it serves."
     if not served:
-        return f"Drop, unless something outside of the service needs it: no query uses it.{price}"
-    measured = [one for one in served if one.factor is not None]
+        return f"Drop, unless something outside the service needs it: no query uses it.{price}"
+    measured = [served_query for served_query in served if served_query.factor is not None]
     if not measured:
-        names = ", ".join(one.query for one in served)
-        return (
-            f"In use by {names}; run with --drop-indexes to learn what they would take without it."
-        )
-    most = max(measured, key=lambda one: one.factor or 0)
+        names = ", ".join(served_query.query for served_query in served)
+        return f"Used by {names}; run with --drop-indexes to measure them without it."
+    most = max(measured, key=lambda served_query: served_query.factor or 0)
     return _verdict(index, most, price) + _to_its_loss(measured)
 
 
-def _verdict(index: Index, most: Served, price: str) -> str:
+def _verdict(index: Index, most: ServedQuery, price: str) -> str:
     factor = most.factor or 0
     without = "" if most.without is None else ms(most.without.timing.median_ms)
     if factor >= WORTH_FACTOR and most.added_ms >= WORTH_MS:
@@ -41,22 +39,22 @@ def _verdict(index: Index, most: Served, price: str) -> str:
     if index.covered_by is not None:
         return (
             f"Drop: {index.covered_by} begins with the same columns and serves in its place; the "
-            f"query that misses it most, {most.query}, takes {times(factor)} as long.{price}"
+            f"query that loses most, {most.query}, takes {times(factor)} as long.{price}"
         )
     return (
-        f"Hardly worth it at this size: without it {most.query}, which misses it most, takes "
-        f"{times(factor)} as long.{price} Look again when the table has grown."
+        f"Hardly worth it at this size: without it {most.query}, which loses most, takes "
+        f"{times(factor)} as long.{price} Check again when the table has grown."
     )
 
 
-def _to_its_loss(measured: list[Served]) -> str:
-    """Return which queries are quicker without the index, which the planner chose for them."""
+def _to_its_loss(measured: list[ServedQuery]) -> str:
+    """Return the queries that are faster without the index that the planner chose."""
     worse = [
-        f"{one.query} ({times(one.factor or 0)} as long without it)"
-        for one in measured
-        if (one.factor or 1) <= 1 / WORTH_FACTOR and one.added_ms <= -WORTH_MS
+        f"{served_query.query} ({times(served_query.factor or 0)} as long without it)"
+        for served_query in measured
+        if (served_query.factor or 1) <= 1 / WORTH_FACTOR and served_query.added_ms <= -WORTH_MS
     ]
-    return f" The planner picks it to its loss for {', '.join(worse)}." if worse else ""
+    return f" The planner picks it to its disadvantage for {', '.join(worse)}." if worse else ""
 
 
 def _although(index: Index) -> str:

@@ -1,4 +1,4 @@
-"""Taking a report: what is measured, in which order, and what is said about it."""
+"""Build a report: what is measured, in which order, and what is noticed."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -10,20 +10,20 @@ from django.utils import timezone
 from mongoengine.connection import get_db
 
 from config.explain import catalogue, comparisons, indexes, samples, sandbox
-from config.explain.advice import advice
+from config.explain.advice import recommend
 from config.explain.catalogue import Query
 from config.explain.indexes import Index
 from config.explain.mongo_plans import Aggregate, Find
 from config.explain.postgres_plans import SqlStatement
 from config.explain.report import (
     Comparison,
-    Cost,
     Curve,
-    IndexPart,
-    QueryPart,
+    Environment,
+    IndexSection,
+    InsertCost,
+    QuerySection,
     Report,
-    Served,
-    Surroundings,
+    ServedQuery,
 )
 from config.explain.timing import Measurement, Timing, measure
 
@@ -32,18 +32,18 @@ COLLECTIONS: Final = ("user_profiles", "activity_logs")
 _INSERTED: Final = 2_000
 _ROUNDS: Final = 5
 _QUICKER: Final = 0.9
-_MANY_PER_ROW: Final = 20  # rows touched for one that is returned
+_MANY_PER_ROW: Final = 20  # rows examined per row returned
 
-Tell = Callable[[str], None]
+OnProgress = Callable[[str], None]
 
 
-class NoSuchQuery(Exception):
+class UnknownQuery(Exception):
     """The catalogue has no query of that name."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """What to report on: these queries, or all for none; with_trials drops indexes in between."""
+class ReportOptions:
+    """What to report on: these queries, or all if empty. with_trials also measures without indexes."""
 
     queries: Sequence[str] = ()
     runs: int = 5
@@ -51,52 +51,52 @@ class Wanted:
     command: str = ""
 
 
-def take(wanted: Wanted, *, tell: Tell) -> Report:
+def build(options: ReportOptions, *, on_progress: OnProgress) -> Report:
     """
-    Measure, and return the report; tell hears what is at hand.
+    Measure, and return the report; on_progress is called with each step.
 
-    Raises NoSuchQuery, NothingThere, TrialsRefused, and what the drivers raise.
+    Raises UnknownQuery, NoSampleData, DdlNotAllowed, and driver errors.
     """
-    if wanted.with_trials:
+    if options.with_trials:
         sandbox.refuse_unless_allowed()
         for name in COLLECTIONS:
-            sandbox.show_hidden(get_db()[name])
-    facts = [*indexes.of_tables(TABLES), *_of_collections()]  # before our own runs count as uses
-    queries = _chosen(wanted.queries)
+            sandbox.unhide_indexes(get_db()[name])
+    existing = [*indexes.of_tables(TABLES), *_of_collections()]  # before our own runs count as uses
+    queries = _chosen(options.queries)
     now = {}
     for query in queries:
-        tell(f"measuring {query.name}")
-        now[query.name] = measure(query.statement, runs=wanted.runs)
-    without = _without_indexes(queries, facts, wanted, tell)
+        on_progress(f"measuring {query.name}")
+        now[query.name] = measure(query.statement, runs=options.runs)
+    without = _without_indexes(queries, existing, options, on_progress)
     parts = [_query_part(query, now[query.name], without.get(query.name)) for query in queries]
     used = {name for found in now.values() for name in found.plan.indexes}
-    kept = [one for one in facts if not wanted.queries or one.name in used]
+    reported = [index for index in existing if not options.queries or index.name in used]
     return Report(
-        surroundings=_surroundings(wanted),
+        surroundings=_environment(options),
         queries=parts,
-        indexes=_index_parts(kept, queries, now, wanted, tell),
-        curves=[] if wanted.queries else _curves(wanted, tell),
-        comparisons=[] if wanted.queries else _comparisons(queries, wanted, tell),
+        indexes=_index_parts(reported, queries, now, options, on_progress),
+        curves=[] if options.queries else _curves(options, on_progress),
+        comparisons=[] if options.queries else _comparisons(queries, options, on_progress),
     )
 
 
-def findings(found: Measurement) -> list[str]:
-    """Return what there is to notice about a plan."""
-    plan, told = found.plan, []
+def findings(measurement: Measurement) -> list[str]:
+    """Return what is noteworthy about a plan."""
+    plan, issues = measurement.plan, []
     if plan.has_full_scan:
-        told.append("reads a whole table")
+        issues.append("reads a whole table")
     if not plan.indexes:
-        told.append("uses no index")
+        issues.append("uses no index")
     if plan.rows_examined > _MANY_PER_ROW * max(plan.rows_returned, 1):
-        told.append(f"touches {plan.rows_examined} rows to return {plan.rows_returned}")
+        issues.append(f"examines {plan.rows_examined} rows to return {plan.rows_returned}")
     if plan.root.blocks_temporary:
-        told.append(f"writes {plan.root.blocks_temporary} blocks to disk: work_mem is too small")
-    told += [
-        f"{node.kind}: {node.rows_estimated} rows expected, {node.rows} came"
+        issues.append(f"writes {plan.root.blocks_temporary} blocks to disk: work_mem is too small")
+    issues += [
+        f"{node.kind}: {node.rows_estimated} rows estimated, {node.rows} returned"
         for node in plan.root.walk()
         if node.misestimate is not None
     ]
-    return told
+    return issues
 
 
 def _compared(now: Measurement, without: Measurement | None) -> list[str]:
@@ -104,7 +104,7 @@ def _compared(now: Measurement, without: Measurement | None) -> list[str]:
         return []
     if without.plan.indexes == now.plan.indexes:
         return []
-    return ["is no slower without indexes at this size"]
+    return ["is not slower without indexes at this size"]
 
 
 def _chosen(names: Sequence[str]) -> list[Query]:
@@ -112,16 +112,16 @@ def _chosen(names: Sequence[str]) -> list[Query]:
     known = {query.name: query for query in queries}
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise NoSuchQuery(f"no query {', '.join(unknown)}; there are {', '.join(known)}")
+        raise UnknownQuery(f"no query {', '.join(unknown)}; there are {', '.join(known)}")
     return [known[name] for name in names] if names else queries
 
 
 def _of_collections() -> list[Index]:
-    return [one for name in COLLECTIONS for one in indexes.of_collection(get_db()[name])]
+    return [index for name in COLLECTIONS for index in indexes.of_collection(get_db()[name])]
 
 
-def _query_part(query: Query, now: Measurement, without: Measurement | None) -> QueryPart:
-    return QueryPart(
+def _query_part(query: Query, now: Measurement, without: Measurement | None) -> QuerySection:
+    return QuerySection(
         name=query.name,
         asks=query.asks,
         serves=query.serves,
@@ -132,82 +132,91 @@ def _query_part(query: Query, now: Measurement, without: Measurement | None) -> 
 
 
 def _without_indexes(
-    queries: Sequence[Query], facts: Sequence[Index], wanted: Wanted, tell: Tell
+    queries: Sequence[Query],
+    existing: Sequence[Index],
+    options: ReportOptions,
+    on_progress: OnProgress,
 ) -> dict[str, Measurement]:
-    """Return each query with no index but those of constraints; MongoDB needs no trial for that."""
-    found = {}
+    """Measure each query without any index but those of constraints. MongoDB needs only a hint."""
+    measurements = {}
     for query in queries:
         if isinstance(query.statement, (Find, Aggregate)):
-            tell(f"measuring {query.name} without an index")
-            found[query.name] = measure(query.statement.without_index(), runs=wanted.runs)
-    if wanted.with_trials:
-        asked = [query for query in queries if isinstance(query.statement, SqlStatement)]
+            on_progress(f"measuring {query.name} without an index")
+            measurements[query.name] = measure(query.statement.without_index(), runs=options.runs)
+    if options.with_trials:
+        queries_using = [query for query in queries if isinstance(query.statement, SqlStatement)]
         with sandbox.rolled_back():
-            sandbox.drop([one.name for one in _droppable(facts)])
-            for query in asked:
-                tell(f"measuring {query.name} without indexes")
-                found[query.name] = measure(query.statement, runs=wanted.runs)
-    return found
+            sandbox.drop_indexes([index.name for index in _droppable(existing)])
+            for query in queries_using:
+                on_progress(f"measuring {query.name} without indexes")
+                measurements[query.name] = measure(query.statement, runs=options.runs)
+    return measurements
 
 
-def _droppable(facts: Sequence[Index]) -> list[Index]:
-    return [one for one in facts if one.store == "postgres" and not one.is_unique]
+def _droppable(existing: Sequence[Index]) -> list[Index]:
+    return [index for index in existing if index.store == "postgres" and not index.is_unique]
 
 
-def absent(index: Index) -> AbstractContextManager[None]:
-    """Return a block in which the planner does not see an index."""
+def without_index(index: Index) -> AbstractContextManager[None]:
+    """Return a context in which the planner does not see an index."""
     if index.store == "mongodb":
-        return sandbox.hidden(get_db()[index.table], index.name)
+        return sandbox.hidden_index(get_db()[index.table], index.name)
     return _dropped(index)
 
 
 @contextmanager
 def _dropped(index: Index) -> Iterator[None]:
     with sandbox.rolled_back():
-        sandbox.drop([index.name])
+        sandbox.drop_indexes([index.name])
         yield
 
 
 def _index_parts(
-    facts: Sequence[Index],
+    existing: Sequence[Index],
     queries: Sequence[Query],
     now: dict[str, Measurement],
-    wanted: Wanted,
-    tell: Tell,
-) -> list[IndexPart]:
-    found = costs(facts, tell) if wanted.with_trials else {}
+    options: ReportOptions,
+    on_progress: OnProgress,
+) -> list[IndexSection]:
+    cost_by_index = measure_insert_costs(existing, on_progress) if options.with_trials else {}
     parts = []
-    for one in facts:
-        is_tried = wanted.with_trials and not one.is_unique
-        asked = [query for query in queries if one.name in now[query.name].plan.indexes]
-        asked = [query for query in asked if query.statement.store == one.store]
-        served = _served(one, asked, now, wanted, tell) if is_tried else []
-        served = served or [Served(query=query.name, with_it=now[query.name]) for query in asked]
-        cost = found.get(one.name)
+    for index in existing:
+        is_tried = options.with_trials and not index.is_unique
+        queries_using = [query for query in queries if index.name in now[query.name].plan.indexes]
+        queries_using = [query for query in queries_using if query.statement.store == index.store]
+        served = _served(index, queries_using, now, options, on_progress) if is_tried else []
+        served = served or [
+            ServedQuery(query=query.name, with_it=now[query.name]) for query in queries_using
+        ]
+        cost = cost_by_index.get(index.name)
         parts.append(
-            IndexPart(
-                index=one,
+            IndexSection(
+                index=index,
                 served=served,
-                advice=advice(one, served, cost),
+                advice=recommend(index, served, cost),
                 cost=cost,
-                rebuilt_bytes=_rebuilt(one) if is_tried else None,
+                rebuilt_bytes=_rebuilt(index) if is_tried else None,
             )
         )
     return parts
 
 
 def _served(
-    index: Index, asked: Sequence[Query], now: dict[str, Measurement], wanted: Wanted, tell: Tell
-) -> list[Served]:
-    """Return the queries that use an index, measured without it."""
-    if not asked:
+    index: Index,
+    queries_using: Sequence[Query],
+    now: dict[str, Measurement],
+    options: ReportOptions,
+    on_progress: OnProgress,
+) -> list[ServedQuery]:
+    """Measure the queries that use an index without it."""
+    if not queries_using:
         return []
     served = []
-    with absent(index):
-        for query in asked:
-            tell(f"measuring {query.name} without {index.name}")
-            without = measure(query.statement, runs=wanted.runs)
-            served.append(Served(query=query.name, with_it=now[query.name], without=without))
+    with without_index(index):
+        for query in queries_using:
+            on_progress(f"measuring {query.name} without {index.name}")
+            without = measure(query.statement, runs=options.runs)
+            served.append(ServedQuery(query=query.name, with_it=now[query.name], without=without))
     return served
 
 
@@ -215,38 +224,52 @@ def _rebuilt(index: Index) -> int | None:
     return sandbox.rebuilt_bytes(index.name) if index.store == "postgres" else None
 
 
-def costs(facts: Sequence[Index], tell: Tell) -> dict[str, Cost]:
+def measure_insert_costs(
+    existing: Sequence[Index], on_progress: OnProgress
+) -> dict[str, InsertCost]:
     """
-    Return what each index adds to inserting into a copy of its table or collection, by its name.
+    Return by name what each index adds to inserts into a copy of its table or collection.
 
-    Those that hold a constraint are left out. Raises TrialsRefused, and what the drivers raise.
+    Indexes of constraints are left out. Raises DdlNotAllowed, and driver errors.
     """
-    found = {}
+    cost_by_index = {}
     for table in TABLES:
-        of_table = [one for one in facts if one.store == "postgres" and one.table == table]
+        of_table = [
+            index for index in existing if index.store == "postgres" and index.table == table
+        ]
         if not _droppable(of_table):
             continue
-        tell(f"inserting {_INSERTED} rows into a copy of {table}, with and without each index")
-        times = sandbox.insert_times(table, of_table, rows=_INSERTED, rounds=_ROUNDS)
-        for one in _droppable(of_table):
-            found[one.name] = cost_of(times[None], times[one.name], rows=_INSERTED)
-    for one in facts:
-        if one.store == "mongodb" and not one.is_unique:
-            found[one.name] = cost_in_mongodb(one.table, one.name, one.keys, tell)
-    return found
+        on_progress(
+            f"inserting {_INSERTED} rows into a copy of {table}, with and without each index"
+        )
+        times = sandbox.time_postgres_inserts(table, of_table, rows=_INSERTED, rounds=_ROUNDS)
+        for index in _droppable(of_table):
+            cost_by_index[index.name] = _insert_cost(times[None], times[index.name], rows=_INSERTED)
+    for index in existing:
+        if index.store == "mongodb" and not index.is_unique:
+            cost_by_index[index.name] = measure_mongodb_insert_cost(
+                index.table, index.name, index.keys, on_progress
+            )
+    return cost_by_index
 
 
-def cost_in_mongodb(collection: str, name: str, keys: sandbox.Keys, tell: Tell) -> Cost:
-    """Return what an index of MongoDB, there or not, adds to inserting into a copy."""
-    tell(f"inserting {_INSERTED} documents into a copy of {collection}, with and without {name}")
-    times = sandbox.inserting(get_db()[collection], name, keys, rows=_INSERTED, rounds=_ROUNDS)
-    return cost_of(*times, rows=_INSERTED)
+def measure_mongodb_insert_cost(
+    collection: str, name: str, keys: sandbox.Keys, on_progress: OnProgress
+) -> InsertCost:
+    """Return what a MongoDB index, existing or not, adds to inserts into a copy."""
+    on_progress(
+        f"inserting {_INSERTED} documents into a copy of {collection}, with and without {name}"
+    )
+    times = sandbox.time_mongodb_inserts(
+        get_db()[collection], name, keys, rows=_INSERTED, rounds=_ROUNDS
+    )
+    return _insert_cost(*times, rows=_INSERTED)
 
 
-def cost_of(with_it: Timing, without: Timing, *, rows: int) -> Cost:
-    """Return the cost of so many inserts by what they took with an index and without it."""
-    noise = max(one.median_ms - one.least_ms for one in (with_it, without))
-    return Cost(
+def _insert_cost(with_it: Timing, without: Timing, *, rows: int) -> InsertCost:
+    """Return the cost of inserting this many rows, by the times with an index and without it."""
+    noise = max(index.median_ms - index.least_ms for index in (with_it, without))
+    return InsertCost(
         rows=rows,
         with_ms=with_it.median_ms,
         without_ms=without.median_ms,
@@ -254,37 +277,39 @@ def cost_of(with_it: Timing, without: Timing, *, rows: int) -> Cost:
     )
 
 
-def _curves(wanted: Wanted, tell: Tell) -> list[Curve]:
-    tell("measuring OFFSET against the cursor by depth")
-    return [comparisons.offset_or_cursor(samples.notes(), runs=wanted.runs)]
+def _curves(options: ReportOptions, on_progress: OnProgress) -> list[Curve]:
+    on_progress("measuring OFFSET against the cursor by depth")
+    return [comparisons.offset_or_cursor(samples.sample_notes(), runs=options.runs)]
 
 
-def _comparisons(queries: Sequence[Query], wanted: Wanted, tell: Tell) -> list[Comparison]:
-    tell("measuring by random_page_cost")
-    found = [comparisons.page_costs(list(queries), runs=wanted.runs)]
-    if wanted.with_trials:
-        has = samples.notes()
-        tell("measuring a hash index and a partial one")
-        found.append(comparisons.btree_or_hash(has, runs=wanted.runs))
-        found.append(comparisons.partial_or_whole(has, runs=wanted.runs))
-    return found
+def _comparisons(
+    queries: Sequence[Query], options: ReportOptions, on_progress: OnProgress
+) -> list[Comparison]:
+    on_progress("measuring by random_page_cost")
+    tables = [comparisons.page_costs(list(queries), runs=options.runs)]
+    if options.with_trials:
+        sample = samples.sample_notes()
+        on_progress("measuring a hash index and a partial one")
+        tables.append(comparisons.btree_or_hash(sample, runs=options.runs))
+        tables.append(comparisons.partial_or_whole(sample, runs=options.runs))
+    return tables
 
 
-def _surroundings(wanted: Wanted) -> Surroundings:
+def _environment(options: ReportOptions) -> Environment:
     rows = {}
     with connection.cursor() as cursor:
         cursor.execute("SHOW server_version")
         version = str(cursor.fetchone()[0]).split()[0]
         for table in TABLES:
-            cursor.execute(f"SELECT count(*) FROM {sandbox.quoted(table)}")  # noqa: S608
+            cursor.execute(f"SELECT count(*) FROM {sandbox.quote_name(table)}")  # noqa: S608
             rows[f"{table} (PostgreSQL)"] = int(cursor.fetchone()[0])
     for name in COLLECTIONS:
         rows[f"{name} (MongoDB)"] = get_db()[name].estimated_document_count()
-    return Surroundings(
+    return Environment(
         taken_at=timezone.now().isoformat(timespec="seconds"),
-        command=wanted.command,
+        command=options.command,
         postgres=version,
         mongodb=str(get_db().client.server_info()["version"]),
-        runs=wanted.runs,
+        runs=options.runs,
         rows=rows,
     )

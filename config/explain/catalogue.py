@@ -28,7 +28,7 @@ _ACTIVITY: Final = "GET /api/v1/activity"
 
 @dataclass(frozen=True, kw_only=True)
 class Query:
-    """A query of the service: the endpoints that send it, and what it asks of the data at hand."""
+    """A query of the service: what it asks, with real parameters, and which endpoints send it."""
 
     name: str
     asks: str
@@ -37,43 +37,45 @@ class Query:
 
 
 def all_queries() -> list[Query]:
-    """Return every query. Raises NothingThere where a table or collection is empty."""
+    """Return every query. Raises NoSampleData if a table or collection is empty."""
     return [*notes_queries(), *profile_queries(), *activity_queries()]
 
 
 def notes_queries() -> list[Query]:
-    """Return the queries of the notes, in PostgreSQL. Raises NothingThere."""
-    has = samples.notes()
-    heavy = PageQuery(user_id=has.heavy_user, page=has.page)
-    deep_of_all = samples.deepest_page(has.rows)
-    found = [
-        _listed("user", "a page of a usual user's list", PageQuery(user_id=has.usual_user)),
-        _listed("heavy-user", "the heaviest user's first page", PageQuery(user_id=has.heavy_user)),
-        _listed("user-deep", f"the heaviest user's page {has.page}, by OFFSET", heavy),
+    """Return the queries of the notes, in PostgreSQL. Raises NoSampleData."""
+    sample = samples.sample_notes()
+    heavy = PageQuery(user_id=sample.heavy_user, page=sample.page)
+    deep_of_all = samples.deepest_page(sample.rows)
+    queries = [
+        _listed("user", "a page of a usual user's list", PageQuery(user_id=sample.usual_user)),
+        _listed(
+            "heavy-user", "the heaviest user's first page", PageQuery(user_id=sample.heavy_user)
+        ),
+        _listed("user-deep", f"the heaviest user's page {sample.page}, by OFFSET", heavy),
         _listed(
             "user-cursor",
             "the same page by cursor",
-            CursorQuery(user_id=has.heavy_user, position=has.at),
+            CursorQuery(user_id=sample.heavy_user, position=sample.at),
         ),
         _listed("all", "the first page of the list over all", PageQuery()),
         _listed(
             "all-deep", f"page {deep_of_all} of the list over all", PageQuery(page=deep_of_all)
         ),
-        _listed("all-cursor", "the same page by cursor", CursorQuery(position=has.at_of_all)),
-        _listed("search", "titles with a rare word", PageQuery(search=has.rare_word)),
-        _listed("search-common", "titles with a common word", PageQuery(search=has.common_word)),
+        _listed("all-cursor", "the same page by cursor", CursorQuery(position=sample.at_of_all)),
+        _listed("search", "titles with a rare word", PageQuery(search=sample.rare_word)),
+        _listed("search-common", "titles with a common word", PageQuery(search=sample.common_word)),
         _counted("count-user", "how many notes the heaviest user has", heavy),
         _counted("count-all", "how many notes there are", PageQuery()),
-        _counted("count-search", "how many titles have a word", PageQuery(search=has.rare_word)),
+        _counted("count-search", "how many titles have a word", PageQuery(search=sample.rare_word)),
     ]
-    [one] = capture_selects(lambda: notes.load_notes([has.note_id]))
+    [select] = capture_selects(lambda: notes.load_notes([sample.note_id]))
     serves = (f"{_NOTES}/{{note_id}}",)
-    return [*found, Query(name="note", asks="one note", serves=serves, statement=one)]
+    return [*queries, Query(name="note", asks="one note", serves=serves, statement=select)]
 
 
 def profile_queries() -> list[Query]:
-    """Return the queries of the profiles, in both stores. Raises NothingThere."""
-    user_id = samples.profile_user()
+    """Return the queries of the profiles, in both stores. Raises NoSampleData."""
+    user_id = samples.sample_profile_user()
     [row] = capture_selects(lambda: PostgresProfiles().get(user_id))
     base = "GET /api/v1/profiles"
     either = f"{base}/{{user_id}}"
@@ -88,26 +90,26 @@ def profile_queries() -> list[Query]:
             name="profile-mongo",
             asks="one profile of the collection",
             serves=(either, f"{base}/mongo/{{user_id}}"),
-            # As profiles.mongodb asks by find_one, which makes no cursor that could be explained.
+            # profiles.mongodb uses find_one, which has no cursor to explain.
             statement=Find(lambda: get_db()[_collection()].find({"user_id": user_id}).limit(1)),
         ),
     ]
 
 
 def activity_queries() -> list[Query]:
-    """Return the queries of the activity, in MongoDB. Raises NothingThere."""
-    has = samples.events()
-    feed = FeedQuery(user_id=has.heavy_user)
-    rare = FeedQuery(user_id=has.heavy_user, action=has.rare_action)
-    at = activity_paging.Position(timestamp=has.middle, event_id=ObjectId(), side="after")
-    deep = FeedQuery(user_id=has.heavy_user, position=at)
+    """Return the queries of the activity, in MongoDB. Raises NoSampleData."""
+    sample = samples.sample_events()
+    feed = FeedQuery(user_id=sample.heavy_user)
+    rare = FeedQuery(user_id=sample.heavy_user, action=sample.rare_action)
+    at = activity_paging.Position(timestamp=sample.middle, event_id=ObjectId(), side="after")
+    deep = FeedQuery(user_id=sample.heavy_user, position=at)
     of_user = f"{_ACTIVITY}/{{user_id}}"
     return [
         _find("feed", "the heaviest user's feed", of_user, activity.feed_match(feed)),
         _find("feed-cursor", "the same by cursor, halfway", of_user, activity.feed_match(deep)),
         _find("feed-action", "the same, of a rare action", of_user, activity.feed_match(rare)),
         _find("recent", "the newest of all", f"{_ACTIVITY}/recent", activity.recent_match()),
-        *_aggregations(has.heavy_user, has.window),
+        *_aggregations(sample.heavy_user, sample.window),
     ]
 
 
@@ -135,7 +137,7 @@ def _pipeline(name: str, asks: str, route: str, pipeline: pipelines.Pipeline) ->
 
 
 def indexes_used(queries: Iterable[Query]) -> dict[str, list[str]]:
-    """Return each index that some query uses at present, with the names of those."""
+    """Return each index that is in use, with the names of the queries that use it."""
     used: dict[str, list[str]] = {}
     for query in queries:
         for index in query.statement.explain().indexes:

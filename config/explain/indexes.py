@@ -1,4 +1,4 @@
-"""The indexes that there are: their size, how often they were used, and which cover which."""
+"""The existing indexes: size, number of uses, and which is a prefix of which."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,28 +10,28 @@ from pymongo.collection import Collection
 from config.explain.plan import Store
 
 _FACTS: Final = """
-SELECT one.relname, target.relname, pg_get_indexdef(pg_index.indexrelid),
-       pg_relation_size(one.oid), indisunique, coalesce(used.idx_scan, 0),
+SELECT own.relname, target.relname, pg_get_indexdef(pg_index.indexrelid),
+       pg_relation_size(own.oid), indisunique, coalesce(used.idx_scan, 0),
        CASE WHEN pg_am.amname = 'btree' AND indpred IS NULL AND indexprs IS NULL
             THEN string_to_array(indkey::text, ' ') END,
        string_to_array(indclass::text, ' '), string_to_array(indoption::text, ' ')
 FROM pg_index
-JOIN pg_class AS one ON one.oid = indexrelid
+JOIN pg_class AS own ON own.oid = indexrelid
 JOIN pg_class AS target ON target.oid = indrelid
-JOIN pg_am ON pg_am.oid = one.relam
+JOIN pg_am ON pg_am.oid = own.relam
 LEFT JOIN pg_stat_user_indexes AS used ON used.indexrelid = pg_index.indexrelid
 WHERE target.relname = ANY(%s) AND target.relnamespace = current_schema()::regnamespace
-ORDER BY target.relname, one.relname
+ORDER BY target.relname, own.relname
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Index:
     """
-    An index as it is.
+    An existing index.
 
-    uses is how often it was used since the statistics were last reset; covered_by names an index
-    that begins with the same columns, and so could answer what this one does.
+    uses counts its scans since the statistics were last reset. covered_by names a longer index
+    that begins with the same columns, and so can serve the same queries.
     """
 
     store: Store
@@ -42,37 +42,37 @@ class Index:
     is_unique: bool
     uses: int
     covered_by: str | None = None
-    expires: bool = False  # documents are deleted by it
-    keys: tuple[tuple[str, int], ...] = ()  # of MongoDB's
+    expires: bool = False  # a TTL index, by which MongoDB deletes documents
+    keys: tuple[tuple[str, int], ...] = ()  # MongoDB only
 
 
 def of_tables(names: Sequence[str]) -> list[Index]:
     """Return the indexes of these tables."""
     with connection.cursor() as cursor:
         cursor.execute(_FACTS, [list(names)])
-        told = cursor.fetchall()
+        rows = cursor.fetchall()
     return [
         Index(
             store="postgres",
-            name=one[0],
-            table=one[1],
-            definition=one[2],
-            size_bytes=one[3],
-            is_unique=one[4],
-            uses=one[5],
-            covered_by=_covering(one, told),
+            name=row[0],
+            table=row[1],
+            definition=row[2],
+            size_bytes=row[3],
+            is_unique=row[4],
+            uses=row[5],
+            covered_by=_covering(row, rows),
         )
-        for one in told
+        for row in rows
     ]
 
 
 def of_collection(collection: Collection[Any]) -> list[Index]:
-    """Return the indexes of a collection but that of _id, which it has anyhow."""
+    """Return the indexes of a collection, except that of _id, which every collection has."""
     [stats] = collection.aggregate([{"$collStats": {"storageStats": {}}}])
     sizes = stats["storageStats"]["indexSizes"]
     uses = {
-        one["name"]: int(one["accesses"]["ops"])
-        for one in collection.aggregate([{"$indexStats": {}}])
+        stats_row["name"]: int(stats_row["accesses"]["ops"])
+        for stats_row in collection.aggregate([{"$indexStats": {}}])
     }
     known = collection.index_information()
     return [
@@ -80,41 +80,41 @@ def of_collection(collection: Collection[Any]) -> list[Index]:
             store="mongodb",
             name=name,
             table=collection.name,
-            definition=", ".join(f"{field} {side}" for field, side in told["key"]),
+            definition=", ".join(f"{field} {side}" for field, side in details["key"]),
             size_bytes=sizes[name],
-            is_unique=bool(told.get("unique")),
+            is_unique=bool(details.get("unique")),
             uses=uses.get(name, 0),
-            covered_by=_longer(told, known),
-            expires="expireAfterSeconds" in told,
-            keys=tuple((field, side) for field, side in told["key"]),
+            covered_by=_longer(details, known),
+            expires="expireAfterSeconds" in details,
+            keys=tuple((field, side) for field, side in details["key"]),
         )
-        for name, told in known.items()
+        for name, details in known.items()
         if name != "_id_"
     ]
 
 
-def _longer(one: Mapping[str, Any], others: Mapping[str, Any]) -> str | None:
-    """Return an index of MongoDB that begins with the same fields; none serves for a constraint."""
-    keys = list(one["key"])
-    if one.get("unique") or "expireAfterSeconds" in one:
+def _longer(index: Mapping[str, Any], others: Mapping[str, Any]) -> str | None:
+    """Return a longer MongoDB index with the same first fields; None for a unique or TTL index."""
+    keys = list(index["key"])
+    if index.get("unique") or "expireAfterSeconds" in index:
         return None
     for name, other in others.items():
         longer = list(other["key"])
-        is_alike = other.get("collation") == one.get("collation")
+        is_alike = other.get("collation") == index.get("collation")
         if len(longer) > len(keys) and longer[: len(keys)] == keys and is_alike:
             return None if "partialFilterExpression" in other else name
     return None
 
 
-def _covering(one: Sequence[Any], others: Sequence[Sequence[Any]]) -> str | None:
-    """Return an index that is longer and begins as this one does: same columns, classes, order."""
-    keys = one[6:9]
-    if keys[0] is None or one[4]:
+def _covering(row: Sequence[Any], rows: Sequence[Sequence[Any]]) -> str | None:
+    """Return a longer index that begins with the same columns, operator classes and order."""
+    keys = row[6:9]
+    if keys[0] is None or row[4]:
         return None
     length = len(keys[0])
-    for other in others:
-        if other[1] == one[1] and other[6] is not None and len(other[6]) > length:
-            beginning = tuple(part[:length] for part in other[6:9])
+    for candidate in rows:
+        if candidate[1] == row[1] and candidate[6] is not None and len(candidate[6]) > length:
+            beginning = tuple(part[:length] for part in candidate[6:9])
             if beginning == tuple(keys):
-                return str(other[0])
+                return str(candidate[0])
     return None

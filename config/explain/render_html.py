@@ -1,4 +1,4 @@
-"""A report as one HTML file that asks for no other: its style and its curves are in it."""
+"""A report as a single self-contained HTML file."""
 
 import math
 from typing import Any, Final
@@ -15,10 +15,10 @@ from config.explain.render_markdown import (
     query_row,
     without_text,
 )
-from config.explain.report import QueryPart, Report
+from config.explain.report import QuerySection, Report
 from config.explain.timing import kib, ms, times
 
-# A step is slow that takes this part of its plan, and so long that anybody would mind.
+# A node is slow if it takes this share of its plan, and long enough to matter.
 _SLOW_SHARE: Final = 0.3
 _SLOW_MS: Final = 1.0
 _LONGEST: Final = 400  # characters of a condition
@@ -27,7 +27,8 @@ _LONGEST: Final = 400  # characters of a condition
 def render(report: Report) -> str:
     """Return the page."""
     slowest = max(
-        (one.timing.median_ms for part in report.queries for one in _runs(part)), default=1.0
+        (measurement.timing.median_ms for part in report.queries for measurement in _runs(part)),
+        default=1.0,
     )
     return render_to_string(
         "explain/report.html",
@@ -38,20 +39,22 @@ def render(report: Report) -> str:
             "index_columns": INDEX_COLUMNS,
             "indexes": [index_row(part) for part in report.indexes],
             "total_size": kib(sum(part.index.size_bytes for part in report.indexes)),
-            "chart_style": mark_safe(STYLE),  # noqa: S308  # a constant of ours
+            "chart_style": mark_safe(STYLE),  # noqa: S308  # a constant
             "curves": [
-                {"curve": curve, "svg": mark_safe(svg(curve.chart))}  # noqa: S308  # escaped where it is made
+                {"curve": curve, "svg": mark_safe(svg(curve.chart))}  # noqa: S308  # escaped by svg()
                 for curve in report.curves
             ],
         },
     )
 
 
-def _runs(part: QueryPart) -> list[Any]:
-    return [one for one in (part.now, part.without_indexes) if one is not None]
+def _runs(part: QuerySection) -> list[Any]:
+    return [
+        measurement for measurement in (part.now, part.without_indexes) if measurement is not None
+    ]
 
 
-def _query(part: QueryPart, slowest: float) -> dict[str, Any]:
+def _query(part: QuerySection, slowest: float) -> dict[str, Any]:
     without = part.without_indexes
     return {
         "part": part,
@@ -67,7 +70,7 @@ def _query(part: QueryPart, slowest: float) -> dict[str, Any]:
 
 
 def _width(value_ms: float, most_ms: float) -> int:
-    """Return a bar's length in percent: logarithmic, from a hundredth of a millisecond on."""
+    """Return the length of a bar in percent, on a logarithmic scale from 0.01 ms on."""
     least = 0.01
     span = math.log10(max(most_ms, 10 * least) / least)
     return max(1, round(100 * math.log10(max(value_ms, least) / least) / span))

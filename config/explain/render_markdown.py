@@ -1,8 +1,8 @@
-"""A report as Markdown, and the rows of its tables, which the text has in common with it."""
+"""A report as Markdown, and the rows of its tables, which render_text also uses."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from config.explain.report import Cell, Curve, IndexPart, QueryPart, Report
+from config.explain.report import Cell, Curve, IndexSection, QuerySection, Report
 from config.explain.timing import kib, ms, times
 
 QUERY_COLUMNS = (
@@ -23,20 +23,20 @@ def render(report: Report) -> str:
 
 
 def head(report: Report) -> list[str]:
-    """Return what was measured, when and how, a sentence each."""
+    """Return sentences on when, where and how the figures were measured."""
     at = report.surroundings
     rows = ", ".join(f"{count} {table}" for table, count in at.rows.items())
     return [
-        f"Taken {at.taken_at} by `{at.command}`.",
+        f"Measured {at.taken_at} by `{at.command}`.",
         f"PostgreSQL {at.postgres}, MongoDB {at.mongodb}. Rows: {rows}.",
-        f"Each time is the median of {at.runs} runs after one to warm up, with the least and the "
-        "most: PostgreSQL's by its own clock under EXPLAIN (ANALYZE, BUFFERS), MongoDB's by the "
-        "client's. Without indexes means without those that hold no constraint; MongoDB is made "
-        "to read the collection from end to end. Advice is for dropping one index alone.",
+        f"Each time is the median of {at.runs} runs after a warm-up run, with the minimum and the "
+        "maximum: for PostgreSQL by its own clock under EXPLAIN (ANALYZE, BUFFERS), for MongoDB by "
+        "the client's. Without indexes means without those that enforce no constraint; MongoDB is "
+        "forced to scan the collection. Advice considers dropping one index at a time.",
     ]
 
 
-def query_row(part: QueryPart) -> tuple[str, ...]:
+def query_row(part: QuerySection) -> tuple[str, ...]:
     """Return a query's row under QUERY_COLUMNS."""
     plan = part.now.plan
     return (
@@ -50,31 +50,31 @@ def query_row(part: QueryPart) -> tuple[str, ...]:
     )
 
 
-def without_text(part: QueryPart) -> str:
-    """Return the time without indexes and how many times as long that is; empty: not tried."""
+def without_text(part: QuerySection) -> str:
+    """Return the time without indexes and its factor; empty if that was not tried."""
     if part.without_indexes is None:
         return ""
     factor = "" if part.factor is None else f", {times(part.factor)}"
     return f"{ms(part.without_indexes.timing.median_ms)}{factor}"
 
 
-def index_row(part: IndexPart) -> tuple[str, ...]:
+def index_row(part: IndexSection) -> tuple[str, ...]:
     """Return an index's row under INDEX_COLUMNS."""
-    one, bloat = part.index, part.bloat_percent
+    index, bloat = part.index, part.bloat_percent
     served = [
-        one.query if one.factor is None else f"{one.query} ({times(one.factor)} without it)"
-        for one in part.served
+        index.query if index.factor is None else f"{index.query} ({times(index.factor)} without it)"
+        for index in part.served
     ]
     rebuilt = (
         "" if part.rebuilt_bytes is None else f"{kib(part.rebuilt_bytes)}, {bloat or 0:.0f} % less"
     )
     return (
-        f"{one.name} ({one.table})",
-        kib(one.size_bytes),
+        f"{index.name} ({index.table})",
+        kib(index.size_bytes),
         rebuilt,
-        str(one.uses),
+        str(index.uses),
         ", ".join(served) or "no query",
-        one.covered_by or "",
+        index.covered_by or "",
         part.advice,
     )
 
@@ -102,17 +102,17 @@ def _lines(report: Report) -> Iterator[str]:
     for curve in report.curves:
         yield from ("", f"## {curve.chart.title}", "")
         yield from _table(curve_columns(curve), curve_rows(curve))
-        yield from ("", *_bullets(curve.told))
+        yield from ("", *_bullets(curve.remarks))
     for comparison in report.comparisons:
         yield from ("", f"## {comparison.title}", "")
         yield from _table(comparison.columns, comparison.rows)
-        yield from ("", *_bullets(comparison.told))
+        yield from ("", *_bullets(comparison.remarks))
     yield from ("", "## Plans")
     for part in report.queries:
         yield from _plan(part)
 
 
-def _plan(part: QueryPart) -> Iterator[str]:
+def _plan(part: QuerySection) -> Iterator[str]:
     yield from ("", f"### {part.name}", "", f"{', '.join(part.serves)}: {part.asks}.")
     if part.findings:
         yield from ("", *_bullets(part.findings))

@@ -20,19 +20,23 @@ from config.explain.report import Cell, Report
 
 
 def render(report: Report, *, width: int, colour: bool = False) -> str:
-    """Return the report laid out for so many columns."""
+    """Return the report laid out for a terminal of this width."""
     out = io.StringIO()
     console = Console(file=out, width=width, force_terminal=colour, highlight=False)
     for sentence in head(report):
         console.print(Text(sentence))
-    console.print(_table("Queries", QUERY_COLUMNS, [query_row(one) for one in report.queries]))
-    console.print(_table("Indexes", INDEX_COLUMNS, [index_row(one) for one in report.indexes]))
+    console.print(
+        _table("Queries", QUERY_COLUMNS, [query_row(section) for section in report.queries])
+    )
+    console.print(
+        _table("Indexes", INDEX_COLUMNS, [index_row(section) for section in report.indexes])
+    )
     for curve in report.curves:
         console.print(_table(curve.chart.title, curve_columns(curve), list(curve_rows(curve))))
-        console.print(*map(Text, curve.told), sep="\n")
+        console.print(*map(Text, curve.remarks), sep="\n")
     for comparison in report.comparisons:
         console.print(_table(comparison.title, comparison.columns, comparison.rows))
-        console.print(*map(Text, comparison.told), sep="\n")
+        console.print(*map(Text, comparison.remarks), sep="\n")
     for part in report.queries:
         console.print(Text(f"\n{part.name}: {part.asks}", style="bold"))
         for finding in part.findings:

@@ -1,6 +1,8 @@
-"""What a report holds, whatever it is written as: plain values, ready for JSON."""
+"""The contents of a report in any format: plain values, ready for JSON."""
 
 from dataclasses import dataclass, field
+
+import msgspec
 
 from config.charts import LineChart
 from config.explain.indexes import Index
@@ -10,8 +12,8 @@ Cell = str | float | int | None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Surroundings:
-    """When, on what and how the figures were taken; rows by table or collection."""
+class Environment:
+    """When, where and how the figures were measured; rows by table or collection."""
 
     taken_at: str
     command: str
@@ -22,8 +24,8 @@ class Surroundings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class QueryPart:
-    """One query: as it runs now and, where that was tried, without any index but the keys."""
+class QuerySection:
+    """A query as it runs now and, if that was tried, without any index but those of constraints."""
 
     name: str
     asks: str
@@ -39,8 +41,8 @@ class QueryPart:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Served:
-    """A query that an index serves, with it and, where that was tried, without it."""
+class ServedQuery:
+    """A query that an index serves, with it and, if that was tried, without it."""
 
     query: str
     with_it: Measurement
@@ -53,23 +55,23 @@ class Served:
 
     @property
     def added_ms(self) -> float:
-        """How much longer it takes without this index; 0 where that was not tried."""
+        """How much longer it takes without this index; 0 if that was not tried."""
         without = self.with_it if self.without is None else self.without
         return without.timing.median_ms - self.with_it.timing.median_ms
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cost:
-    """What an index adds to inserting so many rows."""
+class InsertCost:
+    """What an index adds to inserting this many rows."""
 
     rows: int
     with_ms: float
     without_ms: float
-    noise_ms: float  # how far the median of the same inserts lies from their least
+    noise_ms: float  # the distance of the median from the minimum
 
     @property
     def row_ms(self) -> float:
-        """What it adds to one row; 0 where that does not show beside the noise."""
+        """What it adds per row; 0 if that is within the noise."""
         added = self.with_ms - self.without_ms
         return added / self.rows if added > self.noise_ms else 0.0
 
@@ -77,54 +79,52 @@ class Cost:
     def text(self) -> str:
         added = self.with_ms - self.without_ms
         if added <= self.noise_ms:
-            return f"nothing that shows beside {ms(self.noise_ms)} of noise (inserting {self.rows} rows)"
+            return f"nothing measurable above {ms(self.noise_ms)} of noise (inserting {self.rows} rows)"
         share = 100 * added / self.without_ms
         return f"{share:.0f} % more time for inserting {self.rows} rows ({ms(added)})"
 
 
 @dataclass(frozen=True, kw_only=True)
-class IndexPart:
-    """One index: what it serves, what it costs, and what to do about it."""
+class IndexSection:
+    """An index: what it serves, what it costs, and what to do about it."""
 
     index: Index
-    served: list[Served]
+    served: list[ServedQuery]
     advice: str
-    cost: Cost | None = None
+    cost: InsertCost | None = None
     rebuilt_bytes: int | None = None
 
     @property
     def bloat_percent(self) -> float | None:
-        """How much of it a rebuild would free."""
+        """The share of it that a rebuild would free."""
         if self.rebuilt_bytes is None or not self.index.size_bytes:
             return None
         return max(0.0, 100 * (1 - self.rebuilt_bytes / self.index.size_bytes))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Curve:
-    """A chart, and in words what it shows."""
+class Curve(msgspec.Struct, frozen=True, kw_only=True, rename={"remarks": "told"}):
+    """A chart, and what it shows as text."""
 
     chart: LineChart
-    told: list[str]
+    remarks: list[str]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """A table of alternatives, and in words what it shows."""
+class Comparison(msgspec.Struct, frozen=True, kw_only=True, rename={"remarks": "told"}):
+    """A table of alternatives, and what it shows as text."""
 
     title: str
     columns: tuple[str, ...]
     rows: list[tuple[Cell, ...]]
-    told: list[str]
+    remarks: list[str]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """All of it."""
+    """The whole report."""
 
-    surroundings: Surroundings
-    queries: list[QueryPart]
-    indexes: list[IndexPart]
+    surroundings: Environment
+    queries: list[QuerySection]
+    indexes: list[IndexSection]
     curves: list[Curve]
     comparisons: list[Comparison]
 

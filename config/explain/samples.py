@@ -1,4 +1,4 @@
-"""What the catalogue asks for: users, words and depths that the data at hand really has."""
+"""Parameters for the catalogue: users, words and depths that occur in the data."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,21 +16,21 @@ from notes.paging import DEFAULT_LIMIT, Position
 from profiles.models import ProfileRow
 
 PAGE: Final = 500
-_TITLES: Final = 5_000  # of which words are taken
+_TITLES: Final = 5_000  # the titles that words are sampled from
 _DAYS: Final = 30
 
 
-class NothingThere(Exception):
-    """A table or collection is empty, so there is no plan worth a look."""
+class NoSampleData(Exception):
+    """A table or collection is empty, so no plan would mean anything."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NotesSample:
     """
-    Of the notes: who has most and who has a usual number, and words in many and in few titles.
+    From the notes: the user with most, one with the median number, a common and a rare word.
 
-    page is 500, or the last page that the heavy user's list has; at is the position of a cursor at
-    the same depth, and at_of_all that in the list over all users.
+    page is 500, or the last page of the heavy user's list. at is the position of a cursor at the
+    same depth, and at_of_all that in the list of all users.
     """
 
     rows: int
@@ -46,7 +46,7 @@ class NotesSample:
 
 @dataclass(frozen=True, kw_only=True)
 class EventsSample:
-    """Of the events: who has most, what that user does least, and the last days that have some."""
+    """From the events: the user with most, that user's rarest action, and the last 30 days."""
 
     rows: int
     heavy_user: str
@@ -55,13 +55,13 @@ class EventsSample:
     middle: datetime
 
 
-def notes() -> NotesSample:
-    """Return what there is to ask the notes for. Raises NothingThere."""
+def sample_notes() -> NotesSample:
+    """Return parameters for the queries of notes. Raises NoSampleData."""
     owners = list(
         Note.objects.values("user_id").annotate(notes=Count("pk")).order_by("-notes", "user_id")
     )
     if not owners:
-        raise NothingThere("there are no notes; manage.py seed_notes makes some up")
+        raise NoSampleData("there are no notes; create some with manage.py seed_notes")
     heavy, usual = owners[0], owners[len(owners) // 2]
     rows = sum(owner["notes"] for owner in owners)
     common_word, rare_word = _words()
@@ -80,12 +80,12 @@ def notes() -> NotesSample:
 
 
 def deepest_page(rows: int, *, most: int = PAGE) -> int:
-    """Return the page of the usual length that lies deepest, up to the one given."""
+    """Return the number of the last page of default length, at most `most`."""
     return min(most, max(1, rows // DEFAULT_LIMIT))
 
 
 def note_position(user_id: str | None, depth: int) -> Position | None:
-    """Return the position of a cursor after so many notes of a user's list, or of the list of all."""
+    """Return a cursor position after `depth` notes of a user's list, or of the list of all."""
     if depth == 0:
         return None
     rows = Note.objects.order_by("-created_at", "-id")
@@ -96,8 +96,8 @@ def note_position(user_id: str | None, depth: int) -> Position | None:
 
 
 def _words() -> tuple[str, str]:
-    """Return a word of many titles and one of few, as the search knows words."""
-    titles = f"SELECT to_tsvector(''english'', title) FROM notes LIMIT {_TITLES}"  # noqa: S608  # a number of ours
+    """Return a common and a rare word of the titles, as text search splits them."""
+    titles = f"SELECT to_tsvector(''english'', title) FROM notes LIMIT {_TITLES}"  # noqa: S608  # a constant
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT word FROM ts_stat('{titles}') WHERE word ~ '^[a-z]{{3,}}$'"  # noqa: S608
@@ -107,20 +107,20 @@ def _words() -> tuple[str, str]:
     return (words[0], words[-1]) if words else ("nothing", "nothing")
 
 
-def profile_user() -> str:
-    """Return a user who has a profile. Raises NothingThere."""
-    found = ProfileRow.objects.values_list("pk", flat=True).first()
-    if found is None:
-        raise NothingThere("there are no profiles; manage.py seed_profiles makes some up")
-    return found
+def sample_profile_user() -> str:
+    """Return a user who has a profile. Raises NoSampleData."""
+    user_id = ProfileRow.objects.values_list("pk", flat=True).first()
+    if user_id is None:
+        raise NoSampleData("there are no profiles; create some with manage.py seed_profiles")
+    return user_id
 
 
-def events() -> EventsSample:
-    """Return what there is to ask the events for. Raises NothingThere."""
+def sample_events() -> EventsSample:
+    """Return parameters for the queries of events. Raises NoSampleData."""
     by_time = ActivityEvent.objects.only("timestamp").order_by("-timestamp").as_pymongo()
     newest = by_time.first()
     if newest is None:
-        raise NothingThere("there are no events; manage.py seed_activity makes some up")
+        raise NoSampleData("there are no events; create some with manage.py seed_activity")
     heavy = _counted("user_id", {})[0]
     window = last_days(_DAYS, now=newest["timestamp"])
     rows = ActivityEvent.objects.count()

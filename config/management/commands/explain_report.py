@@ -12,14 +12,14 @@ from django.db import Error as DatabaseError
 from pymongo.errors import PyMongoError
 
 from config.explain import build_report, render_html, render_markdown, render_text
-from config.explain.build_report import NoSuchQuery, Wanted
+from config.explain.build_report import ReportOptions, UnknownQuery
 from config.explain.report import Report
-from config.explain.samples import NothingThere
-from config.explain.sandbox import TrialsRefused
+from config.explain.samples import NoSampleData
+from config.explain.sandbox import DdlNotAllowed
 
 FORMATS: Final = ("text", "md", "json", "html")
-INTERRUPTED: Final = 130  # exit status, as a shell has it for SIGINT
-_NARROWEST: Final = 100  # columns; a table of seven is no table below that
+INTERRUPTED: Final = 130  # exit status, as a shell reports SIGINT
+_NARROWEST: Final = 100  # columns; narrower than that the tables become unreadable
 
 
 class Command(BaseCommand):
@@ -27,32 +27,41 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--query", action="append", default=[], metavar="NAME", help="this one; repeatable"
+            "--query",
+            action="append",
+            default=[],
+            metavar="NAME",
+            help="only this query; repeatable",
         )
         parser.add_argument("--format", choices=FORMATS, default="text")
         parser.add_argument("--out", type=Path, help="a file instead of standard output")
         parser.add_argument(
-            "--read", type=Path, metavar="JSON", help="measure nothing: write this report again"
+            "--read",
+            type=Path,
+            metavar="JSON",
+            help="do not measure: write this earlier report again",
         )
-        parser.add_argument("--runs", type=int, default=5, help="of each statement (1 to 100)")
+        parser.add_argument(
+            "--runs", type=int, default=5, help="how often each statement is measured (1 to 100)"
+        )
         parser.add_argument(
             "--drop-indexes",
             action="store_true",
-            help="measure without each index, too, in transactions that are rolled back; "
+            help="also measure without each index, in transactions that are rolled back; "
             "needs ALLOW_EXPLAIN_DDL=true",
         )
 
     def handle(self, *args: Any, runs: int, out: Path | None, **options: Any) -> None:
         if not 1 <= runs <= 100:
             raise CommandError(f"--runs {runs}: must be from 1 to 100.")
-        wanted = Wanted(
+        requested = ReportOptions(
             queries=options["query"],
             runs=runs,
             with_trials=options["drop_indexes"],
             command=_command(runs, options),
         )
         earlier = options["read"]
-        report = self._take(wanted) if earlier is None else _read(earlier)
+        report = self._take(requested) if earlier is None else _read(earlier)
         written = _written(report, options["format"], is_file=out is not None)
         if out is None:
             self.stdout.write(written)
@@ -63,22 +72,22 @@ class Command(BaseCommand):
             raise CommandError(f"{out}: {exc.strerror}") from exc
         self.stdout.write(f"{out} written.")
 
-    def _take(self, wanted: Wanted) -> Report:
+    def _take(self, requested: ReportOptions) -> Report:
         try:
-            return build_report.take(wanted, tell=self._tell)
+            return build_report.build(requested, on_progress=self._show_progress)
         except KeyboardInterrupt:
-            self.stderr.write("Interrupted: whatever was dropped or inserted was rolled back.")
+            self.stderr.write("Interrupted: everything dropped or inserted was rolled back.")
             sys.exit(INTERRUPTED)
-        except (NoSuchQuery, NothingThere, TrialsRefused) as exc:
+        except (UnknownQuery, NoSampleData, DdlNotAllowed) as exc:
             raise CommandError(str(exc)) from exc
         except DatabaseError as exc:
             raise CommandError(f"PostgreSQL: {str(exc).splitlines()[0]}") from exc
         except PyMongoError as exc:
             raise CommandError(f"MongoDB: {str(exc).splitlines()[0]}") from exc
 
-    def _tell(self, what: str) -> None:
+    def _show_progress(self, step: str) -> None:
         if self.stderr.isatty():
-            self.stderr.write(what)
+            self.stderr.write(step)
 
 
 def _read(earlier: Path) -> Report:

@@ -1,4 +1,4 @@
-"""manage.py index_advisor: which indexes the statements that really ran would gain from."""
+"""manage.py index_advisor: which indexes would make the recorded statements faster."""
 
 import json
 import sys
@@ -15,35 +15,40 @@ from cachelayer.client import CacheDown
 from config.advisor import migration, mongodb, mongodb_profiler, postgres, text_report
 from config.advisor.advice import Advice
 from config.advisor.postgres_candidates import Candidate
-from config.explain.sandbox import TrialsRefused
+from config.explain.sandbox import DdlNotAllowed
 
 INTERRUPTED: Final = 130  # exit status, as a shell has it for SIGINT
 _OWN_FOLDER: Final = Path()
 
 
 class Command(BaseCommand):
-    help = "Propose indexes for what really ran, each proved by making it; needs ALLOW_EXPLAIN_DDL=true."
+    help = "Propose indexes for the recorded statements, each built and measured; needs ALLOW_EXPLAIN_DDL=true."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--store", choices=("postgres", "mongodb"), help="default: both")
         parser.add_argument(
-            "--limit", type=int, default=30, help="statements of each store, those that took most"
+            "--limit",
+            type=int,
+            default=30,
+            help="how many statements of each store, the slowest in total first",
         )
-        parser.add_argument("--runs", type=int, default=3, help="of each statement (1 to 100)")
+        parser.add_argument(
+            "--runs", type=int, default=3, help="how often each statement is measured (1 to 100)"
+        )
         parser.add_argument(
             "--profile-seconds",
             type=float,
             metavar="SECONDS",
-            help="let MongoDB's profiler keep every command for so long first",
+            help="first have MongoDB's profiler record every command for this long",
         )
-        parser.add_argument("--json", action="store_true", help="for programs")
+        parser.add_argument("--json", action="store_true", help="print JSON")
         parser.add_argument(
             "--write",
             type=Path,
             nargs="?",
             const=_OWN_FOLDER,
             metavar="FOLDER",
-            help="write the migrations: into those of the apps, or into FOLDER",
+            help="write migrations into the apps, or into FOLDER",
         )
 
     def handle(self, *args: Any, store: str | None, **options: Any) -> None:
@@ -54,7 +59,11 @@ class Command(BaseCommand):
         if options["json"]:
             self.stdout.write(json.dumps(msgspec.to_builtins(advice), indent=1))
         else:
-            self.stdout.write("\n".join(line for one in advice for line in text_report.lines(one)))
+            self.stdout.write(
+                "\n".join(
+                    line for store_advice in advice for line in text_report.lines(store_advice)
+                )
+            )
         if options["write"] is not None:
             self._write(candidates, options["write"])
 
@@ -66,18 +75,22 @@ class Command(BaseCommand):
         limits: dict[str, Any] = {"limit": options["limit"], "runs": options["runs"]}
         try:
             if store in (None, "postgres"):
-                found, candidates = postgres.advise(**limits, tell=self._tell)
-                advice.append(found)
+                store_advice, candidates = postgres.advise(
+                    **limits, on_progress=self._show_progress
+                )
+                advice.append(store_advice)
             if store in (None, "mongodb"):
                 self._profile(options["profile_seconds"])
-                advice.append(mongodb.advise(**limits, tell=self._tell))
+                advice.append(mongodb.advise(**limits, on_progress=self._show_progress))
         except KeyboardInterrupt:
-            self.stderr.write("Interrupted: whatever was made or dropped was taken back.")
+            self.stderr.write("Interrupted: everything created or dropped was undone.")
             sys.exit(INTERRUPTED)
-        except TrialsRefused as exc:
+        except DdlNotAllowed as exc:
             raise CommandError(str(exc)) from exc
         except CacheDown as exc:
-            raise CommandError("Redis, which keeps what ran, does not answer.") from exc
+            raise CommandError(
+                "Redis, which holds the site's own count of statements, does not answer."
+            ) from exc
         except DatabaseError as exc:
             raise CommandError(f"PostgreSQL: {str(exc).splitlines()[0]}") from exc
         except PyMongoError as exc:
@@ -87,7 +100,7 @@ class Command(BaseCommand):
     def _profile(self, seconds: float | None) -> None:
         if seconds is None:
             return
-        self._tell(f"profiling MongoDB for {seconds:g} s")
+        self._show_progress(f"profiling MongoDB for {seconds:g} s")
         with mongodb_profiler.at_level(mongodb_profiler.EVERYTHING):
             mongodb_profiler.wait(seconds)
 
@@ -99,8 +112,8 @@ class Command(BaseCommand):
         for path in written:
             self.stderr.write(f"{path} written; put the lines above into the model's Meta.indexes.")
         if not written:
-            self.stderr.write("No migration written: there is no index to make in PostgreSQL.")
+            self.stderr.write("No migration written: no index is proposed for PostgreSQL.")
 
-    def _tell(self, what: str) -> None:
+    def _show_progress(self, step: str) -> None:
         if self.stderr.isatty():
-            self.stderr.write(what)
+            self.stderr.write(step)

@@ -1,4 +1,4 @@
-"""Rows as in the tests of the reports, what runs on them, and all that a trial could leave behind."""
+"""Rows as in the tests of the reports, queries on them, and what a trial could leave behind."""
 
 import pytest
 from django.db import connection
@@ -14,7 +14,7 @@ EVENTS = "activity_logs"
 
 @pytest.fixture(scope="module")
 def _seeded(django_db_setup, django_db_blocker):
-    """Few users, so that each has hundreds of notes, of which a page is a small part."""
+    """Few users, so that each has hundreds of notes, and a page is a small part of them."""
     with django_db_blocker.unblock():
         fill(notes=6_000, events=20_000, users=6)
     yield
@@ -34,7 +34,7 @@ def allowed(settings) -> None:
 
 @pytest.fixture
 def is_site(settings, monkeypatch) -> None:
-    """This process counts its statements as the site does, from nothing."""
+    """This process counts its statements as the site does, starting from zero."""
     settings.SERVES_REQUESTS = True
     monkeypatch.setattr(query_stats, "_counts", {})
     monkeypatch.setattr(query_stats, "_EVERY_SECONDS", 0.0)
@@ -42,9 +42,9 @@ def is_site(settings, monkeypatch) -> None:
 
 @pytest.fixture
 def lists_read(seeded, is_site, api) -> None:
-    """Two users' lists, read past the cache a few times."""
-    has = samples.notes()
-    for user_id in (has.heavy_user, has.usual_user) * 3:
+    """Two users' lists, read a few times without the cache."""
+    sample = samples.sample_notes()
+    for user_id in (sample.heavy_user, sample.usual_user) * 3:
         assert api.get(f"/api/v1/notes?userId={user_id}&cache=false").status_code == 200
     capped_list.flush()
 
@@ -52,9 +52,9 @@ def lists_read(seeded, is_site, api) -> None:
 @pytest.fixture
 def without_composite(seeded) -> None:
     """
-    The composite index of the notes dropped, until the test's transaction is rolled back.
+    Drop the composite index of the notes, until the test's transaction is rolled back.
 
-    And that of the time, which serves whoever has a large part of so few notes.
+    And the index of the time, which serves users with a large share of so few notes.
     """
     with connection.cursor() as cursor:
         cursor.execute("DROP INDEX idx_notes_user_created, idx_notes_created_at")
@@ -62,14 +62,14 @@ def without_composite(seeded) -> None:
 
 @pytest.fixture
 def events(seeded):
-    """The collection of the events; its indexes and the profiler's log as before, after the test."""
+    """The collection of events; afterwards its indexes and the profiler's log are restored."""
     yield get_db()[EVENTS]
     get_db()["system.profile"].drop()
     ActivityEvent.ensure_indexes()
 
 
 def traces() -> dict[str, object]:
-    """All that an interrupted trial could have left behind."""
+    """Return everything that an interrupted trial could have left behind."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'")
         indexes = sorted(cursor.fetchall())

@@ -1,4 +1,4 @@
-"""manage.py index_advisor on real servers: what is missing is found, and what does not pay is not."""
+"""manage.py index_advisor on real servers: it proposes missing indexes, and only those that pay off."""
 
 import io
 import json
@@ -12,10 +12,10 @@ from mongoengine.connection import get_db
 
 from cachelayer import client
 from config.advisor import measurement, mongodb_profiler, selection, workload
-from config.advisor.selection import Gain, Took, Trial
-from config.advisor.workload import Ran
+from config.advisor.selection import Gain, QueryCost, Trial
+from config.advisor.workload import QueryStats
 from config.explain import build_report, samples, sandbox
-from config.explain.report import Cost
+from config.explain.report import InsertCost
 from config.management.commands.index_advisor import Command
 from config.observability import capped_list, query_stats
 from notes.models import Note
@@ -52,9 +52,9 @@ def random_text(length: int) -> str:
     return "".join(random.Random(1).choices(string.ascii_letters, k=length))
 
 
-def why_not(advice: dict, text: str) -> str:
-    [found] = [one["why"] for one in advice["refused"] if one["what"] == text]
-    return found
+def rejection_reason(advice: dict, text: str) -> str:
+    [why] = [entry["why"] for entry in advice["refused"] if entry["what"] == text]
+    return why
 
 
 @pytest.mark.usefixtures("allowed", "lists_read")
@@ -65,19 +65,19 @@ class TestPostgreSQL:
 
         advice = postgres()
 
-        [found] = advice["proposals"]
-        assert found["text"] == "notes (user_id, created_at DESC)"
-        assert found["line"] == (
+        [proposal] = advice["proposals"]
+        assert proposal["text"] == "notes (user_id, created_at DESC)"
+        assert proposal["line"] == (
             "models.Index(fields=['user_id', '-created_at'], name='idx_notes_user_id_created_at')"
         )
-        assert found["makes_redundant"] == ["idx_notes_user_id"]
-        [gain] = [one for one in found["gains"] if "ORDER BY" in one["ran"]["statement"]]
+        assert proposal["makes_redundant"] == ["idx_notes_user_id"]
+        [gain] = [gain for gain in proposal["gains"] if "ORDER BY" in gain["ran"]["statement"]]
         assert gain["ran"]["endpoints"] == ["notes"]
         assert gain["ran"]["calls"] >= 6
         assert gain["with_it"]["rows"] < gain["without"]["rows"] / 3
         assert gain["with_it"]["ms"] < gain["without"]["ms"]
-        assert found["size_bytes"] > 0
-        assert found["cost"]["rows"] == 100
+        assert proposal["size_bytes"] > 0
+        assert proposal["cost"]["rows"] == 100
         assert advice["source"] == "the site's own count"
         assert traces() == before
 
@@ -85,22 +85,22 @@ class TestPostgreSQL:
         advice = postgres()
 
         assert advice["proposals"] == []
-        assert "idx_notes_user_created is there" in why_not(
+        assert "idx_notes_user_created is there" in rejection_reason(
             advice, "notes (user_id, created_at DESC)"
         )
-        [prefix] = [one for one in advice["flagged"] if one["kind"] == "redundant"]
+        [prefix] = [index for index in advice["flagged"] if index["kind"] == "redundant"]
         assert prefix["name"] == "idx_notes_user_id"
         assert "idx_notes_user_created begins with the same columns" in prefix["why"]
-        assert "as long, the most of all" in prefix["why"]  # the count was tried without it
+        assert "as long, the largest loss" in prefix["why"]  # the count was tried without it
 
     def test_flags_what_nothing_has_used_and_nothing_would(self):
         with connection.cursor() as cursor:
             cursor.execute("CREATE INDEX idx_notes_content ON notes (md5(content))")
 
-        flagged = {one["name"]: one for one in postgres()["flagged"]}
+        flagged = {index["name"]: index for index in postgres()["flagged"]}
 
         assert flagged["idx_notes_content"]["kind"] == "unused"
-        assert "no statement that ran would use it" in flagged["idx_notes_content"]["why"]
+        assert "no recorded statement would use it" in flagged["idx_notes_content"]["why"]
         assert "notes_pkey" not in flagged
 
     def test_does_not_propose_what_no_plan_would_use(self):
@@ -110,18 +110,18 @@ class TestPostgreSQL:
         advice = postgres()
 
         assert advice["proposals"] == []  # every note has that version
-        assert why_not(advice, "notes (version)")
+        assert rejection_reason(advice, "notes (version)")
 
     def test_leaves_out_what_cannot_be_run_again_and_says_why(self):
         query_stats.ran("x", "SELECT id FROM notes WHERE %s", 1.0)
         query_stats.ran("y", "SELECT id FROM notes WHERE id = %s::int", 1.0)
         capped_list.flush()
 
-        left_out = {one["what"]: one["why"] for one in postgres()["left_out"]}
+        left_out = {entry["what"]: entry["why"] for entry in postgres()["left_out"]}
 
         assert {name[0]: why.split(":")[0] for name, why in left_out.items()} == {
-            "x": "what value $1 had cannot be told",
-            "y": "PostgreSQL does not take it",
+            "x": "the purpose of $1 is unknown, so it cannot be given a value",
+            "y": "PostgreSQL rejects it",
         }
 
     def test_says_so_where_a_row_is_too_long_for_an_index(self):
@@ -129,20 +129,22 @@ class TestPostgreSQL:
         capped_list.flush()
         Note.objects.filter(pk__in=Note.objects.values("pk")[:1]).update(content=random_text(9_000))
 
-        assert "PostgreSQL cannot make it: index row" in why_not(postgres(), "notes (content)")
+        assert "PostgreSQL cannot make it: index row" in rejection_reason(
+            postgres(), "notes (content)"
+        )
 
     def test_finds_a_dropped_index_of_the_search(self, api):
         with connection.cursor() as cursor:
             cursor.execute("DROP INDEX idx_notes_title_search")
-        word = samples.notes().rare_word
+        word = samples.sample_notes().rare_word
         api.get(f"/api/v1/notes?q={word}&cache=false")
         capped_list.flush()
 
         advice = postgres()
 
-        [found] = [one for one in advice["proposals"] if "gin" in one["text"]]
-        assert found["text"].startswith("notes gin ((TO_TSVECTOR(CAST('english' AS REGCONFIG)")
-        assert "GinIndex" in found["line"]
+        [proposal] = [entry for entry in advice["proposals"] if "gin" in entry["text"]]
+        assert proposal["text"].startswith("notes gin ((TO_TSVECTOR(CAST('english' AS REGCONFIG)")
+        assert "GinIndex" in proposal["line"]
 
     @pytest.mark.usefixtures("without_composite")
     def test_takes_pg_stat_statements_where_that_is(self):
@@ -162,9 +164,9 @@ class TestPostgreSQL:
         advice = postgres()
 
         assert advice["source"] == "pg_stat_statements"
-        [found] = advice["proposals"]
-        assert found["text"] == "notes (user_id, created_at DESC)"
-        [gain] = found["gains"]
+        [proposal] = advice["proposals"]
+        assert proposal["text"] == "notes (user_id, created_at DESC)"
+        [gain] = proposal["gains"]
         assert (gain["ran"]["calls"], gain["ran"]["endpoints"]) == (9, ["notes"])
         assert gain["ran"]["statement"].endswith("DESC LIMIT %s")
 
@@ -177,7 +179,7 @@ class TestMongoDB:
                 assert api.get(path).status_code == 200
 
     def test_finds_the_index_of_the_users_that_was_dropped(self, api, events):
-        user_id = samples.events().heavy_user
+        user_id = samples.sample_events().heavy_user
         events.drop_index("user_id_timestamp")
         events.drop_index("timestamp")  # which serves whoever has a large part of the events
         self.profiled(api, *[f"/api/v1/activity/{user_id}?limit=5"] * 3)
@@ -185,19 +187,20 @@ class TestMongoDB:
 
         advice = mongodb()
 
-        [found] = advice["proposals"]
+        [proposal] = advice["proposals"]
         assert (
-            found["line"] == '{"name": "user_id_timestamp", "fields": ["user_id", "-timestamp"]},'
+            proposal["line"]
+            == '{"name": "user_id_timestamp", "fields": ["user_id", "-timestamp"]},'
         )
-        [gain] = found["gains"]
+        [gain] = proposal["gains"]
         assert gain["ran"]["calls"] == 3
         assert gain["with_it"]["rows"] <= 6 < 100 < gain["without"]["rows"]
-        assert found["size_bytes"] > 0
-        assert found["cost"]["rows"] == 100
+        assert proposal["size_bytes"] > 0
+        assert proposal["cost"]["rows"] == 100
         assert traces() == before
 
     def test_proposes_nothing_where_nothing_is_missing_and_flags_a_prefix(self, api, events):
-        user_id = samples.events().heavy_user
+        user_id = samples.sample_events().heavy_user
         self.profiled(api, f"/api/v1/activity/{user_id}", f"/api/v1/activity/{user_id}/summary")
         events.create_index([("user_id", 1)], name="user_alone")
         events.create_index([("details.x", 1)], name="details")
@@ -208,10 +211,10 @@ class TestMongoDB:
             events.drop_index("details")
 
         assert advice["proposals"] == []
-        assert "user_id_timestamp is there" in why_not(
+        assert "user_id_timestamp is there" in rejection_reason(
             advice, f"{EVENTS} {{user_id: 1, timestamp: -1}}"
         )
-        flagged = {one["name"]: one for one in advice["flagged"]}
+        flagged = {index["name"]: index for index in advice["flagged"]}
         assert flagged["user_alone"]["kind"] == "redundant"
         assert "user_id_timestamp begins with the same fields" in flagged["user_alone"]["why"]
         assert flagged["details"]["kind"] == "unused"
@@ -220,7 +223,7 @@ class TestMongoDB:
     def test_lets_the_profiler_keep_what_runs_for_so_long_and_ends_that(
         self, api, events, monkeypatch
     ):
-        user_id = samples.events().heavy_user
+        user_id = samples.sample_events().heavy_user
         waited = []
 
         def use_the_site(seconds: float) -> None:
@@ -259,24 +262,24 @@ class TestInterruption:
         before = traces()
         heard = []
 
-        def interrupt(command: Command, what: str) -> None:
-            heard.append(what)
-            if what.startswith(step):
+        def interrupt(command: Command, message: str) -> None:
+            heard.append(message)
+            if message.startswith(step):
                 raise KeyboardInterrupt
 
-        monkeypatch.setattr(Command, "_tell", interrupt)
+        monkeypatch.setattr(Command, "_show_progress", interrupt)
 
         with pytest.raises(SystemExit) as ended:
             postgres()
 
         assert ended.value.code == 130
         assert heard[-1].startswith(step)
-        assert "taken back" in capsys.readouterr().err
+        assert "undone" in capsys.readouterr().err
         assert traces() == before
 
     @pytest.mark.parametrize("step", ["while it is made", "measuring beside it", "inserting"])
     def test_anywhere_in_mongodb_leaves_no_trace(self, monkeypatch, api, events, step):
-        user_id = samples.events().heavy_user
+        user_id = samples.sample_events().heavy_user
         events.drop_index("user_id_timestamp")
         events.drop_index("timestamp")
         with mongodb_profiler.at_level(mongodb_profiler.EVERYTHING):
@@ -294,7 +297,7 @@ class TestInterruption:
 
         module, name = {
             "while it is made": (type(events), "create_index"),
-            "measuring beside it": (measurement, "took"),
+            "measuring beside it": (measurement, "measure_query"),
             "inserting": (type(events), "insert_many"),
         }[step]
         whole = getattr(module, name)
@@ -335,39 +338,45 @@ class TestRefusals:
             raise client.CacheDown
 
         monkeypatch.setattr(workload.query_stats.STATEMENTS, "rows", fails)
-        with pytest.raises(CommandError, match="Redis, which keeps what ran"):
+        with pytest.raises(CommandError, match="Redis, which holds the site's own count"):
             postgres()
 
-        monkeypatch.setattr(workload, "postgres", lambda: connection.cursor().execute("nonsense"))
+        monkeypatch.setattr(
+            workload, "load_workload", lambda: connection.cursor().execute("nonsense")
+        )
         with pytest.raises(CommandError, match="PostgreSQL: syntax error"):
             postgres()
 
 
-class TestChoosing:
-    RAN = Ran(statement="SELECT", fingerprint="f", endpoints=("notes",), calls=10, total_ms=50.0)
+class TestSelectCandidates:
+    STATS = QueryStats(
+        statement="SELECT", fingerprint="f", endpoints=("notes",), calls=10, total_ms=50.0
+    )
 
     def trial(self, name: str, with_ms: float, rows: int = 20, keys: int = 1) -> Trial[str]:
-        gain = Gain(ran=self.RAN, without=Took(5, 900, 900), with_it=Took(with_ms, rows, rows))
+        gain = Gain(
+            stats=self.STATS, without=QueryCost(5, 900, 900), with_it=QueryCost(with_ms, rows, rows)
+        )
         return Trial(candidate=name, gains=[gain], keys=keys, size_bytes=8192)
 
     def choose(self, *made: Trial[str]) -> tuple[list[str], list[str]]:
-        known = {one.candidate: one for one in made}
+        trials = {trial.candidate: trial for trial in made}
         kept_names: list[str] = []
 
-        def attempt(name: str, before: dict[str, Took]) -> Trial[str]:
-            [gain] = known[name].gains
-            now = Gain(ran=self.RAN, without=before["f"], with_it=gain.with_it)
-            return Trial(candidate=name, gains=[now], keys=known[name].keys, size_bytes=8192)
+        def attempt(name: str, before: dict[str, QueryCost]) -> Trial[str]:
+            [gain] = trials[name].gains
+            now = Gain(stats=self.STATS, without=before["f"], with_it=gain.with_it)
+            return Trial(candidate=name, gains=[now], keys=trials[name].keys, size_bytes=8192)
 
-        chosen, refused = selection.choose(
-            list(known),
-            {"f": Took(5, 900, 900)},
+        chosen, refused = selection.select_candidates(
+            list(trials),
+            {"f": QueryCost(5, 900, 900)},
             attempt=attempt,
             keep=lambda trial: kept_names.append(trial.candidate),
             worth_ms=0.02,
         )
-        assert kept_names == [one.candidate for one in chosen]
-        return kept_names, [one.candidate for one in refused]
+        assert kept_names == [trial.candidate for trial in chosen]
+        return kept_names, [trial.candidate for trial in refused]
 
     def test_takes_the_one_that_saves_most_and_tries_the_others_beside_it(self):
         assert self.choose(self.trial("a", 1), self.trial("b", 0.1)) == (["b"], ["a"])
@@ -387,23 +396,25 @@ class TestChoosing:
 
     def test_refuses_a_gain_too_small(self):
         assert self.choose(self.trial("a", 4)) == ([], ["a"])
-        assert "gains too little: 5 ms and 900 rows" in selection.why_not(self.trial("a", 4))
+        assert "gains too little: 5 ms and 900 rows" in selection.rejection_reason(
+            self.trial("a", 4)
+        )
 
     def test_refuses_what_writes_pay_more_for_than_reads_save(self):
-        cost = Cost(rows=100, with_ms=20.0, without_ms=10.0, noise_ms=1.0)  # 0.1 ms a row
+        cost = InsertCost(rows=100, with_ms=20.0, without_ms=10.0, noise_ms=1.0)  # 0.1 ms a row
         trial = self.trial("a", 1)  # saves 40 ms
 
-        assert selection.too_costly(trial, cost, 399) is None
-        assert selection.too_costly(trial, cost, 400) == (
-            "it saves 40 ms of reads and costs 400 writes 40 ms"
+        assert selection.write_cost_objection(trial, cost, 399) is None
+        assert selection.write_cost_objection(trial, cost, 400) == (
+            "it saves 40 ms of reads but costs 400 writes 40 ms"
         )
 
     def test_refuses_what_does_harm_all_in_all(self):
         good, bad = self.trial("a", 1), self.trial("a", 30)
         trial = Trial(candidate="a", gains=[*good.gains, *bad.gains], keys=1, size_bytes=1)
 
-        assert not selection.pays(trial, 0.02)
-        assert "it loses 210 ms" in selection.why_not(trial)
+        assert not selection.pays_off(trial, 0.02)
+        assert "it loses 210 ms" in selection.rejection_reason(trial)
 
 
 @pytest.mark.usefixtures("allowed", "lists_read", "without_composite")
@@ -414,7 +425,7 @@ class TestText:
         call_command("index_advisor", store="postgres", stdout=out)
 
         text = out.getvalue()
-        assert "make: notes (user_id, created_at DESC), saves" in text
+        assert "create: notes (user_id, created_at DESC), saves" in text
         assert "rows without it" in text
         assert "inserting 100 rows" in text
         assert "into Meta.indexes of the model: models.Index(" in text

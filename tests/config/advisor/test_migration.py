@@ -1,4 +1,4 @@
-"""The migration that is written: valid, and it makes what was proposed, without locking the table."""
+"""The written migration: valid, and it creates what was proposed without locking the table."""
 
 import importlib.util
 import io
@@ -12,7 +12,7 @@ from django.db.migrations.loader import MigrationLoader
 from config.advisor import migration, postgres_candidates
 from config.advisor.advice import Advice
 from config.advisor.postgres_candidates import Candidate
-from config.advisor.query_analysis import asked
+from config.advisor.query_analysis import analyze
 from config.management.commands import index_advisor
 from tests.builders import make_note
 from tests.indexes import of_table
@@ -27,12 +27,12 @@ STATEMENTS = (
 
 
 @pytest.fixture
-def wanted() -> list[Candidate]:
-    """A composite index, an inverted one, and one with an expression."""
+def candidates() -> list[Candidate]:
+    """A composite index, a GIN index, and one with an expression."""
     return [
-        next(iter(postgres_candidates.for_need(need)))
+        next(iter(postgres_candidates.candidates_for(pattern)))
         for statement in STATEMENTS
-        for need in asked(statement).needs
+        for pattern in analyze(statement).patterns
     ]
 
 
@@ -44,11 +44,11 @@ def loaded(path: Path):
 
 
 class TestWrite:
-    def test_makes_the_indexes_and_drops_them_again(self, wanted, tmp_path):
+    def test_makes_the_indexes_and_drops_them_again(self, candidates, tmp_path):
         make_note()
         before = of_table("notes")
 
-        [path] = migration.write(wanted, tmp_path)
+        [path] = migration.write(candidates, tmp_path)
 
         assert path == tmp_path / "notes" / "0003_advised_indexes.py"
         made = loaded(path)
@@ -59,41 +59,46 @@ class TestWrite:
         with connection.schema_editor(atomic=False) as editor:
             made.apply(state.clone(), editor)
         try:
-            assert of_table("notes") - before == {one.name for one in wanted}
+            assert of_table("notes") - before == {candidate.name for candidate in candidates}
             models = changed.models["notes", "note"].options["indexes"]
-            assert {one.name for one in wanted} <= {index.name for index in models}
+            assert {candidate.name for candidate in candidates} <= {index.name for index in models}
         finally:
             with connection.schema_editor(atomic=False) as editor:
                 made.unapply(state.clone(), editor)
         assert of_table("notes") == before
 
-    def test_has_the_same_keys_as_the_proposal(self, wanted, tmp_path, settings):
+    def test_has_the_same_keys_as_the_proposal(self, candidates, tmp_path, settings):
         settings.ALLOW_EXPLAIN_DDL = True
-        [path] = migration.write(wanted, tmp_path)
+        [path] = migration.write(candidates, tmp_path)
         made = loaded(path)
         state = MigrationLoader(connection).project_state(made.dependencies)
         with connection.schema_editor(atomic=False) as editor:
             made.apply(state.clone(), editor)
         try:
-            there = {one.name: one for one in postgres_candidates.existing("notes")}
-            for one in wanted:
-                assert there[one.name].parts == postgres_candidates.as_made(one).parts
+            existing = {
+                index.name: index for index in postgres_candidates.existing_indexes("notes")
+            }
+            for candidate in candidates:
+                assert (
+                    existing[candidate.name].parts
+                    == postgres_candidates.build_on_empty_copy(candidate).parts
+                )
         finally:
             with connection.schema_editor(atomic=False) as editor:
                 made.unapply(state.clone(), editor)
 
-    def test_leaves_a_file_that_is_there(self, wanted, tmp_path):
-        [path] = migration.write(wanted, tmp_path)
+    def test_leaves_a_file_that_is_there(self, candidates, tmp_path):
+        [path] = migration.write(candidates, tmp_path)
         path.write_text("mine")
 
         with pytest.raises(FileExistsError):
-            migration.write(wanted, tmp_path)
+            migration.write(candidates, tmp_path)
 
         assert path.read_text() == "mine"
 
 
 class TestCommand:
-    def write(self, monkeypatch, wanted: list[Candidate], folder: Path) -> str:
+    def write(self, monkeypatch, candidates: list[Candidate], folder: Path) -> str:
         advice = Advice(
             store="postgres",
             source="a test",
@@ -104,7 +109,9 @@ class TestCommand:
             left_out=[],
             flagged=[],
         )
-        monkeypatch.setattr(index_advisor.postgres, "advise", lambda **options: (advice, wanted))
+        monkeypatch.setattr(
+            index_advisor.postgres, "advise", lambda **options: (advice, candidates)
+        )
         errors = io.StringIO()
         call_command(
             "index_advisor", store="postgres", write=folder, stdout=io.StringIO(), stderr=errors
@@ -112,14 +119,14 @@ class TestCommand:
         return errors.getvalue()
 
     def test_writes_into_the_folder_and_says_what_is_left_to_do(
-        self, monkeypatch, wanted, tmp_path
+        self, monkeypatch, candidates, tmp_path
     ):
-        said = self.write(monkeypatch, wanted, tmp_path)
+        said = self.write(monkeypatch, candidates, tmp_path)
 
         assert f"{tmp_path}/notes/0003_advised_indexes.py written" in said
         assert "Meta.indexes" in said
         with pytest.raises(CommandError, match=r"0003_advised_indexes\.py: File exists"):
-            self.write(monkeypatch, wanted, tmp_path)
+            self.write(monkeypatch, candidates, tmp_path)
 
     def test_says_so_where_there_is_none_to_write(self, monkeypatch, tmp_path):
         assert "No migration written" in self.write(monkeypatch, [], tmp_path)

@@ -2,13 +2,13 @@
 
 import pytest
 
-from config.explain.advice import advice
+from config.explain.advice import recommend
 from config.explain.indexes import Index
 from config.explain.plan import Node, Plan
-from config.explain.report import Cost, Served
+from config.explain.report import InsertCost, ServedQuery
 from config.explain.timing import Measurement, summarize_runs
 
-COST = Cost(rows=2_000, with_ms=30.0, without_ms=20.0, noise_ms=1.0)
+COST = InsertCost(rows=2_000, with_ms=30.0, without_ms=20.0, noise_ms=1.0)
 
 
 def index(**changes) -> Index:
@@ -37,65 +37,69 @@ def took(milliseconds: float) -> Measurement:
     return Measurement(plan=plan, timing=summarize_runs([milliseconds]))
 
 
-def served(with_ms: float, without_ms: float) -> Served:
-    return Served(query="user", with_it=took(with_ms), without=took(without_ms))
+def served(with_ms: float, without_ms: float) -> ServedQuery:
+    return ServedQuery(query="user", with_it=took(with_ms), without=took(without_ms))
 
 
 class TestAdvice:
     def test_a_constraint_is_kept_unused_or_not(self):
-        assert advice(index(is_unique=True), [], None).startswith("Keep: it holds a constraint")
+        assert recommend(index(is_unique=True), [], None).startswith(
+            "Keep: it enforces a constraint"
+        )
 
     def test_what_no_query_uses_goes_and_its_cost_is_told(self):
-        told = advice(index(), [], COST)
+        sentence = recommend(index(), [], COST)
 
-        assert told.startswith("Drop, unless something outside of the service needs it")
-        assert "50 % more time for inserting 2000 rows (10 ms)" in told
+        assert sentence.startswith("Drop, unless something outside the service needs it")
+        assert "50 % more time for inserting 2000 rows (10 ms)" in sentence
 
     def test_what_a_query_misses_is_kept_with_the_times(self):
-        told = advice(index(), [served(1, 1.2), served(0.5, 20)], None)
+        sentence = recommend(index(), [served(1, 1.2), served(0.5, 20)], None)
 
-        assert told == "Keep: without it user takes 20 ms instead of 0.5 ms, 40 x as long."
+        assert sentence == "Keep: without it user takes 20 ms instead of 0.5 ms, 40 x as long."
 
     def test_a_prefix_that_is_not_missed_goes_for_the_longer_one(self):
-        told = advice(index(covered_by="idx_long"), [served(1, 1.2)], None)
+        sentence = recommend(index(covered_by="idx_long"), [served(1, 1.2)], None)
 
-        assert told.startswith(
+        assert sentence.startswith(
             "Drop: idx_long begins with the same columns and serves in its place"
         )
 
     def test_a_prefix_that_is_missed_is_kept_all_the_same(self):
-        told = advice(index(covered_by="idx_long"), [served(1, 8)], None)
+        sentence = recommend(index(covered_by="idx_long"), [served(1, 8)], None)
 
-        assert told.startswith("Keep, although idx_long begins with the same columns")
+        assert sentence.startswith("Keep, although idx_long begins with the same columns")
 
     def test_what_gains_next_to_nothing_is_called_so(self):
-        assert advice(index(), [served(1, 1.1)], None).startswith("Hardly worth it at this size")
+        assert recommend(index(), [served(1, 1.1)], None).startswith("Hardly worth it at this size")
 
     def test_a_few_microseconds_are_no_gain_whatever_their_factor(self):
-        told = advice(index(), [served(0.01, 0.018)], None)
+        sentence = recommend(index(), [served(0.01, 0.018)], None)
 
-        assert told.startswith("Hardly worth it at this size")
+        assert sentence.startswith("Hardly worth it at this size")
 
     def test_what_is_quicker_without_it_is_named(self):
-        told = advice(index(), [served(0.5, 20), served(50, 5)], None)
+        sentence = recommend(index(), [served(0.5, 20), served(50, 5)], None)
 
-        assert told.startswith("Keep: ")
-        assert told.endswith("picks it to its loss for user (0.1 x as long without it).")
+        assert sentence.startswith("Keep: ")
+        assert sentence.endswith(
+            "picks it to its disadvantage for user (0.1 x as long without it)."
+        )
 
     def test_without_a_trial_nothing_is_claimed(self):
-        told = advice(index(), [Served(query="user", with_it=took(1))], None)
+        sentence = recommend(index(), [ServedQuery(query="user", with_it=took(1))], None)
 
-        assert told.startswith("In use by user; run with --drop-indexes")
+        assert sentence.startswith("Used by user; run with --drop-indexes")
 
     def test_what_documents_are_deleted_by_is_told(self):
-        assert "deletes by it" in advice(index(expires=True), [served(1, 8)], None)
+        assert "TTL index" in recommend(index(expires=True), [served(1, 8)], None)
 
 
 class TestCost:
     def test_what_drowns_in_noise_is_no_figure(self):
-        cost = Cost(rows=2_000, with_ms=20.5, without_ms=20.0, noise_ms=2.0)
+        cost = InsertCost(rows=2_000, with_ms=20.5, without_ms=20.0, noise_ms=2.0)
 
-        assert cost.text.startswith("nothing that shows beside 2 ms of noise")
+        assert cost.text.startswith("nothing measurable above 2 ms of noise")
 
 
 class TestMisestimate:

@@ -38,11 +38,14 @@ class TestAllQueries:
             assert plan.execution_ms >= 0
 
     def test_the_page_by_cursor_is_the_page_by_number(self):
-        found = {query.name: query.statement for query in catalogue.all_queries()}
+        statements = {query.name: query.statement for query in catalogue.all_queries()}
 
         for deep, cursor in (("user-deep", "user-cursor"), ("all-deep", "all-cursor")):
-            assert rows(found[deep]) == rows(found[cursor])
-            assert found[cursor].explain().rows_examined < found[deep].explain().rows_examined
+            assert rows(statements[deep]) == rows(statements[cursor])
+            assert (
+                statements[cursor].explain().rows_examined
+                < statements[deep].explain().rows_examined
+            )
 
 
 def rows(statement) -> list[tuple]:

@@ -1,22 +1,22 @@
-"""What is asked for where there is next to nothing."""
+"""Parameters for queries where there is hardly any data."""
 
 import pytest
 
 from activity.documents import ActivityEvent
 from config.explain import samples
-from config.explain.samples import NothingThere
+from config.explain.samples import NoSampleData
 from notes.models import Note
 from tests.builders import make_note, make_notes
 
 
 @pytest.mark.django_db
-class TestNothingThere:
-    @pytest.mark.parametrize("what", ["notes", "profile_user", "events"])
+class TestNoSampleData:
+    @pytest.mark.parametrize("what", ["sample_notes", "sample_profile_user", "sample_events"])
     def test_says_what_makes_some(self, what):
         ActivityEvent._get_collection().delete_many({})
         assert not Note.objects.exists()
 
-        with pytest.raises(NothingThere, match=r"manage\.py seed_"):
+        with pytest.raises(NoSampleData, match=r"manage\.py seed_"):
             getattr(samples, what)()
 
 
@@ -25,10 +25,10 @@ class TestNotes:
     def test_one_note_is_enough(self):
         note_id = make_note(title="42")
 
-        has = samples.notes()
+        sample = samples.sample_notes()
 
-        assert (has.note_id, has.page, has.at, has.rows) == (note_id, 1, None, 1)
-        assert has.common_word == has.rare_word == "nothing"
+        assert (sample.note_id, sample.page, sample.at, sample.rows) == (note_id, 1, None, 1)
+        assert sample.common_word == sample.rare_word == "nothing"
 
     def test_the_deepest_page_is_full_and_500_at_most(self):
         assert samples.deepest_page(19) == samples.deepest_page(39) == 1
@@ -39,7 +39,7 @@ class TestNotes:
         make_notes(45, user_id="abc", word="meeting")
         make_notes(5, user_id="eve", word="budget")
 
-        has = samples.notes()
+        sample = samples.sample_notes()
 
-        assert (has.heavy_user, has.usual_user, has.page) == ("abc", "eve", 2)
-        assert (has.common_word, has.rare_word) == ("meet", "budget")
+        assert (sample.heavy_user, sample.usual_user, sample.page) == ("abc", "eve", 2)
+        assert (sample.common_word, sample.rare_word) == ("meet", "budget")

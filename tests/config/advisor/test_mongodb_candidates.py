@@ -1,9 +1,9 @@
-"""Which indexes of MongoDB a lookup asks for, and when one that is there will do."""
+"""Which MongoDB indexes a lookup needs, and when an existing one already serves."""
 
 import pytest
 
 from config.advisor import mongodb_profiler
-from config.advisor.mongodb_candidates import MongoIndex, for_lookup, served_by
+from config.advisor.mongodb_candidates import MongoCandidate, candidates_for, find_serving_index
 from config.advisor.mongodb_profiler import Lookup
 
 
@@ -11,9 +11,9 @@ def lookup(match, sort=(), **changes) -> Lookup:
     return Lookup(collection="logs", match=match, sort=dict(sort), **changes)
 
 
-class TestForLookup:
+class TestCandidatesFor:
     @pytest.mark.parametrize(
-        ("found", "keys"),
+        ("requested", "keys"),
         [
             (
                 lookup({"user": "a", "at": {"$lt": 1}}, [("at", -1)]),
@@ -28,25 +28,28 @@ class TestForLookup:
             (lookup({"_id": 1}), []),
         ],
     )
-    def test_has_equality_first_then_the_sort_then_what_is_bounded(self, found, keys):
+    def test_puts_equality_first_then_the_sort_then_a_range(self, requested, keys):
         made = {
-            " ".join(f"{field}:{side}" for field, side in one.keys) for one in for_lookup(found)
+            " ".join(f"{field}:{side}" for field, side in candidate.keys)
+            for candidate in candidates_for(requested)
         }
 
         assert made == set(keys)
 
     def test_keeps_the_collation(self):
-        [made] = set(for_lookup(lookup({"email": "x"}, collation={"locale": "en", "strength": 2})))
+        [made] = set(
+            candidates_for(lookup({"email": "x"}, collation={"locale": "en", "strength": 2}))
+        )
 
         assert made.options == {"collation": {"locale": "en", "strength": 2}}
         assert made.name == "email_collated"
 
 
-class TestServedBy:
-    WANTED = MongoIndex(collection="logs", keys=(("user", 1), ("at", -1)), equal=1)
+class TestFindServingIndex:
+    CANDIDATE = MongoCandidate(collection="logs", keys=(("user", 1), ("at", -1)), equal=1)
 
     @pytest.mark.parametrize(
-        ("told", "serves"),
+        ("details", "serves"),
         [
             ({"key": [("user", 1), ("at", -1)]}, True),
             ({"key": [("user", -1), ("at", 1), ("size", 1)]}, True),  # backwards, and longer
@@ -60,15 +63,19 @@ class TestServedBy:
             ({"key": [("_fts", "text")]}, False),
         ],
     )
-    def test_is_one_that_begins_so_or_is_unique(self, told, serves):
-        assert served_by(self.WANTED, {"there": told}) == ("there" if serves else None)
+    def test_is_one_that_begins_so_or_is_unique(self, details, serves):
+        assert find_serving_index(self.CANDIDATE, {"there": details}) == (
+            "there" if serves else None
+        )
 
 
 class TestLine:
     def test_is_what_a_document_of_mongoengine_declares(self):
-        wanted = MongoIndex(collection="logs", keys=(("user_id", 1), ("timestamp", -1)))
+        candidate = MongoCandidate(collection="logs", keys=(("user_id", 1), ("timestamp", -1)))
 
-        assert wanted.line == '{"name": "user_id_timestamp", "fields": ["user_id", "-timestamp"]},'
+        assert (
+            candidate.line == '{"name": "user_id_timestamp", "fields": ["user_id", "-timestamp"]},'
+        )
 
 
 class TestLookup:
@@ -92,6 +99,6 @@ class TestLookup:
         ],
     )
     def test_is_what_a_command_looks_for(self, command, op, match):
-        found = mongodb_profiler.lookup("logs", {"op": op, "command": command})
+        parsed = mongodb_profiler.parse_lookup("logs", {"op": op, "command": command})
 
-        assert (None if found is None else found.match) == match
+        assert (None if parsed is None else parsed.match) == match

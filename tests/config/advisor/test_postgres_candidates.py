@@ -1,23 +1,23 @@
-"""Which indexes a need asks of PostgreSQL, and whether one that is there will do."""
+"""Which indexes an access pattern needs, and whether an existing one already serves."""
 
 import pytest
 from django.db import DatabaseError, connection, transaction
 
 from config.advisor import postgres_candidates
 from config.advisor.postgres_candidates import Candidate
-from config.advisor.query_analysis import asked
+from config.advisor.query_analysis import analyze
 
 LIST = "SELECT id FROM notes WHERE user_id = %s ORDER BY created_at DESC, id DESC LIMIT 21"
 
 
-def wanted(statement: str, **options) -> list[Candidate]:
-    [need] = asked(statement).needs
-    return list(postgres_candidates.for_need(need, **options))
+def candidates(statement: str, **options) -> list[Candidate]:
+    [pattern] = analyze(statement).patterns
+    return list(postgres_candidates.candidates_for(pattern, **options))
 
 
-class TestForNeed:
+class TestCandidatesFor:
     @pytest.mark.parametrize(
-        ("statement", "made"),
+        ("statement", "texts"),
         [
             (
                 LIST,
@@ -44,28 +44,28 @@ class TestForNeed:
             ),
         ],
     )
-    def test_has_equality_first_then_the_sort_then_what_is_bounded(self, statement, made):
-        assert {one.text for one in wanted(statement)} == made
+    def test_puts_equality_first_then_the_sort_then_a_range(self, statement, texts):
+        assert {candidate.text for candidate in candidates(statement)} == texts
 
-    def test_of_members_is_an_inverted_index_where_the_column_is_json(self):
+    def test_of_members_is_a_gin_index_if_the_column_is_json(self):
         statement = "SELECT user_id FROM user_profiles WHERE preferences @> %s"
 
-        assert wanted(statement) == []
-        [found] = wanted(statement, json_columns=["preferences"])
-        assert found.text == "user_profiles gin (preferences jsonb_path_ops)"
+        assert candidates(statement) == []
+        [candidate] = candidates(statement, json_columns=["preferences"])
+        assert candidate.text == "user_profiles gin (preferences jsonb_path_ops)"
 
 
 class TestName:
     def test_says_table_and_columns_and_is_as_long_as_django_allows(self):
-        names = [one.name for one in wanted(LIST)]
+        names = [candidate.name for candidate in candidates(LIST)]
 
         assert "idx_notes_user_id_created_at" in names
         assert all(len(name) <= 30 for name in names)
-        assert len(set(names)) == len({one.text for one in wanted(LIST)})
+        assert len(set(names)) == len({candidate.text for candidate in candidates(LIST)})
 
 
 @pytest.mark.django_db
-class TestServedBy:
+class TestFindServingIndex:
     @pytest.fixture(autouse=True)
     def _allowed(self, settings):
         settings.ALLOW_EXPLAIN_DDL = True
@@ -88,25 +88,32 @@ class TestServedBy:
         ],
     )
     def test_is_what_postgresql_itself_says_of_both(self, statement, serving):
-        there = postgres_candidates.existing("notes")
-        found = {
-            postgres_candidates.served_by(one, postgres_candidates.as_made(one), there)
-            for one in wanted(statement)
+        there = postgres_candidates.existing_indexes("notes")
+        names = {
+            postgres_candidates.find_serving_index(
+                candidate, postgres_candidates.build_on_empty_copy(candidate), there
+            )
+            for candidate in candidates(statement)
         }
 
-        assert found == serving
+        assert names == serving
 
-    def test_a_partial_index_serves_for_no_whole_one(self):
+    def test_a_partial_index_does_not_serve_for_a_full_one(self):
         with connection.cursor() as cursor:
             cursor.execute("CREATE INDEX part ON notes (title) WHERE version > 1")
-        [one] = wanted("SELECT id FROM notes WHERE title = %s")
+        [candidate] = candidates("SELECT id FROM notes WHERE title = %s")
 
-        there = postgres_candidates.existing("notes")
+        there = postgres_candidates.existing_indexes("notes")
 
-        assert postgres_candidates.served_by(one, postgres_candidates.as_made(one), there) is None
+        assert (
+            postgres_candidates.find_serving_index(
+                candidate, postgres_candidates.build_on_empty_copy(candidate), there
+            )
+            is None
+        )
 
-    def test_what_cannot_be_made_is_postgresql_s_word(self):
-        [one] = wanted("SELECT id FROM notes WHERE date_trunc('day', created_at) = %s")
+    def test_what_cannot_be_built_is_postgresql_s_own_error(self):
+        [candidate] = candidates("SELECT id FROM notes WHERE date_trunc('day', created_at) = %s")
 
         with pytest.raises(DatabaseError, match="IMMUTABLE"), transaction.atomic():
-            postgres_candidates.as_made(one)
+            postgres_candidates.build_on_empty_copy(candidate)

@@ -1,4 +1,4 @@
-"""assert_plan: what holds is passed on, what does not is told with its plan."""
+"""assert_plan: what holds passes, what does not is reported with its plan."""
 
 import pytest
 from django.db import connection
@@ -60,21 +60,23 @@ class TestQuerySets:
     def test_an_index_that_is_not_used_is_told_with_the_statement_and_the_plan(self):
         rows = Note.objects.order_by("-created_at")[:10]
 
-        told = failure(lambda: assert_plan(rows).uses("idx_notes_title_search"))
+        message = failure(lambda: assert_plan(rows).uses("idx_notes_title_search"))
 
-        assert told.startswith("the plan does not use idx_notes_title_search; it uses idx_notes_cr")
-        assert 'ORDER BY "notes"."created_at" DESC' in told
-        assert "Index Scan using idx_notes_created_at on notes (10 rows of 3000 expected" in told
+        assert message.startswith(
+            "the plan does not use idx_notes_title_search; it uses idx_notes_cr"
+        )
+        assert 'ORDER BY "notes"."created_at" DESC' in message
+        assert "Index Scan using idx_notes_created_at on notes (10 rows of 3000 expected" in message
 
     def test_parameters_are_told_as_sql_that_can_be_run(self):
         rows = Note.objects.filter(user_id="it's")
 
-        told = failure(lambda: assert_plan(rows).rows_examined_at_most(-1))
+        message = failure(lambda: assert_plan(rows).rows_examined_at_most(-1))
 
-        assert "'it''s'" in told
+        assert "'it''s'" in message
 
     @pytest.mark.parametrize(
-        ("check", "told"),
+        ("check", "message"),
         [
             (lambda plan: plan.no_seq_scan(), "reads the whole table; it uses no index"),
             (lambda plan: plan.no_sort(), "sorts"),
@@ -85,20 +87,20 @@ class TestQuerySets:
             (lambda plan: plan.reads_the_index_alone(), "fetches 3000 rows"),
         ],
     )
-    def test_each_check_fails_on_a_whole_scan_and_says_why(self, check, told):
+    def test_each_check_fails_on_a_whole_scan_and_says_why(self, check, message):
         plan = assert_plan(Note.objects.order_by("title"))
 
-        assert told in failure(lambda: check(plan))
+        assert message in failure(lambda: check(plan))
         assert "Seq Scan on notes (3000 rows of 3000 expected" in failure(lambda: check(plan))
 
     def test_a_scan_that_is_put_up_with_is_told_once_an_index_serves_it(self):
         assert_plan(Note.objects.order_by("title")).scans_whole_table()
 
-        told = failure(
+        message = failure(
             lambda: assert_plan(Note.objects.filter(pk=None or "0" * 32)).scans_whole_table()
         )
 
-        assert "does not read the whole table any more" in told
+        assert "does not read the whole table any more" in message
 
     def test_rows_that_a_filter_leaves_out_count_as_examined(self):
         plan = assert_plan(Note.objects.filter(content="nothing")).plan
@@ -125,11 +127,11 @@ class TestCalls:
 @pytest.mark.usefixtures("events")
 class TestMongoDB:
     def test_a_cursor_is_explained_and_stays_fresh(self):
-        found = ActivityEvent._get_collection().find({"user_id": "abc"})
+        cursor = ActivityEvent._get_collection().find({"user_id": "abc"})
 
-        assert_plan(found).uses_only("user_id_timestamp").no_seq_scan().rows_examined_at_most(5)
+        assert_plan(cursor).uses_only("user_id_timestamp").no_seq_scan().rows_examined_at_most(5)
 
-        assert len(list(found)) == 5
+        assert len(list(cursor)) == 5
 
     def test_a_pipeline_is_explained_with_its_collection(self):
         pipeline = [{"$match": {"user_id": "abc"}}, {"$group": {"_id": "$action"}}]
@@ -145,16 +147,16 @@ class TestMongoDB:
         collection = ActivityEvent._get_collection()
         pipeline = [{"$match": {"ip_address": "192.0.2.1"}}, {"$group": {"_id": "$action"}}]
 
-        told = failure(lambda: assert_plan(pipeline, collection=collection).no_seq_scan())
+        message = failure(lambda: assert_plan(pipeline, collection=collection).no_seq_scan())
 
-        assert "reads the whole table" in told
-        assert 'activity_logs.aggregate([{"$match": {"ip_address": "192.0.2.1"}}' in told
-        assert "COLLSCAN (5 rows" in told
+        assert "reads the whole table" in message
+        assert 'activity_logs.aggregate([{"$match": {"ip_address": "192.0.2.1"}}' in message
+        assert "COLLSCAN (5 rows" in message
 
     @pytest.mark.parametrize("verbose", ["sort", "filter"])
     def test_sorts_and_filters_are_seen(self, verbose):
-        found = get_db()["activity_logs"].find({"ip_address": "none"})
-        plan = assert_plan(found.sort("user_agent") if verbose == "sort" else found)
+        cursor = get_db()["activity_logs"].find({"ip_address": "none"})
+        plan = assert_plan(cursor.sort("user_agent") if verbose == "sort" else cursor)
 
         assert plan.plan.sorts is (verbose == "sort")
         assert (plan.plan.rows_returned, plan.plan.rows_examined) == (0, 5)

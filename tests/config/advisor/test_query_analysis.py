@@ -1,17 +1,17 @@
-"""What is read in a statement: which keys an index would need, and what its placeholders are."""
+"""What is read from a statement: the keys for an index, and the kinds of its placeholders."""
 
 import pytest
 
-from config.advisor.query_analysis import Key, NotUnderstood, asked, written_table
+from config.advisor.query_analysis import IndexKey, UnsupportedStatement, analyze, written_table
 
 PAGE = 'SELECT "notes"."id", "notes"."created_at" FROM "notes" WHERE '
 
 
-def texts(keys: tuple[Key, ...]) -> list[str]:
+def texts(keys: tuple[IndexKey, ...]) -> list[str]:
     return [f"{key.sql} DESC" if key.descending else key.sql for key in keys]
 
 
-class TestNeeds:
+class TestAccessPatterns:
     @pytest.mark.parametrize(
         ("statement", "equal", "sort", "bounded"),
         [
@@ -35,42 +35,48 @@ class TestNeeds:
             ("SELECT count(*) FROM notes GROUP BY user_id ORDER BY user_id", [], [], []),
         ],
     )
-    def test_are_what_must_hold_and_the_order(self, statement, equal, sort, bounded):
-        [need] = asked(statement).needs
+    def test_hold_the_conditions_and_the_order(self, statement, equal, sort, bounded):
+        [pattern] = analyze(statement).patterns
 
-        assert (texts(need.equal), texts(need.sort), texts(need.bounded)) == (equal, sort, bounded)
+        assert (texts(pattern.equal), texts(pattern.sort), texts(pattern.bounded)) == (
+            equal,
+            sort,
+            bounded,
+        )
 
-    def test_of_a_search_are_the_words_with_the_configuration_in_its_place(self):
-        [need] = asked(
+    def test_of_a_search_hold_the_vector_with_its_configuration(self):
+        [pattern] = analyze(
             "SELECT count(*) FROM notes WHERE to_tsvector(%s::regconfig, title) @@ "
             "websearch_to_tsquery(%s::regconfig, %s)"
-        ).needs
+        ).patterns
 
-        assert texts(need.contained) == ["TO_TSVECTOR(CAST('english' AS REGCONFIG), \"title\")"]
+        assert texts(pattern.contained) == ["TO_TSVECTOR(CAST('english' AS REGCONFIG), \"title\")"]
 
-    def test_of_a_join_and_of_what_is_nested_are_told_by_table(self):
-        needs = asked(
+    def test_of_joins_and_subqueries_are_separate_by_table(self):
+        patterns = analyze(
             "SELECT n.id FROM notes n JOIN user_profiles p ON p.user_id = n.user_id "
             "WHERE p.version > %s AND n.title = (SELECT t.title FROM notes t WHERE t.version = %s)"
-        ).needs
+        ).patterns
 
-        found = {(need.table, *texts(need.equal), *texts(need.bounded)) for need in needs}
-        assert found == {
+        keys = {
+            (pattern.table, *texts(pattern.equal), *texts(pattern.bounded)) for pattern in patterns
+        }
+        assert keys == {
             ("notes", '"title"', '"user_id"'),
             ("user_profiles", '"user_id"', '"version"'),
             ("notes", '"version"'),
         }
 
 
-class TestRoles:
-    def test_say_what_each_placeholder_stands_for_in_the_order_of_the_text(self):
-        found = asked(
+class TestPlaceholders:
+    def test_have_a_kind_each_in_the_order_of_the_text(self):
+        placeholders = analyze(
             "SELECT id FROM notes WHERE to_tsvector(%s::regconfig, title) @@ "
             "websearch_to_tsquery(%s::regconfig, %s) AND user_id LIKE %s AND id = ANY(%s) "
             "AND created_at > %s LIMIT %s OFFSET %s"
-        ).roles
+        ).placeholders
 
-        assert [(role.kind, role.column) for role in found] == [
+        assert [(placeholder.kind, placeholder.column) for placeholder in placeholders] == [
             ("configuration", ""),
             ("configuration", ""),
             ("word", "title"),
@@ -81,31 +87,31 @@ class TestRoles:
             ("offset", ""),
         ]
 
-    def test_of_what_is_nested_are_of_the_inner_table(self):
-        [role] = asked(
+    def test_of_a_subquery_belong_to_the_inner_table(self):
+        [placeholder] = analyze(
             "SELECT title FROM notes WHERE user_id = "
             "(SELECT user_id FROM user_profiles WHERE email = %s)"
-        ).roles
+        ).placeholders
 
-        assert (role.table, role.column) == ("user_profiles", "email")
+        assert (placeholder.table, placeholder.column) == ("user_profiles", "email")
 
 
 class TestRefusals:
     @pytest.mark.parametrize(
         ("statement", "why"),
         [
-            ("UPDATE notes SET title = %s", "no SELECT"),
-            ("SELECT 1; DELETE FROM notes", "no SELECT"),
-            ("WITH gone AS (DELETE FROM notes RETURNING id) SELECT id FROM gone", "no SELECT"),
-            ("SELECT id INTO copy FROM notes", "no SELECT"),
+            ("UPDATE notes SET title = %s", "not a SELECT"),
+            ("SELECT 1; DELETE FROM notes", "not a SELECT"),
+            ("WITH gone AS (DELETE FROM notes RETURNING id) SELECT id FROM gone", "not a SELECT"),
+            ("SELECT id INTO copy FROM notes", "not a SELECT"),
             ("SELECT (", "Required keyword"),
-            ("SELECT id FROM notes WHERE %s", "what value \\$1 had cannot be told"),
+            ("SELECT id FROM notes WHERE %s", "the purpose of \\$1 is unknown"),
             ("SELECT id FROM notes WHERE id = %s" + " " * 2_000, "too long"),
         ],
     )
-    def test_of_all_but_one_select_that_writes_nothing(self, statement, why):
-        with pytest.raises(NotUnderstood, match=why):
-            asked(statement)
+    def test_of_everything_but_a_single_read_only_select(self, statement, why):
+        with pytest.raises(UnsupportedStatement, match=why):
+            analyze(statement)
 
 
 class TestWrittenTable:
@@ -119,5 +125,5 @@ class TestWrittenTable:
             ("INSERT (", None),
         ],
     )
-    def test_is_told_of_inserts_and_updates(self, statement, table):
+    def test_is_known_for_inserts_and_updates(self, statement, table):
         assert written_table(statement) == table
