@@ -11,6 +11,8 @@ admin.site.site_header = admin.site.site_title = "Trilith"
 
 urlpatterns = [
     path("", home.home, name="home"),
+    # No model here has a page on the site, and Django's view of it takes no malformed id.
+    path("admin/r/<path:place>", problems.nothing_there),
     path("admin/", admin.site.urls),
     path("api/v1/", include("notes.api.urls")),
     path("api/v1/", include("profiles.api.urls")),

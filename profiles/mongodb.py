@@ -61,17 +61,14 @@ class MongoProfiles:
         now: datetime,
         if_version: int | None,
     ) -> ProfileRecord | None:
-        change = {
-            "$set": {
-                "email": email,
-                "email_key": email_key(email),
-                "preferences": preferences,
-                "metadata.updated_at": now,
-            },
-            "$inc": {"version": 1},
+        stage = {
+            "email": {"$literal": email},
+            "email_key": {"$literal": email_key(email)},
+            "preferences": {"$literal": preferences},
+            **_change_of(now),
         }
         with _taken():
-            return _changed(_filter(user_id, if_version), change)
+            return _changed(_filter(user_id, if_version), [{"$set": stage}])
 
     def patch(
         self, user_id: str, *, patch: Preferences, now: datetime, if_version: int | None
@@ -79,11 +76,7 @@ class MongoProfiles:
         # One update in which the server itself merges: no read here that a write could overtake.
         result = merge_expression("$preferences", patch)
         wanted = _filter(user_id, if_version)
-        stage = {
-            "preferences": result,
-            "metadata": {"$mergeObjects": ["$metadata", {"updated_at": {"$literal": now}}]},
-            "version": {"$add": [{"$ifNull": ["$version", 1]}, 1]},
-        }
+        stage = {"preferences": result, **_change_of(now)}
         changed = _changed({**wanted, "$expr": _fits(result)}, [{"$set": stage}])
         if changed is None:
             current = _documents(wanted).only("preferences").first()
@@ -266,6 +259,26 @@ def _changed(wanted: dict[str, Any], change: Any) -> ProfileRecord | None:
         wanted, change, return_document=ReturnDocument.AFTER
     )
     return None if found is None else documents.record(found)
+
+
+def _change_of(now: datetime) -> dict[str, Expression]:
+    """
+    Return what every change sets besides: the time, and the next version.
+
+    A field of another type, as a person may write it in the shell, counts as missing, here as
+    when it is read (documents.record): it must not make the profile one that nobody can change.
+    """
+    is_object = {"$eq": [{"$type": "$metadata"}, "object"]}
+    version = {"$convert": {"input": "$version", "to": "long", "onError": 1, "onNull": 1}}
+    return {
+        "metadata": {
+            "$mergeObjects": [
+                {"$cond": [is_object, "$metadata", {}]},
+                {"updated_at": {"$literal": now}},
+            ]
+        },
+        "version": {"$add": [version, 1]},
+    }
 
 
 def merge_expression(target: Expression, patch: Preferences) -> Expression:

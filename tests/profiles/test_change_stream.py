@@ -234,6 +234,24 @@ class TestMalformed:
         finally:
             keep_pre_images(True)
 
+    @pytest.mark.parametrize("change", ["PUT", "PATCH"])
+    def test_a_client_can_write_over_it(self, send, change):
+        intact = collection().find_one({"user_id": "abc"})
+        for shape, changes in MALFORMED.items():
+            if "user_id" in changes or "another's" in shape:
+                continue
+            collection().replace_one({"_id": intact["_id"]}, intact | changes)
+
+            response = (
+                send("PUT", "/abc", {"email": "abc@example.org", "preferences": {"theme": "dark"}})
+                if change == "PUT"
+                else send("PATCH", "/abc/preferences", {"theme": "dark"})
+            )
+
+            assert response.status_code == 200, shape
+            assert response.json()["preferences"]["theme"] == "dark", shape
+            assert send("GET", "/mongo/abc").json() == response.json(), shape
+
     def test_nor_does_the_next_watcher_stop_at_it(self):
         with Running():
             pass

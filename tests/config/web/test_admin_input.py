@@ -4,6 +4,7 @@ from urllib.parse import quote
 
 import pytest
 from django.contrib.auth.models import User
+from django.contrib.contenttypes.models import ContentType
 from django.test import Client
 
 from notes.models import Note
@@ -112,3 +113,11 @@ class TestForms:
             assert operator.post(f"{NOTES}{path}", body).status_code in (200, 302)
         login = {"username": text, "password": text, "next": text}
         assert Client().post("/admin/login/", login).status_code == 200
+
+
+class TestViewOnSite:
+    def test_of_any_content_type_is_a_404_where_there_is_nothing_to_view(self, operator):
+        for content_type in ContentType.objects.all():
+            for object_id in ("1", "-1", "abc"):
+                place = f"/admin/r/{content_type.pk}/{object_id}/"
+                assert operator.get(place).status_code == 404, (content_type, object_id)
