@@ -20,7 +20,8 @@ from profiles.stores import Taken
 
 log = structlog.get_logger("api")
 
-# Every error that a service raises, with its answer; a test holds the table against the services.
+# Every error of a service or of the cache, with its status and the kind of its problem; a test
+# compares the table with what the services raise.
 DOMAIN_ERRORS: dict[type[Exception], tuple[HTTPStatus, str]] = {
     notes.NoteNotFound: (HTTPStatus.NOT_FOUND, "note-not-found"),
     notes.NotOwner: (HTTPStatus.FORBIDDEN, "not-owner"),
@@ -28,6 +29,7 @@ DOMAIN_ERRORS: dict[type[Exception], tuple[HTTPStatus, str]] = {
     profiles.NotOwnProfile: (HTTPStatus.FORBIDDEN, "not-own-profile"),
     Taken: (HTTPStatus.CONFLICT, "taken"),
     PreconditionFailed: (HTTPStatus.PRECONDITION_FAILED, problems.PRECONDITION_FAILED),
+    Overloaded: (HTTPStatus.SERVICE_UNAVAILABLE, "overloaded"),
 }
 
 
@@ -37,16 +39,10 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     if type(exc) in DOMAIN_ERRORS:
         status, kind = DOMAIN_ERRORS[type(exc)]
         return _respond(problems.problem(request, status, str(exc), kind=kind, **_named(exc)))
-    if isinstance(exc, Overloaded):
-        body = problems.problem(
-            request, HTTPStatus.SERVICE_UNAVAILABLE, str(exc), kind="overloaded"
-        )
-        return _respond(body, {"Retry-After": str(problems.RETRY_AFTER_SECONDS)})
     store = unavailable_store(exc)
     if store is not None:
         log.warning("store unavailable", store=store, reason=str(exc).split("\n")[0])
-        body = problems.of_silent_store(request, store, exc)
-        return _respond(body, {"Retry-After": str(problems.RETRY_AFTER_SECONDS)})
+        return _respond(problems.of_silent_store(request, store, exc))
     response = drf_exception_handler(exc, context)
     if response is None:
         return None
@@ -96,9 +92,11 @@ def _flat(detail: Any, path: str = "") -> Iterator[dict[str, str]]:
 
 
 def _respond(body: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
-    kept = {
+    sent = {
         name: value
         for name, value in (headers or {}).items()
         if name in ("Retry-After", "WWW-Authenticate", "Allow", "Accept", "Accept-Patch")
     }
-    return Response(body, status=body["status"], headers=kept, content_type=problems.CONTENT_TYPE)
+    if body["status"] == HTTPStatus.SERVICE_UNAVAILABLE:
+        sent["Retry-After"] = str(problems.RETRY_AFTER_SECONDS)
+    return Response(body, status=body["status"], headers=sent, content_type=problems.CONTENT_TYPE)

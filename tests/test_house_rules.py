@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 import notes.services
 import profiles.services
 import profiles.stores
+from cachelayer.answers import Overloaded
 from cachelayer.http import PreconditionFailed
 from config.errors import DOMAIN_ERRORS
 from config.stack import ROOT
@@ -80,7 +81,7 @@ class TestDomainErrors:
             if issubclass(one, Exception) and one.__module__ == module.__name__
         }
 
-        assert set(DOMAIN_ERRORS) == raised | {PreconditionFailed}
+        assert set(DOMAIN_ERRORS) == raised | {PreconditionFailed, Overloaded}
 
     def test_no_two_answers_are_alike(self):
         kinds = [kind for _, kind in DOMAIN_ERRORS.values()]
