@@ -1,4 +1,4 @@
-"""The Slow queries page of the admin, each statement with its plan; and its lists of accounts."""
+"""The admin's pages of the site itself: slow queries with their plans, users and groups."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -37,9 +37,9 @@ class StrictGroupAdmin(StrictListAdmin, GroupAdmin):
 @admin.register(SlowStatement)
 class SlowStatementAdmin(ReadOnlyPage):
     """
-    Slow statements, where the admin would list rows of a table.
+    The slow statements by shape, in place of the rows of a table.
 
-    Looking needs the permission to view slow queries, a plan the one to explain them.
+    The page needs the permission to view slow queries, a plan the permission to explain them.
     """
 
     template = "admin/config/slow_queries.html"
@@ -62,12 +62,12 @@ class SlowStatementAdmin(ReadOnlyPage):
         }
 
     def explain_view(self, request: HttpRequest, fingerprint: str) -> HttpResponse:
-        """Show the plan of one shape, which is looked up: nobody sends SQL here."""
+        """Show the plan of a stored shape, found by its fingerprint: no SQL is accepted from the client."""
         if not _may_explain(request):
             raise PermissionDenied
-        shape = next((one for one in _shapes() or () if one["fingerprint"] == fingerprint), None)
+        shape = next((row for row in _shapes() or () if row["fingerprint"] == fingerprint), None)
         if shape is None or shape["store"] != "postgres":
-            raise Http404("No such statement of PostgreSQL is kept.")
+            raise Http404("No stored statement of PostgreSQL has this fingerprint.")
         plan, reason = None, None
         try:
             plan = generic_plan(shape["statement"])
@@ -85,14 +85,14 @@ class SlowStatementAdmin(ReadOnlyPage):
 
 
 def _shapes() -> list[dict[str, Any]] | None:
-    """Return the shapes, each with a time for people; None where Redis does not answer."""
+    """Return the shapes, each with its last time as a datetime; None where Redis does not answer."""
     try:
         shapes = slow_queries.slow_statements()
     except CacheDown:
         return None
-    for one in shapes:
-        one["last"] = datetime.fromtimestamp(one["last_at"], UTC)
-        one["explains"] = one["store"] == "postgres" and one["kind"] == "SELECT"
+    for shape in shapes:
+        shape["last"] = datetime.fromtimestamp(shape["last_at"], UTC)
+        shape["explains"] = shape["store"] == "postgres" and shape["kind"] == "SELECT"
     return shapes
 
 

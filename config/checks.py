@@ -1,4 +1,4 @@
-"""System checks of the site: connections that the processes may ask for and nobody has."""
+"""System checks: connection pools that exceed the PostgreSQL server, threads that exceed their pool."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +14,7 @@ from config.postgres.server import capacity
 def check_pool(
     *, workers: int, threads: int, pool_max: int, usable: int | None
 ) -> Iterator[checks.CheckMessage]:
-    """Yield where pools exceed the server (W001) or threads their pool (W002); None: not known."""
+    """Yield W001 where the pools exceed usable (None: unknown), W002 where the threads exceed a pool."""
     total = workers * (pool_max + BACKGROUND)
     if usable is not None and total > usable:
         yield checks.Warning(
@@ -35,7 +35,7 @@ def check_pool(
 
 @checks.register("config")
 def check_pools(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
-    """Return the messages above; where PostgreSQL does not answer, nothing is said of it."""
+    """Check the settings, without the server's limit where PostgreSQL does not answer."""
     try:
         usable: int | None = capacity().usable
     except psycopg.Error:

@@ -1,4 +1,4 @@
-"""Values of the environment, each with its bounds: what is wrong is named in one line, at start."""
+"""Environment variables with bounds: a bad value stops the start with one line that names it."""
 
 from typing import Any, Final
 
@@ -10,12 +10,12 @@ _TRUE: Final = (*environ.Env.BOOLEAN_TRUE_STRINGS, "t")
 _FALSE: Final = ("false", "off", "n", "no", "0", "f")
 
 
-class Environment(environ.Env):  # type: ignore[misc]  # it has no types
+class Environment(environ.Env):  # type: ignore[misc]  # it is untyped
     """
-    django-environ's reader, whose numbers have bounds and whose flags are true or false.
+    django-environ's reader, with bounded numbers and strict flags.
 
-    A variable that is empty counts as not set. A value that begins with $ stands for itself, and
-    not for another variable: keys and passwords may.
+    An empty variable counts as unset. A value that begins with $ is literal, not as the
+    name of another variable: keys and passwords may begin so.
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class Environment(environ.Env):  # type: ignore[misc]  # it has no types
             number = kind(text)
         except ValueError:
             number = None
-        if number is None or not minimum <= number <= maximum:  # not a number compares as false
+        if number is None or not minimum <= number <= maximum:  # a NaN compares as false
             noun = "whole number" if kind is int else "number"
             raise ImproperlyConfigured(
                 f"{name}={text!r}: must be a {noun} from {minimum} to {maximum}."

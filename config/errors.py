@@ -1,4 +1,4 @@
-"""What all endpoints share: the table from domain error to status, and every error as a problem."""
+"""The error table of the API, and the exception handler that answers every error as a problem."""
 
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -34,15 +34,17 @@ DOMAIN_ERRORS: dict[type[Exception], tuple[HTTPStatus, str]] = {
 
 
 def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
-    """Return the problem for exc, or None for a mistake of ours, which becomes a 500."""
+    """Return the problem for exc, or None for a bug of the site, which becomes a 500."""
     request = context["request"]._request
     if type(exc) in DOMAIN_ERRORS:
         status, kind = DOMAIN_ERRORS[type(exc)]
-        return _respond(problems.problem(request, status, str(exc), kind=kind, **_named(exc)))
+        return _respond(
+            problems.problem(request, status, str(exc), kind=kind, **_field_errors(exc))
+        )
     store = unavailable_store(exc)
     if store is not None:
         log.warning("store unavailable", store=store, reason=str(exc).split("\n")[0])
-        return _respond(problems.of_silent_store(request, store, exc))
+        return _respond(problems.of_unavailable_store(request, store, exc))
     response = drf_exception_handler(exc, context)
     if response is None:
         return None
@@ -55,8 +57,8 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     return _respond(_of_drf(request, exc, HTTPStatus(response.status_code)), headers)
 
 
-def _named(exc: Exception) -> dict[str, Any]:
-    """Return the field that a domain error is about, where it is about one."""
+def _field_errors(exc: Exception) -> dict[str, Any]:
+    """Return the errors member of a domain error that concerns a single field."""
     if not isinstance(exc, Taken):
         return {}
     return {"errors": [{"field": exc.field, "message": str(exc), "code": "taken"}]}

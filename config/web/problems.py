@@ -30,15 +30,15 @@ def problem(
     """
     Return a problem's members.
 
-    kind is the last part of type, a word for programs such as not-owner; without one the type
-    is about:blank, which says no more than the status.
+    kind is the last part of type, for programs, such as not-owner; without it the type is
+    about:blank, which says no more than the status does.
     """
     return {
         "type": f"urn:trilith:problem:{kind}" if kind else "about:blank",
         "title": status.phrase,
         "status": int(status),
         "detail": detail,
-        # A URI reference (RFC 9457, 3.1.5), and of this site: //host would name another one.
+        # A URI reference (RFC 9457, 3.1.5), and of this site: //host would name another host.
         "instance": escape_leading_slashes(escape_uri_path(request.path)),
         "request_id": getattr(request, "request_id", None),
         **members,
@@ -53,7 +53,7 @@ def problem_response(
     kind: str | None = None,
     **members: Any,
 ) -> HttpResponse:
-    """Return a problem as a response; for what never reaches DRF."""
+    """Return a problem as a response, for requests that never reach DRF."""
     return _respond(problem(request, status, detail, kind=kind, **members))
 
 
@@ -65,8 +65,10 @@ def _respond(body: dict[str, Any]) -> HttpResponse:
     return response
 
 
-def of_silent_store(request: HttpRequest, store: str, exc: BaseException | None) -> dict[str, Any]:
-    """Return the problem of a store that does not answer, is read-only, or has no connection free."""
+def of_unavailable_store(
+    request: HttpRequest, store: str, exc: BaseException | None
+) -> dict[str, Any]:
+    """Return the problem of a store that does not answer, is read-only, or has no free connection."""
     if _has_cause(exc, (PoolExhausted, WaitQueueTimeoutError)):
         detail = f"Every connection to {store} is in use."
     elif _has_cause(exc, (READ_ONLY,)):
@@ -89,7 +91,7 @@ def _has_cause(exc: BaseException | None, kinds: tuple[type[Exception], ...]) ->
 
 
 def is_for_programs(request: HttpRequest) -> bool:
-    """Return whether the path is the API's, where nobody is served an HTML page."""
+    """Return whether the path belongs to the API, which never answers in HTML."""
     return request.path.startswith(("/api/", "/health", "/metrics"))
 
 
@@ -120,7 +122,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
     exc = sys.exc_info()[1]
     store = unavailable_store(exc)
     if store is not None:
-        return _respond(of_silent_store(request, store, exc))
+        return _respond(of_unavailable_store(request, store, exc))
     if not is_for_programs(request):
         return defaults.server_error(request)
     return problem_response(request, HTTPStatus.INTERNAL_SERVER_ERROR, "This is our mistake.")

@@ -65,7 +65,7 @@ class TestMongoIndexes:
         assert {user for user, key in keyed.items() if key is None} == {"b", "e"}
         assert (keyed["a"], keyed["c"]) == ("a@strasse.example", "c@example.org")
         for user in ("b", "e"):
-            assert told.getvalue().count(f"{user} has an e-mail address that another") == 2
+            assert told.getvalue().count(f"{user} has the e-mail address of another") == 2
         assert "email_unique" not in collection.index_information()
         assert "as declared" in run(diff=True)
 

@@ -52,7 +52,7 @@ class TestRename:
         assert api.get("/api/v1/profiles/new").status_code == 404  # both are cached now
         Shipper(activity.own_spool()).ship()  # the first of these is an event of abc, too
 
-        assert rename() == "abc is new now: the profile and 3 events.\n"
+        assert rename() == "Renamed abc to new: the profile and 3 events.\n"
 
         assert not redis_client.exists(cache_keys.profile("abc").entry_name)
 

@@ -18,39 +18,41 @@ from config.backup.backup import backup_make
 
 class Command(BaseCommand):
     help = (
-        "Back both databases up into a new folder, while the site goes on. Redis is a cache, and "
-        "is not backed up."
+        "Back up both databases into a new folder while the site keeps running. Redis is a cache "
+        "and is not backed up."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--to", type=Path, help="the new folder; backups/ and the time by default"
+            "--to", type=Path, help="the new folder (default: backups/ and the time in UTC)"
         )
 
     def handle(self, *args: Any, to: Path | None, **options: Any) -> None:
-        named = manifest.now().strftime("%Y%m%dT%H%M%SZ")
-        folder = to or settings.BASE_DIR / "backups" / named
+        name = manifest.now().strftime("%Y%m%dT%H%M%SZ")
+        folder = to or settings.BASE_DIR / "backups" / name
         terminal = self.stdout.isatty()
         try:
             with Progress(console=Console(file=sys.stderr), disable=not terminal) as progress:
                 task = progress.add_task("backup", total=None)
-                made = backup_make(
+                backup = backup_make(
                     to=folder,
                     tell=lambda what, done, total: progress.update(
                         task, description=what, completed=done, total=total or None
                     ),
                 )
         except KeyboardInterrupt:
-            self.stderr.write("Interrupted: there is no backup.")
+            self.stderr.write("Interrupted: no backup was written.")
             sys.exit(130)
         except BackupRefused as exc:
             raise CommandError(str(exc)) from exc
         except (PyMongoError, DatabaseError, psycopg.Error) as exc:
-            raise CommandError(f"there is no backup: {str(exc).splitlines()[0]}") from exc
-        size = sum(file.size_bytes for file in made.files.values())
+            raise CommandError(f"no backup was written: {str(exc).splitlines()[0]}") from exc
+        size = sum(file.size_bytes for file in backup.files.values())
         self.stdout.write(
-            f"{folder}: {sum(made.tables.values())} rows, {sum(made.collections.values())} "
+            f"{folder}: {sum(backup.tables.values())} rows, {sum(backup.collections.values())} "
             f"documents, {size / 1e6:.1f} MB."
         )
-        if made.events_waiting:
-            self.stdout.write(f"{made.events_waiting} events still wait in the spool, not in it.")
+        if backup.events_waiting:
+            self.stdout.write(
+                f"{backup.events_waiting} events still wait in the spool and are not in the backup."
+            )

@@ -1,4 +1,4 @@
-"""manage.py explain_report: how the service's own queries run, and what each index is worth."""
+"""manage.py explain_report: plans and times of the site's own queries, with and without each index."""
 
 import shlex
 import shutil
@@ -23,7 +23,7 @@ _NARROWEST: Final = 100  # columns; narrower than that the tables become unreada
 
 
 class Command(BaseCommand):
-    help = "Measure the service's own queries, and say what each index is worth."
+    help = "Measure the site's own queries, and what each index saves."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -34,7 +34,9 @@ class Command(BaseCommand):
             help="only this query; repeatable",
         )
         parser.add_argument("--format", choices=FORMATS, default="text")
-        parser.add_argument("--out", type=Path, help="a file instead of standard output")
+        parser.add_argument(
+            "--out", type=Path, help="write to this file instead of standard output"
+        )
         parser.add_argument(
             "--read",
             type=Path,

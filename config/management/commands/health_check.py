@@ -1,4 +1,4 @@
-"""Ask a running site for its health, for a container's probe: exit status 0 where it is well."""
+"""manage.py health_check: the health of a running site, for container probes; exit status 0 if healthy."""
 
 import http.client
 import urllib.request
@@ -10,7 +10,7 @@ from health_check.management.commands import health_check
 
 
 class Command(health_check.Command):
-    """The library's command: it takes a 500 alone for an answer, and plain HTTP only without HTTPS."""
+    """django-health-check's command, which expects a 500 for failure, and HTTPS where the site has it."""
 
     def handle(self, *args: Any, **options: Any) -> None:
         urllib.request.install_opener(
@@ -19,11 +19,11 @@ class Command(health_check.Command):
         try:
             super().handle(*args, **options)
         finally:
-            urllib.request.install_opener(None)  # the default again
+            urllib.request.install_opener(None)  # restores the default
 
 
 class _Site(urllib.request.HTTPSHandler):
-    """Speaks to the server itself, behind whatever ends TLS, and knows its 503."""
+    """Connects in plain HTTP, behind whatever terminates TLS, and understands a 503."""
 
     def https_open(self, request: urllib.request.Request) -> Any:
         return self.do_open(http.client.HTTPConnection, request)

@@ -110,7 +110,7 @@ class Command(BaseCommand):
         except OSError as exc:
             raise CommandError(f"{exc.filename}: {exc.strerror}") from exc
         for path in written:
-            self.stderr.write(f"{path} written; put the lines above into the model's Meta.indexes.")
+            self.stderr.write(f"{path} written; add the lines above to the model's Meta.indexes.")
         if not written:
             self.stderr.write("No migration written: no index is proposed for PostgreSQL.")
 

@@ -1,4 +1,4 @@
-"""manage.py mongo_indexes: the indexes that the documents declare, and those that MongoDB has."""
+"""manage.py mongo_indexes: create, compare or drop the indexes that the documents declare."""
 
 from typing import Any
 
@@ -11,18 +11,20 @@ from profiles.documents import UserProfile
 from profiles.mongodb import fill_email_keys
 
 DOCUMENTS: tuple[type[me.Document], ...] = (UserProfile, ActivityEvent)
-# Of earlier versions: --ensure drops them once those that replace them are there.
+# Of earlier versions: --ensure drops them once their replacements exist.
 RETIRED = {"user_profiles": {"email_unique"}}
 
 
 class Command(BaseCommand):
-    help = "Make, compare or drop the indexes of the MongoDB collections."
+    help = "Create, compare or drop the indexes of the MongoDB collections."
 
     def add_arguments(self, parser: CommandParser) -> None:
         what = parser.add_mutually_exclusive_group(required=True)
-        what.add_argument("--ensure", action="store_true", help="make those that are missing")
-        what.add_argument("--diff", action="store_true", help="exit status 1 where they differ")
-        what.add_argument("--drop", action="store_true", help="drop all but _id")
+        what.add_argument("--ensure", action="store_true", help="create missing indexes")
+        what.add_argument(
+            "--diff", action="store_true", help="list differences; exit status 1 if there are any"
+        )
+        what.add_argument("--drop", action="store_true", help="drop all indexes but _id")
 
     def handle(self, *args: Any, ensure: bool, drop: bool, **options: Any) -> None:
         try:
@@ -47,8 +49,8 @@ class Command(BaseCommand):
         )
         for user_id in fill_email_keys():
             self.stderr.write(
-                f"user_profiles: {user_id} has an e-mail address that another profile has, "
-                "compared without case. Both are kept; give one of them another address."
+                f"user_profiles: {user_id} has the e-mail address of another profile, "
+                "ignoring case. Neither was changed; give one of them another address."
             )
 
     def _drop(self) -> None:
@@ -66,9 +68,7 @@ class Command(BaseCommand):
                 self.stdout.write(f"{_collection(document)}: not declared {name}")
             differences += len(declared ^ present)
         if differences:
-            raise CommandError(
-                f"{differences} indexes differ; --ensure makes those that are missing"
-            )
+            raise CommandError(f"{differences} indexes differ; --ensure creates the missing ones")
         self.stdout.write("The indexes are as declared.")
 
 

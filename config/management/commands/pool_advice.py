@@ -1,4 +1,4 @@
-"""manage.py pool_advice: how many connections to PostgreSQL each process should have, and why."""
+"""manage.py pool_advice: the size of each process's PostgreSQL pool, with the reasons."""
 
 import os
 import threading
@@ -14,23 +14,34 @@ from config.postgres.pool_sizing import Load, Site
 from config.postgres.server import Capacity, capacity
 
 _BINDING: Final = {
-    "load": "the measured load, which has connections open for longer than the server works on them",
-    "formula": "the formula: more would only wait inside of the server instead of before it",
-    "threads": "the threads of a process: they can use no more",
-    "server": "the server: it takes no more, whatever the load needs",
+    "load": "the measured load, which holds connections for longer than the server works on them",
+    "formula": "the formula: more connections would only wait inside the server",
+    "threads": "the threads of a process, which can use no more connections",
+    "server": "the server, which accepts no more connections",
 }
 
 
 class Command(BaseCommand):
-    help = "Say how large the pool of each process should be; run it while the site is under load."
+    help = "Recommend a pool size for each process. Run it while the site is under load."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--seconds", type=float, default=10.0, help="to measure (default 10)")
-        parser.add_argument("--rate", type=float, help="connections lent a second; not measured")
-        parser.add_argument("--hold-ms", type=float, help="how long each; not measured")
+        parser.add_argument(
+            "--seconds", type=float, default=10.0, help="how long to measure (default: 10)"
+        )
+        parser.add_argument(
+            "--rate", type=float, help="connections borrowed per second, instead of measuring"
+        )
+        parser.add_argument(
+            "--hold-ms", type=float, help="mean time a connection is held, instead of measuring"
+        )
         cores = os.cpu_count() or 1
-        parser.add_argument("--cores", type=int, default=cores, help="of the database server")
-        parser.add_argument("--spindles", type=int, default=1, help="its disks (an SSD: 1)")
+        parser.add_argument("--cores", type=int, default=cores, help="cores of the database server")
+        parser.add_argument(
+            "--spindles",
+            type=int,
+            default=1,
+            help="disks of the database server (an SSD counts as 1)",
+        )
         parser.add_argument("--workers", type=int, default=settings.WEB_WORKERS)
         parser.add_argument("--threads", type=int, default=settings.WEB_THREADS)
 
@@ -38,7 +49,7 @@ class Command(BaseCommand):
         self, *args: Any, cores: int, spindles: int, workers: int, threads: int, **options: Any
     ) -> None:
         if min(cores, workers, threads) < 1 or spindles < 0 or options["seconds"] <= 0:
-            raise CommandError("Cores, workers, threads and seconds are positive.")
+            raise CommandError("Cores, workers, threads and seconds must be positive.")
         try:
             server = capacity()
         except psycopg.Error as exc:
@@ -53,7 +64,7 @@ class Command(BaseCommand):
         )
         write = self.stdout.write
         write(f"{'':28}{'each of':>10}\n{'':28}{workers:>3} processes   because")
-        write(f"{'load (Little)':28}{_told(advice.load)}   {self._of_load(load)}")
+        write(f"{'load (Little)':28}{_cell(advice.load)}   {self._of_load(load)}")
         write(f"{'formula':28}{advice.formula:>10}   {cores} cores x 2 + {spindles} = {at_once}")
         write(
             f"{'at most, by threads':28}{advice.threads:>10}   "
@@ -61,13 +72,13 @@ class Command(BaseCommand):
         )
         write(f"{'at most, by the server':28}{advice.server:>10}   {_of_server(server, others)}")
         write(f"{'POSTGRES_POOL_MAX now':28}{site.pool_max:>10}   {_of_break(site, load)}")
-        write(f"\nWhat binds is {_BINDING[advice.binds]}.")
+        write(f"\nThe limit is {_BINDING[advice.binds]}.")
         write(_verdict(advice.pool_max, site, server))
 
     def _load(self, seconds: float, rate: float | None, hold_ms: float | None) -> Load | None:
-        """Return the load as given, or as measured from the counts of all processes."""
+        """Return the load from the options, or measured over all processes."""
         if (rate is None) != (hold_ms is None):
-            raise CommandError("--rate and --hold-ms belong together.")
+            raise CommandError("--rate and --hold-ms must be given together.")
         if rate is not None and hold_ms is not None:
             return Load(rate, hold_ms / 1000)
         self.stderr.write(f"Measuring for {seconds:g} s ...")
@@ -78,16 +89,16 @@ class Command(BaseCommand):
     def _of_load(self, load: Load | None) -> str:
         if load is None:
             return (
-                "no connection was lent: run it under load, with the site's "
+                "no connection was borrowed: run this under load, with the site's "
                 "PROMETHEUS_MULTIPROC_DIR, or give --rate and --hold-ms"
             )
         return (
             f"{load.rate:.1f}/s x {load.hold_seconds * 1000:.2f} ms = {load.busy:.2f} in use on average; "
-            "its share, and twice the standard deviation"
+            "this process's share plus two standard deviations"
         )
 
 
-def _told(number: int | None) -> str:
+def _cell(number: int | None) -> str:
     return f"{'-' if number is None else number:>10}"
 
 
@@ -102,13 +113,13 @@ def _of_break(site: Site, load: Load | None) -> str:
     total = site.workers * site.pool_max
     if load is None or not load.hold_seconds:
         return f"{total} in all"
-    return f"{total} in all: exhausted from {total / load.hold_seconds:.0f}/s on, at this hold time"
+    return f"{total} in all: exhausted at {total / load.hold_seconds:.0f}/s with this hold time"
 
 
 def _verdict(pool_max: int, site: Site, server: Capacity) -> str:
     lines = []
     if site.workers * (site.pool_max + pool_sizing.BACKGROUND) > server.usable:
-        lines.append(f"The pools together exceed the server's {server.usable}.")
+        lines.append(f"Together the pools exceed the server's {server.usable} connections.")
     if pool_max == site.pool_max:
         lines.append(f"POSTGRES_POOL_MAX={pool_max} is right.")
     else:

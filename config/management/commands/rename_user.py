@@ -1,4 +1,4 @@
-"""manage.py rename_user: one user id for another, over the profile and its events."""
+"""manage.py rename_user: change a user id in the profile and in its events."""
 
 import re
 from typing import Any
@@ -15,13 +15,13 @@ from profiles.stores import Taken
 
 class Command(BaseCommand):
     help = (
-        "Give a profile and all its events another user id: all of them or, where anything fails, "
-        "none. Notes keep their owner."
+        "Change the user id of a profile and of all its events, in one transaction. Notes keep "
+        "their owner."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("old", help="the user id that there is")
-        parser.add_argument("new", help="the user id that it becomes; without a profile or events")
+        parser.add_argument("old", help="the current user id")
+        parser.add_argument("new", help="the new user id, which must have no profile and no events")
 
     def handle(self, *args: Any, old: str, new: str, **options: Any) -> None:
         if not re.fullmatch(NEW_USER_ID_PATTERN, new):
@@ -32,4 +32,4 @@ class Command(BaseCommand):
             raise CommandError(str(exc)) from exc
         except (PyMongoError, DatabaseError) as exc:
             raise CommandError(f"nothing was renamed: {str(exc).splitlines()[0]}") from exc
-        self.stdout.write(f"{old} is {new} now: the profile and {events} events.")
+        self.stdout.write(f"Renamed {old} to {new}: the profile and {events} events.")

@@ -1,4 +1,4 @@
-"""manage.py restore: a backup in the place of what the databases hold."""
+"""manage.py restore: replace the contents of both databases by a backup."""
 
 import sys
 from pathlib import Path
@@ -18,13 +18,17 @@ from config.backup.restore import PUTTING_IN_PLACE, backup_check, backup_restore
 
 
 class Command(BaseCommand):
-    help = "Restore a backup. The site is stopped; the databases are empty, or --force is given."
+    help = "Restore a backup. Stop the site first; databases that are not empty need --force."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("folder", type=Path, help="as manage.py backup has made it")
+        parser.add_argument("folder", type=Path, help="a folder written by manage.py backup")
         what = parser.add_mutually_exclusive_group()
-        what.add_argument("--force", action="store_true", help="replace what the databases hold")
-        what.add_argument("--check", action="store_true", help="only whether it could be restored")
+        what.add_argument(
+            "--force", action="store_true", help="replace the contents of the databases"
+        )
+        what.add_argument(
+            "--check", action="store_true", help="only check whether it could be restored"
+        )
 
     def handle(self, *args: Any, folder: Path, **options: Any) -> None:
         terminal = self.stdout.isatty()
@@ -48,10 +52,10 @@ class Command(BaseCommand):
 
     def _run(self, folder: Path, tell: Tell, *, force: bool, check: bool, **options: Any) -> None:
         if check:
-            found = backup_check(folder=folder, tell=tell)
-            self.stdout.write(f"{folder} is whole: made at {found.made_at.isoformat()}.")
+            manifest = backup_check(folder=folder, tell=tell)
+            self.stdout.write(f"{folder} is whole: written at {manifest.made_at.isoformat()}.")
             return
-        found = backup_restore(folder=folder, force=force, tell=tell)
+        manifest = backup_restore(folder=folder, force=force, tell=tell)
         # What a newer version adds to the schema, and the copies of profiles that the two stores
         # have of each other, which were dumped one after the other.
         call_command("migrate", verbosity=0, interactive=False)
@@ -59,16 +63,16 @@ class Command(BaseCommand):
         call_command("copy_profiles", stdout=self.stderr)
         if not restored.deliver():
             self.stdout.write(
-                "Redis does not answer: the site will serve nothing that it has cached, but "
-                "start it empty, since it may have sessions from after the backup."
+                "Redis does not answer: the site will not serve anything that Redis has cached, but "
+                "start Redis empty, since it may hold sessions newer than the backup."
             )
         self.stdout.write(
-            f"{sum(found.tables.values())} rows and {sum(found.collections.values())} documents "
-            f"are as of {found.made_at.isoformat()}."
+            f"{sum(manifest.tables.values())} rows and {sum(manifest.collections.values())} documents "
+            f"are as of {manifest.made_at.isoformat()}."
         )
 
 
 def _remedy(steps: list[str]) -> str:
     if PUTTING_IN_PLACE in steps:
-        return "it was being put in place, so run it again with --force"
+        return "the databases were being replaced, so run it again with --force"
     return "nothing was restored, and the databases are as they were"

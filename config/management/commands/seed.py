@@ -1,4 +1,4 @@
-"""manage.py seed: one made-up data set over all stores, with the same users in each."""
+"""manage.py seed: generated data in all stores, with the same users in each."""
 
 from datetime import UTC, date, datetime
 from typing import Any, Final, NamedTuple
@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 
 class Size(NamedTuple):
-    """How much of everything."""
+    """The number of rows of each kind."""
 
     notes: int
     users: int
@@ -25,24 +25,26 @@ SIZES: Final = {
 
 class Command(BaseCommand):
     help = (
-        "Store made-up notes, profiles and events of the same users. Run again, also after an "
-        "interruption, it adds only what is missing."
+        "Store generated notes, profiles and events of the same users. Running it again, also after "
+        "an interruption, adds only what is missing."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        told = "; ".join(
-            f"{name}: {one.notes} notes, {one.users} profiles, {one.events} events"
-            for name, one in SIZES.items()
+        sizes = "; ".join(
+            f"{name}: {size.notes} notes, {size.users} profiles, {size.events} events"
+            for name, size in SIZES.items()
         )
-        parser.add_argument("--size", choices=SIZES, default="medium", help=told)
-        parser.add_argument("--seed", type=int, default=1, help="another number, other data")
+        parser.add_argument("--size", choices=SIZES, default="medium", help=sizes)
+        parser.add_argument(
+            "--seed", type=int, default=1, help="random seed of the data (default: 1)"
+        )
         parser.add_argument(
             "--until",
             type=date.fromisoformat,
             help="the day before which they end, in UTC (default: today)",
         )
         parser.add_argument(
-            "--if-empty", action="store_true", help="each of the three only where there is none"
+            "--if-empty", action="store_true", help="skip each of the three that has rows already"
         )
 
     def handle(
@@ -54,15 +56,13 @@ class Command(BaseCommand):
         until: date | None = None,
         **options: Any,
     ) -> None:
-        wanted = SIZES[size]
-        given: dict[str, Any] = {
+        rows = SIZES[size]
+        shared: dict[str, Any] = {
             "seed": seed,
             "until": until or datetime.now(UTC).date(),  # one day, also past midnight
             "if_empty": if_empty,
             "stdout": self.stdout,
         }
-        call_command("seed_notes", count=wanted.notes, users=wanted.users, **given)
-        call_command("seed_profiles", count=wanted.users, **given)
-        call_command(
-            "seed_activity", count=wanted.events, users=wanted.users, days=wanted.days, **given
-        )
+        call_command("seed_notes", count=rows.notes, users=rows.users, **shared)
+        call_command("seed_profiles", count=rows.users, **shared)
+        call_command("seed_activity", count=rows.events, users=rows.users, days=rows.days, **shared)

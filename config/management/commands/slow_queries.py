@@ -1,4 +1,4 @@
-"""manage.py slow_queries: what was slower than SLOW_QUERY_MS, by shape, the most expensive first."""
+"""manage.py slow_queries: statements slower than SLOW_QUERY_MS, grouped by shape."""
 
 import json
 from typing import Any
@@ -11,14 +11,14 @@ from config.observability.generic_plans import NoPlan, generic_plan
 
 
 class Command(BaseCommand):
-    help = "List the statements that were slow, by shape, the most expensive (in all) first."
+    help = "List slow statements by shape, the highest total time first."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--store", choices=("postgres", "mongodb", "redis"))
-        parser.add_argument("--limit", type=int, default=20, help="shapes (default 20)")
+        parser.add_argument("--limit", type=int, default=20, help="number of shapes (default: 20)")
         parser.add_argument("--json", action="store_true", help="for programs")
         parser.add_argument(
-            "--explain", metavar="FINGERPRINT", help="the generic plan of one SELECT instead"
+            "--explain", metavar="FINGERPRINT", help="show the generic plan of this SELECT instead"
         )
 
     def handle(
@@ -33,7 +33,7 @@ class Command(BaseCommand):
         elif options["json"]:
             self.stdout.write(json.dumps(shapes[:limit], indent=1))
         elif not shapes:
-            self.stdout.write("None was slow.")
+            self.stdout.write("No slow query is stored.")
         else:
             self._table(shapes[:limit])
 
@@ -41,19 +41,19 @@ class Command(BaseCommand):
         self.stdout.write(
             f"{'total ms':>10} {'count':>6} {'mean ms':>9} {'max ms':>9}  store     fingerprint"
         )
-        for one in shapes:
+        for shape in shapes:
             self.stdout.write(
-                f"{one['total_ms']:>10.1f} {one['count']:>6} {one['mean_ms']:>9.1f} "
-                f"{one['max_ms']:>9.1f}  {one['store']:<9} {one['fingerprint']}"
+                f"{shape['total_ms']:>10.1f} {shape['count']:>6} {shape['mean_ms']:>9.1f} "
+                f"{shape['max_ms']:>9.1f}  {shape['store']:<9} {shape['fingerprint']}"
             )
-            self.stdout.write(f"{'':11}{', '.join(one['endpoints'])}: {one['statement']}")
+            self.stdout.write(f"{'':11}{', '.join(shape['endpoints'])}: {shape['statement']}")
 
     def _explain(self, shapes: list[dict[str, Any]], fingerprint: str) -> None:
-        shape = next((one for one in shapes if one["fingerprint"] == fingerprint), None)
+        shape = next((row for row in shapes if row["fingerprint"] == fingerprint), None)
         if shape is None:
-            raise CommandError(f"No statement with the fingerprint {fingerprint} is kept.")
+            raise CommandError(f"No statement with the fingerprint {fingerprint} is stored.")
         if shape["store"] != "postgres":
-            raise CommandError("Only statements of PostgreSQL are explained.")
+            raise CommandError("Only statements of PostgreSQL can be explained.")
         try:
             self.stdout.write(f"{shape['statement']}\n\n{generic_plan(shape['statement'])}")
         except NoPlan as exc:

@@ -12,34 +12,35 @@ from config.observability.traces import traces_of
 
 
 class Command(BaseCommand):
-    help = "Tell the story of one request over the three stores, with milliseconds."
+    help = "Show what one request did in each store, step by step, in milliseconds."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("request_id", help="X-Request-ID of the answer, and of its log lines")
+        parser.add_argument("request_id", help="X-Request-ID of the reply, also in its log lines")
         parser.add_argument("--json", action="store_true", help="for programs")
 
     def handle(self, *args: Any, request_id: str, **options: Any) -> None:
         try:
             traces = traces_of(request_id)
         except CacheDown as exc:
-            raise CommandError("Redis, which keeps the traces, does not answer.") from exc
+            raise CommandError("Redis, which stores the traces, does not answer.") from exc
         if not traces:
             raise CommandError(
-                f"No trace of {request_id} is kept. Kept are requests slower than SLOW_QUERY_MS, "
-                "those of staff with X-Trace: 1, and TRACE_SHARE of the others, the newest 100 of each."
+                f"No trace of {request_id} is stored. Traces are stored of requests slower than "
+                "SLOW_QUERY_MS, of those that staff send with X-Trace: 1, and of TRACE_SHARE of the "
+                "others; the newest 100 of each."
             )
         if options["json"]:
             self.stdout.write(json.dumps(traces, indent=1))
             return
         for trace in traces:
-            self._tell(trace)
+            self._write(trace)
 
-    def _tell(self, trace: dict[str, Any]) -> None:
+    def _write(self, trace: dict[str, Any]) -> None:
         at = datetime.fromtimestamp(trace["at"], UTC)
         self.stdout.write(
             f"{trace['method']} {trace['path']} ({trace['endpoint'] or 'no endpoint'}): "
             f"{trace['status']} after {trace['duration_ms']:.2f} ms; ended {at:%Y-%m-%d %H:%M:%S} UTC; "
-            f"kept because {trace['reason']}"
+            f"stored because {trace['reason']}"
         )
         self.stdout.write(f"{'at ms':>9} {'took ms':>9}  store     statement")
         spent: dict[str, float] = defaultdict(float)
@@ -49,5 +50,5 @@ class Command(BaseCommand):
         if trace["left_out"]:
             self.stdout.write(f"{'':21}and {trace['left_out']} more steps")
         spent["elsewhere"] = max(0.0, trace["duration_ms"] - sum(spent.values()))
-        told = ", ".join(f"{store} {took_ms:.2f} ms" for store, took_ms in spent.items())
-        self.stdout.write(f"{trace['duration_ms']:>9.2f} {'':9}  answered: {told}")
+        totals = ", ".join(f"{store} {took_ms:.2f} ms" for store, took_ms in spent.items())
+        self.stdout.write(f"{trace['duration_ms']:>9.2f} {'':9}  replied: {totals}")

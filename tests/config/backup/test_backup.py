@@ -409,5 +409,5 @@ class TestCommands:
 
         with pytest.raises(CommandError, match=f"no primary: .*{told}"):
             call_command("restore", tmp_path)
-        with pytest.raises(CommandError, match="there is no backup: no primary"):
+        with pytest.raises(CommandError, match="no backup was written: no primary"):
             call_command("backup", to=tmp_path / "made")

@@ -126,7 +126,7 @@ class TestSlowQueriesCommand:
         assert "actual time" not in plan
 
     def test_says_that_there_is_none(self):
-        assert run("slow_queries") == "None was slow.\n"
+        assert run("slow_queries") == "No slow query is stored.\n"
 
     def test_what_cannot_be_explained_is_told(self, api, everything_is_slow):
         api.get("/api/v1/notes")
@@ -161,7 +161,7 @@ class TestTrace:
         ]
         text = run("trace", "r-9")
         assert f"GET /api/v1/notes/{note_id} (note): 200 after" in text
-        assert "kept because asked" in text
+        assert "stored because asked" in text
         assert text.splitlines()[-1].count(" ms") == 3  # redis, postgres, elsewhere
 
     def test_tells_of_mongodb_too(self, api, staff):
@@ -178,7 +178,7 @@ class TestTrace:
         api.get("/api/v1/notes", headers=staff | {"X-Request-ID": "r-9", "X-Trace": "0"})
         capped_list.flush()
 
-        with pytest.raises(CommandError, match="No trace of r-9 is kept"):
+        with pytest.raises(CommandError, match="No trace of r-9 is stored"):
             run("trace", "r-9")
 
     @pytest.mark.parametrize(("is_staff", "count"), [(True, 1), (False, 0)])

@@ -86,8 +86,8 @@ class TestCommand:
 
         assert "400.0/s x 20.00 ms = 8.00 in use" in told
         assert "2 cores x 2 + 1 = 5" in told
-        assert "40 in all: exhausted from 2000/s on" in told
-        assert "What binds is the measured load" in told
+        assert "40 in all: exhausted at 2000/s" in told
+        assert "The limit is the measured load" in told
         assert "Set POSTGRES_POOL_MAX=8." in told
 
     def test_measures_what_is_lent_meanwhile(self):
@@ -114,14 +114,14 @@ class TestCommand:
             lending.join()
 
         assert "in use on average" in said
-        assert "What binds is the formula" in said
+        assert "The limit is the formula" in said
 
     def test_without_a_load_says_how_to_have_one(self):
-        assert "no connection was lent: run it under load" in run("--seconds", "0.01")
+        assert "no connection was borrowed: run this under load" in run("--seconds", "0.01")
 
     @pytest.mark.parametrize(
         ("arguments", "reason"),
-        [(["--rate", "3"], "belong together"), (["--workers", "0"], "are positive")],
+        [(["--rate", "3"], "must be given together"), (["--workers", "0"], "must be positive")],
     )
     def test_misuse_is_told(self, arguments, reason):
         with pytest.raises(CommandError, match=reason):
