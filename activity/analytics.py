@@ -1,4 +1,4 @@
-"""Counts over many events: made by MongoDB, completed here with the days and hours of no event."""
+"""Counts over many events: aggregated by MongoDB, completed here with the days and hours without events."""
 
 import itertools
 from collections.abc import Iterator
@@ -26,8 +26,8 @@ class TooMuchToCount(Exception):
 
 def summary(*, user_id: str, window: Window) -> list[dict[str, Any]]:
     """Return {action, count} of a user, most frequent first, ties by action."""
-    found = _run(pipelines.summary(user_id=user_id, window=window))
-    return [{"action": row["_id"], "count": row["count"]} for row in found]
+    rows = _run(pipelines.summary(user_id=user_id, window=window))
+    return [{"action": row["_id"], "count": row["count"]} for row in rows]
 
 
 def daily(*, user_id: str, window: Window) -> list[dict[str, Any]]:
@@ -49,13 +49,13 @@ def trend(*, days: int, now: datetime) -> list[dict[str, Any]]:
     The last day is that of now, in UTC. Raises TooMuchToCount.
     """
     window = last_days(days, now=now)
-    found = {row["_id"]: row for row in _run(pipelines.trend(window=window))}
+    by_day = {row["_id"]: row for row in _run(pipelines.trend(window=window))}
     nothing = {"count": 0, "users": 0}
     return [
         {
             "date": day.date().isoformat(),
-            "total_activities": found.get(day, nothing)["count"],
-            "unique_users": found.get(day, nothing)["users"],
+            "total_activities": by_day.get(day, nothing)["count"],
+            "unique_users": by_day.get(day, nothing)["users"],
         }
         for day in _steps(window.since, window.until, timedelta(days=1))
     ]
@@ -63,9 +63,9 @@ def trend(*, days: int, now: datetime) -> list[dict[str, Any]]:
 
 def resources(*, window: Window, limit: int) -> list[dict[str, Any]]:
     """
-    Return {resource, resource_id, count, unique_users} of what was used most.
+    Return {resource, resource_id, count, unique_users} of the most used resources.
 
-    Ties by resource, then by its id. Events about no single thing, such as a list, are left out.
+    Ties by resource, then by its id. Events about no single resource, such as a list, are left out.
     Raises TooMuchToCount.
     """
     return [
@@ -76,12 +76,12 @@ def resources(*, window: Window, limit: int) -> list[dict[str, Any]]:
 
 def hours(*, window: Window) -> list[dict[str, Any]]:
     """Return {weekday, hour, count} of the 168 hours of the week in UTC, from Monday (1), 0 h."""
-    found = {
+    counts = {
         (row["_id"]["weekday"], row["_id"]["hour"]): row["count"]
         for row in _run(pipelines.hours(window=window))
     }
     return [
-        {"weekday": weekday, "hour": hour, "count": found.get((weekday, hour), 0)}
+        {"weekday": weekday, "hour": hour, "count": counts.get((weekday, hour), 0)}
         for weekday, hour in itertools.product(range(1, 8), range(24))
     ]
 
@@ -90,11 +90,11 @@ def retention(*, since: datetime, until: datetime) -> list[dict[str, Any]]:
     """
     Return {week, users, returned} of each week in which the window lies, oldest first.
 
-    week is the Monday; users were seen in it and in no earlier week of the window; returned says
-    how many of them were seen 1, 2, ... weeks later, as far as the window goes, at most
-    RETENTION_WEEKS. Raises TooMuchToCount.
+    week is its Monday; users counts those who were active in it and in no earlier week of the window;
+    returned counts those of them who were active 1, 2, ... weeks later, as far as the window goes,
+    at most RETENTION_WEEKS. Raises TooMuchToCount.
     """
-    found = {
+    users = {
         (row["_id"]["first"], row["_id"]["week"]): row["users"]
         for row in _run(pipelines.retention(window=Window(since=since, until=until)))
     }
@@ -102,9 +102,9 @@ def retention(*, since: datetime, until: datetime) -> list[dict[str, Any]]:
     return [
         {
             "week": week.date().isoformat(),
-            "users": found.get((week, week), 0),
+            "users": users.get((week, week), 0),
             "returned": [
-                found.get((week, later), 0) for later in weeks[number : number + RETENTION_WEEKS]
+                users.get((week, later), 0) for later in weeks[number : number + RETENTION_WEEKS]
             ],
         }
         for number, week in enumerate(weeks, 1)
@@ -113,9 +113,9 @@ def retention(*, since: datetime, until: datetime) -> list[dict[str, Any]]:
 
 def _run(pipeline: Pipeline) -> list[dict[str, Any]]:
     """
-    Return what MongoDB makes of a pipeline, in memory alone, within LONGEST_SECONDS.
+    Return the result of a pipeline, run in memory only and within LONGEST_SECONDS.
 
-    A ping goes before it, so that a silent server is found out within the time of any other
+    A ping goes first, so that a server that does not answer is noticed as soon as in any other
     request. Raises what the driver raises, and TooMuchToCount.
     """
     get_connection().admin.command("ping")

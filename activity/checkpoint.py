@@ -9,7 +9,7 @@ offset  size  field
      4     4  events acknowledged
      8     4  CRC-32 of the 8 bytes before
     16     8  offset in the segment to read on from       written by whoever ships the segment
-    24     4  events known to be in the segment: what counts where no number was kept
+    24     4  events known to be in the segment: used where the count of offset 4 is lost
     28     4  events handled: stored by MongoDB, or refused
     32     4  of these, refused
     36     4  CRC-32 of the bitmap
@@ -31,7 +31,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-# What opening or reading a file fails with where it is the file's own fault, and stays so.
+# Errors of opening or reading a file that are the file's own fault and permanent.
 UNREADABLE: Final = frozenset(
     {errno.EACCES, errno.EPERM, errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EIO}
 )
@@ -47,7 +47,7 @@ _BITMAP_BYTES: Final = EVENTS_MAX // 8
 
 
 class Head(NamedTuple):
-    """A checkpoint without its bitmap; acknowledged is None where the count was not kept."""
+    """A checkpoint without its bitmap; acknowledged is None where the count is lost."""
 
     acknowledged: int | None
     offset: int
@@ -62,7 +62,7 @@ class Head(NamedTuple):
 
 
 class Checkpoint:
-    """A checkpoint as it was read; changes are written by save."""
+    """A checkpoint in memory; save writes the changes."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -80,7 +80,7 @@ class Checkpoint:
             self.head = Head(head.acknowledged, 0, 0, 0, 0)
 
     def is_handled(self, sequence: int) -> bool:
-        """Return whether that event is done with."""
+        """Return whether that event was stored or refused."""
         return bool(self._bitmap[sequence >> 3] & 1 << (sequence & 7))
 
     def save(
@@ -128,12 +128,12 @@ class Acknowledged:
         os.pwrite(self._descriptor, count + _CRC.pack(zlib.crc32(count, self._seed)), 0)
 
     def close(self) -> None:
-        """Let whoever wants to go on from here."""
+        """Release the lock, so that another process may go on from here."""
         os.close(self._descriptor)
 
 
 def head_of(path: Path) -> Head | None:
-    """Return what a checkpoint says, by its first 64 bytes; None where it says nothing."""
+    """Return the head of a checkpoint, from its first 64 bytes; None where it is unreadable."""
     with _opened(path, os.O_RDONLY) as descriptor:
         if descriptor is None:
             return None

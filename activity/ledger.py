@@ -1,8 +1,8 @@
 """
-The spool's ledger: of each segment that is gone, how many events it had acknowledged, and when.
+The spool's ledger: for each deleted segment, how many events it had acknowledged, and when.
 
 One JSON object a line: {"segment", "minutes": {minute of Unix time: events}, "dropped", "at",
-"set_aside"}. By it activity_reconcile tells whether what was acknowledged is stored.
+"set_aside"}. activity_reconcile compares it with MongoDB.
 """
 
 import contextlib
@@ -76,14 +76,14 @@ def entries(folder: Path) -> dict[str, Entry]:
         lines = (folder / _NAME).read_bytes().splitlines()
     except FileNotFoundError:
         return {}
-    found: dict[str, Entry] = {}
+    by_segment: dict[str, Entry] = {}
     for line in lines:
         try:
             entry = msgspec.json.decode(line, type=Entry)
         except msgspec.DecodeError:
             continue  # cut off by a full disk, or damaged
-        found[entry.segment] = entry
-    return found
+        by_segment[entry.segment] = entry
+    return by_segment
 
 
 def dropped(folder: Path) -> int:

@@ -1,11 +1,11 @@
-"""What is counted of the recording, in this process; PROMETHEUS_MULTIPROC_DIR adds them up."""
+"""Counters of recording and shipping in this process; PROMETHEUS_MULTIPROC_DIR adds them up."""
 
 from typing import Final
 
 from prometheus_client import Counter
 
 RECORDED: Final = Counter("activity_recorded", "Events acknowledged by the spool")
-SHIPPED: Final = Counter("activity_shipped", "Events that MongoDB has taken")
+SHIPPED: Final = Counter("activity_shipped", "Events that MongoDB has stored")
 REPEATED: Final = Counter("activity_repeated", "Events shipped that MongoDB had already")
 REJECTED: Final = Counter("activity_rejected", "Events that MongoDB refused for what they are")
 DROPPED: Final = Counter("activity_dropped", "Events dropped because the spool was full")

@@ -13,7 +13,7 @@ from activity.actions import RECORDED, RecordedRequest
 log = structlog.get_logger("activity")
 
 UNRECORDED = "activity.unrecorded"  # a key of WSGI's environ, which no client can set: leave it out
-_VALUE_MAX_CHARACTERS = 200  # of a parameter that is kept
+_VALUE_MAX_CHARACTERS = 200  # of a query parameter that is recorded
 
 
 class ActivityMiddleware:
@@ -44,7 +44,7 @@ def _record(request: HttpRequest, response: HttpResponse, recorded: RecordedRequ
             user_agent=request.META.get("HTTP_USER_AGENT", ""),
             request_id=getattr(request, "request_id", ""),
         )
-    except Exception as exc:  # noqa: BLE001  # whatever is wrong here is none of the client's
+    except Exception as exc:  # noqa: BLE001  # a recording failure must not fail the request
         metrics.FAILED.inc()
         log.warning("event not recorded", action=recorded.action, reason=str(exc))
 
@@ -63,7 +63,7 @@ def _resource_id(
 
 
 def _details(request: HttpRequest, response: HttpResponse) -> dict[str, Any]:
-    """Return the status and, of a list, what was asked for; its names the view has approved."""
+    """Return the status and the query of a list; the view has validated the parameters' names."""
     details: dict[str, Any] = {"status": response.status_code}
     if request.META.get("QUERY_STRING"):
         details["query"] = {
@@ -76,13 +76,13 @@ def _details(request: HttpRequest, response: HttpResponse) -> dict[str, Any]:
 
 def client_address(request: HttpRequest) -> str | None:
     """
-    Return the client's address: as the outermost of TRUSTED_PROXIES proxies has seen it.
+    Return the client's address: the peer of the outermost of TRUSTED_PROXIES proxies.
 
-    What stands further left in X-Forwarded-For is the client's own word.
+    Addresses further left in X-Forwarded-For come from the client and cannot be trusted.
     """
     peer = request.META.get("REMOTE_ADDR")
     if not settings.TRUSTED_PROXIES:
         return peer
-    told: str = request.headers.get("X-Forwarded-For", "")
-    named = [one.strip() for one in told.split(",") if one]
-    return named[-min(settings.TRUSTED_PROXIES, len(named))] if named else peer
+    forwarded: str = request.headers.get("X-Forwarded-For", "")
+    addresses = [address.strip() for address in forwarded.split(",") if address]
+    return addresses[-min(settings.TRUSTED_PROXIES, len(addresses))] if addresses else peer

@@ -1,17 +1,17 @@
-"""What Django knows of events: a name, and the permission to view them. There is no table."""
+"""Events as Django knows them: a name and the permission to view them. There is no table."""
 
 from django.db import models
 
 
 class NoRows(models.Manager):
-    """Finds nothing, and asks nobody."""
+    """Returns no rows and sends no query."""
 
     def get_queryset(self) -> models.QuerySet:
         return super().get_queryset().none()
 
 
 class Event(models.Model):
-    """An event, for the admin and its permissions. Events are kept by activity.documents."""
+    """An event, for the admin and its permissions. activity.documents stores them."""
 
     objects = NoRows()
 

@@ -1,4 +1,4 @@
-"""What part of which feed, a user's or that of all: the query as plain values, and the signed cursor."""
+"""One page of a feed, of one user or of all: the query as plain values, and the signed cursor."""
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -59,7 +59,7 @@ class Position:
 
 @dataclass(frozen=True, kw_only=True)
 class FeedQuery:
-    """One page of a feed; None is no such filter, position None the start of the feed."""
+    """One page of a feed; None means no filter, position None the start of the feed."""
 
     user_id: str | None = None
     action: str | None = None
@@ -70,12 +70,12 @@ class FeedQuery:
 
     @property
     def filters(self) -> dict[str, str]:
-        """What the feed was narrowed to, in the words of the query string."""
-        said = {"action": self.action, "resource": self.resource}
+        """The filters of the feed, as parameters of a query string."""
+        narrowed = {"action": self.action, "resource": self.resource}
         for name in ("since", "until"):
             moment = getattr(self.window, name)
-            said[name] = None if moment is None else timestamp_text(moment)
-        return {name: text for name, text in said.items() if text is not None}
+            narrowed[name] = None if moment is None else timestamp_text(moment)
+        return {name: text for name, text in narrowed.items() if text is not None}
 
     @property
     def match(self) -> dict[str, Any]:

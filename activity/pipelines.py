@@ -1,9 +1,9 @@
 """
 The aggregations, as MongoDB runs them: pure functions of validated values.
 
-Each begins with a condition that an index serves. What counts users asks for a user_id that is
-not empty: that holds for every event, and lets MongoDB answer from user_id_timestamp alone,
-without reading one document.
+Each begins with a condition that an index serves. Those that count users match a user_id that is
+not empty: every event has one, and the condition lets MongoDB answer from user_id_timestamp alone,
+without reading a document.
 """
 
 from typing import Any, Final
@@ -50,11 +50,11 @@ def trend(*, window: Window) -> Pipeline:
 def resources(*, window: Window, limit: int) -> Pipeline:
     """Return {_id: {resource, resource_id}, count, users}, most frequent first."""
     which = {"resource": "$resource", "resource_id": "$resource_id"}
-    kept = {name: f"$_id.{name}" for name in which}
+    resource = {name: f"$_id.{name}" for name in which}
     return [
         {"$match": {**window.match, "resource_id": {"$gt": ""}}},
         {"$group": {"_id": {**which, "user": "$user_id"}, "count": {"$sum": 1}}},
-        {"$group": {"_id": kept, "count": {"$sum": "$count"}, "users": {"$sum": 1}}},
+        {"$group": {"_id": resource, "count": {"$sum": "$count"}, "users": {"$sum": 1}}},
         {"$sort": {"count": -1, "_id.resource": 1, "_id.resource_id": 1}},
         {"$limit": limit},
     ]
@@ -65,14 +65,14 @@ def hours(*, window: Window) -> Pipeline:
     hour = {"weekday": {"$isoDayOfWeek": "$_id"}, "hour": {"$hour": "$_id"}}
     return [
         {"$match": window.match},
-        # The calendar is asked once for each hour, not for each event.
+        # Weekday and hour are computed once for each hour, not for each event.
         {"$group": {"_id": _begin(_HOUR_MS), "count": {"$sum": 1}}},
         {"$group": {"_id": hour, "count": {"$sum": "$count"}}},
     ]
 
 
 def retention(*, window: Window) -> Pipeline:
-    """Return {_id: {first, week}, users}: how many first seen in one week were seen in another."""
+    """Return {_id: {first, week}, users}: how many users first active in one week were active in another."""
     week = _begin(_WEEK_MS, first_ms=4 * _DAY_MS)  # 5 January 1970 was a Monday
     return [
         {"$match": {**window.match, **_ANYONE}},

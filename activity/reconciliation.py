@@ -1,4 +1,4 @@
-"""Is what was acknowledged stored? The spool's ledger against MongoDB."""
+"""Compares the events that the spool has acknowledged with those that MongoDB has stored."""
 
 import contextlib
 from collections import Counter
@@ -53,7 +53,7 @@ def activity_reconcile(*, since: datetime, folder: Path) -> Account:
     Compare what this machine's spool has acknowledged, since that minute, with what is stored.
 
     It may run while events are recorded and shipped: the disk is read before and after MongoDB.
-    What is missing by the first reading is lost, what is too much by the second is doubled.
+    Events missing from the first reading are lost, surplus events in the second are doubled.
     Raises PyMongoError where MongoDB does not answer.
     """
     minute = int(since.timestamp()) // 60
@@ -92,7 +92,7 @@ def _disk(folder: Path, minute: int) -> _Side:
             side.set_aside[segment.name] = min(missing, len(recent))
     # Last: a segment that was deleted meanwhile is in the ledger since before that.
     for name, entry in ledger.entries(folder).items():
-        # When those that are not stored were acknowledged is not known, but in the segment's time.
+        # When the events that are not stored were acknowledged is unknown, except that it was in the segment's lifetime.
         recent_events = side.acknowledged[name] = entry.since(minute)
         side.waiting[name] = 0
         side.dropped[name] = min(entry.dropped, recent_events)
@@ -101,7 +101,7 @@ def _disk(folder: Path, minute: int) -> _Side:
 
 
 def _stored(minute: int) -> Counter[str]:
-    """Return how many events of each segment MongoDB has; an id tells its segment."""
+    """Return how many events of each segment MongoDB has; the id of an event contains its segment."""
     first = datetime.fromtimestamp(minute * 60).astimezone()
     segment = {"$substrBytes": [{"$toString": "$_id"}, 8, 10]}
     rows = ActivityEvent.objects(timestamp__gte=first).aggregate(

@@ -1,9 +1,9 @@
 """
 Made-up events, a pure function of a few numbers: the same on every machine, in every run.
 
-Skewed as real use is: user abc does every fourth thing, the others follow Zipf's law; so do the
-notes that are read; the hours of work are busy, weekends are quiet; most events are reads; half
-of the users come, and some of those go, in the course of the window.
+Skewed as real use is: user abc does a quarter of everything, the others follow Zipf's law, and so do
+the notes that are read; working hours are busy, weekends are quiet; most events are reads; half
+of the users join, and some of those leave, within the window.
 """
 
 import bisect
@@ -54,7 +54,7 @@ _AGENTS: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Which events: so many, of so many users, in so many days before until (00:00 UTC)."""
+    """Parameters of the events; days end at until (00:00 UTC)."""
 
     count: int
     users: int
@@ -67,8 +67,8 @@ def batches(plan: Plan) -> Iterator[list[dict[str, Any]]]:
     """
     Yield the events in lists of BATCH_EVENTS, the last one shorter, oldest first.
 
-    So they lie in the collection as those of a real site do: in order of time. Batches do not
-    depend on each other.
+    Events lie in the collection in order of time, as those of a real site do. Batches do not depend
+    on each other.
     """
     source = _Source(plan)
     for first in range(0, plan.count, BATCH_EVENTS):
@@ -82,7 +82,7 @@ def note_id(*, seed: int, index: int) -> str:
 
 
 class _Source:
-    """What all batches draw from: users, notes, days and actions, with their weights."""
+    """Users, notes, days and actions with their weights, from which all batches draw."""
 
     def __init__(self, plan: Plan) -> None:
         width = len(str(plan.users))
@@ -105,7 +105,7 @@ class _Source:
         }
 
     def batch(self, first: int, many: int) -> list[dict[str, Any]]:
-        """Return so many events from the first on. All is drawn for all at once: cheaper."""
+        """Return this many events from the first on; drawing for all at once is cheaper."""
         chance = random.Random(f"{self.name}:{first}")  # noqa: S311  # made up
         weights = [weight for _, weight in _ACTIONS.values()]
         drawn = zip(
@@ -122,7 +122,7 @@ class _Source:
         return events
 
     def _present(self, number: int, share: float) -> str:
-        """Return the user, or where that one has not come yet or has gone, one who was there."""
+        """Return the user, or another who was present where this one has not joined yet or has left."""
         came, went = self.stays[number]
         return self.users[number if came <= share < went else number // 2]
 
@@ -151,7 +151,7 @@ class _Source:
 
 
 class _Clock:
-    """The window's time, stretched where much happens."""
+    """Maps shares of all events to times, denser in busy hours."""
 
     def __init__(self, plan: Plan) -> None:
         midnight = datetime(plan.until.year, plan.until.month, plan.until.day, tzinfo=UTC)
@@ -167,16 +167,16 @@ class _Clock:
 
     def at(self, share: float) -> datetime:
         """Return when that share (0 to less than 1) of all events has happened."""
-        wanted = share * self.ends[-1]
-        hour = min(bisect.bisect_right(self.ends, wanted), len(self.ends) - 1)
+        position = share * self.ends[-1]
+        hour = min(bisect.bisect_right(self.ends, position), len(self.ends) - 1)
         begin = self.ends[hour - 1] if hour else 0
-        part = min((wanted - begin) / (self.ends[hour] - begin), 0.999_999)
+        part = min((position - begin) / (self.ends[hour] - begin), 0.999_999)
         # MongoDB keeps milliseconds; a finer time would not read back as it was written.
         return self.start + timedelta(milliseconds=int((hour + part) * 3_600_000))
 
 
 def _stays(users: int, *, seed: int) -> list[tuple[float, float]]:
-    """Return when each user came and went, in shares of all events; the first half is always there."""
+    """Return when each user joined and left, in shares of all events; the first half always stays."""
     chance = random.Random(f"{seed}:stays")  # noqa: S311  # made up
     stays = [(0.0, 1.0)] * (users - users // 2)
     for _ in range(users // 2):
@@ -186,7 +186,7 @@ def _stays(users: int, *, seed: int) -> list[tuple[float, float]]:
 
 
 def _object_id(timestamp: datetime, chance: random.Random) -> ObjectId:
-    """Return an id as MongoDB makes them: the seconds, then what tells two of a second apart."""
+    """Return an id as MongoDB makes them: the seconds, then a value that is unique within the second."""
     seconds = int(timestamp.timestamp())
     return ObjectId(seconds.to_bytes(4, "big") + chance.getrandbits(64).to_bytes(8, "big"))
 

@@ -1,4 +1,4 @@
-"""Reads of single events: the newest of all, and feeds by keyset, one user's or that of all."""
+"""Reads of single events: the newest of all users, and feeds by keyset, of one user or of all."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple
@@ -10,7 +10,7 @@ from activity.paging import FeedQuery, Position
 from activity.time_window import timestamp_text
 
 Event = dict[str, Any]  # as the API shows it
-Row = Mapping[str, Any]  # as MongoDB keeps it
+Row = Mapping[str, Any]  # as MongoDB stores it
 
 FIELDS: Final = (
     *("user_id", "action", "resource", "resource_id", "details"),
@@ -92,7 +92,7 @@ def feed_match(query: FeedQuery) -> dict[str, Any]:
 
 
 def rows_by_time(match: dict[str, Any], count: int, *, backwards: bool = False) -> Cursor[Row]:
-    """Return the first events that meet the condition, in the order of an index; ties anyhow."""
+    """Return the first events that meet the condition, in the order of an index; ties in any order."""
     rows: Cursor[Row] = driver_collection().find(match, FIELDS)
     return rows.sort("timestamp", 1 if backwards else -1).limit(count)
 
@@ -101,8 +101,8 @@ def _first(match: dict[str, Any], limit: int, *, backwards: bool) -> list[Row]:
     """
     Return the first limit events and one more, newest first or backwards, ties by id.
 
-    No index holds the id beside the time, so the ties that the end of the page cuts through are
-    asked for once more, in the order of their ids. Sorting by both would read the whole feed.
+    No index holds the id beside the time, so the ties at the end of the page are read again, in the
+    order of their ids. Sorting by both would read the whole feed.
     """
     rows = list(rows_by_time(match, limit + 1, backwards=backwards))
     if len(rows) > limit and rows[-1]["timestamp"] == rows[-2]["timestamp"]:
@@ -119,7 +119,7 @@ def _link(query: FeedQuery, edge: Sequence[Row], side: Literal["after", "before"
     """
     Return the query string of the page beside the event at the edge.
 
-    Beside a page that deletes have emptied is the one that it was reached from.
+    Where deletes have emptied the page, the adjacent page is the one that led to it.
     """
     if not edge:
         return None if query.position is None else query.link_to(query.position.reversed())

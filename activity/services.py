@@ -23,7 +23,7 @@ from activity.spool import Spool
 from cachelayer.supervision import supervise
 
 USER_AGENT_MAX_CHARACTERS: Final = 512
-LOSS_TOLD_SECONDS: Final = 300  # so long health tells of it
+LOSS_REPORTED_SECONDS: Final = 300  # how long health reports a loss
 _SHUTDOWN_SECONDS: Final = 2.0
 _EMPTYING_SECONDS: Final = 5.0
 _DUPLICATE: Final = 11000
@@ -74,7 +74,7 @@ def _spool(folder: str) -> Spool:
 
 @lru_cache(maxsize=10_000)
 def shown_address(address: str) -> str | None:
-    """Return what is kept of a client's address: its network, /24 or /48; None: it is none."""
+    """Return the stored part of a client's address: its network, /24 or /48; None where it is invalid."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
@@ -88,12 +88,12 @@ def shown_address(address: str) -> str | None:
 
 
 def start_shipping() -> None:
-    """Ship in a supervised thread of this process; at its end ship what there is time for."""
+    """Ship in a supervised thread of this process; when the process ends, ship what there is time for."""
     shipper = Shipper(own_spool())
     thread = supervise(SHIPPER_THREAD, shipper.run, stopping=shipper.stopping)
 
     def finish() -> None:
-        own_spool().close()  # the segment is anybody's now, after a restart at the latest
+        own_spool().close()  # any process may ship the segment now, after a restart at the latest
         shipper.stop()
         thread.join(_SHUTDOWN_SECONDS)
 
@@ -102,15 +102,15 @@ def start_shipping() -> None:
 
 def spool_problem() -> str | None:
     """
-    Return what health says is wrong with the spool; None where nothing is.
+    Return the problems of the spool that health reports; None where there are none.
 
-    Events were dropped in the last 5 minutes; files are set aside, until somebody has taken them
-    away; or the folder or its ledger cannot be read.
+    Events were dropped in the last 5 minutes; files are set aside and nobody has moved them away yet;
+    or the folder or its ledger cannot be read.
     """
     problems = []
     try:
         folder = own_spool().folder
-        if time.time() - ledger.last_dropped_at(folder) < LOSS_TOLD_SECONDS:
+        if time.time() - ledger.last_dropped_at(folder) < LOSS_REPORTED_SECONDS:
             problems.append(f"{ledger.dropped(folder)} events dropped lately")
         files, events = spool.damaged(folder)
     except OSError as exc:
@@ -122,9 +122,9 @@ def spool_problem() -> str | None:
 
 def spool_empty() -> int:
     """
-    Ship what processes that are no more have left, and wait for the others to ship; at most 5 s.
+    Ship the segments of processes that have ended, and wait at most 5 s for the others to ship.
 
-    Return how many events wait still. Raises PyMongoError where MongoDB does not answer.
+    Return how many events are still waiting. Raises PyMongoError where MongoDB does not answer.
     """
     Shipper(own_spool()).ship()
     deadline = time.monotonic() + _EMPTYING_SECONDS
@@ -136,7 +136,7 @@ def spool_empty() -> int:
 
 def spool_state() -> dict[str, Any]:
     """
-    Return how much waits in the spool of this machine, over all processes, and what is set aside.
+    Return what is waiting in the spool of this machine, over all processes, and what is set aside.
 
     {depth_events, depth_bytes, oldest_age_seconds, damaged_files, damaged_events}.
     """
@@ -154,14 +154,14 @@ def spool_state() -> dict[str, Any]:
 
 def events_load(*, events: Sequence[dict[str, Any]]) -> int:
     """
-    Store those of the events, each a whole document with its _id, which are not there yet.
+    Store those of the events that are not stored yet; each is a whole document with its _id.
 
     Return how many were stored. Where this raises, some may have been. Raises what the driver
     raises where MongoDB fails.
     """
     ids = [event["_id"] for event in events]
     with pymongo.timeout(_BULK_SECONDS):
-        # Asking first is much cheaper than an error for each event that is there.
+        # Looking them up first is much cheaper than an error for each event that is stored already.
         rows = ActivityEvent.objects(__raw__={"_id": {"$in": ids}}).only("id").as_pymongo()
         present = {row["_id"] for row in rows}
         missing = [event for event in events if event["_id"] not in present]
@@ -176,13 +176,13 @@ def events_load(*, events: Sequence[dict[str, Any]]) -> int:
 
 
 def indexes_ensure() -> None:
-    """Make those of the declared indexes that are missing."""
+    """Create the declared indexes that are missing."""
     with pymongo.timeout(_BULK_SECONDS):
         ActivityEvent.ensure_indexes()
 
 
 def events_delete_all() -> int:
-    """Delete every event, and make the indexes again; return about how many events there were."""
+    """Delete every event and recreate the indexes; return about how many events there were."""
     with pymongo.timeout(_BULK_SECONDS):
         count = ActivityEvent.objects.count()
         # Dropping takes no longer for a million events; deleting them takes a minute.

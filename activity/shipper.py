@@ -1,4 +1,4 @@
-"""Shipping: a thread in each process of the site that takes events from the spool to MongoDB."""
+"""The shipper: a thread in each process of the site that moves events from the spool to MongoDB."""
 
 import threading
 from collections.abc import Iterator
@@ -20,11 +20,11 @@ from cachelayer import supervision
 log = structlog.get_logger("activity")
 
 NAME: Final = "activity-shipper"  # of the thread
-_PAUSE_SECONDS: Final = 0.5  # between two looks; an event is in the feed within 2 s
+_PAUSE_SECONDS: Final = 0.5  # between two runs; an event is in the feed within 2 s
 _RETRY_SECONDS: Final = 1.0  # while MongoDB does not answer
 _BATCH_EVENTS: Final = 500
 _DUPLICATE_KEY: Final = 11000
-# Codes of MongoDB (src/mongo/base/error_codes.yml). What the server is in, and not the document:
+# Codes of MongoDB (src/mongo/base/error_codes.yml). Errors that say something about the server's state, not about the document:
 # HostUnreachable, HostNotFound, Unauthorized, LockTimeout, MaxTimeMSExpired, NetworkTimeout,
 # ShutdownInProgress, WriteConflict, ReadConcernMajorityNotAvailableYet, ExceededMemoryLimit,
 # PrimarySteppedDown, ExceededTimeLimit, SocketException, NotWritablePrimary, Interrupted*,
@@ -33,24 +33,24 @@ _OF_THE_SERVER: Final = frozenset(
     {6, 7, 13, 24, 50, 89, 91, 112, 134, 146, 189, 262, 9001, 10058, 10107}
     | {11600, 11601, 11602, 13435, 13436, 14031}
 )
-# What a whole command is refused for because of one document: BadValue, FailedToParse,
+# Errors for which a whole command is refused because of one document: BadValue, FailedToParse,
 # TypeMismatch, Overflow, InvalidBSON, BSONObjectTooLarge.
 _OF_THE_DOCUMENT: Final = frozenset({2, 9, 14, 15, 22, 10334})
 
 
 class Shipper:
-    """Ships this process's events as they come, and those of processes that are no more."""
+    """Ships this process's events as they come, and those of processes that have ended."""
 
     def __init__(self, own: Spool) -> None:
         self._own = own
         self.stopping = threading.Event()
 
     def stop(self) -> None:
-        """Have run look a last time, and return."""
+        """Have run ship once more, then return."""
         self.stopping.set()
 
     def run(self) -> None:
-        """Ship until stop; survive whatever becomes of MongoDB and the disk."""
+        """Ship until stop is called; survive every failure of MongoDB and the disk."""
         is_last = False
         while not is_last:
             is_last = self.stopping.is_set()
@@ -62,7 +62,7 @@ class Shipper:
                 log.debug("events not shipped", reason=str(exc).split("\n")[0])
                 pause_seconds = _RETRY_SECONDS
             except OSError as exc:
-                # The disk's trouble is not over by starting again, but it shall be seen.
+                # A restart would not mend the disk, but the failure must be visible.
                 log.warning("spool not read", reason=str(exc))
                 supervision.failed(NAME)
                 pause_seconds = _RETRY_SECONDS
@@ -71,7 +71,7 @@ class Shipper:
 
     def ship(self) -> int:
         """
-        Ship everything that is there; return how many events. Segments that are done with go.
+        Ship everything that is there; return how many events. Finished segments are deleted.
 
         Raises PyMongoError where MongoDB does not answer; the rest waits then. Whatever else one
         segment raises, all others are shipped before it is raised here.
@@ -92,7 +92,7 @@ class Shipper:
         return shipped
 
     def _let_go_of_lost(self) -> None:
-        """Begin a new segment where somebody has taken the file of this process's own away."""
+        """Begin a new segment where somebody has removed the file of the current one."""
         current = self._own.current
         if current is None:
             return
@@ -151,10 +151,10 @@ def _batches(records: Iterator[Record]) -> Iterator[list[Record]]:
 
 def _store(documents: list[bytes]) -> tuple[int, list[bytes]]:
     """
-    Have MongoDB store the events; return how many were new, and those that it will never take.
+    Have MongoDB store the events; return how many were new, and those that it will never accept.
 
-    Their ids were chosen when they were recorded: what is there already is left as it is. Raises
-    PyMongoError where MongoDB may take them later.
+    Their ids were chosen when they were recorded: those stored already are left unchanged. Raises
+    PyMongoError where MongoDB may accept them later.
     """
     # One that cannot be decoded would end each request for a page that it is on.
     undecodable = [row for row in documents if not _is_bson(row)]

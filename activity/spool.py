@@ -2,7 +2,7 @@
 The spool: events on the local disk from when they are acknowledged until MongoDB has them.
 
 A segment is one file of one process, to which it only appends: a header of 16 bytes (magic "TRLS",
-version 1, 8 bytes of no meaning any more), then records. A record is the CRC-32 of a BSON document,
+version 1, 8 bytes no longer used), then records. A record is the CRC-32 of a BSON document,
 and the document, whose first bytes are always the same fields. Little endian, unless said:
 
 offset  size  field
@@ -102,7 +102,7 @@ class Record(NamedTuple):
 
 class Census(NamedTuple):
     """
-    The events of a segment, one by one.
+    The state of each event of a segment.
 
     seconds: when each was acknowledged, by sequence number; of one that cannot be read, when the
     one before it was. unreadable_bytes: what is neither the header nor a record.
@@ -266,7 +266,7 @@ class Spool:
         return identity
 
     def close(self, path: Path | None = None) -> None:
-        """Give the segment up to whoever ships it first; with path, only if that is the one."""
+        """Release the segment to whoever ships it first; with path, only if it is the current one."""
         with self._lock:
             if path is None or path == self.current:
                 self._close()

@@ -1,4 +1,4 @@
-"""From when to when: the part of time that a list or a count is about, and how a time is written."""
+"""Time windows of lists and counts, and how a time is written."""
 
 import re
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _TIME: Final = re.compile(
 # RFC 3339, 5.7: a leap second is the last of June or of December, in UTC.
 _LEAP_SECOND_DAYS: Final = ((6, 30), (12, 31))
 _MILLISECOND: Final = timedelta(milliseconds=1)
-YEARS: Final = range(1970, 3000)  # in which an event may be asked for
+YEARS: Final = range(1970, 3000)  # accepted in queries
 # The same in one expression, for the OpenAPI schema: days that there are, leap seconds in UTC alone.
 MOMENT_PATTERN: Final = (
     r"^((19[7-9][0-9]|2[0-9]{3})-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])"
@@ -84,7 +84,7 @@ def _may_be_followed_by_leap_second(moment: datetime) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """From since, inclusive, until until, exclusive; None is no such bound. Aware datetimes."""
+    """From since (inclusive) to until (exclusive); None means unbounded. Aware datetimes."""
 
     since: datetime | None = None
     until: datetime | None = None
@@ -115,7 +115,7 @@ def monday(moment: datetime) -> datetime:
 
 
 def last_days(days: int, *, now: datetime) -> Window:
-    """Return so many whole days in UTC, of which the last is that of now."""
+    """Return this many whole days in UTC, the last of which contains now."""
     tomorrow = midnight(now) + timedelta(days=1)
     return Window(since=tomorrow - timedelta(days=days), until=tomorrow)
 

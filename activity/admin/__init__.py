@@ -22,21 +22,21 @@ CHART_DAYS: Final = 30
 
 @admin.register(Event)
 class EventAdmin(ReadOnlyPage):
-    """Events, where the admin would list the rows of a table."""
+    """Events, shown in place of the admin's list of table rows."""
 
     template = "admin/activity/activity.html"
 
     def contents(self, request: HttpRequest) -> dict[str, Any]:
-        """Return one page of the events asked for; where nothing is asked for, the chart too."""
+        """Return one page of the filtered events; without filters, the chart as well."""
         form = EventFilters(request.GET, label_suffix="")
-        told = {"title": "Activity", "form": form, "days": CHART_DAYS, **_listed(request, form)}
+        context = {"title": "Activity", "form": form, "days": CHART_DAYS, **_listed(request, form)}
         if any(request.GET.values()):
-            return told  # the chart is about all events, and counting a month of them takes a while
-        return {**told, **_charted()}
+            return context  # the chart shows all events, and counting a month of them takes a while
+        return {**context, **_charted()}
 
 
 def _listed(request: HttpRequest, form: EventFilters) -> dict[str, Any]:
-    """Return the events, and the query strings of the pages beside them; or what is wrong."""
+    """Return the events, and the query strings of the adjacent pages; or the errors of the form."""
     if not form.is_valid():
         return {"errors": mistakes(form)}
     query = form.query()
@@ -48,9 +48,9 @@ def _listed(request: HttpRequest, form: EventFilters) -> dict[str, Any]:
     except PyMongoError as exc:
         return {"errors": [("events", silence(exc))]}
     return {
-        # The times as a browser's field takes them, whatever way they were given.
+        # Times in the format of a browser's field, whatever format they were typed in.
         "form": EventFilters(initial=form.cleaned_data, label_suffix=""),
-        "events": [_shown(event) for event in page.events],
+        "events": [_formatted(event) for event in page.events],
         "older": _query_string(request, page.next_query),
         "newer": _query_string(request, page.previous_query),
         "first": _query_string(request, ""),
@@ -58,15 +58,15 @@ def _listed(request: HttpRequest, form: EventFilters) -> dict[str, Any]:
     }
 
 
-def _query_string(request: HttpRequest, beside: str | None) -> str | None:
-    """Return the page's own query string with the cursor of the page beside it."""
-    if beside is None:
+def _query_string(request: HttpRequest, adjacent: str | None) -> str | None:
+    """Return the query string of this page with the cursor of an adjacent one."""
+    if adjacent is None:
         return None
-    given = request.GET.copy()
-    given.pop("cursor", None)
-    for cursor in parse_qs(beside).get("cursor", []):
-        given["cursor"] = cursor
-    return given.urlencode()
+    parameters = request.GET.copy()
+    parameters.pop("cursor", None)
+    for cursor in parse_qs(adjacent).get("cursor", []):
+        parameters["cursor"] = cursor
+    return parameters.urlencode()
 
 
 def _charted() -> dict[str, Any]:
@@ -79,8 +79,8 @@ def _charted() -> dict[str, Any]:
     return {"chart": chart(trend), "total": sum(day["total_activities"] for day in trend)}
 
 
-def _shown(event: selectors.Event) -> dict[str, Any]:
-    """Return the event with its time and details as people read them."""
+def _formatted(event: selectors.Event) -> dict[str, Any]:
+    """Return the event with its time and details formatted for people."""
     details = json.dumps(event["details"], indent=2, ensure_ascii=False, default=str)
     time = event["timestamp"].replace("T", " ").removesuffix("Z")
     return {**event, "timestamp": time, "details": details}

@@ -1,4 +1,4 @@
-"""A chart of events and users by day, as places and texts of an SVG 720 by 200."""
+"""A chart of events and users by day, as the coordinates and texts of an SVG of 720 by 200."""
 
 import itertools
 import operator
@@ -16,7 +16,7 @@ _BAR_SHARE: Final = 0.7  # of a day's width
 
 @dataclass(frozen=True, kw_only=True)
 class Day:
-    """One day: its bar (events) and its dot (users), y from the top, and what they say."""
+    """One day: its bar (events), its dot (users), y from the top, and their texts."""
 
     text: str
     label: str  # below the axis; empty for most days
@@ -48,12 +48,12 @@ def chart(trend: Sequence[dict[str, Any]]) -> Chart:
     users_top = _top(max(day["unique_users"] for day in trend))
     width = WIDTH / len(trend)
     days = []
-    for number, told in enumerate(trend):
-        events, users = told["total_activities"], told["unique_users"]
+    for number, day in enumerate(trend):
+        events, users = day["total_activities"], day["unique_users"]
         days.append(
             Day(
-                text=told["date"],
-                label=_label(told["date"], before_last=len(trend) - 1 - number),
+                text=day["date"],
+                label=_label(day["date"], before_last=len(trend) - 1 - number),
                 events=events,
                 users=users,
                 left=round(width * (number + (1 - _BAR_SHARE) / 2), 1),

@@ -1,4 +1,4 @@
-"""The form above the list of events: what it asks for, and what is wrong with it."""
+"""The filter form above the list of events, and its errors."""
 
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ EVENTS_A_PAGE: Final = 50
 
 
 class MomentField(forms.CharField):
-    """A time in UTC, or the beginning of a day; another offset may be given."""
+    """A time in UTC, or the beginning of a day; another offset is accepted."""
 
     widget = forms.DateTimeInput({"type": "datetime-local", "step": 1}, "%Y-%m-%dT%H:%M:%S")
 
@@ -33,7 +33,7 @@ class MomentField(forms.CharField):
 
 
 class EventFilters(forms.Form):
-    """Which events; an empty field is no such filter."""
+    """The filters; an empty field filters nothing."""
 
     user = forms.RegexField(
         USER_ID_PATTERN,
@@ -44,12 +44,12 @@ class EventFilters(forms.Form):
         widget=forms.TextInput({"placeholder": "all", "size": 14}),
     )
     action = forms.ChoiceField(
-        choices=[("", "all"), *((one, one) for one in sorted(ACTIONS))],
+        choices=[("", "all"), *((action, action) for action in sorted(ACTIONS))],
         required=False,
         label="action",
     )
     resource = forms.ChoiceField(
-        choices=[("", "all"), *((one, one) for one in sorted(RESOURCES))],
+        choices=[("", "all"), *((resource, resource) for resource in sorted(RESOURCES))],
         required=False,
         label="resource",
     )
@@ -57,25 +57,25 @@ class EventFilters(forms.Form):
     until = MomentField(required=False, label="until (UTC)")
 
     def clean(self) -> dict[str, Any]:
-        """Refuse what no event can be."""
-        given = self.cleaned_data
-        since, until = given.get("since"), given.get("until")
+        """Refuse combinations that no event can have."""
+        cleaned = self.cleaned_data
+        since, until = cleaned.get("since"), cleaned.get("until")
         if since and until and until <= since:
             self.add_error("until", "Must be after since.")
         for name, moment in (("since", since), ("until", until)):
-            given[name] = moment and moment.bound()
-        action, resource = given.get("action"), given.get("resource")
+            cleaned[name] = moment and moment.bound()
+        action, resource = cleaned.get("action"), cleaned.get("resource")
         if action and resource and action not in actions_of(resource):
             self.add_error("resource", f"{action} is never about a {resource}.")
-        return given
+        return cleaned
 
     def query(self) -> FeedQuery:
-        """Return the first page of the events that a valid form asks for."""
-        given = self.cleaned_data
+        """Return the first page of the events that a valid form selects."""
+        cleaned = self.cleaned_data
         return FeedQuery(
-            user_id=given["user"] or None,
-            action=given["action"] or None,
-            resource=given["resource"] or None,
-            window=Window(since=given["since"], until=given["until"]),
+            user_id=cleaned["user"] or None,
+            action=cleaned["action"] or None,
+            resource=cleaned["resource"] or None,
+            window=Window(since=cleaned["since"], until=cleaned["until"]),
             limit=EVENTS_A_PAGE,
         )

@@ -1,4 +1,4 @@
-"""The query strings of the activity endpoints: parsed, bounded, and nothing unknown let through."""
+"""The query strings of the activity endpoints: parsed, bounded, unknown parameters refused."""
 
 import re
 from collections.abc import Iterable
@@ -22,27 +22,27 @@ _WINDOW: Final = ("since", "until")
 _FEED: Final = ("action", "resource", *_WINDOW, "limit", "cursor")
 
 
-def parse_limit(given: QueryDict) -> int:
-    """Return how many of the newest events are asked for. Raises ValidationError."""
-    parameters = Parameters(given, known=("limit",))
+def parse_limit(query: QueryDict) -> int:
+    """Return how many of the newest events to list. Raises ValidationError."""
+    parameters = Parameters(query, known=("limit",))
     limit = _limit(parameters)
     parameters.end()
     return limit
 
 
-def parse_days(given: QueryDict) -> int:
-    """Return over how many days a trend is asked for. Raises ValidationError."""
-    parameters = Parameters(given, known=("days",))
+def parse_days(query: QueryDict) -> int:
+    """Return the number of days of a trend. Raises ValidationError."""
+    parameters = Parameters(query, known=("days",))
     days = parameters.integer("days", default=DEFAULT_DAYS, most=MAX_DAYS)
     parameters.end()
     return days
 
 
-def parse_feed(user_id: str, given: QueryDict) -> FeedQuery:
-    """Return which page of which feed is asked for. Raises ValidationError that names each mistake."""
-    parameters = Parameters(given, known=_FEED)
+def parse_feed(user_id: str, query: QueryDict) -> FeedQuery:
+    """Return the requested page of a feed. Raises ValidationError that names each mistake."""
+    parameters = Parameters(query, known=_FEED)
     _check_user(parameters, user_id)
-    wanted = FeedQuery(
+    requested = FeedQuery(
         user_id=user_id,
         action=_one_of(parameters, "action", ACTIONS),
         resource=_one_of(parameters, "resource", RESOURCES),
@@ -51,17 +51,17 @@ def parse_feed(user_id: str, given: QueryDict) -> FeedQuery:
     )
     if parameters.are_good:
         try:
-            position = position_of(given.get("cursor", ""), query=wanted)
-            wanted = replace(wanted, position=position)
+            position = position_of(query.get("cursor", ""), query=requested)
+            requested = replace(requested, position=position)
         except CursorRejected as exc:
             parameters.refuse("cursor", str(exc))
     parameters.end()
-    return wanted
+    return requested
 
 
-def parse_user_window(user_id: str, given: QueryDict) -> Window:
-    """Return the part of a user's time that is asked for, by default all. Raises ValidationError."""
-    parameters = Parameters(given, known=_WINDOW)
+def parse_user_window(user_id: str, query: QueryDict) -> Window:
+    """Return the requested window of a user's events, by default all time. Raises ValidationError."""
+    parameters = Parameters(query, known=_WINDOW)
     _check_user(parameters, user_id)
     window = _window(parameters)
     parameters.end()
@@ -69,7 +69,7 @@ def parse_user_window(user_id: str, given: QueryDict) -> Window:
 
 
 def parse_insight(
-    given: QueryDict, *, now: datetime, takes_limit: bool = False
+    query: QueryDict, *, now: datetime, takes_limit: bool = False
 ) -> tuple[datetime, datetime, int]:
     """
     Return since, until and limit of a count over all users; by default the INSIGHT_DAYS before now.
@@ -77,12 +77,12 @@ def parse_insight(
     Raises ValidationError that names each mistake.
     """
     known = (*_WINDOW, "limit") if takes_limit else _WINDOW
-    parameters = Parameters(given, known=known)
+    parameters = Parameters(query, known=known)
     limit = _limit(parameters) if takes_limit else DEFAULT_LIMIT
-    asked = _window(parameters, until=now)
+    window = _window(parameters, until=now)
     parameters.end()
-    until = asked.until or now
-    since = asked.since or until - timedelta(days=INSIGHT_DAYS)
+    until = window.until or now
+    since = window.since or until - timedelta(days=INSIGHT_DAYS)
     if until - since > timedelta(days=INSIGHT_MAX_DAYS):
         for name in _WINDOW:
             parameters.refuse(
@@ -110,7 +110,7 @@ def _one_of(parameters: Parameters, name: str, choices: Iterable[str]) -> str | 
 
 
 def _window(parameters: Parameters, *, until: datetime | None = None) -> Window:
-    """Return the window; until stands in for one that is not given, when the two are compared."""
+    """Return the window; until is the default of the comparison where the query has none."""
     start, end = _moment(parameters, "since"), _moment(parameters, "until")
     window = Window(
         since=None if start is None else start.bound(), until=None if end is None else end.bound()
@@ -126,7 +126,7 @@ def _window(parameters: Parameters, *, until: datetime | None = None) -> Window:
 
 
 def _moment(parameters: Parameters, name: str) -> Moment | None:
-    """Return a time, or the beginning in UTC of a day; None where it was not given, or is none."""
+    """Return a time, or the beginning of a day in UTC; None where it is missing or malformed."""
     text = parameters.text(name)
     if text is None:
         return None

@@ -1,4 +1,4 @@
-"""The shapes of the activity answers in the schema."""
+"""The schemas of the activity responses."""
 
 from rest_framework import serializers
 
@@ -106,7 +106,7 @@ class ActivityHours(serializers.Serializer):
 
 
 class RetentionWeek(serializers.Serializer):
-    """The users first seen in a week, and how many of them were seen 1, 2, ... weeks later."""
+    """The users first active in a week, and how many of them were active 1, 2, ... weeks later."""
 
     week = serializers.DateField(help_text="The Monday.")
     users = serializers.IntegerField(min_value=0)

@@ -35,7 +35,7 @@ _WINDOW: Final = [
 
 
 class UncachedView(View):
-    """An endpoint whose answers are kept nowhere."""
+    """An endpoint whose responses are never cached."""
 
     window_parameters: tuple[str, ...] = ("since", "until")
 
@@ -89,8 +89,8 @@ class FeedView(UncachedView):
     )
     def get(self, request: Request, user_id: str) -> Response:
         """List a user's events, newest first; empty for a user of whom nothing is known."""
-        wanted = query.parse_feed(user_id, request.query_params)
-        page = selectors.feed(query=wanted)
+        requested = query.parse_feed(user_id, request.query_params)
+        page = selectors.feed(query=requested)
         base = request.build_absolute_uri(request.path)
         links = {
             "next": None if page.next_query is None else f"{base}?{page.next_query}",
@@ -98,7 +98,7 @@ class FeedView(UncachedView):
         }
         header = ", ".join(f'<{url}>; rel="{rel}"' for rel, url in links.items() if url)
         return Response(
-            {"results": page.events, "limit": wanted.limit, **links},
+            {"results": page.events, "limit": requested.limit, **links},
             headers={"Link": header} if header else None,
         )
 

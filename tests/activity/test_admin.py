@@ -45,17 +45,17 @@ def shown(response) -> list[str]:
 
 
 def link(response, rel: str) -> str | None:
-    found = re.search(rf'<a rel="{rel}" href="([^"]+)"', response.content.decode())
-    return found and PAGE + unescape(found.group(1))
+    match = re.search(rf'<a rel="{rel}" href="([^"]+)"', response.content.decode())
+    return match and PAGE + unescape(match.group(1))
 
 
 def make_events(count: int, **changes: object) -> list[str]:
     """So many events, three to a millisecond; their ids, newest first."""
-    made = [
+    events = [
         (at, make_event(at, **changes))
         for at in (START + timedelta(milliseconds=number // 3) for number in range(count))
     ]
-    return [str(event_id) for _, event_id in sorted(made, reverse=True)]
+    return [str(event_id) for _, event_id in sorted(events, reverse=True)]
 
 
 class TestList:
@@ -91,7 +91,7 @@ class TestList:
         assert back == pages
 
     @pytest.mark.parametrize(
-        ("filters", "found"),
+        ("filters", "expected"),
         [
             ({}, "ABCD"),
             ({"user": "abc"}, "AC"),
@@ -109,24 +109,24 @@ class TestList:
         ],
         ids=str,
     )
-    def test_is_filtered(self, operator, filters, found):
+    def test_is_filtered(self, operator, filters, expected):
         profile = {"action": "profile_viewed", "resource": "profile"}
-        made = {
+        ids_by_letter = {
             "A": make_event(START),
             "B": make_event(START + timedelta(seconds=1), user_id="eve", action="note_created"),
             "C": make_event(START + timedelta(seconds=2), **profile),
             "D": make_event(START + timedelta(seconds=3), user_id="bob", **profile),
         }
-        asked = {name: text.format(day=START.date()) for name, text in filters.items()}
+        parameters = {name: text.format(day=START.date()) for name, text in filters.items()}
 
-        ids = shown(operator.get(PAGE, asked))
+        ids = shown(operator.get(PAGE, parameters))
 
-        assert ids == [str(made[letter]) for letter in reversed(found)]
+        assert ids == [str(ids_by_letter[letter]) for letter in reversed(expected)]
 
     def test_a_field_keeps_what_was_asked_for(self, operator):
-        asked = {"user": "abc", "action": "note_viewed", "since": "2026-01-31T23:59:58Z"}
+        parameters = {"user": "abc", "action": "note_viewed", "since": "2026-01-31T23:59:58Z"}
 
-        page = operator.get(PAGE, asked).content.decode()
+        page = operator.get(PAGE, parameters).content.decode()
 
         assert 'name="user" value="abc"' in page
         assert '<option value="note_viewed" selected>' in page
@@ -170,10 +170,10 @@ class TestList:
         assert "There is no event yet." in page
         assert "No event in this time." in page
         assert "<polyline" not in page
-        assert "No event is so." in operator.get(PAGE, {"user": "abc"}).content.decode()
+        assert "No event matches." in operator.get(PAGE, {"user": "abc"}).content.decode()
 
     @pytest.mark.parametrize(
-        ("asked", "told"),
+        ("parameters", "message"),
         [
             ({"user": "a b"}, "user: Must be 1 to 128 characters"),
             ({"user": "a\0"}, "user: "),
@@ -196,13 +196,13 @@ class TestList:
         ],
         ids=str,
     )
-    def test_names_what_is_wrong(self, operator, asked, told):
+    def test_names_what_is_wrong(self, operator, parameters, message):
         make_event()
 
-        response = operator.get(PAGE, asked)
+        response = operator.get(PAGE, parameters)
 
         assert response.status_code == 200
-        assert told in response.content.decode()
+        assert message in response.content.decode()
         assert "events" not in response.context
 
     def test_refuses_a_cursor_of_other_filters(self, operator):

@@ -227,11 +227,11 @@ class TestTooMuchToCount:
 
 class TestBounds:
     def test_no_aggregation_may_use_the_disk_or_take_for_ever(self, monkeypatch):
-        collection, asked = type(ActivityEvent._get_collection()), []
+        collection, commands = type(ActivityEvent._get_collection()), []
         aggregate = collection.aggregate
 
         def watched(self, pipeline: Any, **kwargs: Any) -> Any:
-            asked.append((kwargs["allowDiskUse"], pymongo._csot.get_timeout()))
+            commands.append((kwargs["allowDiskUse"], pymongo._csot.get_timeout()))
             return aggregate(self, pipeline, **kwargs)
 
         monkeypatch.setattr(collection, "aggregate", watched)
@@ -244,4 +244,4 @@ class TestBounds:
         analytics.hours(window=window)
         analytics.retention(since=MONDAY, until=MONDAY + WEEK)
 
-        assert asked == [(False, analytics.LONGEST_SECONDS)] * 6
+        assert commands == [(False, analytics.LONGEST_SECONDS)] * 6

@@ -34,13 +34,13 @@ HOSTILE = [
 ]
 
 
-def get(api: Client, path: str, **given: object):
-    query = urlencode(given)
+def get(api: Client, path: str, **parameters: object):
+    query = urlencode(parameters)
     return api.get(f"{BASE}/{path}" + (f"?{query}" if query else ""))
 
 
-def results(api: Client, path: str, **given: object) -> list[dict]:
-    response = get(api, path, **given)
+def results(api: Client, path: str, **parameters: object) -> list[dict]:
+    response = get(api, path, **parameters)
     assert response.status_code == 200, response.content
     return response.json()["results"]
 
@@ -192,10 +192,10 @@ class TestWindow:
         make_event(datetime(2017, 1, 1, tzinfo=UTC))
         leap = "2016-12-31T23:59:60.5Z"
 
-        assert [one["timestamp"] for one in results(api, "abc", since=leap)] == [
+        assert [event["timestamp"] for event in results(api, "abc", since=leap)] == [
             "2017-01-01T00:00:00.000Z"
         ]
-        assert [one["timestamp"] for one in results(api, "abc", until=leap)] == [
+        assert [event["timestamp"] for event in results(api, "abc", until=leap)] == [
             "2016-12-31T23:59:59.999Z"
         ]
 
@@ -268,8 +268,8 @@ class TestFeed:
             assert list(body) == ["results", "limit", "next", "previous"]
             shown += [event["id"] for event in body["results"]]
             links.append(url)
-            found = dict(re.findall(r'<([^>]+)>; rel="(\w+)"', response.get("Link", "")))
-            assert found == {body[rel]: rel for rel in ("next", "previous") if body[rel]}
+            links_sent = dict(re.findall(r'<([^>]+)>; rel="(\w+)"', response.get("Link", "")))
+            assert links_sent == {body[rel]: rel for rel in ("next", "previous") if body[rel]}
             url = body["next"]
 
         assert sorted(shown) == sorted(made)

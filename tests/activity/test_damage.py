@@ -228,8 +228,8 @@ class TestDamaged:
         assert Shipper(own).ship() == 999
 
         assert stored() < set(ids)
-        (kept,) = own.folder.glob("*.damaged")
-        assert kept.read_bytes() == content
+        (damaged_file,) = own.folder.glob("*.damaged")
+        assert damaged_file.read_bytes() == content
         account = activity_reconcile(since=AN_HOUR_AGO, folder=own.folder)
         assert (account.acknowledged, account.stored) == (1_000, 999)
         assert (account.set_aside, account.lost, account.damaged_files) == (1, 0, 1)
@@ -348,9 +348,9 @@ class TestDamaged:
         content = path.read_bytes()
         path.write_bytes(content[:20] + b"\xff" + content[21:])
         Shipper(own).ship()
-        (kept,) = own.folder.glob("*.damaged")
+        (damaged_file,) = own.folder.glob("*.damaged")
         path.write_bytes(content)  # out of a backup, say
-        kept.unlink()
+        damaged_file.unlink()
 
         Shipper(own).ship()
 

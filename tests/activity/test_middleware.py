@@ -25,11 +25,11 @@ def _no_profiles(transactional_db) -> None:
 
 
 def events() -> list[dict]:
-    found = []
+    recorded = []
     for path in spool.segments(services.own_spool().folder):
         with spool.opened(path, adopt=False) as segment:
-            found += [bson.decode(record.document) for record in segment.records()]
-    return found
+            recorded += [bson.decode(record.document) for record in segment.records()]
+    return recorded
 
 
 def last() -> dict:
@@ -65,7 +65,7 @@ class TestActions:
         send(api, "PUT", f"notes/{created.upper()}", {"title": "z", "content": ""})
         send(api, "DELETE", f"notes/{created}")
 
-        assert [(one["action"], one["resource_id"]) for one in events()] == [
+        assert [(event["action"], event["resource_id"]) for event in events()] == [
             ("note_created", created),
             ("note_viewed", created),
             ("note_viewed", created),
@@ -73,8 +73,8 @@ class TestActions:
             ("note_updated", created),
             ("note_deleted", created),
         ]
-        assert {one["user_id"] for one in events()} == {"abc"}
-        assert {one["resource"] for one in events()} == {"note"}
+        assert {event["user_id"] for event in events()} == {"abc"}
+        assert {event["resource"] for event in events()} == {"note"}
 
     def test_each_step_of_a_profile_s_life(self, api):
         send(api, "POST", "profiles", {"user_id": "abc", "email": "abc@example.org"})
@@ -84,11 +84,11 @@ class TestActions:
         send(api, "PATCH", "profiles/abc/preferences", {"theme": "dark"})
         send(api, "DELETE", "profiles/abc")
 
-        assert [one["action"] for one in events()] == [
+        assert [event["action"] for event in events()] == [
             *("profile_created", "profile_viewed", "profile_viewed", "profile_updated"),
             *("preferences_updated", "profile_deleted"),
         ]
-        assert {one["resource_id"] for one in events()} == {"abc"}
+        assert {event["resource_id"] for event in events()} == {"abc"}
 
     def test_a_clear_of_the_cache(self, api, settings):
         settings.ADMIN_TOKEN = "a token of staff"
@@ -138,12 +138,12 @@ class TestActions:
 
     def test_every_write_of_the_api_is_recorded(self):
         def routes(patterns, prefix=""):
-            for one in patterns:
-                path = prefix + str(one.pattern)
-                if isinstance(one, URLResolver):
-                    yield from routes(one.url_patterns, path)
-                elif isinstance(one, URLPattern) and path.startswith("api/v1/"):
-                    yield one
+            for pattern in patterns:
+                path = prefix + str(pattern.pattern)
+                if isinstance(pattern, URLResolver):
+                    yield from routes(pattern.url_patterns, path)
+                elif isinstance(pattern, URLPattern) and path.startswith("api/v1/"):
+                    yield pattern
 
         for route in routes(get_resolver().url_patterns):
             view = route.callback.view_class
@@ -152,7 +152,7 @@ class TestActions:
                     assert (route.name, method) in RECORDED
 
     def test_each_action_is_one_that_can_be_asked_for(self):
-        assert {one.action for one in RECORDED.values()} == set(ACTIONS)
+        assert {recorded.action for recorded in RECORDED.values()} == set(ACTIONS)
 
 
 class TestEvent:
@@ -183,7 +183,7 @@ class TestEvent:
 
 class TestAddress:
     @pytest.mark.parametrize(
-        ("given", "shown"),
+        ("address", "shown"),
         [
             ("203.0.113.77", "203.0.113.0"),
             ("2001:db8:1:2:3::4", "2001:db8:1::"),
@@ -192,10 +192,10 @@ class TestAddress:
             ("", None),
         ],
     )
-    def test_is_shortened_to_its_network(self, given, shown):
+    def test_is_shortened_to_its_network(self, address, shown):
         services.shown_address.cache_clear()
 
-        assert services.shown_address(given) == shown
+        assert services.shown_address(address) == shown
 
     def test_is_kept_whole_where_that_is_set(self, settings):
         settings.ACTIVITY_FULL_IP = True

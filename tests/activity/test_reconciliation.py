@@ -46,10 +46,10 @@ class TestReconcile:
         Shipper(own).ship()  # of a segment that is open
         own.append(EVENT)
 
-        told = account(own)
+        counts = account(own)
 
-        assert (told.acknowledged, told.stored, told.waiting) == (26, 25, 1)
-        assert (told.lost, told.doubled, told.dropped, told.elsewhere) == (0, 0, 0, 0)
+        assert (counts.acknowledged, counts.stored, counts.waiting) == (26, 25, 1)
+        assert (counts.lost, counts.doubled, counts.dropped, counts.elsewhere) == (0, 0, 0, 0)
 
     @pytest.mark.parametrize("closed", [True, False])
     def test_what_is_missing_is_lost(self, own, closed):
@@ -86,11 +86,11 @@ class TestReconcile:
         own.close()
         Shipper(own).ship()
 
-        told = account(own)
+        counts = account(own)
 
-        assert told.dropped > 0
-        assert told.acknowledged == 60 == told.stored + told.dropped
-        assert told.lost == 0
+        assert counts.dropped > 0
+        assert counts.acknowledged == 60 == counts.stored + counts.dropped
+        assert counts.lost == 0
 
     def test_under_way_it_raises_no_alarm(self, own):
         over = threading.Event()

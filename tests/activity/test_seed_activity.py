@@ -29,10 +29,10 @@ def stored() -> list[dict[str, Any]]:
 
 class TestSeedActivity:
     def test_stores_as_many_as_asked_and_says_so(self):
-        told = seed(count=300)
+        output = seed(count=300)
 
         assert len(stored()) == 300
-        assert told.startswith(f"300 events until {UNTIL} are there, 300 of them new")
+        assert output.startswith(f"300 events until {UNTIL} are there, 300 of them new")
 
     def test_ends_today_unless_told_otherwise(self):
         seed(count=300, until=None)
@@ -45,9 +45,9 @@ class TestSeedActivity:
         seed()
         before = stored()
 
-        told = seed()
+        output = seed()
 
-        assert "0 of them new" in told
+        assert "0 of them new" in output
         assert stored() == before
 
     def test_run_again_it_adds_only_what_is_missing(self):
@@ -56,9 +56,9 @@ class TestSeedActivity:
         gone = [event["_id"] for event in whole[::3]]
         ActivityEvent._get_collection().delete_many({"_id": {"$in": gone}})
 
-        told = seed()
+        output = seed()
 
-        assert f"{len(gone)} of them new" in told
+        assert f"{len(gone)} of them new" in output
         assert stored() == whole
 
     def test_interrupted_and_run_again_it_ends_with_the_same_events(self, monkeypatch):
@@ -79,7 +79,9 @@ class TestSeedActivity:
     def test_a_lost_connection_is_one_line(self, monkeypatch):
         self.fail_at_the_second_batch(monkeypatch, AutoReconnect("gone"))
 
-        with pytest.raises(CommandError, match=r"MongoDB failed \(gone\).*run it again to go on"):
+        with pytest.raises(
+            CommandError, match=r"MongoDB failed \(gone\).*Run it again to continue"
+        ):
             seed()
 
     def fail_at_the_second_batch(self, monkeypatch, exc: BaseException) -> None:
@@ -96,9 +98,9 @@ class TestSeedActivity:
     def test_reset_deletes_all_and_makes_the_indexes_again(self):
         make_event()
 
-        told = seed(count=300, reset=True, no_input=True)
+        output = seed(count=300, reset=True, no_input=True)
 
-        assert "1 events deleted." in told
+        assert "1 events deleted." in output
         assert len(stored()) == 300
         assert "timestamp" in ActivityEvent._get_collection().index_information()
 
@@ -115,9 +117,9 @@ class TestSeedActivity:
     def test_if_empty_adds_nothing_to_what_is_there(self):
         make_event()
 
-        told = seed(if_empty=True)
+        output = seed(if_empty=True)
 
-        assert "nothing was added" in told
+        assert "nothing was added" in output
         assert len(stored()) == 1
 
     def test_makes_the_indexes_that_are_missing(self):

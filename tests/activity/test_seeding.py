@@ -32,8 +32,8 @@ class TestBatches:
         "changes", [{"seed": 2}, {"users": 99}, {"days": 27}, {"until": date(2026, 1, 30)}], ids=str
     )
     def test_are_others_for_another_number(self, changes):
-        assert not {one["_id"] for one in events(2_000)} & {
-            one["_id"] for one in events(2_000, **changes)
+        assert not {event["_id"] for event in events(2_000)} & {
+            event["_id"] for event in events(2_000, **changes)
         }
 
     def test_are_what_the_collection_holds(self):

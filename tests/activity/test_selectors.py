@@ -88,10 +88,10 @@ class TestFeed:
     )
     def test_a_page_emptied_by_deletes_leads_back_to_what_remains(self, ids, limit, side, back):
         middle = len(ids) // 2
-        kept, gone = (
+        remaining, gone = (
             (ids[:middle], ids[middle:]) if side == "after" else (ids[middle:], ids[:middle])
         )
-        neighbour = ActivityEvent.objects.get(id=kept[-1 if side == "after" else 0])
+        neighbour = ActivityEvent.objects.get(id=remaining[-1 if side == "after" else 0])
         at = Position(timestamp=neighbour.timestamp, event_id=neighbour.id, side=side)
         empty = FeedQuery(user_id="abc", limit=limit, position=at)
         assert feed_ids(empty)
@@ -99,12 +99,12 @@ class TestFeed:
         ActivityEvent.objects(id__in=gone).delete()
 
         assert feed_ids(empty) == []
-        found, query = [], follow(empty, back)
+        pages_events, query = [], follow(empty, back)
         while query is not None:
             page = feed_ids(query)
-            found = page + found if side == "after" else found + page
+            pages_events = page + pages_events if side == "after" else pages_events + page
             query = follow(query, back)
-        assert found == kept
+        assert pages_events == remaining
 
     def test_an_empty_feed_ends_whichever_way_one_goes(self, ids):
         second = follow(FeedQuery(user_id="abc", limit=5), "next_query")
@@ -126,19 +126,19 @@ class TestFeed:
         assert feed_ids(second) == ids[5:10]
 
     def test_is_one_query_and_two_where_a_tie_is_cut(self, ids, monkeypatch):
-        asked = []
+        queries = []
         find = type(ActivityEvent._get_collection()).find
         monkeypatch.setattr(
             type(ActivityEvent._get_collection()),
             "find",
-            lambda self, *args, **kwargs: asked.append(args) or find(self, *args, **kwargs),
+            lambda self, *args, **kwargs: queries.append(args) or find(self, *args, **kwargs),
         )
 
         selectors.feed(query=FeedQuery(user_id="abc", limit=3))  # 7, 7, 7 | 6
-        untied = len(asked)
+        untied = len(queries)
         selectors.feed(query=FeedQuery(user_id="abc", limit=2))  # 7, 7 | 7
 
-        assert (untied, len(asked) - untied) == (1, 2)
+        assert (untied, len(queries) - untied) == (1, 2)
 
     @pytest.mark.usefixtures("ids")
     def test_filters_by_action_resource_and_time(self):

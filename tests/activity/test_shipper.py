@@ -28,7 +28,7 @@ def own(tmp_path) -> Spool:
 
 
 def stored() -> list[bson.ObjectId]:
-    return sorted(one["_id"] for one in ActivityEvent._get_collection().find({}, {"_id": 1}))
+    return sorted(event["_id"] for event in ActivityEvent._get_collection().find({}, {"_id": 1}))
 
 
 class TestShip:
@@ -95,11 +95,11 @@ class TestShip:
         assert Shipper(own).ship() == 0
 
     def test_two_shippers_at_once_store_once(self, own, tmp_path):
-        left = []
+        ids = []
         for _ in range(6):
-            one = Spool(tmp_path / "spool", max_bytes=10**9)
-            left += [one.append(EVENT) for _ in range(300)]
-            one.close()
+            other = Spool(tmp_path / "spool", max_bytes=10**9)
+            ids += [other.append(EVENT) for _ in range(300)]
+            other.close()
         threads = [threading.Thread(target=Shipper(own).ship) for _ in range(4)]
 
         for thread in threads:
@@ -107,7 +107,7 @@ class TestShip:
         for thread in threads:
             thread.join()
 
-        assert stored() == sorted(left)
+        assert stored() == sorted(ids)
 
 
 class TestOutage:

@@ -55,10 +55,10 @@ class TestAppend:
 
         ids = [own.append(EVENT | {"user_id": f"user-{number}"}) for number in range(3)]
 
-        found = everything(folder)
-        assert [one["_id"] for one in found] == ids
-        assert [one["user_id"] for one in found] == ["user-0", "user-1", "user-2"]
-        written = found[0]["timestamp"].replace(tzinfo=UTC).timestamp()
+        events = everything(folder)
+        assert [event["_id"] for event in events] == ids
+        assert [event["user_id"] for event in events] == ["user-0", "user-1", "user-2"]
+        written = events[0]["timestamp"].replace(tzinfo=UTC).timestamp()
         assert written == pytest.approx(ids[0].generation_time.timestamp(), abs=1.1)
 
     def test_an_id_says_which_segment_and_which_place_in_it(self, folder):
@@ -78,7 +78,7 @@ class TestAppend:
         ids = [own.append(EVENT) for _ in range(20)]
 
         assert len(spool.segments(folder)) > 1
-        assert [one["_id"] for one in everything(folder)] == ids
+        assert [event["_id"] for event in everything(folder)] == ids
 
     def test_what_bson_cannot_hold_leaves_no_trace(self, folder):
         own = make(folder)
@@ -180,10 +180,10 @@ class TestKill:
         child.stdout.close()
 
         ids = [acknowledged[at : at + 12] for at in range(0, len(acknowledged) // 12 * 12, 12)]
-        found = [one["_id"].binary for one in everything(folder)]
+        events = [event["_id"].binary for event in everything(folder)]
         assert len(ids) >= 3_000
-        assert found[: len(ids)] == ids
-        assert len(found) - len(ids) <= 1  # written, and killed before it was told
+        assert events[: len(ids)] == ids
+        assert len(events) - len(ids) <= 1  # written, and killed before append returned
 
     def test_its_segment_may_be_adopted_only_then(self, folder):
         own = make(folder)
@@ -299,10 +299,10 @@ class TestBound:
 
         ids = [own.append(EVENT) for _ in range(200)]
 
-        kept = [one["_id"] for one in everything(folder)]
+        remaining = [event["_id"] for event in everything(folder)]
         assert sum(path.stat().st_size for path in folder.glob("*.seg")) <= 12_000
-        assert kept == ids[-len(kept) :]
-        assert ledger.dropped(folder) == 200 - len(kept)
+        assert remaining == ids[-len(remaining) :]
+        assert ledger.dropped(folder) == 200 - len(remaining)
         assert ledger.last_dropped_at(folder) > 0
 
     def test_what_was_shipped_already_is_not_counted_as_dropped(self, folder):

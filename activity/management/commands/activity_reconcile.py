@@ -1,4 +1,4 @@
-"""manage.py activity_reconcile: what was acknowledged against what is stored."""
+"""manage.py activity_reconcile: compare acknowledged with stored events."""
 
 import sys
 from datetime import UTC, datetime, timedelta
@@ -11,25 +11,27 @@ from pymongo.errors import PyMongoError
 from activity import reconciliation, services
 from activity.time_window import parse_moment
 
-_PATIENCE_SECONDS = 300
+_TIMEOUT_SECONDS = 300
 
 
 class Command(BaseCommand):
     help = (
-        "Count the events that this machine's spool has acknowledged and those that MongoDB has; "
-        "exit status 1 where any is lost or doubled. Events may come and go meanwhile."
+        "Compare the events that this machine's spool has acknowledged with those that MongoDB has "
+        "stored. Exit status 1 if any is lost or stored twice. Safe to run while the site is serving."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--since", type=_moment, help="a time such as 2026-01-31T12:00:00Z; default: 24 h ago"
+            "--since",
+            type=_moment,
+            help="compare events from this time on, such as 2026-01-31T12:00:00Z (default: 24 hours ago)",
         )
 
     def handle(self, *args: Any, since: datetime | None, **options: Any) -> None:
         start = since or datetime.now(UTC) - timedelta(hours=24)
         folder = services.own_spool().folder
         try:
-            with pymongo.timeout(_PATIENCE_SECONDS):
+            with pymongo.timeout(_TIMEOUT_SECONDS):
                 account = reconciliation.activity_reconcile(since=start, folder=folder)
         except PyMongoError as exc:
             raise CommandError(f"MongoDB: {str(exc).splitlines()[0]}") from exc

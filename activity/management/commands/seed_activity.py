@@ -1,4 +1,4 @@
-"""manage.py seed_activity: made-up events, the same on every machine."""
+"""manage.py seed_activity: generate events, the same on every machine."""
 
 import sys
 import time
@@ -22,23 +22,34 @@ _WRITERS = 2
 
 class Command(BaseCommand):
     help = (
-        "Store made-up events. Run again with the same numbers, also after an interruption, it adds "
-        "only what is missing."
+        "Generate events and store them. Run again with the same arguments, for example after an "
+        "interruption, it adds only the missing ones."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--count", type=int, default=1_000_000, help="how many there shall be")
-        parser.add_argument("--days", type=int, default=30, help="over how many days")
+        parser.add_argument("--count", type=int, default=1_000_000, help="number of events")
         parser.add_argument(
-            "--users", type=int, default=1000, help="of how many users, abc among them"
+            "--days", type=int, default=30, help="number of days over which they spread"
         )
-        parser.add_argument("--seed", type=int, default=1, help="another number, other events")
         parser.add_argument(
-            "--until", type=_day, help="the day before which they end, in UTC (default: today)"
+            "--users", type=int, default=1000, help="number of users, one of them abc"
+        )
+        parser.add_argument(
+            "--seed",
+            type=int,
+            default=1,
+            help="seed of the random numbers: another seed gives other events",
+        )
+        parser.add_argument(
+            "--until", type=_day, help="end before this day, YYYY-MM-DD in UTC (default: today)"
         )
         parser.add_argument("--reset", action="store_true", help="delete all events first")
-        parser.add_argument("--if-empty", action="store_true", help="only where there is no event")
-        parser.add_argument("--no-input", action="store_true", help="--reset without asking")
+        parser.add_argument(
+            "--if-empty", action="store_true", help="do nothing if there are events already"
+        )
+        parser.add_argument(
+            "--no-input", action="store_true", help="do not ask for confirmation of --reset"
+        )
 
     def handle(
         self,
@@ -68,13 +79,15 @@ class Command(BaseCommand):
                 stored += new
         except KeyboardInterrupt:
             there = selectors.event_count()
-            self.stderr.write(f"Interrupted: there are {there} events now; run it again to go on.")
+            self.stderr.write(
+                f"Interrupted: {there} events are stored so far. Run it again to continue."
+            )
             sys.exit(INTERRUPTED)
         except PyMongoError as exc:
             reason = str(exc).splitlines()[0]
             raise CommandError(
-                f"MongoDB failed ({reason}): at least {stored} of {count} events were stored; "
-                "run it again to go on."
+                f"MongoDB failed ({reason}): at least {stored} of {count} events were stored. "
+                "Run it again to continue."
             ) from exc
         seconds = time.monotonic() - started
         self.stdout.write(
@@ -84,9 +97,9 @@ class Command(BaseCommand):
 
     def _load(self, plan: seeding.Plan) -> Iterator[int]:
         """
-        Store batch by batch; yield how many of each are new.
+        Store the events in batches; yield the number of new ones in each.
 
-        This thread makes the events up, two others have MongoDB store them side by side.
+        This thread generates events while two others store them.
         """
         terminal = self.stdout.isatty()
         with (
@@ -105,7 +118,7 @@ class Command(BaseCommand):
 
     def _reset(self, *, ask: bool) -> None:
         if ask and sys.stdin.isatty():
-            answer = input("Delete all events, also those that were not made up? Type yes: ")
+            answer = input("Delete all events, including those of real users? Type yes: ")
             if answer.strip() != "yes":
                 raise CommandError("Nothing was deleted.")
         self.stdout.write(f"{services.events_delete_all()} events deleted.")

@@ -133,7 +133,7 @@ class TestHealth:
         assert (told.status_code, told.json()["status"]) == (200, "degraded")
         assert "2 events dropped" in told.json()["activity"]["reason"]
         assert Client().get("/health?strict=1").status_code == 503
-        later = time.time() + services.LOSS_TOLD_SECONDS + 1
+        later = time.time() + services.LOSS_REPORTED_SECONDS + 1
         monkeypatch.setattr(services.time, "time", lambda: later)
         assert Client().get("/health").json()["status"] == "ok"
         assert settings.ACTIVITY_SPOOL_DIR
