@@ -1,10 +1,10 @@
-"""Backups of PostgreSQL and MongoDB in one folder, and their restoration: docs/backup.md."""
+"""Back up PostgreSQL and MongoDB into one folder, and restore them: docs/backup.md."""
 
 from collections.abc import Callable
 
-# Told what is being done, how much of it is, and of how much: rows, documents or bytes; 0: not known.
-Tell = Callable[[str, int, int], None]
+# Called with the current step, how much of it is done, and the total (0: unknown), in rows or documents.
+OnProgress = Callable[[str, int, int], None]
 
 
 class BackupRefused(Exception):
-    """What keeps a backup from being made or restored: nothing was changed. One line, with the remedy."""
+    """A backup cannot be made or restored, and nothing was changed. One line, with the remedy."""

@@ -1,56 +1,56 @@
-"""Making a backup: both stores, each as of one moment, in a folder that appears when it is whole."""
+"""Make a backup: both stores, each as of a single moment, in a folder that appears once complete."""
 
 import shutil
 from pathlib import Path
 
 from activity import services as activity
-from config.backup import BackupRefused, Tell, manifest, mongodb, postgres
+from config.backup import BackupRefused, OnProgress, manifest, mongodb, postgres
 from config.backup.manifest import Manifest
 
 
-def backup_make(*, to: Path, tell: Tell) -> Manifest:
+def backup_make(*, to: Path, on_progress: OnProgress) -> Manifest:
     """
-    Write a backup into the new folder to; return its manifest.
+    Write a backup into the new folder `to`; return its manifest.
 
-    Events in the spool are shipped before; the site may go on. Interrupted or failed it leaves
-    nothing behind. Raises BackupRefused, PyMongoError, or psycopg.Error.
+    Events in the spool are shipped first; the site may keep running. If it is interrupted or
+    fails, nothing is left behind. Raises BackupRefused, PyMongoError, or psycopg.Error.
     """
     if to.exists():
-        raise BackupRefused(f"{to} is there already: name another folder")
-    mongodb.refuse_silent()
+        raise BackupRefused(f"{to} already exists: name another folder")
+    mongodb.refuse_unless_reachable()
     partial = to.parent / f".{to.name}.partial"
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(mode=0o700)
-        made = _write(partial, tell)
+        written = _write(partial, on_progress)
         partial.rename(to)
     except OSError as exc:
         raise BackupRefused(f"{exc.filename or to}: {exc.strerror}") from exc
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return made
+    return written
 
 
-def _write(folder: Path, tell: Tell) -> Manifest:
+def _write(folder: Path, on_progress: OnProgress) -> Manifest:
     made_at = manifest.now()
-    tell("events that wait", 0, 0)
+    on_progress("waiting events", 0, 0)
     waiting = activity.spool_empty()
-    tell("PostgreSQL", 0, 0)
-    dumped = postgres.dump(folder)
-    collections = mongodb.dump(folder, tell)
-    tell("checksums", 0, 0)
-    made = Manifest(
+    on_progress("PostgreSQL", 0, 0)
+    dump = postgres.dump(folder)
+    collections = mongodb.dump(folder, on_progress)
+    on_progress("checksums", 0, 0)
+    written = Manifest(
         product=manifest.PRODUCT,
         format=manifest.FORMAT,
         made_at=made_at,
-        postgres_version=dumped.version,
+        postgres_version=dump.version,
         mongodb_version=mongodb.version(),
-        migrations=dumped.migrations,
-        tables=dumped.tables,
+        migrations=dump.migrations,
+        tables=dump.tables,
         collections=collections,
         events_waiting=waiting,
-        files=manifest.described(folder),
+        files=manifest.checksums(folder),
     )
-    manifest.write(folder, made)
-    return made
+    manifest.write(folder, written)
+    return written

@@ -1,4 +1,4 @@
-"""What a backup holds: versions, counts, and the size and checksum of each file."""
+"""The contents of a backup: versions, counts, and the size and checksum of each file."""
 
 import hashlib
 from datetime import UTC, datetime
@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from config.backup import BackupRefused, Tell
+from config.backup import BackupRefused, OnProgress
 
 NAME: Final = "manifest.json"
 PRODUCT: Final = "trilith"
@@ -16,7 +16,7 @@ _BLOCK_BYTES: Final = 1 << 20
 
 
 class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One file of the backup, so that a damaged one is recognised."""
+    """A file of the backup, by which damage is detected."""
 
     size_bytes: int
     sha256: str
@@ -26,8 +26,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """
     The backup as a whole.
 
-    tables and collections have their numbers of rows and documents. migrations are the names
-    APP.NAME of those applied. events_waiting were in the spool, and are not in the backup.
+    tables and collections hold the numbers of rows and documents. migrations are the applied
+    ones, as APP.NAME. events_waiting were still in the spool, and are not in the backup.
     """
 
     product: str
@@ -43,7 +43,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 def files_in(folder: Path) -> dict[str, Path]:
-    """Return the files of a backup by their names relative to its folder, but for the manifest."""
+    """Return the files of a backup by name relative to its folder, without the manifest."""
     return {
         str(path.relative_to(folder)): path
         for path in sorted(folder.rglob("*"))
@@ -51,9 +51,9 @@ def files_in(folder: Path) -> dict[str, Path]:
     }
 
 
-def described(folder: Path) -> dict[str, File]:
+def checksums(folder: Path) -> dict[str, File]:
     """Return size and checksum of each file in the folder."""
-    return {name: _described(path) for name, path in files_in(folder).items()}
+    return {name: _checksum(path) for name, path in files_in(folder).items()}
 
 
 def write(folder: Path, manifest: Manifest) -> None:
@@ -66,42 +66,44 @@ def now() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
 
 
-def read(folder: Path, tell: Tell) -> Manifest:
-    """Return the manifest of a whole and undamaged backup. Raises BackupRefused for any other."""
-    manifest = _parsed(folder)
-    there = files_in(folder)
-    if set(there) != set(manifest.files):
-        odd = sorted(set(there) ^ set(manifest.files))
-        raise BackupRefused(f"{folder} is no whole backup: {odd[0]} is missing, or one too many")
+def read(folder: Path, on_progress: OnProgress) -> Manifest:
+    """Return the manifest of a complete and undamaged backup. Raises BackupRefused for any other."""
+    manifest = _parse(folder)
+    paths = files_in(folder)
+    if set(paths) != set(manifest.files):
+        differing = sorted(set(paths) ^ set(manifest.files))
+        raise BackupRefused(
+            f"{folder} is not a complete backup: {differing[0]} is missing or unexpected"
+        )
     for number, (name, file) in enumerate(manifest.files.items()):
-        tell("checksums", number, len(manifest.files))
-        if _described(there[name]) != file:
+        on_progress("checksums", number, len(manifest.files))
+        if _checksum(paths[name]) != file:
             raise BackupRefused(
-                f"{folder / name} is damaged: size or checksum is another than {NAME} says"
+                f"{folder / name} is damaged: its size or checksum is not that in {NAME}"
             )
     return manifest
 
 
-def _parsed(folder: Path) -> Manifest:
+def _parse(folder: Path) -> Manifest:
     path = folder / NAME
     if not path.is_file():
-        raise BackupRefused(f"{folder} is no backup: there is no {NAME} in it")
+        raise BackupRefused(f"{folder} is not a backup: it has no {NAME}")
     try:
-        told = msgspec.json.decode(path.read_bytes())
-        product, form = told["product"], told["format"]
+        content = msgspec.json.decode(path.read_bytes())
+        product, form = content["product"], content["format"]
     except (msgspec.DecodeError, TypeError, KeyError) as exc:
         raise BackupRefused(f"{path} cannot be read: {exc}") from exc
     if product != PRODUCT:
         raise BackupRefused(f"{folder} is a backup of {product}, not of {PRODUCT}")
     if form != FORMAT:
-        raise BackupRefused(f"{folder} has the format {form}, and this version reads {FORMAT}")
+        raise BackupRefused(f"{folder} has format {form}, but this version reads format {FORMAT}")
     try:
-        return msgspec.convert(told, Manifest)
+        return msgspec.convert(content, Manifest)
     except msgspec.ValidationError as exc:
         raise BackupRefused(f"{path} cannot be read: {exc}") from exc
 
 
-def _described(path: Path) -> File:
+def _checksum(path: Path) -> File:
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(_BLOCK_BYTES):

@@ -1,4 +1,4 @@
-"""MongoDB: its documents as BSON, its collections' options and indexes as extended JSON."""
+"""MongoDB: documents as BSON, options and indexes of the collections as extended JSON."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,41 +14,41 @@ from mongoengine import get_db
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
-from config.backup import BackupRefused, Tell
+from config.backup import BackupRefused, OnProgress
 
 FOLDER: Final = "mongodb"
 _ASIDE: Final = "restoring_"
-# Where the change stream is: that of another time or server leads nowhere.
-_LEFT_OUT: Final = ("change_stream_tokens",)
+# The position of the change stream, which is invalid on another server or at another time.
+_EXCLUDED: Final = ("change_stream_tokens",)
 _BATCH: Final = 1_000
 Raw = Database[RawBSONDocument]
 
 
 @contextmanager
 def connected() -> Iterator[Raw]:
-    """Yield the database, its documents as bytes, without the deadlines of requests."""
+    """Yield the database with documents as raw BSON, without the timeouts of requests."""
     with pymongo.MongoClient[RawBSONDocument](
         settings.MONGODB_URI, document_class=RawBSONDocument, serverSelectionTimeoutMS=5000
     ) as client:
         yield client[get_db().name]
 
 
-def dump(folder: Path, tell: Tell) -> dict[str, int]:
+def dump(folder: Path, on_progress: OnProgress) -> dict[str, int]:
     """
-    Write every collection, all of them as of one moment; return the numbers of documents.
+    Dump every collection as of a single moment; return the numbers of documents.
 
     The moment is that of a snapshot session, which MongoDB keeps for 5 minutes
     (minSnapshotHistoryWindowInSeconds). Raises PyMongoError.
     """
     (folder / FOLDER).mkdir(mode=0o700)
     with connected() as database, database.client.start_session(snapshot=True) as session:
-        found = {}
+        documents = {}
         for options in _collections(database):
             name = options["name"]
             collection = database[name]
             indexes = [dict(index) for index in collection.list_indexes()]
-            told = {"options": options.get("options", {}), "indexes": indexes}
-            _file(folder, f"{name}.json").write_text(json_util.dumps(told, indent=1))
+            definition = {"options": options.get("options", {}), "indexes": indexes}
+            _file(folder, f"{name}.json").write_text(json_util.dumps(definition, indent=1))
             total = collection.estimated_document_count()
             with _file(folder, f"{name}.bson").open("wb") as file:
                 number = 0
@@ -56,9 +56,9 @@ def dump(folder: Path, tell: Tell) -> dict[str, int]:
                     file.write(document.raw)
                     number += 1
                     if number % _BATCH == 0:
-                        tell(name, number, total)
-            found[name] = number
-    return found
+                        on_progress(name, number, total)
+            documents[name] = number
+    return documents
 
 
 def version() -> str:
@@ -67,47 +67,46 @@ def version() -> str:
 
 
 def filled() -> dict[str, int]:
-    """Return the collections in use that hold anything."""
+    """Return the collections in use that are not empty, with their numbers of documents."""
     with connected() as database:
         return {
-            one["name"]: database[one["name"]].count_documents({})
-            for one in _collections(database)
-            if database[one["name"]].find_one({}, {"_id": 1})
+            info["name"]: database[info["name"]].count_documents({})
+            for info in _collections(database)
+            if database[info["name"]].find_one({}, {"_id": 1})
         }
 
 
 @contextmanager
 def restored_aside(
-    folder: Path, expected: dict[str, int], tell: Tell
+    folder: Path, expected: dict[str, int], on_progress: OnProgress
 ) -> Iterator[Callable[[], None]]:
     """
-    Restore into collections of other names, and yield what puts them in the place of those in use.
+    Restore into collections of other names, and yield a function that swaps them in.
 
-    Where that was not done they are dropped. Raises BackupRefused where the documents are not as
-    many as expected, PyMongoError.
+    If they are not swapped in, they are dropped. Raises BackupRefused if the numbers of documents
+    are not as expected, and PyMongoError.
     """
     with connected() as database:
         _drop_aside(database)
         try:
             for name, number in expected.items():
-                found = _load(database, folder, name, number, tell)
-                if found != number:
+                loaded = _load(database, folder, name, number, on_progress)
+                if loaded != number:
                     raise BackupRefused(
-                        f"the collection {name} has {found} documents, not {number}"
+                        f"the collection {name} has {loaded} documents, not {number}"
                     )
-            yield lambda: _put_in_place(database, set(expected))
+            yield lambda: _swap_in(database, set(expected))
         finally:
             _drop_aside(database)
 
 
 def _collections(database: Raw) -> list[dict[str, Any]]:
-    found = [dict(one) for one in database.list_collections()]
-    kept = [
-        one
-        for one in found
-        if not one["name"].startswith(("system.", _ASIDE)) and one["name"] not in _LEFT_OUT
+    backed_up = [
+        dict(info)
+        for info in database.list_collections()
+        if not info["name"].startswith(("system.", _ASIDE)) and info["name"] not in _EXCLUDED
     ]
-    return sorted(kept, key=lambda one: str(one["name"]))
+    return sorted(backed_up, key=lambda info: str(info["name"]))
 
 
 def _file(folder: Path, name: str) -> Path:
@@ -116,9 +115,9 @@ def _file(folder: Path, name: str) -> Path:
     return path
 
 
-def _load(database: Raw, folder: Path, name: str, total: int, tell: Tell) -> int:
-    told = json_util.loads((folder / FOLDER / f"{name}.json").read_text())
-    aside = database.create_collection(f"{_ASIDE}{name}", **told["options"])
+def _load(database: Raw, folder: Path, name: str, total: int, on_progress: OnProgress) -> int:
+    definition = json_util.loads((folder / FOLDER / f"{name}.json").read_text())
+    aside = database.create_collection(f"{_ASIDE}{name}", **definition["options"])
     batch: list[RawBSONDocument] = []
     with (folder / FOLDER / f"{name}.bson").open("rb") as file:
         number = 0
@@ -126,16 +125,18 @@ def _load(database: Raw, folder: Path, name: str, total: int, tell: Tell) -> int
             batch.append(document)
             if len(batch) == _BATCH:
                 number += _insert(aside, batch)
-                tell(name, number, total)
+                on_progress(name, number, total)
         number += _insert(aside, batch)
-    specifications = [_specification(one) for one in told["indexes"] if one["name"] != "_id_"]
+    specifications = [
+        _specification(index) for index in definition["indexes"] if index["name"] != "_id_"
+    ]
     if specifications:
         database.command("createIndexes", aside.name, indexes=specifications)
     return number
 
 
 def _insert(aside: Any, batch: list[RawBSONDocument]) -> int:
-    """Insert the batch as it is, and empty it; return how many."""
+    """Insert the batch unchanged and clear it; return its length."""
     number = len(batch)
     if batch:
         aside.insert_many(batch, ordered=False, bypass_document_validation=True)
@@ -147,14 +148,14 @@ def _specification(index: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in index.items() if name not in ("v", "ns")}
 
 
-def _put_in_place(database: Raw, names: set[str]) -> None:
-    """Give each collection its name, in place of the one that has it; drop what is none of them."""
+def _swap_in(database: Raw, names: set[str]) -> None:
+    """Rename each collection over the one in use; drop all collections that are not in the backup."""
     for name in sorted(names):
         database[f"{_ASIDE}{name}"].rename(name, dropTarget=True)
-    for one in _collections(database):
-        if one["name"] not in names:
-            database.drop_collection(one["name"])
-    for name in _LEFT_OUT:
+    for info in _collections(database):
+        if info["name"] not in names:
+            database.drop_collection(info["name"])
+    for name in _EXCLUDED:
         database.drop_collection(name)
 
 
@@ -164,8 +165,8 @@ def _drop_aside(database: Raw) -> None:
             database.drop_collection(name)
 
 
-def refuse_silent() -> None:
-    """Raise BackupRefused where MongoDB does not answer."""
+def refuse_unless_reachable() -> None:
+    """Raise BackupRefused if MongoDB does not answer."""
     try:
         version()
     except PyMongoError as exc:

@@ -1,4 +1,4 @@
-"""manage.py backup: PostgreSQL and MongoDB into one folder."""
+"""manage.py backup: save PostgreSQL and MongoDB into one folder."""
 
 import sys
 from pathlib import Path
@@ -36,8 +36,8 @@ class Command(BaseCommand):
                 task = progress.add_task("backup", total=None)
                 backup = backup_make(
                     to=folder,
-                    tell=lambda what, done, total: progress.update(
-                        task, description=what, completed=done, total=total or None
+                    on_progress=lambda step, done, total: progress.update(
+                        task, description=step, completed=done, total=total or None
                     ),
                 )
         except KeyboardInterrupt:

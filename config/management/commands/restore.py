@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from cachelayer import restored
-from config.backup import BackupRefused, Tell
+from config.backup import BackupRefused, OnProgress
 from config.backup.restore import PUTTING_IN_PLACE, backup_check, backup_restore
 
 
@@ -34,14 +34,14 @@ class Command(BaseCommand):
         terminal = self.stdout.isatty()
         steps: list[str] = []
 
-        def tell(what: str, done: int, total: int) -> None:
-            steps.append(what)
-            progress.update(task, description=what, completed=done, total=total or None)
+        def on_progress(step: str, done: int, total: int) -> None:
+            steps.append(step)
+            progress.update(task, description=step, completed=done, total=total or None)
 
         try:
             with Progress(console=Console(file=sys.stderr), disable=not terminal) as progress:
                 task = progress.add_task("restore", total=None)
-                self._run(folder, tell, **options)
+                self._run(folder, on_progress, **options)
         except KeyboardInterrupt:
             self.stderr.write(f"Interrupted: {_remedy(steps)}.")
             sys.exit(130)
@@ -50,12 +50,14 @@ class Command(BaseCommand):
         except (PyMongoError, DatabaseError, psycopg.Error) as exc:
             raise CommandError(f"{str(exc).splitlines()[0]}: {_remedy(steps)}") from exc
 
-    def _run(self, folder: Path, tell: Tell, *, force: bool, check: bool, **options: Any) -> None:
+    def _run(
+        self, folder: Path, on_progress: OnProgress, *, force: bool, check: bool, **options: Any
+    ) -> None:
         if check:
-            manifest = backup_check(folder=folder, tell=tell)
+            manifest = backup_check(folder=folder, on_progress=on_progress)
             self.stdout.write(f"{folder} is whole: written at {manifest.made_at.isoformat()}.")
             return
-        manifest = backup_restore(folder=folder, force=force, tell=tell)
+        manifest = backup_restore(folder=folder, force=force, on_progress=on_progress)
         # What a newer version adds to the schema, and the copies of profiles that the two stores
         # have of each other, which were dumped one after the other.
         call_command("migrate", verbosity=0, interactive=False)

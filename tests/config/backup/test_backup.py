@@ -1,4 +1,4 @@
-"""A backup made while the site serves, everything destroyed, and all of it there again."""
+"""Back up a running site, destroy everything, restore it, and find all of it again."""
 
 import json
 import os
@@ -15,7 +15,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from config.backup import BackupRefused, Tell, manifest, mongodb, postgres
+from config.backup import BackupRefused, OnProgress, manifest, mongodb, postgres
 from config.backup.backup import backup_make
 from config.backup.restore import PUTTING_IN_PLACE, backup_check, backup_restore
 from config.stack import Stack
@@ -30,13 +30,13 @@ from tests.builders import make_note
 PASSWORD = "only-for-this-test-1"
 
 
-def silent(what: str, done: int, total: int) -> None:
-    """Take what a terminal would be shown."""
+def silent(step: str, done: int, total: int) -> None:
+    """Ignore the progress that a terminal would show."""
 
 
 def tables(site: Site) -> dict[str, Any]:
-    """All that PostgreSQL has: rows, indexes, triggers, functions, constraints, and sequences."""
-    asked = {
+    """Return all that PostgreSQL holds: rows, indexes, triggers, functions, constraints, sequences."""
+    queries = {
         "indexes": "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1",
         "triggers": "SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1",
         "functions": "SELECT proname, prosrc FROM pg_proc"
@@ -47,35 +47,35 @@ def tables(site: Site) -> dict[str, Any]:
         " WHERE sequencename <> 'cachelayer_outbox_id_seq' ORDER BY 1",
     }
     with psycopg.connect(site.stack.urls()["DATABASE_URL"]) as connection:
-        found: dict[str, Any] = {
-            what: connection.execute(query).fetchall() for what, query in asked.items()
+        contents: dict[str, Any] = {
+            kind: connection.execute(query).fetchall() for kind, query in queries.items()
         }
         names = connection.execute(
             "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1"
         ).fetchall()
         for (name,) in names:
-            if name != "cachelayer_outbox":  # rows that come and go by themselves
+            if name != "cachelayer_outbox":  # its rows come and go by themselves
                 query = psycopg.sql.SQL("SELECT * FROM {} ORDER BY 1")
-                found[name] = connection.execute(
+                contents[name] = connection.execute(
                     query.format(psycopg.sql.Identifier(name))
                 ).fetchall()
-    return found
+    return contents
 
 
 def collections(site: Site) -> dict[str, Any]:
-    """All that MongoDB has: documents, indexes, options."""
-    found: dict[str, Any] = {}
+    """Return all that MongoDB holds: documents, indexes, options."""
+    contents: dict[str, Any] = {}
     with pymongo.MongoClient(site.stack.urls()["MONGODB_URI"]) as client:
         database = client["trilith"]
-        for one in database.list_collections():
-            collection = database[one["name"]]
-            if one["name"] != "change_stream_tokens":
-                found[one["name"]] = [
-                    one.get("options"),
+        for info in database.list_collections():
+            collection = database[info["name"]]
+            if info["name"] != "change_stream_tokens":
+                contents[info["name"]] = [
+                    info.get("options"),
                     sorted(map(str, collection.list_indexes())),
                     sorted(map(str, collection.find())),
                 ]
-    return found
+    return contents
 
 
 def destroy(site: Site) -> None:
@@ -92,7 +92,7 @@ def destroy(site: Site) -> None:
 
 
 def end(site: Site) -> None:
-    """End the site's processes, and leave the servers."""
+    """Stop the site's processes; the servers keep running."""
     process = psutil.Process(site.pid)
     os.kill(site.pid, signal.SIGTERM)
     assert wait_until(
@@ -101,7 +101,7 @@ def end(site: Site) -> None:
 
 
 class Story:
-    """What was written before the backup, and the answers of then, by path."""
+    """What was written before the backup, and the responses of that time, by path."""
 
     def __init__(self, site: Site) -> None:
         made = ask(site.url, written("abc", "/api/v1/notes", {"title": "Before"}))
@@ -121,15 +121,15 @@ class Story:
         self.before = self.answers(site.url)
 
     def answers(self, url: str) -> dict[str, bytes]:
-        found = {}
+        bodies = {}
         for path in self.paths:
             answer = ask(url, Call("", path))
             assert answer.status == 200, (path, answer)
-            found[path] = answer.body.replace(url.encode(), b"")
-        return found
+            bodies[path] = answer.body.replace(url.encode(), b"")
+        return bodies
 
     def go_on(self, url: str) -> None:
-        """Write after the backup, and read it, so that Redis has copies newer than the backup."""
+        """Write and read after the backup, so that Redis has copies newer than the backup."""
         ask(url, written("abc", self.note_path, {"title": "After"}, "PATCH"))
         ask(url, written("abc", "/api/v1/notes", {"title": "Also after, not before"}))
         ask(url, written("abc", "/api/v1/profiles/abc/preferences", {"theme": "dark"}, "PATCH"))
@@ -146,20 +146,20 @@ def page(url: str, cookie: str) -> Sample:
 class TestBackupAndRestore:
     def test_all_is_as_it_was_and_nothing_newer_is_served(self, tmp_path):
         stack = Stack("backup", own_only=True)
-        stack.reset()  # of what a killed run has left
+        stack.reset()  # in case a killed run has left anything
         try:
             with running_site(
                 "backup", notes=0, variables={"DJANGO_SUPERUSER_PASSWORD": PASSWORD}
             ) as site:
-                self._tell(site, tmp_path / "backup")
+                self._run(site, tmp_path / "backup")
         finally:
             stack.reset()
 
-    def _tell(self, site: Site, folder: Path) -> None:
+    def _run(self, site: Site, folder: Path) -> None:
         site.manage("createsuperuser", "--no-input", "--username=root", "--email=r@example.org")
         story = Story(site)
-        told = site.manage("backup", "--to", str(folder))
-        assert "documents" in told
+        output = site.manage("backup", "--to", str(folder))
+        assert "documents" in output
         before = tables(site), collections(site)
         story.go_on(site.url)
         later = logged_in(site.url, "root", PASSWORD)
@@ -190,7 +190,7 @@ def backup(tmp_path, transactional_db) -> Iterator[Path]:
     collection.insert_many({"number": number} for number in range(1_500))
     collection.create_index("number", unique=True, name="number_unique")
     try:
-        backup_make(to=folder, tell=silent)
+        backup_make(to=folder, on_progress=silent)
         yield folder
     finally:
         collection.drop()
@@ -199,41 +199,41 @@ def backup(tmp_path, transactional_db) -> Iterator[Path]:
 @pytest.mark.django_db(transaction=True)
 class TestBackupCheck:
     def test_passes_what_was_made_and_no_other_can_read_it(self, backup):
-        found = backup_check(folder=backup, tell=silent)
+        checked = backup_check(folder=backup, on_progress=silent)
 
-        assert found.product == "trilith"
-        assert found.tables["django_content_type"] > 0
+        assert checked.product == "trilith"
+        assert checked.tables["django_content_type"] > 0
         assert backup.stat().st_mode & 0o777 == 0o700
         assert {path.stat().st_mode & 0o077 for path in manifest.files_in(backup).values()} == {0}
 
-    def test_refuses_what_is_none(self, tmp_path):
+    def test_refuses_a_folder_that_is_not_a_backup(self, tmp_path):
         for folder in (tmp_path, tmp_path / "nowhere"):
             with pytest.raises(BackupRefused, match=r"no manifest\.json"):
-                backup_check(folder=folder, tell=silent)
+                backup_check(folder=folder, on_progress=silent)
 
     @pytest.mark.parametrize(
-        ("changed", "told"),
+        ("changed", "message"),
         [
             ({"product": "other"}, "a backup of other"),
-            ({"format": 2}, "has the format 2"),
+            ({"format": 2}, "has format 2"),
             ({"tables": 3}, "cannot be read"),
             ({"surprise": 3}, "cannot be read"),
             ({"migrations": ["notes.9999_later"]}, "newer version.*notes.9999_later"),
         ],
     )
-    def test_refuses_a_foreign_manifest(self, backup, changed, told):
+    def test_refuses_a_foreign_manifest(self, backup, changed, message):
         path = backup / manifest.NAME
         path.write_bytes(msgspec.json.encode(msgspec.json.decode(path.read_bytes()) | changed))
 
-        with pytest.raises(BackupRefused, match=told):
-            backup_check(folder=backup, tell=silent)
+        with pytest.raises(BackupRefused, match=message):
+            backup_check(folder=backup, on_progress=silent)
 
     def test_refuses_a_manifest_that_is_cut_off(self, backup):
         path = backup / manifest.NAME
         path.write_bytes(path.read_bytes()[:-40])
 
         with pytest.raises(BackupRefused, match="cannot be read"):
-            backup_check(folder=backup, tell=silent)
+            backup_check(folder=backup, on_progress=silent)
 
     def test_refuses_a_file_with_another_byte(self, backup):
         dump = backup / "postgres.dump"
@@ -242,31 +242,31 @@ class TestBackupCheck:
         dump.write_bytes(content)
 
         with pytest.raises(BackupRefused, match=r"postgres\.dump is damaged"):
-            backup_check(folder=backup, tell=silent)
+            backup_check(folder=backup, on_progress=silent)
 
     def test_refuses_a_file_that_is_missing_or_one_too_many(self, backup):
         (backup / "more").touch()
-        with pytest.raises(BackupRefused, match="more is missing, or one too many"):
-            backup_check(folder=backup, tell=silent)
+        with pytest.raises(BackupRefused, match="more is missing or unexpected"):
+            backup_check(folder=backup, on_progress=silent)
         (backup / "more").rename(backup.parent / "more")
         (backup / "postgres.dump").unlink()
         with pytest.raises(BackupRefused, match=r"postgres\.dump is missing"):
-            backup_check(folder=backup, tell=silent)
+            backup_check(folder=backup, on_progress=silent)
 
 
 @pytest.mark.django_db(transaction=True)
 class TestBackupMake:
-    def test_refuses_a_folder_that_is_there(self, tmp_path):
-        with pytest.raises(BackupRefused, match="there already"):
-            backup_make(to=tmp_path, tell=silent)
+    def test_refuses_a_folder_that_exists(self, tmp_path):
+        with pytest.raises(BackupRefused, match="already exists"):
+            backup_make(to=tmp_path, on_progress=silent)
 
     def test_leaves_nothing_behind_when_interrupted(self, tmp_path):
-        def interrupt(what: str, done: int, total: int) -> None:
-            if what == "checksums":
+        def interrupt(step: str, done: int, total: int) -> None:
+            if step == "checksums":
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            backup_make(to=tmp_path / "backups" / "made", tell=interrupt)
+            backup_make(to=tmp_path / "backups" / "made", on_progress=interrupt)
 
         assert list((tmp_path / "backups").iterdir()) == []
 
@@ -274,13 +274,13 @@ class TestBackupMake:
         monkeypatch.setenv("STACK_PG_BIN", str(tmp_path / "nowhere"))
 
         with pytest.raises(BackupRefused, match="STACK_PG_BIN"):
-            backup_make(to=tmp_path / "backups" / "made", tell=silent)
+            backup_make(to=tmp_path / "backups" / "made", on_progress=silent)
 
         assert list((tmp_path / "backups").iterdir()) == []
 
 
 def left_aside() -> list[str]:
-    """Whatever a restoration has put beside what is in use."""
+    """Return the databases and collections that a restoration has created beside those in use."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT datname FROM pg_database WHERE datname ~ '_(restoring|replaced)$'")
         databases = [name for (name,) in cursor.fetchall()]
@@ -292,7 +292,7 @@ def left_aside() -> list[str]:
 class TestBackupRestore:
     @pytest.fixture
     def unused(self, monkeypatch) -> None:
-        """Say that nobody else is connected: other tests of this process may be."""
+        """Pretend that nobody else is connected: other tests of this process may be."""
         monkeypatch.setattr(postgres, "refuse_while_in_use", lambda: None)
 
     def test_refuses_while_the_site_is_connected(self, backup):
@@ -301,26 +301,26 @@ class TestBackupRestore:
             psycopg.connect(**parameters),
             pytest.raises(BackupRefused, match=r"connections to the database .* stop the site"),
         ):
-            backup_restore(folder=backup, force=True, tell=silent)
+            backup_restore(folder=backup, force=True, on_progress=silent)
 
     def test_refuses_to_replace_anything_without_force(self, backup, unused):
         make_note()
 
         with pytest.raises(BackupRefused, match=r"not empty \(.*notes 1.*--force"):
-            backup_restore(folder=backup, force=False, tell=silent)
+            backup_restore(folder=backup, force=False, on_progress=silent)
 
     def test_leaves_all_as_it_was_when_interrupted_before_the_end(self, backup, unused):
         make_note(title="Kept")
         steps = []
 
-        def interrupt(what: str, done: int, total: int) -> None:
-            steps.append(what)
-            if what == PUTTING_IN_PLACE:
+        def interrupt(step: str, done: int, total: int) -> None:
+            steps.append(step)
+            if step == PUTTING_IN_PLACE:
                 assert left_aside()
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            backup_restore(folder=backup, force=True, tell=interrupt)
+            backup_restore(folder=backup, force=True, on_progress=interrupt)
 
         assert steps[-1] == PUTTING_IN_PLACE
         assert left_aside() == []
@@ -329,14 +329,14 @@ class TestBackupRestore:
             assert cursor.fetchall() == [("Kept",)]
 
     def test_refuses_rows_or_documents_that_are_not_as_many(self, backup):
-        found = manifest.read(backup, silent)
+        original = manifest.read(backup, silent)
         with (
             pytest.raises(BackupRefused, match="not those of the backup: notes"),
-            postgres.restored_aside(backup, found.tables | {"notes": 7}, lambda cursor: None),
+            postgres.restored_aside(backup, original.tables | {"notes": 7}, lambda cursor: None),
         ):
             raise AssertionError
-        assert found.collections["backed_up"] == 1_500
-        more = found.collections | {"backed_up": 1_501}
+        assert original.collections["backed_up"] == 1_500
+        more = original.collections | {"backed_up": 1_501}
         with (
             pytest.raises(BackupRefused, match="has 1500 documents, not 1501"),
             mongodb.restored_aside(backup, more, silent),
@@ -349,13 +349,13 @@ class TestBackupRestore:
         before = sorted(map(str, collection.find())), collection.index_information()
         collection.delete_many({"number": {"$gt": 10}})
         collection.drop_index("number_unique")
-        wanted = manifest.read(backup, silent).collections
+        expected = manifest.read(backup, silent).collections
 
-        with mongodb.restored_aside(backup, wanted, silent):
+        with mongodb.restored_aside(backup, expected, silent):
             pass
-        assert collection.count_documents({}) == 11  # not put in place
-        with mongodb.restored_aside(backup, wanted, silent) as put_in_place:
-            put_in_place()
+        assert collection.count_documents({}) == 11  # not swapped in
+        with mongodb.restored_aside(backup, expected, silent) as swap_in:
+            swap_in()
 
         assert (sorted(map(str, collection.find())), collection.index_information()) == before
 
@@ -371,14 +371,14 @@ class TestCommands:
         finally:
             UserProfile._get_collection().delete_one({"_id": "x"})
 
-        told = capsys.readouterr().out
-        assert "rows" in told
-        assert f"{folder} is whole" in told
+        output = capsys.readouterr().out
+        assert "rows" in output
+        assert f"{folder} is whole" in output
 
     def test_refusals_are_one_line(self, tmp_path):
-        with pytest.raises(CommandError, match="there already"):
+        with pytest.raises(CommandError, match="already exists"):
             call_command("backup", to=tmp_path)
-        with pytest.raises(CommandError, match=r"nothing was restored: .* is no backup"):
+        with pytest.raises(CommandError, match=r"nothing was restored: .* is not a backup"):
             call_command("restore", tmp_path, force=True)
 
     @pytest.mark.parametrize("command", ["backup", "restore"])
@@ -396,18 +396,18 @@ class TestCommands:
         assert "Interrupted" in capsys.readouterr().err
 
     @pytest.mark.parametrize(
-        ("step", "told"),
-        [("PostgreSQL", "as they were"), (PUTTING_IN_PLACE, "run it again with --force")],
+        ("step", "remedy"),
+        [("PostgreSQL", "are as they were"), (PUTTING_IN_PLACE, "run it again with --force")],
     )
-    def test_a_store_that_falls_silent_is_one_line(self, tmp_path, monkeypatch, step, told):
-        def fall_silent(*, tell: Tell, **arguments: Any) -> None:
-            tell(step, 0, 0)
+    def test_a_store_that_falls_silent_is_one_line(self, tmp_path, monkeypatch, step, remedy):
+        def fall_silent(*, on_progress: OnProgress, **arguments: Any) -> None:
+            on_progress(step, 0, 0)
             raise pymongo.errors.ServerSelectionTimeoutError("no primary")
 
         monkeypatch.setattr("config.management.commands.restore.backup_restore", fall_silent)
         monkeypatch.setattr("config.management.commands.backup.backup_make", fall_silent)
 
-        with pytest.raises(CommandError, match=f"no primary: .*{told}"):
+        with pytest.raises(CommandError, match=f"no primary: .*{remedy}"):
             call_command("restore", tmp_path)
         with pytest.raises(CommandError, match="no backup was written: no primary"):
             call_command("backup", to=tmp_path / "made")
