@@ -34,6 +34,7 @@ class Cached(Generic[V]):
     value: V | None
     source: Source
     remaining_seconds: int = 0
+    head_only: bool = False  # whether the value's body was left unread
 
 
 class Overloaded(Exception):

@@ -1,7 +1,7 @@
 """Reading through the cache: get_or_load, get_many, and what they answer when something fails."""
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from django.db import connection
 
@@ -9,13 +9,23 @@ from cachelayer import metrics, popularity, protocol, refresh
 from cachelayer.answers import Bypass, Cached, Source
 from cachelayer.client import CacheDown
 from cachelayer.entries import Found
-from cachelayer.http import Representation
 from cachelayer.load import load_many, load_past_cache, load_together, load_without_cache
 from cachelayer.namespace import Key
 
 V = TypeVar("V")
-Accepts = Callable[[Representation], bool]
-Tried = tuple[Cached[Representation] | None, Found[Representation] | None]  # see try_hit
+
+
+class CachedRead(NamedTuple, Generic[V]):
+    """One value that is read through the cache: its key, and what loads it on a miss."""
+
+    key: Key[V]
+    load: Callable[[], V | None]
+
+    def get(
+        self, *, bypass: Bypass = Bypass.NO, accepts_head: Callable[[V], bool] | None = None
+    ) -> Cached[V]:
+        """Return the value, as get_or_load does."""
+        return get_or_load(self.key, self.load, bypass=bypass, accepts_head=accepts_head)
 
 
 def get_or_load(
@@ -23,7 +33,7 @@ def get_or_load(
     load: Callable[[], V | None],
     *,
     bypass: Bypass = Bypass.NO,
-    looked: Found[V] | None = None,
+    accepts_head: Callable[[V], bool] | None = None,
 ) -> Cached[V]:
     """
     Return the value under key, from Redis where a valid copy is, else from load.
@@ -32,9 +42,10 @@ def get_or_load(
     processes one caller loads, the others wait for it, at most CACHE_LEASE_MS. load runs in
     this thread, later perhaps once more in a background thread, and returns None for "there is
     no such thing". Inside a transaction the cache is not used. Redis never makes this fail.
-    looked is what peek has just brought, so that it is not asked twice. Raises what load raises,
-    except where the store does not answer and a copy past its time, but not invalidated, is at
-    hand; and Overloaded where Redis is away and the store is asked as much as it may be.
+    With accepts_head the head of a copy is read first; where accepts_head approves of it, that is
+    the value, and its body is not to be used. Raises what load raises, except where the store does not answer
+    and a copy past its time, but not invalidated, is at hand; and Overloaded where Redis is away
+    and as many loads are running as the store may be given.
     """
     if bypass is not Bypass.NO or connection.in_atomic_block:
         _count(key, "bypass")
@@ -43,7 +54,12 @@ def get_or_load(
         return load_past_cache(key, load, keep=keep)
     result: str = "degraded"
     try:
-        found = looked or protocol.look(key)
+        if accepts_head is not None:
+            head = protocol.look_head(key)
+            if head.fresh and head.value is not None and accepts_head(head.value):
+                result = ""
+                return hit(key, head, load, head_only=True)
+        found = protocol.look(key)
         if found.reason is None:
             result = ""  # counted there
             return hit(key, found, load)
@@ -60,36 +76,18 @@ def get_or_load(
     return cached
 
 
-def try_hit(
+def hit(
     key: Key[V],
-    load: Callable[[], V | None],
+    found: Found[V],
+    load: Callable[[], V | None] | None = None,
     *,
-    accepts: Callable[[V], bool],
     head_only: bool = False,
-) -> tuple[Cached[V] | None, Found[V] | None]:
-    """
-    Return a fresh copy that accepts approves of, by one round trip and nothing else.
-
-    Where there is none, return instead what was found, for get_or_load's looked: then the
-    round trip is not made twice. head_only leaves the body unread; it is empty then.
-    """
-    if connection.in_atomic_block:
-        return None, None
-    try:
-        found = protocol.look_head(key) if head_only else protocol.look(key)
-    except CacheDown:
-        return None, None
-    if found.reason is None and found.value is not None and accepts(found.value):
-        return hit(key, found, load), None
-    return None, None if head_only else found
-
-
-def hit(key: Key[V], found: Found[V], load: Callable[[], V | None] | None = None) -> Cached[V]:
+) -> Cached[V]:
     """Return the answer of a fresh entry; start its background refresh where it is time."""
     _count(key, "hit")
     if load is not None and found.value is not None and found.wants_refresh:
         refresh.refresh(key, load)
-    return Cached(found.value, Source.HIT, found.remaining_ms // 1000)
+    return Cached(found.value, Source.HIT, found.remaining_ms // 1000, head_only)
 
 
 def peek_many(keys: Sequence[Key[V]]) -> Sequence[Found[V] | None]:

@@ -55,7 +55,7 @@ NOTE_LISTS = Namespace(
 
 
 def note(note_id: UUID) -> Key[Representation]:
-    """One note, ready to send; loaded by notes.selectors.note_get."""
+    """One note, ready to send; loaded by notes.selectors.note_read."""
     return NOTES.key(str(note_id))
 
 
@@ -63,7 +63,7 @@ def note_list(
     *, user_id: str | None, window: str, filters: str, origin: Callable[[], str]
 ) -> Key[Representation]:
     """
-    One page of notes; loaded by notes.selectors.note_page and note_cursor_page.
+    One page of notes; loaded by notes.selectors.note_list_read.
 
     window says which part, as page:{page}:limit:{limit} or cursor:limit:{limit}; filters is the
     canonical text of every other parameter, empty for the default list; origin gives the query

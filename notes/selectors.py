@@ -8,55 +8,37 @@ from uuid import UUID
 from django.contrib.postgres.search import SearchQuery
 from django.db.models import Q, QuerySet
 
-from cachelayer.answers import Bypass, Cached
-from cachelayer.entries import Found
 from cachelayer.http import Representation, represent
-from cachelayer.namespace import Key
-from cachelayer.read import Accepts, Tried, get_or_load, try_hit
+from cachelayer.read import CachedRead
 from notes import cache_keys, records
 from notes.models import Note, TitleVector
 from notes.paging import MAX_LIMIT, CursorQuery, PageQuery, Position, Sort
 from notes.records import NoteRecord
 
 
-def note_get(
-    *, note_id: UUID, bypass: Bypass = Bypass.NO, looked: Found[Representation] | None = None
-) -> Cached[Representation]:
+def note_read(*, note_id: UUID) -> CachedRead[Representation]:
     """
-    Return the note ready to send; its value is None where there is none.
+    Return how the note is read, ready to send; its value is None where there is none.
 
-    Raises what the driver raises where PostgreSQL does not answer and no copy is at hand.
+    The read raises what the driver raises where PostgreSQL does not answer and no copy is at hand.
     """
-    return get_or_load(
-        cache_keys.note(note_id), lambda: _load_note(note_id), bypass=bypass, looked=looked
-    )
+    return CachedRead(cache_keys.note(note_id), lambda: _load_note(note_id))
 
 
-def note_try(*, note_id: UUID, accepts: Accepts, head_only: bool) -> Tried:
-    """Return the note where a fresh copy is at hand that accepts approves of; see try_hit."""
-    return try_hit(
-        cache_keys.note(note_id), lambda: _load_note(note_id), accepts=accepts, head_only=head_only
-    )
-
-
-def note_list(
-    *,
-    query: PageQuery | CursorQuery,
-    bypass: Bypass = Bypass.NO,
-    looked: Found[Representation] | None = None,
-) -> Cached[Representation]:
+def note_list_read(*, query: PageQuery | CursorQuery) -> CachedRead[Representation]:
     """
-    Return one page of a list, by its number or by keyset.
+    Return how one page of a list is read, by its number or by keyset.
 
     On a miss a page by number takes at most 2 statements; one by keyset takes 1, whose cost does
     not grow with depth.
     """
-    return get_or_load(_list_key(query), lambda: load_list(query), bypass=bypass, looked=looked)
-
-
-def note_list_try(*, query: PageQuery | CursorQuery, accepts: Accepts, head_only: bool) -> Tried:
-    """Return the page where a fresh copy is at hand that accepts approves of; see try_hit."""
-    return try_hit(_list_key(query), lambda: load_list(query), accepts=accepts, head_only=head_only)
+    key = cache_keys.note_list(
+        user_id=query.user_id,
+        window=query.window,
+        filters=query.filters,
+        origin=query.to_query_string,
+    )
+    return CachedRead(key, lambda: load_list(query))
 
 
 def load_notes(note_ids: Sequence[UUID]) -> list[Representation | None]:
@@ -69,15 +51,6 @@ def load_notes(note_ids: Sequence[UUID]) -> list[Representation | None]:
 def load_list(query: PageQuery | CursorQuery) -> Representation:
     """Return one page of a list, from PostgreSQL."""
     return _load_cursor_page(query) if isinstance(query, CursorQuery) else _load_page(query)
-
-
-def _list_key(query: PageQuery | CursorQuery) -> Key[Representation]:
-    return cache_keys.note_list(
-        user_id=query.user_id,
-        window=query.window,
-        filters=query.filters,
-        origin=query.to_query_string,
-    )
 
 
 def notes_of_user(*, user_id: str) -> Iterator[NoteRecord]:

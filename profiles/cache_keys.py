@@ -30,7 +30,7 @@ PROFILES = Namespace(
 
 
 def profile(user_id: str) -> Key[Representation]:
-    """One user's profile, ready to send; loaded by profiles.selectors.profile_get."""
+    """One user's profile, ready to send; loaded by profiles.selectors.profile_read."""
     return PROFILES.key(user_id)
 
 

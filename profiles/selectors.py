@@ -3,33 +3,20 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from cachelayer.answers import Bypass, Cached
-from cachelayer.entries import Found
 from cachelayer.http import Representation
-from cachelayer.read import Accepts, Tried, get_or_load, try_hit
+from cachelayer.read import CachedRead
 from profiles import backends, cache_keys, records
 from profiles.records import ProfileLine
 from profiles.stores import StoreName
 
 
-def profile_get(
-    *, user_id: str, bypass: Bypass = Bypass.NO, looked: Found[Representation] | None = None
-) -> Cached[Representation]:
+def profile_read(*, user_id: str) -> CachedRead[Representation]:
     """
-    Return the profile ready to send; its value is None where there is none.
+    Return how the profile is read, ready to send; its value is None where there is none.
 
-    Raises what the driver raises where the store does not answer and no copy is at hand.
+    The read raises what the driver raises where the store does not answer and no copy is at hand.
     """
-    return get_or_load(
-        cache_keys.profile(user_id), lambda: _load(user_id), bypass=bypass, looked=looked
-    )
-
-
-def profile_try(*, user_id: str, accepts: Accepts, head_only: bool) -> Tried:
-    """Return the profile where a fresh copy is at hand that accepts approves of; see try_hit."""
-    return try_hit(
-        cache_keys.profile(user_id), lambda: _load(user_id), accepts=accepts, head_only=head_only
-    )
+    return CachedRead(cache_keys.profile(user_id), lambda: _load(user_id))
 
 
 def profile_get_from(*, store: StoreName, user_id: str) -> Representation | None:

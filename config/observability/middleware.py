@@ -54,7 +54,7 @@ class RequestContextMiddleware:
 
 def _request_id(request: HttpRequest) -> str:
     """Return the caller's X-Request-ID where it is safe to echo and to log, else a new one."""
-    given = request.headers.get("X-Request-ID", "")
+    given = request.META.get("HTTP_X_REQUEST_ID", "")
     return given if re.fullmatch(REQUEST_ID_PATTERN, given) else uuid.uuid4().hex
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from django.http import QueryDict
 from rest_framework.exceptions import ErrorDetail, ValidationError
+from rest_framework.request import Request
 
 
 class Parameters:
@@ -58,9 +59,9 @@ class Parameters:
         return default
 
 
-def parse_single(given: QueryDict) -> None:
+def parse_single(request: Request) -> None:
     """Refuse whatever the read of a single resource does not know. Raises ValidationError."""
-    if given:
-        parameters = Parameters(given, known=("cache",))
+    if request._request.META.get("QUERY_STRING"):  # without one, a hit need not parse it
+        parameters = Parameters(request.query_params, known=("cache",))
         parameters.boolean("cache")
         parameters.end()

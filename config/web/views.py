@@ -4,17 +4,15 @@ from collections.abc import Callable
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
-from rest_framework.exceptions import APIException
 from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from cachelayer import http
-from cachelayer.answers import Bypass, Cached
-from cachelayer.entries import Found
+from cachelayer.answers import Bypass, Cached, Source
 from cachelayer.http import Representation
-from cachelayer.read import Accepts, Tried
+from cachelayer.read import CachedRead
 from config.web.authentication import UserOrStaffAuthentication
 from config.web.parsers import media_types
 from config.web.query import Parameters
@@ -37,10 +35,11 @@ class View(APIView):
     query_of_writes: tuple[str, ...] = ()
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        if not hasattr(self, str(request.method).lower()):
+        method = str(request.method)
+        if not hasattr(self, method.lower()):
             self.http_method_not_allowed(request)
         super().initial(request, *args, **kwargs)
-        if request.method not in SAFE_METHODS:
+        if method not in SAFE_METHODS:
             Parameters(request.query_params, known=self.query_of_writes).end()
 
     def options(self, request: Any, *args: Any, **kwargs: Any) -> Any:
@@ -53,51 +52,52 @@ class View(APIView):
 
 class CachedView(View):
     """
-    An endpoint whose GET is answered from the cache, where it can be, before DRF is set in motion.
+    An endpoint whose GET reads one value through the cache.
 
-    Whatever is out of the ordinary (a miss, an error, a wish to bypass) is left to the handler.
-    On its answer, also on an error, stands what the cache had to do with it. A subclass says by
-    try_cache where to look; left_to_handler are the errors of its own that doing so may raise.
+    Authentication, permissions and throttles come before the read, so they hold on a hit too. The
+    reply, also an error, says what the cache had to do with it.
     """
 
-    left_to_handler: tuple[type[Exception], ...] = (APIException,)
-    cached: Cached[Any] | None = None  # set by a handler that has read through the cache
-    looked: Found[Representation] | None = None  # what the attempt has found, for the handler
+    cached: Cached[Representation] | None = None  # what the handler has read
+    is_plain_hit = False  # whether a GET that says nothing about caches was a hit
 
-    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        if request.method == "GET" and "Cache-Control" not in request.headers:
-            try:
-                response = self._from_cache(request, **kwargs)
-            except self.left_to_handler:
-                response = None  # the handler will meet it again, and answer
-            if response is not None:
-                return response
-        return super().dispatch(request, *args, **kwargs)
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        """Do as DRF does, but send a plain hit as it is stored, without what DRF adds to a reply."""
+        if request.method != "GET":
+            return super().dispatch(request, *args, **kwargs)
+        self.args, self.kwargs = args, kwargs
+        self.request = drf_request = self.initialize_request(request, *args, **kwargs)
+        try:
+            self.initial(drf_request, *args, **kwargs)
+            response = self.get(drf_request, *args, **kwargs)  # type: ignore[attr-defined]  # each has one
+        except Exception as exc:  # noqa: BLE001  # handle_exception raises again what it has no answer to
+            self.is_plain_hit = False
+            response = self.handle_exception(exc)
+        if self.is_plain_hit and self.cached is not None:
+            response.headers["Cache-Status"] = http.cache_status(self.cached)
+            return response
+        self.headers = self.default_response_headers
+        self.response = self.finalize_response(drf_request, response, *args, **kwargs)
+        return self.response
 
-    def _from_cache(self, request: HttpRequest, **kwargs: str) -> HttpResponse | None:
-        if_none_match = request.headers.get("If-None-Match")
-        present = self.presenter(request)
-
-        def accepts(stored: Representation) -> bool:
-            return if_none_match is None or http.not_modified(if_none_match, present(stored).etag)
-
-        for authenticator in self.get_authenticators():
-            told: Any = authenticator.authenticate(request)  # type: ignore[arg-type]  # headers alone
-            request.user = told[0]  # for what comes after the view, as DRF would leave it
-        cached, self.looked = self.try_cache(
-            request, accepts=accepts, head_only=if_none_match is not None, **kwargs
-        )
-        if cached is None or cached.value is None:
-            return None
-        response = self.respond(request, cached.value)
-        response.headers["Cache-Status"] = http.cache_status(cached)
-        return response
-
-    def try_cache(
-        self, request: HttpRequest, *, accepts: Accepts, head_only: bool, **kwargs: str
-    ) -> Tried:
-        """Look for a fresh copy of what is asked for. Raises what parsing it raises."""
-        raise NotImplementedError
+    def read(self, request: Request, source: CachedRead[Representation]) -> Representation | None:
+        """Return the value that source reads; only the head of it if the client has that copy."""
+        http_request = request._request
+        fields = http_request.META  # request.headers costs more to build than a hit needs
+        if_none_match = fields.get("HTTP_IF_NONE_MATCH")
+        has_copy = None
+        if if_none_match is not None:
+            present = self.presenter(http_request)
+            has_copy = lambda stored: http.not_modified(if_none_match, present(stored).etag)  # noqa: E731
+        bypass, is_default = Bypass.NO, True
+        if "HTTP_CACHE_CONTROL" in fields or (
+            fields.get("QUERY_STRING") and "cache" in http_request.GET
+        ):
+            bypass, is_default = bypass_of(request), False
+        self.cached = cached = source.get(bypass=bypass, accepts_head=has_copy)
+        if is_default and cached.source is Source.HIT and cached.value is not None:
+            self.is_plain_hit = has_copy is None or cached.head_only
+        return cached.value
 
     def presenter(self, request: HttpRequest) -> Callable[[Representation], Representation]:
         """Return what makes of the stored what is sent."""

@@ -13,7 +13,6 @@ from rest_framework.response import Response
 
 from cachelayer import http
 from cachelayer.http import UNCONDITIONAL, Representation
-from cachelayer.read import Accepts, Tried
 from config.web.openapi import (
     CACHE,
     CACHE_STATUS,
@@ -30,7 +29,7 @@ from config.web.parsers import body_of
 from config.web.query import parse_single
 from config.web.serializers import trimmed_pattern
 from config.web.user_ids import USER_ID_PATTERN
-from config.web.views import CachedView, bypass_of
+from config.web.views import CachedView
 from notes import selectors, services
 from notes.api import query
 from notes.api.query import SEARCH_MAX_CHARACTERS, SORTS
@@ -94,21 +93,11 @@ class NoteListView(CachedView):
     )
     def get(self, request: Request) -> HttpResponse:
         """List notes, newest first unless sort says otherwise."""
-        wanted = query.parse_list(request.query_params)
-        self.cached = cached = selectors.note_list(
-            query=wanted, bypass=bypass_of(request), looked=self.looked
-        )
-        if cached.value is None:
+        source = selectors.note_list_read(query=query.parse_list(request.query_params))
+        page = self.read(request, source)
+        if page is None:
             raise AssertionError("a list is never absent")
-        return self.respond(request._request, cached.value)
-
-    def try_cache(
-        self, request: HttpRequest, *, accepts: Accepts, head_only: bool, **kwargs: str
-    ) -> Tried:
-        if "cache" in request.GET:
-            return None, None
-        wanted = query.parse_list(request.GET)
-        return selectors.note_list_try(query=wanted, accepts=accepts, head_only=head_only)
+        return self.respond(request._request, page)
 
     def presenter(self, request: HttpRequest) -> Callable[[Representation], Representation]:
         return lambda stored: http.with_links(stored, _links(request, stored))
@@ -145,15 +134,13 @@ class NoteListView(CachedView):
         preconditions = http.preconditions_of(request.headers)
         if preconditions == UNCONDITIONAL:
             return
-        page = selectors.note_list(query=query.parse_list(QueryDict())).value
+        page = selectors.note_list_read(query=query.parse_list(QueryDict())).get().value
         etag = self.presenter(request._request)(page).etag if page else None
         preconditions.require(etag)
 
 
 class NoteView(CachedView):
     """One note."""
-
-    left_to_handler = (*CachedView.left_to_handler, services.NoteNotFound)
 
     @extend_schema(
         operation_id="notes_retrieve",
@@ -162,21 +149,11 @@ class NoteView(CachedView):
     )
     def get(self, request: Request, note_id: str) -> HttpResponse:
         """Return the note, from the cache where its copy is valid."""
-        parse_single(request.query_params)
-        self.cached = cached = selectors.note_get(
-            note_id=_parsed(note_id), bypass=bypass_of(request), looked=self.looked
-        )
-        if cached.value is None:
+        parse_single(request)
+        note = self.read(request, selectors.note_read(note_id=_parsed(note_id)))
+        if note is None:
             raise _not_found(note_id)
-        return self.respond(request._request, cached.value)
-
-    def try_cache(
-        self, request: HttpRequest, *, accepts: Accepts, head_only: bool, **kwargs: str
-    ) -> Tried:
-        if request.META.get("QUERY_STRING"):
-            return None, None
-        note_id = _parsed(kwargs["note_id"])
-        return selectors.note_try(note_id=note_id, accepts=accepts, head_only=head_only)
+        return self.respond(request._request, note)
 
     @extend_schema(
         operation_id="notes_replace",

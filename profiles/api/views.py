@@ -4,14 +4,13 @@ import re
 from http import HTTPStatus
 from typing import Any, Final
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from cachelayer import http
-from cachelayer.read import Accepts, Tried
 from config.web.openapi import (
     CACHE,
     CACHE_STATUS,
@@ -25,7 +24,7 @@ from config.web.openapi import (
 from config.web.parsers import MergePatchParser, StrictJSONParser, body_of
 from config.web.query import Parameters, parse_single
 from config.web.user_ids import USER_ID_PATTERN
-from config.web.views import FOR_OWNER_OR_STAFF, CachedView, View, bypass_of
+from config.web.views import FOR_OWNER_OR_STAFF, CachedView, View
 from profiles import preferences, selectors, services
 from profiles.api.serializers import (
     PreferencesPatch,
@@ -74,7 +73,6 @@ class ProfileView(CachedView):
     """One user's profile."""
 
     authentication_classes = FOR_OWNER_OR_STAFF
-    left_to_handler = (*CachedView.left_to_handler, services.ProfileNotFound)
 
     @extend_schema(
         operation_id="profiles_retrieve",
@@ -83,21 +81,11 @@ class ProfileView(CachedView):
     )
     def get(self, request: Request, user_id: str) -> HttpResponse:
         """Return the profile, from the cache where its copy is valid."""
-        parse_single(request.query_params)
-        self.cached = cached = selectors.profile_get(
-            user_id=_parsed(user_id), bypass=bypass_of(request), looked=self.looked
-        )
-        if cached.value is None:
+        parse_single(request)
+        profile = self.read(request, selectors.profile_read(user_id=_parsed(user_id)))
+        if profile is None:
             raise _not_found(user_id)
-        return self.respond(request._request, cached.value)
-
-    def try_cache(
-        self, request: HttpRequest, *, accepts: Accepts, head_only: bool, **kwargs: str
-    ) -> Tried:
-        if request.META.get("QUERY_STRING"):
-            return None, None
-        user_id = _parsed(kwargs["user_id"])
-        return selectors.profile_try(user_id=user_id, accepts=accepts, head_only=head_only)
+        return self.respond(request._request, profile)
 
     @extend_schema(
         operation_id="profiles_replace",

@@ -615,7 +615,7 @@ class TestConventions:
         assert "POST" in response["Allow"]
 
     def test_a_mistake_of_ours_is_a_500_without_its_insides(self, api, monkeypatch):
-        monkeypatch.setattr("notes.selectors.note_get", lambda **_: 1 / 0)
+        monkeypatch.setattr("notes.selectors.note_read", lambda **_: 1 / 0)
 
         body = problem(api.get(f"/api/v1/notes/{UNKNOWN}"), 500)
 

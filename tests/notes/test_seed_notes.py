@@ -104,11 +104,11 @@ class TestSeedNotes:
         assert Note.objects.count() % 10_000 == 0
 
     def test_cached_lists_show_the_new_notes_at_once(self):
-        selectors.note_list(query=PageQuery())
+        selectors.note_list_read(query=PageQuery()).get()
 
         seed(count=10)
 
-        page = selectors.note_list(query=PageQuery()).value
+        page = selectors.note_list_read(query=PageQuery()).get().value
         assert b'"count":10' in page.body
 
     def test_if_empty_leaves_notes_alone(self):

@@ -350,7 +350,7 @@ class TestTriggers:
     )
     def test_an_edit_in_psql_leaves_its_tags_in_the_outbox(self, made, statement):
         made()
-        selectors.profile_get(user_id="abc")
+        selectors.profile_read(user_id="abc").get()
         with connection.cursor() as cursor:
             cursor.execute(statement)
         outbox.deliver(also_not_due=True)
