@@ -5,23 +5,19 @@ list, run, report  the experiments: what the seed module expects, and what is so
 bench  what requests cost, as ratios in one run; of two revisions with --compare
 load  made-up users for a minute, with thresholds and an HTML report
 drill  what requests see while each server is killed, paused and brought back
-costs  of the cache: one cold key for 500 at once, an edit in psql, an invalidation among many keys,
-       an audit under load
-profile  where the time of a cached read goes
-mix  the cache's hit rate, average queries and the pool's utilization, as the site counts them
-figures  what was measured, put into docs/postmortem.md
-recording  what recording activity adds to a cached read
-places  where events could wait for MongoDB, and what each place takes for one
-activity-outage  MongoDB down for half a minute, a worker killed: is any event lost or doubled
+costs  of single parts: an invalidation among many keys, an audit under load, where the time of a
+       cached read goes, where events could wait for MongoDB
+mix  the cache's hit rate, average queries and the pool's utilization, by the site's own counters
+figures  write the measured figures into docs/postmortem.md
+activity-outage  MongoDB down for half a minute, a worker killed: is any event lost or duplicated
 matrix  what every endpoint answers in every state of the stores: docs/degradation.md
-pictures  of the admin and of the report, for docs
+pictures  screenshots of the admin and of the report, for docs
 chaos  reads and writes over 4 processes under random faults: is any read stale
 """
 
 import argparse
 import json
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
@@ -33,9 +29,8 @@ from rich.table import Table
 from config.stack import ROOT
 from config.stack.process import StackError
 from loadtests.bench import cli as bench_cli
-from loadtests.bench import costs, places, profile, recording
+from loadtests.bench import costs
 from loadtests.bench.compare import Incomparable
-from loadtests.bench.scenarios import Unexpected
 from loadtests.docs import cli as docs_cli
 from loadtests.docs import screenshots
 from loadtests.docs.markers import NoMarks
@@ -43,8 +38,9 @@ from loadtests.drills import chaos, event_loss, store_outage
 from loadtests.drills.degradation import matrix, outage_states
 from loadtests.drills.degradation import report as degradation_report
 from loadtests.generators import cli as load_cli
+from loadtests.generators.http_load import UnexpectedResponse
 from loadtests.lab import cli as lab_cli
-from loadtests.testbed.site import running_site
+from loadtests.testbed.site import INSTRUMENTED, running_site
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -52,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return COMMANDS[options.command](options)
-    except (StackError, Unexpected, NoMarks, Incomparable) as exc:
+    except (StackError, UnexpectedResponse, NoMarks, Incomparable) as exc:
         print(f"{options.command}: {exc}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -73,17 +69,10 @@ def _parser() -> argparse.ArgumentParser:
     load_cli.add_options(commands.add_parser("load", help="made-up users, with thresholds"))
     faults = commands.add_parser("drill", help="failures, request by request (about 2 minutes)")
     faults.add_argument("--server", choices=("redis", "postgres", "mongodb"), help="this one alone")
-    commands.add_parser("recording", help="of activity: its cost, on and off (about a minute)")
-    commands.add_parser("places", help="for events that wait (some seconds)")
-    commands.add_parser("activity-outage", help="exit status 1 where an event is lost or doubled")
-    shown = commands.add_parser(
-        "pictures", help="of the admin and the report, for docs (4 minutes)"
-    )
-    shown.add_argument("--out", type=Path, default=ROOT / "docs", metavar="FOLDER")
-    commands.add_parser("profile", help="shares of a cached read's time")
-    commands.add_parser(
-        "costs", help="of the cache, in counts and milliseconds (about two minutes)"
-    )
+    costs.add_options(commands.add_parser("costs", help="of single parts (about 3 minutes)"))
+    commands.add_parser("activity-outage", help="exit status 1 if an event is lost or duplicated")
+    pictures = commands.add_parser("pictures", help="screenshots for docs (4 minutes)")
+    pictures.add_argument("--out", type=Path, default=ROOT / "docs", metavar="FOLDER")
     every = commands.add_parser(
         "matrix", help="exit status 1 where an answer breaks the contract, or is not as accepted"
     )
@@ -117,44 +106,6 @@ def _drill(options: argparse.Namespace) -> int:
                 kept = kept and verdict.kept
             console.print(table)
     return 0 if kept else 1
-
-
-def _costs(options: argparse.Namespace) -> int:
-    with running_site(notes=2_000, workers=4) as site:
-        table = costs.costs(site)
-    Console(width=120).print(table)
-    return 0
-
-
-def _profile(options: argparse.Namespace) -> int:
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "profile"
-        with running_site(
-            notes=100,
-            workers=1,
-            threads=1,
-            application="loadtests.testbed.instrumented_wsgi:application",
-            variables={"LOADTESTS_PROFILE": str(file)},
-        ) as site:
-            table = profile.profile(site, costs.create(site), file)
-    Console(width=120).print(table)
-    return 0
-
-
-def _recording(options: argparse.Namespace) -> int:
-    with running_site(
-        notes=500, application="loadtests.testbed.instrumented_wsgi:application"
-    ) as site:
-        table = recording.recording(site)
-    Console(width=120).print(table)
-    return 0
-
-
-def _places(options: argparse.Namespace) -> int:
-    with running_site(notes=100) as site:
-        table = places.places(site)
-    Console(width=120).print(table)
-    return 0
 
 
 def _outage(options: argparse.Namespace) -> int:
@@ -191,7 +142,7 @@ def _chaos(options: argparse.Namespace) -> int:
         notes=100,
         workers=4,
         threads=8,
-        application="loadtests.testbed.instrumented_wsgi:application",
+        application=INSTRUMENTED,
         variables=variables,
     ) as site:
         run = chaos.Chaos(
@@ -220,11 +171,8 @@ COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
     "load": load_cli.run,
     "drill": _drill,
     "chaos": _chaos,
-    "costs": _costs,
-    "profile": _profile,
-    "recording": _recording,
+    "costs": costs.run,
     "activity-outage": _outage,
-    "places": _places,
     "matrix": _matrix,
     "pictures": screenshots.run,
 }

@@ -4,19 +4,17 @@ import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
 
 from rich.console import Console
 
 from config.stack import ROOT, Stack
 from loadtests.bench import compare, report, runner
 from loadtests.bench.runner import Plan
-from loadtests.testbed.site import NOTES, Site, running_site
+from loadtests.testbed.site import INSTRUMENTED, NOTES, Site, running_site
 
 _DEFAULTS = {"seconds": 10.0, "rounds": 5, "rate": 50.0, "notes": NOTES}
 _QUICK = {"seconds": 0.4, "rounds": 2, "rate": 50.0, "notes": 1_000}
 _QUICK_DIVISOR = 10
-APPLICATION: Final = "loadtests.testbed.instrumented_wsgi:application"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -120,17 +118,12 @@ def _compare(options: argparse.Namespace, plan: Plan, notes: int, command: str) 
 
 @contextmanager
 def _fresh_site(
-    name: str, *, notes: int, root: Path = ROOT, application: str = APPLICATION
+    name: str, *, notes: int, root: Path = ROOT, application: str = INSTRUMENTED
 ) -> Iterator[Site]:
     """Yield a site on servers without a past, which are deleted at the end."""
     Stack(name).reset()  # what a killed run left behind
     try:
-        with running_site(
-            name,
-            notes=notes,
-            application=application,
-            root=root,
-        ) as site:
+        with running_site(name, notes=notes, application=application, root=root) as site:
             yield site
     finally:
         Stack(name).reset()

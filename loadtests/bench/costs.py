@@ -1,201 +1,291 @@
-"""python -m loadtests costs: what a cold key, an edit in psql, an invalidation and an audit cost."""
+"""python -m loadtests costs: what single parts cost, each measured alone."""
 
-import json
+import argparse
+import os
+import pstats
+import sqlite3
 import statistics
-import threading
+import tempfile
 import time
-from collections import Counter
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from itertools import chain
+from pathlib import Path
 from typing import Any, Final
 
 import psycopg
 import redis
+from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from loadtests.generators.http_load import Call, Sample, closed_loop, connected, send
+from config.stack import ROOT
+from loadtests.bench.scenarios import USER
+from loadtests.generators.http_load import (
+    Call,
+    closed_loop,
+    connected,
+    create_note,
+    fetch,
+    json_call,
+    send_now,
+)
 from loadtests.stats import percentile, ratio_of_medians
-from loadtests.testbed.site import Site
+from loadtests.testbed.site import INSTRUMENTED, Site, running_site
 
-AT_ONCE: Final = 500
-EDITS: Final = 200
 WRITES: Final = 300
 KEYS: Final = (1_000, 1_000_000)
 AUDITED: Final = 500
 AUDIT_ROUNDS: Final = 5
 AUDIT_SECONDS: Final = 6.0  # of reads without an audit and with one, in each round
 AUDIT_CONNECTIONS: Final = 4
-_OWNER: Final = {"X-User-Id": "costs", "Content-Type": "application/json"}
-# PostgreSQL's backends report their counts when they have been idle for so long.
-_REPORTED_SECONDS: Final = 11.0
+PROFILED_REQUESTS: Final = 2_000
+EVENTS: Final = 2_000
+SPOOLED_EVENTS: Final = 100_000
+_EVENT: Final = os.urandom(400)
+# The first sign that is part of a function's file says whose time it is.
+_PROFILE_PARTS: Final = (
+    ("cachelayer", "cachelayer"),
+    ("notes/", "the view and its parsing"),
+    ("config/", "request id, timings, log line"),
+    ("structlog", "request id, timings, log line"),
+    ("redis", "Redis client and its wait"),
+    ("hiredis", "Redis client and its wait"),
+    ("prometheus_client", "counting"),
+    ("django", "Django"),
+    ("rest_framework", "DRF"),
+    ("msgspec", "cachelayer"),
+)
+# Run within the site's code: events a second that the spool takes in, and that it ships.
+_SPOOL_RATES: Final = """
+import tempfile, time
+from pathlib import Path
+from activity.shipper import Shipper
+from activity.spool import Spool
+own = Spool(Path(tempfile.mkdtemp()), max_bytes=10**10)
+event = {"user_id": "ingest", "action": "note_viewed", "resource": "note", "resource_id": "x" * 36,
+         "details": {"status": 200}, "ip_address": "127.0.0.0", "user_agent": "x" * 80,
+         "request_id": "x" * 32}
+began = time.perf_counter()
+for _ in range(%(events)d):
+    own.append(event)
+appended = time.perf_counter()
+own.close()
+shipped = Shipper(own).ship()
+print(f"{%(events)d / (appended - began):.0f} {shipped / (time.perf_counter() - appended):.0f}")
+"""
 
 
-def costs(site: Site) -> Table:
-    """Measure all, one after the other; return them as a table for a terminal."""
-    table = Table(title="python -m loadtests costs: 4 worker processes")
-    for heading in ("what", "n", "p50 ms", "p99 ms", "max ms", "besides"):
-        table.add_column(heading, justify="left" if heading in ("what", "besides") else "right")
-    note = create(site)
-    samples, lookups = cold_key(site, note)
-    told = ", ".join(f"{word} x{count}" for word, count in _sources(samples).items())
-    _row(
-        table,
-        f"{AT_ONCE} at once for one cold key",
-        [one.latency_ms for one in samples],
-        f"{lookups} look-ups of the row in PostgreSQL; {told}",
-    )
-    _row(table, "an edit in psql, until it is seen over HTTP", edits(site, note), "")
-    _audits(table, site)  # before others' keys are in Redis, of which it draws its sample
-    for number in KEYS:
-        writes, unlinks = invalidations(site, note, number)
-        _row(table, f"a write over HTTP, {number} keys in Redis", writes, "")
-        _row(table, f"its UNLINK alone, {number} keys in Redis", unlinks, "")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of costs."""
+    parser.add_argument("part", nargs="*", choices=[[], *PARTS], help="default: all of them")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure each part on a site of its own and print its table; return 0. Raises StackError."""
+    for part in options.part or PARTS:
+        with _site_for(part) as site:
+            table = PARTS[part](site)
+        Console(width=140).print(table)
+    return 0
+
+
+@contextmanager
+def _site_for(part: str) -> Iterator[Site]:
+    if part != "profile":
+        with running_site(notes=2_000, workers=4) as site:
+            yield site
+        return
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running_site(
+            notes=100,
+            workers=1,
+            threads=1,
+            application=INSTRUMENTED,
+            variables={"LOADTESTS_PROFILE": f"{folder}/profile"},
+        ) as site,
+    ):
+        yield site
+
+
+def invalidation(site: Site) -> Table:
+    """Write over HTTP, and unlink a key in Redis, while Redis holds few keys and many."""
+    table = _table("an invalidation, by the number of keys in Redis")
+    path = f"/api/v1/notes/{create_note(site.url, USER)}"
+    with (
+        redis.Redis.from_url(site.stack.operator_urls()["REDIS_URL"]) as client,
+        connected(site.url) as connection,
+    ):
+        for keys in KEYS:
+            _fill(client, keys)
+            writes, unlinks = [], []
+            for number in range(WRITES):
+                call = json_call(USER, path, {"title": str(number)}, "PATCH")
+                writes.append(send_now(connection, call).latency_ms)
+                client.set("filler:stamp", b"x")
+                unlinks.append(_timed_ms(lambda: client.unlink("filler:stamp")))
+            _add_row(table, f"a write over HTTP, {keys} keys", writes)
+            _add_row(table, f"its UNLINK alone, {keys} keys", unlinks)
     return table
 
 
-def _audits(table: Table, site: Site) -> None:
-    reads, audited, told = audits(site)
-    _row(table, f"a cached read, over {AUDIT_CONNECTIONS} connections", _all(reads), "")
-    ratio = ratio_of_medians(
-        [statistics.median(one) for one in audited], [statistics.median(one) for one in reads]
-    )
-    besides = (
-        f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}] times the median without: {told}"
-    )
-    _row(table, "the same while manage.py cache audit runs", _all(audited), besides)
-
-
-def cold_key(site: Site, note: str) -> tuple[list[Sample], int]:
-    """Ask for one note, not cached, from AT_ONCE connections; count look-ups at the server."""
-    with psycopg.connect(site.stack.operator_urls()["DATABASE_URL"], autocommit=True) as asked:
-        threading.Event().wait(_REPORTED_SECONDS)  # for what was looked up before
-        before = _lookups(asked)
-        site.manage("cache", "clear")
-        start = threading.Barrier(AT_ONCE)
-
-        def one(_: int) -> Sample:
-            with connected(site.url) as connection:
-                connection.connect()
-                start.wait()
-                return send(connection, Call("", f"/api/v1/notes/{note}"), time.perf_counter(), 0)
-
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            samples = list(pool.map(one, range(AT_ONCE)))
-        threading.Event().wait(_REPORTED_SECONDS)
-        return samples, _lookups(asked) - before
-
-
-def edits(site: Site, note: str) -> list[float]:
-    """Change the note by SQL again and again; return how long each was not seen, in ms."""
-    taken = []
-    url = site.stack.operator_urls()["DATABASE_URL"]
-    read = Call("", f"/api/v1/notes/{note}")
-    with psycopg.connect(url, autocommit=True) as psql, connected(site.url) as connection:
-        for number in range(EDITS):
-            send(connection, read, 0, 0)  # cached
-            psql.execute("UPDATE notes SET title = %s WHERE id = %s", [f"edit {number}", note])
-            committed = time.perf_counter()
-            while json.loads(send(connection, read, 0, 0).body)["title"] != f"edit {number}":
-                pass
-            taken.append((time.perf_counter() - committed) * 1000)
-    return taken
-
-
-def invalidations(site: Site, note: str, keys: int) -> tuple[list[float], list[float]]:
-    """Write with so many keys in Redis; return the latencies of writes and of UNLINK, in ms."""
-    client = redis.Redis.from_url(site.stack.operator_urls()["REDIS_URL"])
+def _fill(client: redis.Redis, keys: int) -> None:
     pipe = client.pipeline(transaction=False)
     for number in range(keys):
         pipe.set(f"filler:{number}", b"x", ex=600)
         if number % 10_000 == 9_999:
             pipe.execute()
     pipe.execute()
-    writes, unlinks = [], []
-    with connected(site.url) as connection:
-        for number in range(WRITES):
-            body = json.dumps({"title": str(number)})
-            call = Call("", f"/api/v1/notes/{note}", "PATCH", _OWNER, body)
-            writes.append(send(connection, call, time.perf_counter(), 0).latency_ms)
-            client.set("filler:stamp", b"x")
-            started = time.perf_counter()
-            client.unlink("filler:stamp")
-            unlinks.append((time.perf_counter() - started) * 1000)
-    return writes, unlinks
 
 
-def audits(site: Site) -> tuple[list[list[float]], list[list[float]], str]:
+def audit(site: Site) -> Table:
     """
-    Read a cached note without and with an audit beside it, in rounds; return both in ms.
+    Read a cached note without and with an audit beside it, in rounds.
 
-    The process of the audit, its start included, takes a part of the same processors. The last is
-    what the last audit said.
+    The process of the audit, its start included, runs on the same processors.
     """
     paths = _cached_notes(site)
     without: list[list[float]] = []
     with_audit: list[list[float]] = []
-    told = ""
+    report = ""
     for _ in range(AUDIT_ROUNDS):
-        without.append(_reads(site, paths[0]))
+        without.append(_read_latencies_ms(site, paths[0]))
         with ThreadPoolExecutor(1) as pool:
-            auditing = pool.submit(site.manage, "cache", "audit", f"--count={AUDITED}")
-            with_audit.append(_reads(site, paths[0]))
-            told = auditing.result().strip()
-    return without, with_audit, told
+            running = pool.submit(site.manage, "cache", "audit", f"--count={AUDITED}")
+            with_audit.append(_read_latencies_ms(site, paths[0]))
+            report = running.result().strip()
+    ratio = ratio_of_medians(
+        [statistics.median(latencies) for latencies in with_audit],
+        [statistics.median(latencies) for latencies in without],
+    )
+    table = _table("an audit under load")
+    _add_row(table, f"a cached read, over {AUDIT_CONNECTIONS} connections", [*chain(*without)])
+    _add_row(table, "the same while manage.py cache audit runs", [*chain(*with_audit)])
+    table.caption = Text(f"with the audit {ratio.text} the median without: {report}")
+    return table
 
 
 def _cached_notes(site: Site) -> list[str]:
     """Read AUDITED notes, so that they are cached; return their paths."""
     paths: list[str] = []
-    with connected(site.url) as connection:
-        for page in range(1, AUDITED // 100 + 2):
-            listed = send(connection, Call("", f"/api/v1/notes?limit=100&page={page}"), 0, 0)
-            paths += [f"/api/v1/notes/{one['id']}" for one in json.loads(listed.body)["results"]]
-        for path in paths[:AUDITED]:
-            send(connection, Call("", path), 0, 0)
+    for page in range(1, AUDITED // 100 + 2):
+        notes = fetch(site.url, f"/api/v1/notes?limit=100&page={page}")["results"]
+        paths += [f"/api/v1/notes/{note['id']}" for note in notes]
+    for path in paths[:AUDITED]:
+        fetch(site.url, path)
     return paths
 
 
-def _reads(site: Site, path: str) -> list[float]:
+def _read_latencies_ms(site: Site, path: str) -> list[float]:
     call = Call("", path)
     samples = closed_loop(site.url, call, connections=AUDIT_CONNECTIONS, seconds=AUDIT_SECONDS)
-    return [one.latency_ms for one in samples]
+    return [sample.latency_ms for sample in samples]
 
 
-def _all(rounds: list[list[float]]) -> list[float]:
-    return [one for taken in rounds for one in taken]
-
-
-def create(site: Site) -> str:
-    """Create a note; return its id."""
+def profile(site: Site) -> Table:
+    """Read one cached note again and again, on an instrumented site; return the shares by part."""
+    read = Call("", f"/api/v1/notes/{create_note(site.url, USER)}")
     with connected(site.url) as connection:
-        call = Call("", "/api/v1/notes", "POST", _OWNER, json.dumps({"title": "Costs"}))
-        note: str = json.loads(send(connection, call, 0, 0).body)["id"]
-    return note
+        for _ in range(PROFILED_REQUESTS):
+            send_now(connection, read)
+    shares: dict[str, float] = defaultdict(float)
+    profiled: Any = pstats.Stats(site.environment["LOADTESTS_PROFILE"])
+    for (file, _, function), (_, _, own_seconds, _, _) in profiled.stats.items():
+        shares[_profile_part(file, function)] += own_seconds
+    total = sum(shares.values())
+    table = Table(title=f"costs: where the time of {PROFILED_REQUESTS} cached reads goes")
+    table.add_column("part")
+    table.add_column("share of own time", justify="right")
+    for part, seconds in sorted(shares.items(), key=lambda item: -item[1]):
+        table.add_row(part, f"{100 * seconds / total:.0f} %")
+    return table
 
 
-def _lookups(asked: psycopg.Connection[Any]) -> int:
-    row = asked.execute(
-        "SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'notes_pkey'"
-    ).fetchone()
-    return int(row[0]) if row else 0
+def _profile_part(file: str, function: str) -> str:
+    if "recv" in function or "send" in function:
+        return "Redis client and its wait"  # the only socket that a hit uses
+    path = file.removeprefix(f"{ROOT}/")
+    return next((part for sign, part in _PROFILE_PARTS if sign in path), "functions of Python")
 
 
-def _sources(samples: list[Sample]) -> Counter[str]:
-    return Counter(
-        "hit"
-        if one.cache.startswith("hit")
-        else "collapsed"
-        if "collapsed" in one.cache
-        else one.cache or f"status {one.status}"
-        for one in samples
+def spool(site: Site) -> Table:
+    """Store one event of 400 bytes at a time where events could wait for MongoDB."""
+    table = Table(title="costs: where an event could wait for MongoDB, one at a time")
+    for heading in ("place", "n", "p50 µs", "p99 µs", "survives a power failure"):
+        table.add_column(heading, justify="left" if heading == "place" else "right")
+    with tempfile.TemporaryDirectory(dir=site.stack.folder) as name, ExitStack() as cleanup:
+        folder = Path(name)
+        for place, store, survives in (
+            ("a file, one write (the spool)", _file(folder / "a", cleanup, sync=False), "no"),
+            ("a file, one write and fdatasync", _file(folder / "b", cleanup, sync=True), "yes"),
+            ("SQLite, WAL, synchronous=NORMAL", _sqlite(folder / "c", cleanup), "no"),
+            ("PostgreSQL, one INSERT and its commit", _postgres(site, cleanup), "yes"),
+        ):
+            times_us = [1000 * _timed_ms(store) for _ in range(EVENTS)]
+            p50, p99 = (f"{percentile(times_us, share):.1f}" for share in (0.5, 0.99))
+            table.add_row(place, str(EVENTS), p50, p99, survives)
+    script = _SPOOL_RATES % {"events": SPOOLED_EVENTS}
+    appended, shipped = site.manage("shell", "--verbosity=0", "-c", script).split()[-2:]
+    table.caption = (
+        f"the spool takes {appended} events a second from one thread, and ships {shipped}"
     )
+    return table
 
 
-def _row(table: Table, what: str, taken: list[float], besides: str) -> None:
-    table.add_row(
-        what,
-        str(len(taken)),
-        f"{statistics.median(taken):.2f}",
-        f"{percentile(taken, 0.99):.2f}",
-        f"{max(taken):.2f}",
-        besides,
-    )
+def _file(path: Path, cleanup: ExitStack, *, sync: bool) -> Callable[[], object]:
+    descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+    cleanup.callback(os.close, descriptor)
+
+    def write() -> None:
+        os.write(descriptor, _EVENT)
+        if sync:
+            os.fdatasync(descriptor)
+
+    return write
+
+
+def _sqlite(path: Path, cleanup: ExitStack) -> Callable[[], object]:
+    connection = sqlite3.connect(path, isolation_level=None)
+    cleanup.callback(connection.close)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("CREATE TABLE events (event BLOB)")
+    return lambda: connection.execute("INSERT INTO events VALUES (?)", (_EVENT,))
+
+
+def _postgres(site: Site, cleanup: ExitStack) -> Callable[[], object]:
+    connection = psycopg.connect(site.stack.operator_urls()["DATABASE_URL"], autocommit=True)
+    cleanup.callback(connection.close)
+    connection.execute("CREATE TABLE IF NOT EXISTS loadtests_events (event bytea)")
+    cleanup.callback(connection.execute, "DROP TABLE loadtests_events")
+    return lambda: connection.execute("INSERT INTO loadtests_events VALUES (%s)", [_EVENT])
+
+
+def _timed_ms(action: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    action()
+    return (time.perf_counter() - began) * 1000
+
+
+def _table(title: str) -> Table:
+    table = Table(title=f"costs: {title}")
+    table.add_column("what")
+    for heading in ("n", "p50 ms", "p99 ms", "max ms"):
+        table.add_column(heading, justify="right")
+    return table
+
+
+def _add_row(table: Table, what: str, samples_ms: Sequence[float]) -> None:
+    figures = (percentile(samples_ms, share) for share in (0.5, 0.99, 1.0))
+    table.add_row(what, str(len(samples_ms)), *(f"{figure:.2f}" for figure in figures))
+
+
+PARTS: Final[Mapping[str, Callable[[Site], Table]]] = {
+    "invalidation": invalidation,
+    "audit": audit,
+    "profile": profile,
+    "spool": spool,
+}

@@ -23,10 +23,11 @@ from loadtests.generators.http_load import (
     Call,
     OpenLoop,
     Sample,
+    UnexpectedResponse,
     closed_loop,
-    connected,
+    create_note,
     fixed_count,
-    send,
+    send_once,
 )
 from loadtests.stats import Ratio, percentile, ratio_of_medians
 from loadtests.testbed.site import Site
@@ -169,20 +170,19 @@ def shown(steps: Sequence[_T]) -> Iterable[_T]:
 def _prime(site: Site, call: Call) -> None:
     """Read once what is to be read from the cache: a lifetime may have run out since the last."""
     if call.method == "GET":
-        with connected(site.url) as connection:
-            send(connection, call, 0, 0)
+        send_once(site.url, call)
 
 
 def _count(site: Site, run: FixedCount) -> list[Sample]:
     if run.call is None:
-        call = Call("", f"/api/v1/notes/{scenarios.create_note(site)}")
+        call = Call("", f"/api/v1/notes/{create_note(site.url, scenarios.USER)}")
     else:
         call = run.call
         _prime(site, call)
     taken = fixed_count(site.url, call, requests=run.requests, concurrency=run.concurrency)
     scenarios.check(run.name, taken, status=200, cache=run.cache)
     if run.call is None and not any(one.cache == "fwd=uri-miss; stored" for one in taken):
-        raise scenarios.Unexpected(f"{run.name}: no answer was a miss")
+        raise UnexpectedResponse(f"{run.name}: no answer was a miss")
     return taken
 
 

@@ -1,25 +1,28 @@
 """What the bench asks for: the hot paths, the seed's fixed-count runs, and what each must show."""
 
-import json
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
-from loadtests.generators.http_load import Call, Sample, connected, send
+from loadtests.generators.http_load import (
+    Call,
+    Sample,
+    UnexpectedResponse,
+    connected,
+    create_note,
+    fetch,
+    json_call,
+    send_now,
+)
 from loadtests.testbed.site import Site
 
 BASELINE: Final = "cached read"
-_USER: Final = {"X-User-Id": "bench", "Content-Type": "application/json"}
+USER: Final = "bench"
 _UNCACHED: Final = {"Cache-Control": "no-store"}
 _PAGE: Final = "/api/v1/notes?userId=abc"
 # Writes go to so many notes and profiles in turn, so that they do not wait for one row's lock.
 _WRITTEN: Final = 32
-
-
-class Unexpected(Exception):
-    """An arm did not do what its name says."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +51,14 @@ class FixedCount:
 def arms(site: Site) -> list[Arm]:
     """Return the hot paths; make the notes and profiles that they write."""
     note, etag = _read_note(site)
-    owned = [f"/api/v1/notes/{create_note(site)}" for _ in range(_WRITTEN)]
     changed = tuple(
-        Call("", path, "PATCH", _USER, json.dumps({"content": f"changed, {number}"}))
-        for number, path in enumerate(owned)
+        json_call(
+            USER,
+            f"/api/v1/notes/{create_note(site.url, USER)}",
+            {"content": f"changed, {number}"},
+            "PATCH",
+        )
+        for number in range(_WRITTEN)
     )
     return [
         Arm(
@@ -106,35 +113,33 @@ def fixed_counts(site: Site, *, divisor: int = 1) -> list[FixedCount]:
     ]
 
 
-def create_note(site: Site) -> str:
-    """Create a note that nobody has read; return its id."""
-    made = _sent(site, Call("", "/api/v1/notes", "POST", _USER, json.dumps({"title": "Bench"})))
-    return str(made["id"])
-
-
-def check(name: str, taken: Sequence[Sample], *, status: int, cache: str) -> None:
-    """Raise Unexpected where the answers were not what the arm's name says."""
-    odd = [one for one in taken if one.status != status or not one.cache.startswith(cache)]
-    # The first requests after a TTL ran out may load; anything more is another measurement.
-    if len(odd) > max(2, len(taken) // 100):
-        raise Unexpected(
-            f"{name}: {len(odd)} of {len(taken)} answers were not {status} {cache}, "
+def check(name: str, samples: Sequence[Sample], *, status: int, cache: str) -> None:
+    """Raise UnexpectedResponse where the responses are not what the arm's name says."""
+    odd = [
+        sample
+        for sample in samples
+        if sample.status != status or not sample.cache.startswith(cache)
+    ]
+    # The first requests after a TTL ran out may load; more than that would measure something else.
+    if len(odd) > max(2, len(samples) // 100):
+        raise UnexpectedResponse(
+            f"{name}: {len(odd)} of {len(samples)} answers were not {status} {cache}, "
             f"such as {odd[0].status} {odd[0].cache}"
         )
 
 
 def warm(site: Site, calls: Sequence[tuple[Call, str]]) -> None:
     """
-    Ask until every call shows its beginning of Cache-Status, twice in a row, for 10 s at most.
+    Send all calls until each has its Cache-Status, twice in a row, for 10 s at most.
 
-    After a start the change stream still brings what was seeded, and invalidates it.
+    After a start the change stream still delivers the seeded profiles, and invalidates them.
     """
     in_a_row = 0
     pause = threading.Event()
     with connected(site.url) as connection:
         for _ in range(20):
-            told = [send(connection, call, 0, 0).cache.startswith(cache) for call, cache in calls]
-            in_a_row = in_a_row + 1 if all(told) else 0
+            warm = [send_now(connection, call).cache.startswith(cache) for call, cache in calls]
+            in_a_row = in_a_row + 1 if all(warm) else 0
             if in_a_row == 2:
                 return
             pause.wait(0.5)
@@ -153,7 +158,7 @@ def _read(
 
 def _read_note(site: Site) -> tuple[str, str]:
     """Return the path and the ETag of one note of user abc."""
-    note = f"/api/v1/notes/{_sent(site, Call('', f'{_PAGE}&limit=1'))['results'][0]['id']}"
+    note = f"/api/v1/notes/{fetch(site.url, f'{_PAGE}&limit=1')['results'][0]['id']}"
     with connected(site.url) as connection:
         connection.request("GET", note)
         response = connection.getresponse()
@@ -162,22 +167,12 @@ def _read_note(site: Site) -> tuple[str, str]:
 
 
 def _preferences(site: Site) -> tuple[Call, ...]:
-    """Make profiles, if they are not there yet; return the change of each one's preferences."""
+    """Create profiles, unless they are there; return a change of the preferences of each."""
     calls = []
     for number in range(_WRITTEN):
-        user = f"bench-{number}"
-        own = _USER | {"X-User-Id": user}
-        body = {"user_id": user, "email": f"{user}@example.com"}
-        _sent(site, Call("", "/api/v1/profiles", "POST", own, json.dumps(body)))
-        change = json.dumps({"notifications": {"push": bool(number % 2)}})
-        calls.append(Call("", f"/api/v1/profiles/{user}/preferences", "PATCH", own, change))
+        user = f"{USER}-{number}"
+        profile = {"user_id": user, "email": f"{user}@example.com"}
+        fetch(site.url, json_call(user, "/api/v1/profiles", profile))
+        change = {"notifications": {"push": bool(number % 2)}}
+        calls.append(json_call(user, f"/api/v1/profiles/{user}/preferences", change, "PATCH"))
     return tuple(calls)
-
-
-def _sent(site: Site, call: Call) -> Any:
-    """Send what the bench is built on; return the JSON. Raises Unexpected where it is refused."""
-    with connected(site.url) as connection:
-        answer = send(connection, call, 0, 0)
-    if not 200 <= answer.status < 300 and answer.status != HTTPStatus.CONFLICT:
-        raise Unexpected(f"{call.method} {call.path}: answered {answer.status}")
-    return json.loads(answer.body)

@@ -7,41 +7,47 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from loadtests.bench.cli import positive
 from loadtests.docs import figures
 from loadtests.docs.markers import NoMarks
+from loadtests.generators import cli as load_cli
 from loadtests.generators import mixed_workload
 from loadtests.testbed.site import running_site
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the two commands to the parser."""
-    one = commands.add_parser("mix", help="the site's own meters over a usual mix of requests")
-    one.add_argument("--seconds", type=float, default=30.0, help="default 30")
-    one.add_argument("--seed", type=int, default=1, help="of the requests (default 1)")
-    one.add_argument("--json", type=Path, metavar="FILE", help="write the figures for programs")
-    commands.add_parser("figures", help="put what was measured into docs/postmortem.md")
+    mix = commands.add_parser("mix", help="the site's own counters under the users of load")
+    mix.add_argument("--seconds", type=positive, default=30.0, help="default 30")
+    mix.add_argument("--seed", type=int, default=1, help="of the requests (default 1)")
+    mix.add_argument("--json", type=Path, metavar="FILE", help="write the figures for programs")
+    commands.add_parser("figures", help="write the measured figures into docs/postmortem.md")
 
 
 def run_mix(options: argparse.Namespace) -> int:
-    """Measure, print, write; return 0, or 1 where requests failed. Raises StackError."""
+    """Measure, print and write; return 0, or 1 if requests failed. Raises StackError."""
+    load_cli.require_locust()
     command = f"python -m loadtests mix --seconds {options.seconds:g} --seed {options.seed}"
     with running_site(notes=mixed_workload.NOTES) as site:
-        found = mixed_workload.mix(site, seconds=options.seconds, seed=options.seed)
+        quantities = mixed_workload.mix(site, seconds=options.seconds, seed=options.seed)
     table = Table("figure", "value", title=command, title_justify="left")
-    for name, value in found.items():
+    for name, value in quantities.items():
         table.add_row(name, f"{value:.3g}")
     Console(width=120).print(table)
-    if found["failures"]:
-        print(f"mix: {found['failures']:.0f} requests failed, so nothing is kept", file=sys.stderr)
+    if quantities["failures"]:
+        print(
+            f"mix: {quantities['failures']:.0f} requests failed; no file is written",
+            file=sys.stderr,
+        )
         return 1
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(mixed_workload.as_json(found, command=command) + "\n")
+        options.json.write_text(mixed_workload.as_json(quantities, command=command) + "\n")
     return 0
 
 
 def run_figures(options: argparse.Namespace) -> int:
-    """Fill the page; return 0, or 1 where a file or the page is not as it should be."""
+    """Fill in the page; return 0, or 1 where a file of figures or the page is invalid."""
     try:
         figures.write()
     except (figures.Unusable, NoMarks, OSError) as exc:

@@ -12,7 +12,7 @@ from typing import Any, Final
 import redis
 from rich.table import Table
 
-from loadtests.generators.http_load import Call, connected, send
+from loadtests.generators.http_load import Call, connected, json_call, send_now
 from loadtests.testbed.site import Site
 
 READERS: Final = 6
@@ -23,7 +23,7 @@ FAULT_EVERY_SECONDS: Final = 1.5
 MENDED_SECONDS: Final = 2.0
 DIE_ONE_IN: Final = 150
 LAG_ONE_IN: Final = 4
-_OWNER: Final = {"X-User-Id": "chaos", "Content-Type": "application/json"}
+_USER: Final = "chaos"
 
 
 @dataclass
@@ -56,9 +56,9 @@ class Chaos:
     def run(self) -> Report:
         """Run to the end; Redis answers afterwards, whatever happened."""
         with connected(self.site.url) as connection:
-            call = Call("", "/api/v1/notes", "POST", _OWNER, json.dumps({"title": "0"}))
+            call = json_call(_USER, "/api/v1/notes", {"title": "0"})
             while len(self.notes) < NOTES:
-                sample = send(connection, call, 0, 0)
+                sample = send_now(connection, call)
                 if sample.status == 201:  # else its process died, as it may
                     note = json.loads(sample.body)
                     self.notes.append(note["id"])
@@ -80,14 +80,14 @@ class Chaos:
     def _read_all(self) -> None:
         with connected(self.site.url) as connection:
             for note in self.notes:
-                send(connection, Call("", f"/api/v1/notes/{note}"), 0, 0)
+                send_now(connection, Call("", f"/api/v1/notes/{note}"))
 
     def _read(self) -> None:
         with connected(self.site.url) as connection:
             while not self.over.is_set():
                 note = self.chance.choice(self.notes)
                 floor, began = self.floors[note], time.monotonic()
-                sample = send(connection, Call("", f"/api/v1/notes/{note}"), 0, 0)
+                sample = send_now(connection, Call("", f"/api/v1/notes/{note}"))
                 self._judge(note, floor, began, sample)
 
     def _judge(self, note: str, floor: int, began: float, sample: Any) -> None:
@@ -112,9 +112,8 @@ class Chaos:
                 self._settle(connection)
                 number += 1
                 note = self.chance.choice(self.notes)
-                body = json.dumps({"title": str(number)})
-                call = Call("", f"/api/v1/notes/{note}", "PATCH", _OWNER, body)
-                sample = send(connection, call, 0, 0)
+                call = json_call(_USER, f"/api/v1/notes/{note}", {"title": str(number)}, "PATCH")
+                sample = send_now(connection, call)
                 if sample.status == 200:
                     self._count("writes")
                     self._raise(note, json.loads(sample.body)["version"])
@@ -130,7 +129,7 @@ class Chaos:
             self.uncertain = [one for one in self.uncertain if one not in due]
         for _, note in due:
             call = Call("", f"/api/v1/notes/{note}", headers={"Cache-Control": "no-store"})
-            sample = send(connection, call, 0, 0)
+            sample = send_now(connection, call)
             if sample.status == 200:
                 self._raise(note, json.loads(sample.body)["version"])
 

@@ -18,7 +18,7 @@ import pymongo
 from rich.table import Table
 
 from config.stack.process import wait_until
-from loadtests.generators.http_load import Call, OpenLoop, Sample, connected, send
+from loadtests.generators.http_load import Call, OpenLoop, Sample, create_note
 from loadtests.testbed.site import Site
 
 PER_SECOND: Final = 60.0
@@ -26,7 +26,7 @@ BEFORE_SECONDS: Final = 5.0
 OUTAGE_SECONDS: Final = 30.0
 AFTER_SECONDS: Final = 5.0
 SHIPPED_SECONDS: Final = 60.0  # how long the rest may take once MongoDB is back
-_OWNER: Final = {"X-User-Id": "outage", "Content-Type": "application/json"}
+_USER: Final = "outage"
 
 
 @dataclass(frozen=True)
@@ -71,14 +71,10 @@ def outage(site: Site) -> Outcome:
 
 def _calls(site: Site, run: str) -> Iterator[Call]:
     """Yield, for ever: reads of two notes, a list, and a write, each named by its request id."""
-    with connected(site.url) as connection:
-        notes = []
-        for title in ("one", "two"):
-            create = Call("", "/api/v1/notes", "POST", _OWNER, json.dumps({"title": title}))
-            notes.append(json.loads(send(connection, create, 0, 0).body)["id"])
+    notes = [create_note(site.url, _USER, title) for title in ("one", "two")]
     for number in itertools.count():
         name = f"{run}-{number}"
-        headers = _OWNER | {"X-Request-ID": name}
+        headers = {"X-User-Id": _USER, "X-Request-ID": name, "Content-Type": "application/json"}
         yield (
             Call(name, f"/api/v1/notes/{notes[0]}", headers=headers),
             Call(name, f"/api/v1/notes/{notes[1]}", headers=headers),

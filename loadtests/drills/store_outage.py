@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
-from loadtests.generators.http_load import Call, OpenLoop, Sample, connected, send
+from loadtests.generators.http_load import Call, OpenLoop, Sample, create_note, fetch, json_call
 from loadtests.stats import percentile
 from loadtests.testbed.site import Site
 
@@ -18,7 +18,7 @@ DURING_SECONDS = 7.0
 AFTER_SECONDS = 8.0
 MENDED_SECONDS = 2.0  # after it answers again, an outage of Redis may be felt no longer
 FAULTS = tuple(itertools.product(("redis", "postgres", "mongodb"), ("kill", "pause")))
-OWNER = {"X-User-Id": "drill", "Content-Type": "application/json"}
+_USER = "drill"
 
 
 @dataclass(frozen=True)
@@ -69,21 +69,17 @@ def run_fault(site: Site, server: str, fault: str) -> Run:
 
 def _calls(site: Site) -> Iterator[Call]:
     """Yield, for ever: notes, profiles and a feed, hot and cold, a write, health and readiness."""
-    with connected(site.url) as connection:
-        page = send(connection, Call("", "/api/v1/notes?cursor=&limit=100"), 0, 0)
-        cold = [note["id"] for note in json.loads(page.body)["results"]]
-        create = Call("", "/api/v1/notes", "POST", OWNER, json.dumps({"title": "Drill"}))
-        own = json.loads(send(connection, create, 0, 0).body)["id"]
+    cold = [note["id"] for note in fetch(site.url, "/api/v1/notes?cursor=&limit=100")["results"]]
+    own = f"/api/v1/notes/{create_note(site.url, _USER, 'Drill')}"
     hot, unread = cold[0], itertools.cycle(cold[1:])
     for number in itertools.count():
-        change = json.dumps({"title": f"Drill {number}"})
         yield Call("hot read", f"/api/v1/notes/{hot}")
         yield Call(
             "cold read", f"/api/v1/notes/{next(unread)}", headers={"Cache-Control": "no-cache"}
         )
         yield Call("page", "/api/v1/notes?userId=abc")
-        yield Call("write", f"/api/v1/notes/{own}", "PATCH", OWNER, change)
-        yield Call("read of the written", f"/api/v1/notes/{own}")
+        yield json_call(_USER, own, {"title": f"Drill {number}"}, "PATCH", "write")
+        yield Call("read of the written", own)
         yield Call("hot profile", "/api/v1/profiles/abc")
         yield Call(
             "cold profile", "/api/v1/profiles/user-001", headers={"Cache-Control": "no-cache"}

@@ -21,11 +21,11 @@ from loadtests.testbed.site import Site, running_site
 REPORT: Final = ROOT / ".lab" / "load.html"
 KINDS: Final = ("Reader", "Writer", "Mixed", "Profiles", "Activity")
 _NOTES: Final = 5_000
-_ENDING_SECONDS: Final = 30.0  # locust may take so long beyond its time
+_SHUTDOWN_SECONDS: Final = 30.0  # that locust may take beyond its time
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Declare what load takes."""
+    """Declare the options of load."""
     parser.add_argument("--seconds", type=positive, default=60.0)
     parser.add_argument("--users", type=int, choices=range(1, 1001), default=20, metavar="1..1000")
     parser.add_argument(
@@ -39,30 +39,39 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """
-    Start a site, let the users on it, write the report; return 1 where a threshold was passed.
+    Start a site, run the users against it, write the report; return 1 if a threshold was exceeded.
 
-    Raises StackError where locust is not there, or does not end.
+    Raises StackError where locust is not installed, or does not end.
     """
-    if importlib.util.find_spec("locust") is None:
-        raise StackError("locust is not installed: pip install -r requirements-load.txt")
+    require_locust()
     options.html.parent.mkdir(parents=True, exist_ok=True)
     with running_site("load", notes=_NOTES) as site:
-        return let_users(site, options)
+        return run_users(site, options)
 
 
-def let_users(site: Site, options: argparse.Namespace) -> int:
-    """Run locust in a process of its own, for it replaces Python's sockets; return its verdict."""
+def require_locust() -> None:
+    """Raise StackError where locust is not installed."""
+    if importlib.util.find_spec("locust") is None:
+        raise StackError("locust is not installed: pip install -r requirements-load.txt")
+
+
+def run_users(site: Site, options: argparse.Namespace, *arguments: str) -> int:
+    """
+    Run locust in a process of its own, since it replaces Python's sockets; return its exit status.
+
+    arguments are further ones of locust's. Raises StackError where it fails or does not end.
+    """
     with tempfile.TemporaryFile("w+") as output:
         began = time.monotonic()
         process = subprocess.Popen(
-            _command(site, options),
+            [*_command(site, options), *arguments],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
         )
         try:
-            status = _awaited(process, options.seconds)
+            status = _wait(process, options.seconds)
         finally:
             _end(process)
         output.seek(0)
@@ -86,11 +95,11 @@ def _command(site: Site, options: argparse.Namespace) -> list[str]:
     ]
 
 
-def _awaited(process: subprocess.Popen[bytes], seconds: float) -> int:
-    """Wait for the end, with a progress bar on a terminal. Raises StackError past all patience."""
+def _wait(process: subprocess.Popen[bytes], seconds: float) -> int:
+    """Wait for locust to end, with a progress bar on a terminal. Raises StackError if it does not."""
     console = Console(file=sys.stderr)
     columns = (TextColumn("load"), BarColumn(), TimeRemainingColumn())
-    deadline = time.monotonic() + seconds + _ENDING_SECONDS
+    deadline = time.monotonic() + seconds + _SHUTDOWN_SECONDS
     with Progress(
         *columns, console=console, disable=not console.is_terminal, transient=True
     ) as progress:
@@ -100,11 +109,11 @@ def _awaited(process: subprocess.Popen[bytes], seconds: float) -> int:
                 return process.wait(0.5)
             except subprocess.TimeoutExpired:
                 progress.advance(bar, 0.5)
-    raise StackError(f"locust did not end within {seconds + _ENDING_SECONDS:g} s; it was killed")
+    raise StackError(f"locust did not end within {seconds + _SHUTDOWN_SECONDS:g} s; it was killed")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End what still runs, as after Ctrl-C."""
+    """End locust if it still runs, as after Ctrl-C."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
         try:

@@ -2,6 +2,7 @@
 
 import http.client
 import itertools
+import json
 import queue
 import random
 import threading
@@ -10,10 +11,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
 from urllib.parse import urlsplit
 
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 TIMEOUT_SECONDS = 10.0
+
+
+class UnexpectedResponse(Exception):
+    """A response is not what the measurement is about."""
 
 
 @dataclass(frozen=True)
@@ -84,16 +91,41 @@ def send(connection: http.client.HTTPConnection, call: Call, meant: float, zero:
     )
 
 
-def ask(url: str, call: Call) -> Sample:
-    """Send one request over a connection of its own, now."""
-    now = time.perf_counter()
-    with connected(url) as connection:
-        return send(connection, call, now, now)
-
-
-def timed(connection: http.client.HTTPConnection, call: Call) -> Sample:
+def send_now(connection: http.client.HTTPConnection, call: Call) -> Sample:
     """Send one request now."""
     return send(connection, call, time.perf_counter(), 0)
+
+
+def send_once(url: str, call: Call) -> Sample:
+    """Send one request now, over a connection of its own."""
+    with connected(url) as connection:
+        return send_now(connection, call)
+
+
+def json_call(
+    user_id: str, path: str, body: object = None, method: str = "POST", name: str = ""
+) -> Call:
+    """Return a write of JSON by a user."""
+    headers = {"X-User-Id": user_id, "Content-Type": "application/json"}
+    return Call(name, path, method, headers, None if body is None else json.dumps(body))
+
+
+def fetch(url: str, call: Call | str) -> Any:
+    """
+    Send a request, or a GET of a path; return the JSON of the response.
+
+    Raises UnexpectedResponse for a status that is neither 2xx nor 409, that is: there already.
+    """
+    call = Call("", call) if isinstance(call, str) else call
+    sample = send_once(url, call)
+    if not 200 <= sample.status < 300 and sample.status != HTTPStatus.CONFLICT:
+        raise UnexpectedResponse(f"{call.method} {call.path}: status {sample.status}")
+    return json.loads(sample.body)
+
+
+def create_note(url: str, user_id: str, title: str = "Load") -> str:
+    """Create a note that nobody has read; return its id. Raises UnexpectedResponse."""
+    return str(fetch(url, json_call(user_id, "/api/v1/notes", {"title": title}))["id"])
 
 
 def closed_loop(

@@ -16,7 +16,7 @@ import redis
 
 from config.stack import ROOT
 from config.stack.process import StackError
-from loadtests.bench.scenarios import Unexpected
+from loadtests.generators.http_load import UnexpectedResponse
 from loadtests.lab import results
 from loadtests.lab.experiment import Experiment
 from loadtests.lab.lab import STACK, Lab
@@ -28,7 +28,7 @@ from loadtests.testbed.servers import Servers, running_servers
 
 FAILURES: Final = (
     StackError,
-    Unexpected,
+    UnexpectedResponse,
     Incomplete,
     psycopg.Error,
     pymongo.errors.PyMongoError,

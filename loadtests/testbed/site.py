@@ -9,15 +9,27 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Final, TypedDict, Unpack
 
 from config.stack import ROOT, Stack
 from config.stack.process import StackError, die_with_parent, free_port, wait_until
 from config.stack.site import DRAIN_SECONDS, is_answering, site_command
 from loadtests.testbed.servers import Servers, run_python, running_servers
 
-WORKERS = 2
-THREADS = 16
-NOTES = 20_000
+WORKERS: Final = 2
+THREADS: Final = 16
+NOTES: Final = 20_000
+INSTRUMENTED: Final = "loadtests.testbed.instrumented_wsgi:application"
+_APPLICATION: Final = "config.wsgi:application"
+
+
+class ServingOptions(TypedDict, total=False):
+    """How a site is served: its processes, their threads, its WSGI application and its settings."""
+
+    workers: int
+    threads: int
+    application: str
+    variables: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -41,28 +53,15 @@ def running_site(
     name: str = "loadtests",
     *,
     notes: int = NOTES,
-    workers: int = WORKERS,
-    threads: int = THREADS,
-    application: str = "config.wsgi:application",
-    variables: Mapping[str, str] | None = None,
     root: Path = ROOT,
+    **options: Unpack[ServingOptions],
 ) -> Iterator[Site]:
     """
     Start servers and a site on them; yield it; stop everything. Raises StackError.
 
     The site's code is that in root, run by this interpreter.
     """
-    with (
-        running_servers(name, root) as servers,
-        serving(
-            servers,
-            notes=notes,
-            workers=workers,
-            threads=threads,
-            application=application,
-            variables=variables,
-        ) as site,
-    ):
+    with running_servers(name, root) as servers, serving(servers, notes=notes, **options) as site:
         yield site
 
 
@@ -71,41 +70,34 @@ def serving(
     servers: Servers,
     *,
     notes: int,
-    workers: int,
-    threads: int,
-    application: str,
-    variables: Mapping[str, str] | None,
+    workers: int = WORKERS,
+    threads: int = THREADS,
+    application: str = _APPLICATION,
+    variables: Mapping[str, str] | None = None,
 ) -> Iterator[Site]:
     """Start a site on servers that run; they are left running. Raises StackError."""
     servers.prepare(notes)
     folder = servers.stack.folder
     environment = {**servers.environment, **(variables or {})}
-    environment["PROMETHEUS_MULTIPROC_DIR"] = _emptied(folder / "metrics")
-    log = folder / "site.log"
-    command = _serves(workers, threads, application)
-    with _process(command, environment, log, servers.root) as (url, pid):
+    environment["PROMETHEUS_MULTIPROC_DIR"] = _empty(folder / "metrics")
+    command = partial(site_command, workers=workers, threads=threads, application=application)
+    with _process(command, environment, folder / "site.log", servers.root) as (url, pid):
         yield Site(url, servers.stack, pid, environment, servers.root)
 
 
 @contextmanager
-def another_site(site: Site, *, variables: Mapping[str, str]) -> Iterator[str]:
+def second_site(site: Site, *, variables: Mapping[str, str]) -> Iterator[str]:
     """
-    Start a further process on the servers of a site, as they are, with other settings; yield its URL.
+    Start a second process on the servers of a site, with other settings; yield its URL.
 
-    It keeps its counts apart. Stopped at the end. Raises StackError.
+    Its metrics are its own. It is stopped at the end. Raises StackError.
     """
     folder = site.stack.folder
-    counted = {"PROMETHEUS_MULTIPROC_DIR": _emptied(folder / "metrics-of-another")}
-    environment = {**site.environment, **counted, **variables}
-    log = folder / "another-site.log"
-    command = _serves(1, THREADS, "config.wsgi:application")
-    with _process(command, environment, log, site.root) as (url, _):
+    metrics = {"PROMETHEUS_MULTIPROC_DIR": _empty(folder / "metrics-of-second")}
+    environment = {**site.environment, **metrics, **variables}
+    command = partial(site_command, workers=1, threads=THREADS, application=_APPLICATION)
+    with _process(command, environment, folder / "second-site.log", site.root) as (url, _):
         yield url
-
-
-def _serves(workers: int, threads: int, application: str) -> Callable[[int], list[str]]:
-    """Return what makes the command line that serves on a port."""
-    return partial(site_command, workers=workers, threads=threads, application=application)
 
 
 @contextmanager
@@ -118,13 +110,13 @@ def _process(
     try:
         url = f"http://127.0.0.1:{port}"
         if not wait_until(lambda: is_answering(url, "/health/ready"), 60):
-            raise StackError(f"the site does not get ready (log: {log})")
+            raise StackError(f"the site did not become ready (log: {log})")
         yield url, process.pid
     finally:
         _end(process)
 
 
-def _emptied(folder: Path) -> str:
+def _empty(folder: Path) -> str:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     return str(folder)

@@ -2,14 +2,12 @@
 
 import pytest
 
-from loadtests.testbed.site import running_site
+from loadtests.testbed.site import INSTRUMENTED, running_site
 
 
 @pytest.fixture(scope="package")
 def site():
-    with running_site(
-        "smoke", notes=500, application="loadtests.testbed.instrumented_wsgi:application"
-    ) as running:
+    with running_site("smoke", notes=500, application=INSTRUMENTED) as running:
         yield running
     states = {one.state for one in running.stack.status()}
     running.stack.reset()

@@ -11,8 +11,8 @@ import pymongo
 
 from config.stack.process import StackError, wait_until
 from loadtests.drills.degradation.outage_states import STATES, State
-from loadtests.drills.degradation.probes import Things, profile_of, written
-from loadtests.generators.http_load import Call, ask, connected
+from loadtests.drills.degradation.probes import Things, profile_of
+from loadtests.generators.http_load import Call, connected, json_call, send_once
 from loadtests.testbed.site import Site
 
 _SECONDS: Final = 30.0
@@ -42,13 +42,13 @@ class Copies:
         for purpose in _PURPOSES:
             owner = things.user("writer" if purpose in _WRITES else purpose)
             body = {"title": f"A note of a state: {purpose}"}
-            made = ask(self._url, written(owner, "/api/v1/notes", body))
+            made = send_once(self._url, json_call(owner, "/api/v1/notes", body))
             notes[purpose] = json.loads(made.body)["id"]
             self._make_profile(things.user(purpose))
         return Things(state.label, notes, self._token, self._cookie)
 
     def _make_profile(self, user: str) -> None:
-        made = ask(self._url, written(user, "/api/v1/profiles", profile_of(user)))
+        made = send_once(self._url, json_call(user, "/api/v1/profiles", profile_of(user)))
         if made.status not in (201, 409):
             raise StackError(f"no profile of {user} was made: {made.status} {made.body[:200]!r}")
 
@@ -60,7 +60,7 @@ class Copies:
         edit past the service is made, which no one else brings, and waited for.
         """
         edited = secrets.token_hex(4)
-        ask(self._url, Call("", f"/api/v1/profiles/{_SENTINEL}"))
+        send_once(self._url, Call("", f"/api/v1/profiles/{_SENTINEL}"))
         uri = self._site.stack.operator_urls()["MONGODB_URI"]
         with pymongo.MongoClient[dict[str, Any]](uri) as client:
             client["trilith"]["user_profiles"].update_one(
@@ -68,7 +68,8 @@ class Copies:
             )
         read = Call("", f"/api/v1/profiles/{_SENTINEL}")
         self._await(
-            lambda: edited.encode() in ask(self._url, read).body, "the change stream brings no edit"
+            lambda: edited.encode() in send_once(self._url, read).body,
+            "the change stream brings no edit",
         )
 
     def make(self, group: Iterable[State]) -> None:
@@ -98,10 +99,12 @@ class Copies:
     def _is_made(self, key: str, path: str, site: str, wanted: str | None) -> bool:
         """Return whether a read of the key misses for this reason, None: hits; else have it made."""
         headers = {"Authorization": f"Bearer {self._token}"}
-        told = ask(self._url, Call("", f"/api/v1/admin/cache/explain?key={key}", headers=headers))
+        told = send_once(
+            self._url, Call("", f"/api/v1/admin/cache/explain?key={key}", headers=headers)
+        )
         reason = json.loads(told.body).get("reason", "unknown")
         if reason not in (None, "expired"):
-            ask(site, Call("", path))
+            send_once(site, Call("", path))
         return bool(reason == wanted)
 
     def _await(self, condition: Callable[[], bool], otherwise: str) -> None:
@@ -111,7 +114,7 @@ class Copies:
 
 def logged_in(url: str, name: str, password: str) -> str:
     """Log in to the admin; return the cookies."""
-    form = ask(url, Call("", "/admin/login/"))
+    form = send_once(url, Call("", "/admin/login/"))
     token = re.findall(rb'csrfmiddlewaretoken" value="(\w+)"', form.body)[0].decode()
     csrf = f"csrftoken={token}"
     body = urlencode({"csrfmiddlewaretoken": token, "username": name, "password": password})

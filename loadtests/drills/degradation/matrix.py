@@ -13,8 +13,8 @@ from config.stack.process import StackError, wait_until
 from loadtests.drills.degradation.fixtures import Copies
 from loadtests.drills.degradation.outage_states import GROUPS, STATES, UP, State
 from loadtests.drills.degradation.probes import USE_CASES, Things, UseCase
-from loadtests.generators.http_load import Call, Sample, ask
-from loadtests.testbed.site import Site, another_site, running_site
+from loadtests.generators.http_load import Call, Sample, send_once
+from loadtests.testbed.site import Site, running_site, second_site
 
 AT_ONCE_MS: Final = 1000.0  # far below every deadline, far above what an answer takes
 SETTLED_SECONDS: Final = 30.0
@@ -64,7 +64,7 @@ def run(told: Callable[[State], None] = lambda state: None) -> Outcome:
     with (
         _removed(stack),
         running_site("matrix", notes=0, workers=1, variables=variables) as site,
-        another_site(site, variables=brief) as expiring,
+        second_site(site, variables=brief) as expiring,
     ):
         probe = _Probe(site, expiring)
         for group in GROUPS:
@@ -184,7 +184,7 @@ class _Probe:
         return spool
 
     def _ask(self, call: Call) -> Sample:
-        return ask(self._site.url, call)
+        return send_once(self._site.url, call)
 
 
 def _source(cache_status: str) -> str:

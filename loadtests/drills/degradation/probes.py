@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from loadtests.generators.http_load import Call
+from loadtests.generators.http_load import Call, json_call
 
 CACHED: Final = "cached"
 EXPIRED: Final = "cached, past its TTL"
@@ -83,14 +83,8 @@ def _in_admin(path: str) -> Callable[[Things], Call]:
     )
 
 
-def written(user: str, path: str, body: Any, method: str = "POST") -> Call:
-    """Return a write of JSON by this user."""
-    headers = {"X-User-Id": user, "Content-Type": "application/json"}
-    return Call("", path, method, headers, None if body is None else json.dumps(body))
-
-
 def _write_note(purpose: str, body: Any) -> Callable[[Things], Call]:
-    return lambda things: written(
+    return lambda things: json_call(
         things.user("writer"), f"/api/v1/notes/{things.notes[purpose]}", body
     )
 
@@ -99,7 +93,7 @@ def _write_profile(purpose: str, body: Any, rest: str = "") -> Callable[[Things]
     def call(things: Things) -> Call:
         user = things.user(purpose)
         told = None if body is None else json.loads(json.dumps(body).replace("USER", user))
-        return written(user, f"/api/v1/profiles/{user}{rest}", told)
+        return json_call(user, f"/api/v1/profiles/{user}{rest}", told)
 
     return call
 
@@ -110,7 +104,7 @@ def profile_of(user: str) -> dict[str, str]:
 
 
 def _create_profile(things: Things) -> Call:
-    return written(things.user("new"), "/api/v1/profiles", profile_of(things.user("new")))
+    return json_call(things.user("new"), "/api/v1/profiles", profile_of(things.user("new")))
 
 
 _NOTE = "/api/v1/notes/{note_id}"
@@ -133,7 +127,7 @@ _OF_NOTES: Final = [
     (
         f"POST {_NOTES}",
         "",
-        lambda things: written(things.user("writer"), _NOTES, {"title": "New"}),
+        lambda things: json_call(things.user("writer"), _NOTES, {"title": "New"}),
     ),
     (f"PUT {_NOTE}", "", _write_note("put", {"title": "Put", "content": ""})),
     (f"PATCH {_NOTE}", "", _write_note("patch", {"title": "Patched"})),

@@ -10,8 +10,15 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
-from loadtests.bench.scenarios import Unexpected
-from loadtests.generators.http_load import Call, Sample, connected, send, timed
+from loadtests.generators.http_load import (
+    Call,
+    Sample,
+    UnexpectedResponse,
+    connected,
+    create_note,
+    fetch,
+    send_now,
+)
 from loadtests.testbed.site import Site
 
 READ, PAGE, WRITE, HEALTH = "read", "page", "write", "health"
@@ -30,13 +37,10 @@ class Traffic:
         self._run = secrets.token_hex(4)
         self._numbers = count()
         self.phase = "up"
-        with connected(site.url) as connection:
-            page = Call("", f"/api/v1/notes?cursor=&limit={HOT_NOTES + WATCHED_NOTES}")
-            listed = json.loads(send(connection, page, 0, 0).body)["results"]
-            create = Call("", "/api/v1/notes", "POST", _OWNER, json.dumps({"title": "Outage"}))
-            self._own = json.loads(send(connection, create, 0, 0).body)["id"]
-        self._hot = [note["id"] for note in listed[:HOT_NOTES]]
-        self._watched = [note["id"] for note in listed[HOT_NOTES:]]
+        page = fetch(site.url, f"/api/v1/notes?cursor=&limit={HOT_NOTES + WATCHED_NOTES}")
+        notes = [note["id"] for note in page["results"]]
+        self._hot, self._watched = notes[:HOT_NOTES], notes[HOT_NOTES:]
+        self._own = create_note(site.url, _OWNER["X-User-Id"], "Outage")
 
     def calls(self) -> Iterator[Call]:
         """Yield requests of the present phase."""
@@ -61,10 +65,10 @@ class Traffic:
         return f"outage-{self._run}-{phase}-{kind}{kind and '-'}"
 
     def warm_up(self) -> None:
-        """Have every note be cached. Raises Unexpected where one is not."""
+        """Have every note be cached. Raises UnexpectedResponse where one is not."""
         for note in (*self._hot, *self._watched):
             if not self._twice(note)[1].cache.startswith("hit"):
-                raise Unexpected(f"note {note} is not cached while Redis is up")
+                raise UnexpectedResponse(f"note {note} is not cached while Redis is up")
 
     def read_watched(self) -> list[tuple[Sample, Sample]]:
         """Read each of the watched notes twice."""
@@ -76,7 +80,10 @@ class Traffic:
         calls = Call("", path), Call("", path, headers={"Cache-Control": "no-store"})
         with connected(self._url) as connection:
             return [
-                (timed(connection, calls[0]).latency_ms, timed(connection, calls[1]).latency_ms)
+                (
+                    send_now(connection, calls[0]).latency_ms,
+                    send_now(connection, calls[1]).latency_ms,
+                )
                 for _ in range(times)
             ]
 
@@ -84,7 +91,7 @@ class Traffic:
         with connected(self._url) as connection:
             connection.connect()
             call = Call("", f"/api/v1/notes/{note}")
-            return timed(connection, call), timed(connection, call)
+            return send_now(connection, call), send_now(connection, call)
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,14 @@ from typing import Any, Final
 import psycopg
 import redis
 
-from loadtests.bench.scenarios import Unexpected
-from loadtests.generators.http_load import Call, connected, send
+from loadtests.generators.http_load import Call, connected, create_note, fetch, json_call
 from loadtests.testbed.site import Site
 
 TOKEN: Final = "direct-write"  # noqa: S105  # of a site that lives for a minute, on loopback
 GRACE_SECONDS: Final = (
     600  # the site's CACHE_GRACE_SECONDS, which an entry's time in Redis includes
 )
-_OWNER: Final = {"X-User-Id": "direct", "Content-Type": "application/json"}
+_USER: Final = "direct"
 _STAFF: Final = {"Authorization": f"Bearer {TOKEN}"}
 
 
@@ -40,18 +39,21 @@ class Answer:
 class Notes:
     """The API on a keep-alive connection, psql beside it, and Redis as its operator sees it."""
 
-    def __init__(self, http_: http.client.HTTPConnection, psql: Any, server: redis.Redis) -> None:
-        self._http = http_
+    def __init__(
+        self, url: str, connection: http.client.HTTPConnection, psql: Any, server: redis.Redis
+    ) -> None:
+        self._url = url
+        self._http = connection
         self._psql = psql
         self._redis = server
 
     def create(self, title: str) -> str:
         """Return the id of a new note."""
-        return str(json.loads(self._send("/api/v1/notes", "POST", {"title": title}))["id"])
+        return create_note(self._url, _USER, title)
 
     def change(self, note: str, title: str) -> None:
         """Write the title through the API."""
-        self._send(f"/api/v1/notes/{note}", "PATCH", {"title": title})
+        fetch(self._url, json_call(_USER, f"/api/v1/notes/{note}", {"title": title}, "PATCH"))
 
     def read(self, note: str, *, query: str = "", etag: str = "") -> Answer:
         """GET the note, on the condition that its ETag is another one where etag is given."""
@@ -82,7 +84,7 @@ class Notes:
 
     def clear(self) -> None:
         """Clear the cache as an operator does."""
-        self._send("/api/v1/admin/cache/clear", "POST", None, _STAFF)
+        fetch(self._url, Call("", "/api/v1/admin/cache/clear", "POST", _STAFF))
 
     @contextmanager
     def triggers_off(self) -> Iterator[None]:
@@ -97,25 +99,16 @@ class Notes:
         """Enable the triggers; harmless where they are on."""
         self._psql.execute("ALTER TABLE notes ENABLE TRIGGER USER")
 
-    def _send(
-        self, path: str, method: str, body: Any, headers: dict[str, str] | None = None
-    ) -> bytes:
-        call = Call("", path, method, headers or _OWNER, json.dumps(body) if body else None)
-        sample = send(self._http, call, 0, 0)
-        if sample.status not in (200, 201):
-            raise Unexpected(f"{method} {path} was answered {sample.status}")
-        return sample.body
-
 
 @contextmanager
 def notes_of(site: Site) -> Iterator[Notes]:
     """Yield the notes of a site, with the triggers on, also if a killed run has left them off."""
     urls = site.stack.operator_urls()
     with (
-        connected(site.url) as http_,
+        connected(site.url) as connection,
         psycopg.connect(urls["DATABASE_URL"], autocommit=True) as psql,
         redis.Redis.from_url(urls["REDIS_URL"]) as server,
     ):
-        notes = Notes(http_, psql, server)
+        notes = Notes(site.url, connection, psql, server)
         notes.triggers_on()
         yield notes

@@ -1,6 +1,5 @@
 """The method: each part on one site, with the pool of one size and another in turn."""
 
-import json
 import random
 import statistics
 import threading
@@ -10,10 +9,18 @@ from typing import Final
 
 from loadtests.experiments.pool_exhaustion import pool_control, queueing
 from loadtests.experiments.pool_exhaustion.pool_control import Tick
-from loadtests.generators.http_load import Call, Sample, closed_loop, connected, fixed_count, send
+from loadtests.generators.http_load import (
+    Call,
+    Sample,
+    closed_loop,
+    connected,
+    fetch,
+    fixed_count,
+    send_now,
+)
 from loadtests.lab.lab import Lab
 from loadtests.stats import Ratio, percentile, ratio_of_medians
-from loadtests.testbed.site import Site
+from loadtests.testbed.site import INSTRUMENTED, Site
 
 CLIENTS: Final = 50
 SMALL: Final = 5
@@ -197,7 +204,7 @@ def run(lab: Lab) -> Observations:
         notes=_NOTES,
         workers=1,
         threads=_THREADS,
-        application="loadtests.testbed.instrumented_wsgi:application",
+        application=INSTRUMENTED,
         variables={"POSTGRES_POOL_MIN": str(SMALL), "POSTGRES_POOL_MAX": str(SMALL)},
     ) as site:
         before = pool_control.refusals(site)
@@ -310,10 +317,8 @@ def _full_server(lab: Lab, site: Site, sizes: Sizes, cached: str) -> Full:
 
 def _cached_note(site: Site) -> str:
     """Return the path of a note that is read once, so that it is cached."""
-    with connected(site.url) as connection:
-        page = send(connection, Call("", "/api/v1/notes?limit=1"), time.perf_counter(), 0)
-        path = f"/api/v1/notes/{json.loads(page.body)['results'][0]['id']}"
-        send(connection, Call("", path), time.perf_counter(), 0)
+    path = f"/api/v1/notes/{fetch(site.url, '/api/v1/notes?limit=1')['results'][0]['id']}"
+    fetch(site.url, path)
     return path
 
 
@@ -327,8 +332,7 @@ def _held(site: Site, hold_ms: int, seconds: float) -> list[Sample]:
 
 def _one_by_one(site: Site, call: Call, number: int) -> list[Sample]:
     with connected(site.url) as connection:
-        zero = time.perf_counter()
-        return [send(connection, call, time.perf_counter(), zero) for _ in range(number)]
+        return [send_now(connection, call) for _ in range(number)]
 
 
 def _latencies(samples: list[Sample]) -> list[float]:

@@ -1,18 +1,17 @@
 """What is done to the pool and the server: sizes, load, and what the site tells of itself meanwhile."""
 
-import json
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import psycopg
 
 from config.stack.process import StackError, wait_until
-from loadtests.generators.http_load import Call, connected, send
+from loadtests.generators.http_load import Call, fetch, send_once
 from loadtests.testbed.site import Site
 
 _REFUSALS: Final = ("sorry, too many clients", "too many connections", "connection slots are")
@@ -44,20 +43,12 @@ def resize(site: Site, size: int, *, acquire_ms: int) -> None:
 
 def ask_resize(site: Site, size: int, acquire_ms: int) -> dict[str, int]:
     """Ask for a size and a timeout; return the pool's counts as they are at once."""
-    found: dict[str, int] = _json(site, f"/pool/{size}/{acquire_ms}")
-    return found
+    statistics: dict[str, int] = fetch(site.url, f"/pool/{size}/{acquire_ms}")
+    return statistics
 
 
 def _is_sized(counts: dict[str, int], size: int) -> bool:
     return counts["pool_size"] == counts["pool_available"] == size
-
-
-def _json(site: Site, path: str) -> Any:
-    with connected(site.url) as connection:
-        sample = send(connection, Call("", path), time.perf_counter(), 0)
-    if sample.status != 200:
-        raise StackError(f"{path} was answered {sample.status}")
-    return json.loads(sample.body)
 
 
 @contextmanager
@@ -83,18 +74,17 @@ def watched(site: Site, cached_path: str) -> Iterator[list[Tick]]:
 
 
 def tick(site: Site, cached_path: str, zero: float) -> Tick:
-    """Ask once. Raises StackError where the site does not answer."""
-    with connected(site.url) as connection:
-        cached = send(connection, Call("cached", cached_path), time.perf_counter(), zero)
-    told = _json(site, "/api/v1/metrics/db")["postgres"]
+    """Return one reading. Raises UnexpectedResponse where the site does not report."""
+    cached = send_once(site.url, Call("cached", cached_path))
+    metrics = fetch(site.url, "/api/v1/metrics/db")["postgres"]
     return Tick(
         at=time.perf_counter() - zero,
-        active=told["active_connections"],
-        idle=told["idle_connections"],
-        waiting=told["waiting_requests"],
-        server_connections=(told["server"] or {"connections": -1})["connections"],
-        exhausted=told["errors"].get("PoolExhausted", 0),
-        breaker_open=told["breaker_open"],
+        active=metrics["active_connections"],
+        idle=metrics["idle_connections"],
+        waiting=metrics["waiting_requests"],
+        server_connections=(metrics["server"] or {"connections": -1})["connections"],
+        exhausted=metrics["errors"].get("PoolExhausted", 0),
+        breaker_open=metrics["breaker_open"],
         cached_read=cached.status,
     )
 

@@ -1,12 +1,10 @@
 """The method: bursts and even arrivals at a cold note, counted at PostgreSQL and at Redis."""
 
-import json
 import random
 import re
 import secrets
 import statistics
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,20 +15,25 @@ import psutil
 import psycopg
 import redis
 
-from loadtests.bench.scenarios import Unexpected
-from loadtests.generators.http_load import Call, OpenLoop, Sample, connected, fixed_count, send
+from loadtests.generators.http_load import (
+    Call,
+    OpenLoop,
+    Sample,
+    connected,
+    create_note,
+    fetch,
+    fixed_count,
+    send_now,
+    send_once,
+)
 from loadtests.lab.lab import Lab
-from loadtests.testbed.site import Site
+from loadtests.testbed.site import INSTRUMENTED, Site
 from loadtests.testbed.statement_log import Statement, StatementLog, statements_logged
 
 WORKERS: Final = 4
 REQUESTS: Final = 100
 AT_ONCE: Final = 50
-ARMS: Final = (
-    "off",
-    "process",
-    "on",
-)  # of single flight; loadtests.testbed.instrumented_wsgi tells what each means
+ARMS: Final = ("off", "process", "on")  # of single flight, as X-Single-Flight says
 LOADS_MS: Final = (0, 5, 20, 50)  # what is added to a load
 EVEN_LOADS_MS: Final = (0, 20, 50, 100, 200)
 EVEN_PER_SECOND: Final = 100.0
@@ -38,7 +41,6 @@ ROUNDS: Final = 8
 EVEN_ROUNDS: Final = 5
 ALONE: Final = 15  # cold reads of one client
 _TOKEN: Final = "stampede"  # noqa: S105  # of a site that lives for a minute, on loopback
-_OWNER: Final = {"X-User-Id": "stampede", "Content-Type": "application/json"}
 _STAFF: Final = {"Authorization": f"Bearer {_TOKEN}"}
 _SAMPLE_SECONDS: Final = 0.002
 _ACTIVE: Final = (
@@ -121,7 +123,7 @@ def run(lab: Lab) -> Observations:
             "both arms",
             notes=500,
             workers=WORKERS,
-            application="loadtests.testbed.instrumented_wsgi:application",
+            application=INSTRUMENTED,
             variables={"ADMIN_TOKEN": _TOKEN},
         ) as site,
         statements_logged(site.stack) as log,
@@ -154,9 +156,7 @@ class _Site:
         self._log = log
         self._numbers = count()
         self._run = secrets.token_hex(4)  # the log has other runs, too
-        with connected(site.url) as connection:
-            create = Call("", "/api/v1/notes", "POST", _OWNER, json.dumps({"title": "Cold"}))
-            note = json.loads(send(connection, create, 0, 0).body)["id"]
+        note = create_note(site.url, "stampede", "Cold")
         self._path = f"/api/v1/notes/{note}"
         self._entry = f":notes:{note}"  # how the entry's name in Redis ends
         self._redis = redis.Redis.from_url(site.stack.operator_urls()["REDIS_URL"])
@@ -171,7 +171,7 @@ class _Site:
         self._clear()
         with connected(self._site.url) as connection:
             connection.connect()
-            return send(connection, self._call("off", 0, ""), time.perf_counter(), 0).latency_ms
+            return send_now(connection, self._call("off", 0, "")).latency_ms
 
     def burst(self, arm: str, load_ms: int) -> Burst:
         """Clear the cache, then send REQUESTS for the note, AT_ONCE at a time."""
@@ -181,8 +181,7 @@ class _Site:
         with _sets_counted(self._redis, self._entry) as ports, self._peak(marker) as peak:
             samples = fixed_count(self._site.url, call, requests=REQUESTS, concurrency=AT_ONCE)
         statements = self._log.read(f"'{marker}-")
-        with connected(self._site.url) as connection:
-            after = send(connection, self._call(arm, load_ms, f"{marker}-after"), 0, 0)
+        after = send_once(self._site.url, self._call(arm, load_ms, f"{marker}-after"))
         processes = self._processes()
         return Burst(
             arm,
@@ -216,11 +215,7 @@ class _Site:
         return Call("", self._path, headers=headers)
 
     def _clear(self) -> None:
-        with connected(self._site.url) as connection:
-            call = Call("", "/api/v1/admin/cache/clear", "DELETE", _STAFF)
-            cleared = send(connection, call, 0, 0)
-        if cleared.status != 200:
-            raise Unexpected(f"the cache was not cleared: {cleared.status}")
+        fetch(self._site.url, Call("", "/api/v1/admin/cache/clear", "DELETE", _STAFF))
 
     @contextmanager
     def _peak(self, marker: str) -> Iterator[list[int]]:

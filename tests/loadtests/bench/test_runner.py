@@ -12,7 +12,7 @@ from loadtests.bench import cli as bench_cli
 from loadtests.bench import report, scenarios
 from loadtests.bench.report import MARKS
 from loadtests.bench.runner import Plan, bench
-from loadtests.generators.http_load import Call, closed_loop
+from loadtests.generators.http_load import Call, UnexpectedResponse, closed_loop
 
 PLAN = Plan(seconds=0.2, rounds=2, rate=50, seed=1, divisor=50)
 FACTS = {"date": "2026-11-24"}
@@ -70,7 +70,7 @@ class TestBench:
     def test_refuses_an_arm_that_is_another(self, site):
         taken = closed_loop(site.url, Call("x", "/nowhere"), connections=1, seconds=0.1)
 
-        with pytest.raises(scenarios.Unexpected, match="were not 200 hit, such as 404"):
+        with pytest.raises(UnexpectedResponse, match="were not 200 hit, such as 404"):
             scenarios.check("x", taken, status=200, cache="hit")
 
 

@@ -151,7 +151,7 @@ class TestTriggersOff:
                     "SELECT tgenabled FROM pg_trigger WHERE tgrelid = 'notes'::regclass"
                 ).fetchone()[0]
 
-            notes = Notes(http, psql, server)
+            notes = Notes("http://127.0.0.1:1", http, psql, server)
             with pytest.raises(KeyboardInterrupt), notes.triggers_off():
                 off = state()
                 raise KeyboardInterrupt

@@ -62,7 +62,7 @@ def runs(site, broken, tmp_path_factory):
         where, *arguments = wanted[name]
         asked = options(*arguments, "--html", str(folder / f"{name}.html"))
         try:
-            return load_cli.let_users(where, asked)
+            return load_cli.run_users(where, asked)
         except StackError as exc:
             return str(exc)
 
@@ -70,7 +70,7 @@ def runs(site, broken, tmp_path_factory):
         return dict(zip(wanted, pool.map(run, wanted), strict=True)), folder
 
 
-class TestLetUsers:
+class TestRunUsers:
     def test_the_thresholds_set_the_exit_status(self, runs):
         statuses, _ = runs
 
@@ -102,20 +102,20 @@ class TestRun:
             raise KeyboardInterrupt
 
         monkeypatch.setattr(load_cli, "running_site", lambda *args, **how: nullcontext(site))
-        monkeypatch.setattr(load_cli, "_awaited", interrupted)
+        monkeypatch.setattr(load_cli, "_wait", interrupted)
 
         assert main(["load", "--html", str(tmp_path / "new" / "x.html")]) == 130
         assert started[0].poll() is not None
 
     def test_one_that_does_not_end_is_given_up(self, monkeypatch):
-        monkeypatch.setattr(load_cli, "_ENDING_SECONDS", 0.1)
+        monkeypatch.setattr(load_cli, "_SHUTDOWN_SECONDS", 0.1)
 
         with (
             subprocess.Popen(["sleep", "60"]) as process,
             pytest.raises(StackError, match=r"did not end within 0\.2 s"),
         ):
             try:
-                load_cli._awaited(process, 0.1)
+                load_cli._wait(process, 0.1)
             finally:
                 load_cli._end(process)
 

@@ -1,6 +1,5 @@
 """The load tests against a real site on servers of their own."""
 
-import re
 from collections import Counter
 from contextlib import nullcontext
 
@@ -9,27 +8,8 @@ import pytest
 import loadtests.__main__
 from config.stack import Stack
 from loadtests.__main__ import main
-from loadtests.bench import costs, places, recording
 from loadtests.drills import chaos, event_loss, store_outage
 from loadtests.generators.http_load import Sample
-
-
-class TestCosts:
-    def test_a_cold_key_is_loaded_once_and_an_edit_is_seen(self, site, monkeypatch):
-        monkeypatch.setattr(costs, "AT_ONCE", 40)
-        monkeypatch.setattr(costs, "EDITS", 3)
-        monkeypatch.setattr(costs, "WRITES", 5)
-        monkeypatch.setattr(costs, "KEYS", (1_000,))
-        monkeypatch.setattr(costs, "AUDITED", 20)
-        monkeypatch.setattr(costs, "AUDIT_ROUNDS", 1)
-        monkeypatch.setattr(costs, "AUDIT_SECONDS", 0.5)
-
-        table = costs.costs(site)
-
-        assert table.row_count == 6
-        besides = list(table.columns[5].cells)
-        assert besides[0].startswith("1 look-ups")
-        assert "times the median without: 0 stale in" in besides[3]
 
 
 class TestOutage:
@@ -52,35 +32,6 @@ class TestOutage:
         assert (told.lost, told.doubled, told.unasked) == (1, 1, 1)
         assert (told.answered, told.unanswered) == (3, 1)
         assert not event_loss.is_kept(told)
-
-
-class TestPlaces:
-    def test_measures_each_place_and_leaves_none_behind(self, site, monkeypatch):
-        monkeypatch.setattr(places, "EVENTS", 20)
-        monkeypatch.setattr(places, "_INGEST", places._INGEST.replace("100_000", "1_000"))
-
-        table = places.places(site)
-
-        assert table.row_count == 4
-        assert re.search("takes [0-9]+ events a second", str(table.caption))
-
-
-class TestRecording:
-    def test_compares_reads_that_are_recorded_with_reads_that_are_not(self, site, monkeypatch):
-        monkeypatch.setattr(recording, "PAIRS", 2)
-        monkeypatch.setattr(recording, "REQUESTS", 5)
-        monkeypatch.setattr(recording, "INGEST_SECONDS", 0.4)
-
-        table = recording.recording(site)
-
-        assert table.row_count == 2
-        assert "0 lost, 0 doubled" in str(table.caption)
-
-
-class TestProfile:
-    def test_tells_where_the_time_of_a_hit_goes(self, capsys):
-        assert main(["profile"]) == 0
-        assert "Django" in capsys.readouterr().out
 
 
 class TestChaos:

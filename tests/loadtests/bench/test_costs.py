@@ -1,0 +1,52 @@
+"""The costs of single parts, on small numbers."""
+
+import re
+
+import pytest
+
+from loadtests.__main__ import main
+from loadtests.bench import costs
+
+
+class TestInvalidation:
+    def test_is_measured_among_few_keys_and_many(self, site, monkeypatch):
+        monkeypatch.setattr(costs, "WRITES", 5)
+        monkeypatch.setattr(costs, "KEYS", (10, 1_000))
+
+        table = costs.invalidation(site)
+
+        assert table.row_count == 4
+        assert list(table.columns[1].cells) == ["5"] * 4
+
+
+class TestAudit:
+    def test_runs_beside_reads_and_reports_no_stale_entry(self, site, monkeypatch):
+        monkeypatch.setattr(costs, "AUDITED", 20)
+        monkeypatch.setattr(costs, "AUDIT_ROUNDS", 1)
+        monkeypatch.setattr(costs, "AUDIT_SECONDS", 0.5)
+
+        table = costs.audit(site)
+
+        assert table.row_count == 2
+        assert "the median without: 0 stale in" in str(table.caption)
+
+
+class TestSpool:
+    def test_measures_each_place_and_leaves_none_behind(self, site, monkeypatch):
+        monkeypatch.setattr(costs, "EVENTS", 20)
+        monkeypatch.setattr(costs, "SPOOLED_EVENTS", 1_000)
+
+        table = costs.spool(site)
+
+        assert table.row_count == 4
+        assert re.search("takes [0-9]+ events a second", str(table.caption))
+
+
+class TestRun:
+    def test_measures_one_part_by_its_name(self, capsys):
+        assert main(["costs", "profile"]) == 0
+        assert "Django" in capsys.readouterr().out
+
+    def test_refuses_a_part_that_is_none(self):
+        with pytest.raises(SystemExit):
+            main(["costs", "everything"])
