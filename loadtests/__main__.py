@@ -33,7 +33,7 @@ from loadtests.bench import costs
 from loadtests.bench.compare import Incomparable
 from loadtests.docs import cli as docs_cli
 from loadtests.docs import screenshots
-from loadtests.docs.markers import NoMarks
+from loadtests.docs.markers import MissingMarkers
 from loadtests.drills import chaos, event_loss, store_outage
 from loadtests.drills.degradation import matrix, outage_states
 from loadtests.drills.degradation import report as degradation_report
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return COMMANDS[options.command](options)
-    except (StackError, UnexpectedResponse, NoMarks, Incomparable) as exc:
+    except (StackError, UnexpectedResponse, MissingMarkers, Incomparable) as exc:
         print(f"{options.command}: {exc}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -112,7 +112,7 @@ def _outage(options: argparse.Namespace) -> int:
     with running_site(notes=100) as site:
         outcome = event_loss.outage(site)
     Console(width=140).print(event_loss.as_table(outcome))
-    return 0 if event_loss.is_kept(outcome) else 1
+    return 0 if event_loss.holds(outcome) else 1
 
 
 def _matrix(options: argparse.Namespace) -> int:

@@ -289,7 +289,7 @@ class TestFigures:
     def test_the_page_says_what_was_measured(self):
         page = text("docs/postmortem.md")
 
-        assert page == figures.MARKS.filled(page, figures.table())
+        assert page == figures.MARKERS.filled(page, figures.table())
 
 
 class TestConsistency:

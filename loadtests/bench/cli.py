@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     """
     Measure, print, write; return 0.
 
-    Raises NoMarks and Incomparable before anything is measured, Unexpected, StackError.
+    Raises MissingMarkers and Incomparable before anything is measured, Unexpected, StackError.
     """
     defaults = _QUICK if options.quick else _DEFAULTS
     if options.compare and not options.quick:
@@ -82,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _measure(options: argparse.Namespace, plan: Plan, notes: int, command: str) -> int:
     if options.write_docs:
-        report.MARKS.check(options.write_docs)
+        report.MARKERS.check(options.write_docs)
     with _fresh_site("bench", notes=notes) as site:
         facts = report.circumstances(site)
         figures = runner.bench(site, plan)
@@ -91,7 +91,7 @@ def _measure(options: argparse.Namespace, plan: Plan, notes: int, command: str) 
             report.as_json(figures, command=command, rate=plan.rate, facts=facts)
         )
     if options.write_docs:
-        report.MARKS.fill(
+        report.MARKERS.fill(
             options.write_docs,
             report.as_markdown(figures, command=command, rate=plan.rate, facts=facts),
         )

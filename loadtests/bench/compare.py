@@ -15,8 +15,8 @@ from rich.table import Table
 
 from config.stack import ROOT
 from loadtests.bench import scenarios
-from loadtests.bench.report import ratio, told
-from loadtests.bench.runner import Plan, Turn, measure, settle, shown
+from loadtests.bench.report import circumstances_line, ratio_text
+from loadtests.bench.runner import Plan, Turn, measure, settle, with_progress
 from loadtests.stats import Ratio, ratio_of_medians
 from loadtests.testbed.site import Site
 
@@ -100,7 +100,7 @@ def compare(before: Site, after: Site, plan: Plan) -> list[Row]:
     steps = [
         (number, pair) for number in range(plan.rounds) for pair in chance.sample(pairs, len(pairs))
     ]
-    for number, pair in shown(steps):
+    for number, pair in with_progress(steps):
         for side in chance.sample((0, 1), 2):
             site = (before, after)[side]
             turns[pair[side].name][side].append(measure(site, pair[side], plan, number))
@@ -110,7 +110,7 @@ def compare(before: Site, after: Site, plan: Plan) -> list[Row]:
 
 def table(rows: list[Row], old: Revision, *, command: str, facts: dict[str, str]) -> Table:
     """Return the comparison as a table for a terminal."""
-    found = Table(title=command, title_justify="left", caption=told(facts))
+    found = Table(title=command, title_justify="left", caption=circumstances_line(facts))
     found.add_column("request")
     for what in ("p50 ms", "requests/s"):
         found.add_column(f"{what}: {old.commit}, this tree", justify="right")
@@ -121,9 +121,9 @@ def table(rows: list[Row], old: Revision, *, command: str, facts: dict[str, str]
         found.add_row(
             one.arm,
             ", ".join(f"{value:.2f}" for value in one.p50_ms),
-            ratio(one.p50_ratio).replace("[", r"\["),
+            ratio_text(one.p50_ratio).replace("[", r"\["),
             ", ".join(f"{value:.0f}" for value in one.requests_per_second),
-            ratio(one.requests_per_second_ratio).replace("[", r"\["),
+            ratio_text(one.requests_per_second_ratio).replace("[", r"\["),
             ", ".join(map(str, one.errors)),
             one.verdict,
         )

@@ -8,12 +8,12 @@ from typing import Final
 from rich.table import Table
 
 from loadtests.bench.runner import CONNECTIONS, Figures
-from loadtests.docs.markers import Marks
+from loadtests.docs.markers import Markers
 from loadtests.stats import Ratio
-from loadtests.testbed.environment import surroundings
+from loadtests.testbed.environment import describe_environment
 from loadtests.testbed.site import THREADS, WORKERS, Site
 
-MARKS: Final = Marks(
+MARKERS: Final = Markers(
     "<!-- written by python -m loadtests bench --write-docs: begin -->",
     "<!-- written by python -m loadtests bench --write-docs: end -->",
 )
@@ -45,7 +45,7 @@ def tables(figures: Figures, *, command: str, rate: float, facts: dict[str, str]
     """Return the figures as tables for a terminal."""
     paths = _table(f"{command}\n{_method(rate)}", _PATHS, _path_rows(figures, rate))
     counts = _table("so many requests, so many at a time", _COUNTS, _count_rows(figures))
-    counts.caption = told(facts)
+    counts.caption = circumstances_line(facts)
     return [paths, counts]
 
 
@@ -61,7 +61,7 @@ def as_markdown(figures: Figures, *, command: str, rate: float, facts: dict[str,
     """Return the same for the docs."""
     return "\n".join(
         [
-            f"`{command}`: {told(facts)}.",
+            f"`{command}`: {circumstances_line(facts)}.",
             "",
             f"{_method(rate)}.",
             "",
@@ -77,7 +77,7 @@ def as_markdown(figures: Figures, *, command: str, rate: float, facts: dict[str,
 def circumstances(site: Site) -> dict[str, str]:
     """Return what a figure depends on: date, revision, machine, versions."""
     servers = {one.server: one.version or "not known" for one in site.stack.status()}
-    found = surroundings(servers)
+    found = describe_environment(servers)
     versions = (f"{name} {version.partition(' (')[0]}" for name, version in found.versions.items())
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
@@ -89,14 +89,14 @@ def circumstances(site: Site) -> dict[str, str]:
     }
 
 
-def told(facts: dict[str, str]) -> str:
+def circumstances_line(facts: dict[str, str]) -> str:
     """Return the circumstances in a line."""
     return "; ".join(f"{name} {value}" for name, value in facts.items())
 
 
-def ratio(one: Ratio) -> str:
+def ratio_text(ratio: Ratio) -> str:
     """Return a ratio with its interval."""
-    return f"{one.value:.2f} [{one.low:.2f}, {one.high:.2f}]"
+    return f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]"
 
 
 def _method(rate: float) -> str:
@@ -114,9 +114,9 @@ def _path_rows(figures: Figures, rate: float) -> list[list[str]]:
             f"{one.p50_ms:.2f}",
             f"{one.p95_ms:.2f}",
             f"{one.p99_ms:.2f}",
-            ratio(one.p50_ratio),
+            ratio_text(one.p50_ratio),
             f"{one.requests_per_second:.0f}",
-            ratio(one.requests_per_second_ratio),
+            ratio_text(one.requests_per_second_ratio),
             one.baseline,
             _load(rate / one.requests_per_second),
             str(one.errors),
@@ -137,7 +137,7 @@ def _count_rows(figures: Figures) -> list[list[str]]:
             one.run,
             f"{one.milliseconds:.0f}",
             f"{one.requests_per_second:.0f}",
-            ratio(one.time_ratio),
+            ratio_text(one.time_ratio),
             one.baseline,
             str(one.errors),
         ]

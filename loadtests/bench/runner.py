@@ -130,7 +130,7 @@ def bench(site: Site, plan: Plan) -> Figures:
         for number in range(plan.rounds)
         for one in order.sample(everything, len(everything))
     ]
-    for number, one in shown(steps):
+    for number, one in with_progress(steps):
         if isinstance(one, Arm):
             turns[one.name].append(measure(site, one, plan, number))
         else:
@@ -159,7 +159,7 @@ def measure(site: Site, arm: Arm, plan: Plan, number: int) -> Turn:
     return Turn(closed, opened, seconds)
 
 
-def shown(steps: Sequence[_T]) -> Iterable[_T]:
+def with_progress(steps: Sequence[_T]) -> Iterable[_T]:
     """Yield the steps, with a progress bar where a terminal looks on."""
     console = Console(file=sys.stderr)
     return track(

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from loadtests.bench.cli import positive
 from loadtests.docs import figures
-from loadtests.docs.markers import NoMarks
+from loadtests.docs.markers import MissingMarkers
 from loadtests.generators import cli as load_cli
 from loadtests.generators import mixed_workload
 from loadtests.testbed.site import running_site
@@ -50,7 +50,7 @@ def run_figures(options: argparse.Namespace) -> int:
     """Fill in the page; return 0, or 1 where a file of figures or the page is invalid."""
     try:
         figures.write()
-    except (figures.Unusable, NoMarks, OSError) as exc:
+    except (figures.InvalidMeasurements, MissingMarkers, OSError) as exc:
         print(f"figures: {exc}", file=sys.stderr)
         return 1
     return 0

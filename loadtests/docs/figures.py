@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from config.stack import ROOT
-from loadtests.docs.markers import Marks
+from loadtests.docs.markers import Markers
 
-MARKS: Final = Marks(
+MARKERS: Final = Markers(
     "<!-- figures:begin, written by python -m loadtests figures -->", "<!-- figures:end -->"
 )
 PAGE: Final = ROOT / "docs" / "postmortem.md"
@@ -22,31 +22,31 @@ FOLDER: Final = ROOT / "docs"
 BENCH: Final = "figures/bench.json"
 MIX: Final = "figures/mix.json"
 _CACHED, _UNCACHED = "cached read", "uncached read"
-Found = Mapping[str, Any]
+Document = Mapping[str, Any]
 
 
-class Unusable(Exception):
+class InvalidMeasurements(Exception):
     """A file of results that is not one."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class Figure:
     """One row: what it is, and from which file it comes and how."""
 
     text: str
     unit: str
     file: str  # below docs/
     make: str  # the command that writes the file
-    pick: Callable[[Found], float]
+    pick: Callable[[Document], float]
 
 
-def _quantity(name: str) -> Callable[[Found], float]:
-    return lambda found: float(found["quantities"][name])
+def _quantity(name: str) -> Callable[[Document], float]:
+    return lambda document: float(document["quantities"][name])
 
 
-def _of_bench(field: str, compare: Callable[[float, float], float]) -> Callable[[Found], float]:
-    def pick(found: Found) -> float:
-        arms = {one["arm"]: float(one[field]) for one in found["paths"]}
+def _of_bench(field: str, compare: Callable[[float, float], float]) -> Callable[[Document], float]:
+    def pick(document: Document) -> float:
+        arms = {one["arm"]: float(one[field]) for one in document["paths"]}
         return compare(arms[_CACHED], arms[_UNCACHED])
 
     return pick
@@ -61,26 +61,26 @@ def _experiment(name: str) -> dict[str, str]:
 
 _BENCH: Final = {"file": BENCH, "make": f"python -m loadtests bench --json docs/{BENCH}"}
 _MIX: Final = {"file": MIX, "make": f"python -m loadtests mix --json docs/{MIX}"}
-WANTED: Final = (
-    Wanted(
+FIGURES: Final = (
+    Figure(
         text="cache hit rate, in the mix",
         unit="%",
         pick=_quantity("cache_hit_rate_percent"),
         **_MIX,
     ),
-    Wanted(
+    Figure(
         text="response time of a note saved by the cache, median",
         unit="%",
         pick=_of_bench("p50_ms", lambda cached, uncached: 100 * (1 - cached / uncached)),
         **_BENCH,
     ),
-    Wanted(
+    Figure(
         text="time of the query for page 500 saved by the indexes",
         unit="%",
         pick=_quantity("query_improvement_with_indexes_percent"),
         **_experiment("query_plans"),
     ),
-    Wanted(
+    Figure(
         text="throughput of a note gained by the cache",
         unit="%",
         pick=_of_bench(
@@ -88,37 +88,37 @@ WANTED: Final = (
         ),
         **_BENCH,
     ),
-    Wanted(
+    Figure(
         text="PostgreSQL, average statement, in the mix",
         unit="ms",
         pick=_quantity("postgres_average_query_ms"),
         **_MIX,
     ),
-    Wanted(
+    Figure(
         text="MongoDB, average command, in the mix",
         unit="ms",
         pick=_quantity("mongodb_average_query_ms"),
         **_MIX,
     ),
-    Wanted(
+    Figure(
         text="cache, average look-up, in the mix",
         unit="ms",
         pick=_quantity("cache_average_response_ms"),
         **_MIX,
     ),
-    Wanted(
+    Figure(
         text="utilization of PostgreSQL's connection pool, in the mix",
         unit="%",
         pick=_quantity("postgres_pool_utilization_percent"),
         **_MIX,
     ),
-    Wanted(
+    Figure(
         text="size of a document from which on MongoDB's nested update is faster",
         unit="KB",
         pick=_quantity("nested_update_crossover_kb"),
         **_experiment("document_or_relational"),
     ),
-    Wanted(
+    Figure(
         text="how long an edit in psql stays unseen with the triggers off, at a TTL of 300 s",
         unit="s",
         pick=_quantity("window_without_triggers_at_ttl_300_s"),
@@ -128,45 +128,47 @@ WANTED: Final = (
 
 
 def table(folder: Path = FOLDER) -> str:
-    """Return the rows in Markdown, from the files of the folder. Raises Unusable."""
+    """Return the rows in Markdown, from the files of the folder. Raises InvalidMeasurements."""
     rows = ["| figure | value | measured | by |", "|---|---:|---|---|"]
-    for one in WANTED:
-        found = _read(folder / one.file)
-        if found is None:
+    for one in FIGURES:
+        document = _read(folder / one.file)
+        if document is None:
             rows.append(f"| {one.text} | not measured | | `{one.make}` |")
             continue
         try:
-            value = one.pick(found)
+            value = one.pick(document)
         except (KeyError, TypeError, ValueError, ZeroDivisionError) as exc:
-            raise Unusable(f"{folder / one.file} does not tell {one.text}: {exc!r}") from exc
+            raise InvalidMeasurements(
+                f"{folder / one.file} does not tell {one.text}: {exc!r}"
+            ) from exc
         rows.append(
-            f"| {one.text} | {_rounded(value)} {one.unit} | {_date(found)} | `{found['command']}` |"
+            f"| {one.text} | {_rounded(value)} {one.unit} | {_date(document)} | `{document['command']}` |"
         )
     return "\n".join(rows)
 
 
 def write(page: Path = PAGE, folder: Path = FOLDER) -> None:
-    """Put the figures of the folder into the page, in one step. Raises Unusable, NoMarks."""
-    MARKS.fill(page, table(folder))
+    """Put the figures of the folder into the page, in one step. Raises InvalidMeasurements, MissingMarkers."""
+    MARKERS.fill(page, table(folder))
 
 
-def _read(file: Path) -> Found | None:
+def _read(file: Path) -> Document | None:
     if not file.exists():
         return None
     try:
-        found = json.loads(file.read_text())
+        document = json.loads(file.read_text())
     except ValueError as exc:
-        raise Unusable(f"{file} is no JSON: {exc}") from exc
-    if not isinstance(found, dict) or "command" not in found:
-        raise Unusable(f"{file} does not tell by which command it was made")
-    return found
+        raise InvalidMeasurements(f"{file} is no JSON: {exc}") from exc
+    if not isinstance(document, dict) or "command" not in document:
+        raise InvalidMeasurements(f"{file} does not tell by which command it was made")
+    return document
 
 
-def _date(found: Found) -> str:
+def _date(document: Document) -> str:
     """Return the day of the measurement, as an experiment, the bench or the mix tells it."""
-    circumstances = found.get("circumstances")
+    circumstances = document.get("circumstances")
     told = circumstances.get("date") if isinstance(circumstances, dict) else None
-    return str(told or found.get("date") or found.get("started_at", ""))[:10]
+    return str(told or document.get("date") or document.get("started_at", ""))[:10]
 
 
 def _rounded(value: float) -> str:

@@ -4,34 +4,34 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
-class NoMarks(Exception):
+class MissingMarkers(Exception):
     """A page that has not both marks, the first before the second."""
 
 
 @dataclass(frozen=True)
-class Marks:
+class Markers:
     """The two lines that enclose what a command writes."""
 
     begin: str
     end: str
 
     def filled(self, text: str, written: str) -> str:
-        """Return the page's text with something else between the marks. Raises NoMarks."""
+        """Return the page's text with something else between the marks. Raises MissingMarkers."""
         before, begin, rest = text.partition(self.begin)
         _, end, after = rest.partition(self.end)
         if not begin or not end:
-            raise NoMarks(f"a line {self.begin} and after it a line {self.end} are needed")
+            raise MissingMarkers(f"a line {self.begin} and after it a line {self.end} are needed")
         return f"{before}{begin}\n\n{written}\n\n{end}{after}"
 
     def check(self, page: Path) -> None:
-        """Raise NoMarks where the page cannot be filled."""
+        """Raise MissingMarkers where the page cannot be filled."""
         try:
             self.filled(page.read_text() if page.is_file() else "", "")
-        except NoMarks as exc:
-            raise NoMarks(f"{page}: {exc}") from exc
+        except MissingMarkers as exc:
+            raise MissingMarkers(f"{page}: {exc}") from exc
 
     def fill(self, page: Path, written: str) -> None:
-        """Replace what stands between the marks, in one step. Raises NoMarks."""
+        """Replace what stands between the marks, in one step. Raises MissingMarkers."""
         self.check(page)
         fresh = page.with_name(f"{page.name}.new")
         fresh.write_text(self.filled(page.read_text(), written))

@@ -39,7 +39,7 @@ class Outcome:
     stored: int
     lost: int
     doubled: int
-    unasked: int  # stored, of no request that was sent
+    unknown: int  # stored, of no request that was sent
     killed: int  # worker processes
     account: str  # what activity_reconcile says
 
@@ -136,7 +136,7 @@ def _outcome(samples: list[Sample], stored: Counter[str], killed: int, account: 
         stored=stored.total(),
         lost=sum(stored[name] == 0 for name in answered),
         doubled=sum(number - 1 for number in stored.values() if number > 1),
-        unasked=sum(stored[name] for name in stored if name not in answered | cut_off),
+        unknown=sum(stored[name] for name in stored if name not in answered | cut_off),
         killed=killed,
         account=account,
     )
@@ -161,10 +161,10 @@ def as_table(outcome: Outcome) -> Table:
     return table
 
 
-def is_kept(outcome: Outcome) -> bool:
+def holds(outcome: Outcome) -> bool:
     """Return whether the promise was kept, and put to the test at all."""
     return (
-        outcome.lost == outcome.doubled == outcome.unasked == 0
+        outcome.lost == outcome.doubled == outcome.unknown == 0
         and outcome.answered > 0
         and outcome.killed == 1
     )

@@ -36,7 +36,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Sample:
-    """What one request saw. at and latency count from when it was meant to start, in seconds."""
+    """What one request saw. at and latency count from when it was due to start, in seconds."""
 
     call: str
     at: float
@@ -71,19 +71,19 @@ def connected(url: str) -> Iterator[http.client.HTTPConnection]:
         connection.close()
 
 
-def send(connection: http.client.HTTPConnection, call: Call, meant: float, zero: float) -> Sample:
-    """Send one request; meant and zero are readings of time.perf_counter."""
+def send(connection: http.client.HTTPConnection, call: Call, due: float, zero: float) -> Sample:
+    """Send one request; due and zero are readings of time.perf_counter."""
     try:
         connection.request(call.method, call.path, call.body, dict(call.headers))
         response = connection.getresponse()
         body = response.read()
     except (OSError, http.client.HTTPException):
         connection.close()
-        return Sample(call.name, meant - zero, (time.perf_counter() - meant) * 1000, 0)
+        return Sample(call.name, due - zero, (time.perf_counter() - due) * 1000, 0)
     return Sample(
         call.name,
-        meant - zero,
-        (time.perf_counter() - meant) * 1000,
+        due - zero,
+        (time.perf_counter() - due) * 1000,
         response.status,
         response.headers.get("Cache-Status", "").removeprefix("trilith; "),
         response.headers.get("Retry-After", ""),
@@ -200,7 +200,7 @@ class OpenLoop:
     Requests at times fixed beforehand, whatever the site does.
 
     A stalled answer does not hold the next question back, and its wait is counted from when it
-    was meant to start, so a stall is not hidden (coordinated omission). With a seed the times are
+    was due to start, so a stall is not hidden (coordinated omission). With a seed the times are
     those of a Poisson process. keep_alive: connections that are idle are used again, as a
     browser's or a proxy's are; else each request makes its own.
     """
@@ -219,14 +219,14 @@ class OpenLoop:
 
     def run(self, calls: Iterator[Call], *, seconds: float) -> None:
         """Send the calls one after the other for so long; answers may come later."""
-        began = meant = time.perf_counter()
+        began = due = time.perf_counter()
         pause = threading.Event()
         for call in calls:
-            if meant - began >= seconds:
+            if due - began >= seconds:
                 return
-            pause.wait(max(0.0, meant - time.perf_counter()))
-            self._waiting.append(self._pool.submit(self._one, call, meant))
-            meant += next(self._intervals)
+            pause.wait(max(0.0, due - time.perf_counter()))
+            self._waiting.append(self._pool.submit(self._one, call, due))
+            due += next(self._intervals)
 
     def finish(self) -> list[Sample]:
         """Wait for the answers that are still out; return all samples."""
@@ -240,14 +240,14 @@ class OpenLoop:
         """Return the seconds since the loop was made."""
         return time.perf_counter() - self.zero
 
-    def _one(self, call: Call, meant: float) -> Sample:
+    def _one(self, call: Call, due: float) -> Sample:
         if self._idle is None:
             with connected(self._url) as connection:
-                return send(connection, call, meant, self.zero)
+                return send(connection, call, due, self.zero)
         try:
             connection = self._idle.get_nowait()
         except queue.Empty:
             connection = connection_to(self._url)
-        sample = send(connection, call, meant, self.zero)
+        sample = send(connection, call, due, self.zero)
         self._idle.put(connection)
         return sample

@@ -22,8 +22,8 @@ from loadtests.experiments import EXPERIMENTS
 from loadtests.lab import predictions, results, runner
 from loadtests.lab.reporting import write_reports
 from loadtests.lab.reporting.terminal import experiments_table, rows_table, verdicts_line
-from loadtests.lab.results import Damaged, Result
-from loadtests.lab.runner import Ran, Wish
+from loadtests.lab.results import Result, UnreadableResult
+from loadtests.lab.runner import RunRequest, RunSummary
 
 NOT_AS_DECLARED: Final = 99
 INTERRUPTED: Final = 130
@@ -73,7 +73,7 @@ def report(options: argparse.Namespace) -> int:
     """Write the reports of what the folder holds; status 1 where that is nothing, or damaged."""
     try:
         found = results.read(options.out)
-    except Damaged as exc:
+    except UnreadableResult as exc:
         print(f"report: {exc}", file=sys.stderr)
         return 1
     if not found:
@@ -99,42 +99,42 @@ def run(options: argparse.Namespace) -> int:
     except OSError as exc:
         print(f"run: {options.out}: {exc.strerror}", file=sys.stderr)
         return 1
-    wish = Wish(
+    request = RunRequest(
         experiments=chosen,
         quick=options.quick,
         seed=options.seed,
         folder=options.out,
         predictions=guesses,
     )
-    ran = Ran()
-    status = _run(wish, ran)
-    if ran.results:
+    summary = RunSummary()
+    status = _run(request, summary)
+    if summary.results:
         try:
-            _write(results.read(wish.folder), wish.folder)
-        except Damaged as exc:
+            _write(results.read(request.folder), request.folder)
+        except UnreadableResult as exc:
             print(f"report: {exc}", file=sys.stderr)
             status = status or 1
     return status
 
 
-def _run(wish: Wish, ran: Ran) -> int:
+def _run(request: RunRequest, summary: RunSummary) -> int:
     console = _console()
     progress = Console(stderr=True)
     with progress.status("") as shown:
         try:
-            runner.run(wish, _telling(progress, shown), _printing(console, shown), ran)
+            runner.run(request, _telling(progress, shown), _printing(console, shown), summary)
         except KeyboardInterrupt:
-            kept = ", ".join(one.name for one in ran.results) or "nothing was finished"
+            kept = ", ".join(one.name for one in summary.results) or "nothing was finished"
             print(f"Interrupted; all is put back and stopped. Kept: {kept}.", file=sys.stderr)
             return INTERRUPTED
         except StackError as exc:
             print(f"run: {exc}", file=sys.stderr)
             return 1
-    for name, why in ran.failed.items():
+    for name, why in summary.failures.items():
         print(f"{name} failed: {why}", file=sys.stderr)
-    if ran.failed:
+    if summary.failures:
         return 1
-    return NOT_AS_DECLARED if any(one.unexpected for one in ran.results) else 0
+    return NOT_AS_DECLARED if any(one.unexpected for one in summary.results) else 0
 
 
 def _telling(progress: Console, shown: Status) -> Callable[[str], None]:

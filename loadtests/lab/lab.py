@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Unpack
 
 from config.stack.process import wait_until
-from loadtests.generators.http_load import Call, ask, closed_loop
+from loadtests.generators.http_load import Call, closed_loop, send_once
 from loadtests.testbed.servers import Servers, running_servers
 from loadtests.testbed.site import ServingOptions, Site, serving
 
@@ -89,5 +89,5 @@ class Lab:
 
 
 def _is_healthy(url: str) -> bool:
-    health = ask(url, Call("health", "/health"))
-    return health.status == 200 and json.loads(health.body)["status"] == "ok"
+    health = send_once(url, Call("health", "/health"))
+    return health.status == 200 and bool(json.loads(health.body)["status"] == "ok")

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from loadtests.lab.experiment import Experiment
-from loadtests.lab.results import Guessed
+from loadtests.lab.results import GuessResult
 
 Predictions = dict[tuple[str, str], float]  # by experiment and quantity
 
@@ -34,10 +34,10 @@ def ask(experiments: Sequence[Experiment]) -> Predictions:
 
 def compared(
     experiment: Experiment, predictions: Predictions, quantities: dict[str, float]
-) -> tuple[Guessed, ...]:
+) -> tuple[GuessResult, ...]:
     """Return the predictions of an experiment beside what was observed."""
     return tuple(
-        Guessed(
+        GuessResult(
             guess=guess,
             predicted=predictions[experiment.name, guess.quantity],
             observed=quantities.get(guess.quantity),

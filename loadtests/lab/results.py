@@ -20,21 +20,21 @@ from loadtests.lab.experiment import (
     Table,
 )
 from loadtests.lab.lab import SteadyState
-from loadtests.testbed.environment import Surroundings
+from loadtests.testbed.environment import Environment
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 
 
 class Incomplete(Exception):
     """A run whose site was not well, or whose rows have no evidence."""
 
 
-class Damaged(Exception):
+class UnreadableResult(Exception):
     """A file of results that cannot be read."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class Declaration:
     """What an experiment declares before it runs."""
 
     name: str
@@ -50,7 +50,7 @@ class Facts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Guessed:
+class GuessResult:
     """What the reader predicted of a quantity, and what came of it."""
 
     guess: Guess
@@ -63,13 +63,13 @@ class Result:
     """One run of one experiment: what was declared, what was found, where and when."""
 
     schema: int = SCHEMA
-    experiment: Facts
+    experiment: Declaration
     quick: bool
     seed: int
     command: str
     started_at: dt.datetime
     ended_at: dt.datetime
-    surroundings: Surroundings
+    environment: Environment
     rows: tuple[Row, ...]
     series: tuple[Series, ...]
     charts: tuple[Chart, ...]
@@ -77,7 +77,7 @@ class Result:
     remarks: tuple[str, ...]
     quantities: dict[str, float]
     steady: tuple[SteadyState, ...]
-    guessed: tuple[Guessed, ...] = field(default=())
+    guess_results: tuple[GuessResult, ...] = field(default=())
 
     @property
     def name(self) -> str:
@@ -88,14 +88,14 @@ class Result:
         """The rows that did not come out as declared."""
         return [row for row in self.rows if not row.is_as_declared(quick=self.quick)]
 
-    def came_to(self, outcome: Outcome) -> list[Row]:
+    def with_outcome(self, outcome: Outcome) -> list[Row]:
         """Return the rows that came to that."""
         return [row for row in self.rows if row.outcome == outcome]
 
 
-def facts(experiment: Experiment) -> Facts:
+def declaration(experiment: Experiment) -> Declaration:
     """Return what the experiment declares, without its code."""
-    return Facts(
+    return Declaration(
         name=experiment.name,
         title=experiment.title,
         question=experiment.question,
@@ -120,7 +120,11 @@ def check(experiment: Experiment, found: Findings, steady: Sequence[SteadyState]
             for guess in experiment.guesses
             if guess.quantity not in found.quantities
         ),
-        *(f"the site was not well {one.when} ({one.told})" for one in steady if not one.healthy),
+        *(
+            f"the site was not well {one.when} ({one.problems})"
+            for one in steady
+            if not one.healthy
+        ),
     ]
     if complaints:
         raise Incomplete("; ".join(complaints))
@@ -146,7 +150,7 @@ def write(result: Result, folder: Path) -> Path:
     encoded = msgspec.json.format(msgspec.json.encode(result), indent=1)
     try:
         decode(encoded)
-    except Damaged as exc:
+    except UnreadableResult as exc:
         raise Incomplete(f"a figure is no finite number ({exc})") from exc
     folder.mkdir(parents=True, exist_ok=True)
     file, fresh = folder / f"{result.name}.json", folder / f".{result.name}.json.new"
@@ -156,28 +160,32 @@ def write(result: Result, folder: Path) -> Path:
 
 
 def decode(encoded: bytes) -> Result:
-    """Return the result. Raises Damaged."""
+    """Return the result. Raises UnreadableResult."""
     try:
         schema = msgspec.json.decode(encoded, type=dict[str, msgspec.Raw]).get("schema")
         if schema is not None and bytes(schema) != str(SCHEMA).encode():
-            raise Damaged(f"it is of version {bytes(schema).decode()}, and this reads {SCHEMA}")
+            raise UnreadableResult(
+                f"it is of version {bytes(schema).decode()}, and this reads {SCHEMA}"
+            )
         return msgspec.json.decode(encoded, type=Result)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise Damaged(str(exc)) from exc
+        raise UnreadableResult(str(exc)) from exc
 
 
 def read(folder: Path) -> list[Result]:
     """
     Return the results of a folder in the order of the seed module; other JSON files do no harm.
 
-    Raises Damaged, which names every file that cannot be read and says what to do.
+    Raises UnreadableResult, which names every file that cannot be read and says what to do.
     """
     results, damaged = [], []
     for file in sorted(folder.glob("*.json")):
         try:
             results.append(decode(file.read_bytes()))
-        except (Damaged, OSError) as exc:
+        except (UnreadableResult, OSError) as exc:
             damaged.append(f"{file}: {exc}")
     if damaged:
-        raise Damaged("; ".join(damaged) + "; run the experiment again, or delete the file")
+        raise UnreadableResult(
+            "; ".join(damaged) + "; run the experiment again, or delete the file"
+        )
     return sorted(results, key=lambda one: one.experiment.lines)

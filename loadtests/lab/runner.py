@@ -21,9 +21,9 @@ from loadtests.lab import results
 from loadtests.lab.experiment import Experiment
 from loadtests.lab.lab import STACK, Lab
 from loadtests.lab.predictions import Predictions, compared
-from loadtests.lab.results import Incomplete, Result, facts
+from loadtests.lab.results import Incomplete, Result, declaration
 from loadtests.testbed import drift
-from loadtests.testbed.environment import Surroundings, surroundings
+from loadtests.testbed.environment import Environment, describe_environment
 from loadtests.testbed.servers import Servers, running_servers
 
 FAILURES: Final = (
@@ -37,12 +37,12 @@ FAILURES: Final = (
 )
 
 
-class NotPutBack(Incomplete):
+class NotRestored(Incomplete):
     """An experiment that left the servers other than they were."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
+class RunRequest:
     """What is to be run, and how."""
 
     experiments: Sequence[Experiment]
@@ -58,68 +58,73 @@ class Wish:
 
 
 @dataclass(kw_only=True)
-class Ran:
+class RunSummary:
     """What came of a run; failed: why, by name of the experiment."""
 
     results: list[Result] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
 
 
-def run(wish: Wish, tell: Callable[[str], None], done: Callable[[Result], None], ran: Ran) -> None:
+def run(
+    request: RunRequest,
+    progress: Callable[[str], None],
+    done: Callable[[Result], None],
+    summary: RunSummary,
+) -> None:
     """
     Run all that is wished for; each result is written and told as soon as it is there.
 
-    Whatever fails is noted in ran, and the next one runs. Raises StackError where the servers do
+    Whatever fails is noted in summary, and the next one runs. Raises StackError where the servers do
     not start, KeyboardInterrupt for Ctrl-C and SIGTERM, when all is put back.
     """
-    with _interrupted_once(tell), _alone():
-        tell("starting the servers")
+    with _interrupted_once(progress), _alone():
+        progress("starting the servers")
         with running_servers(STACK) as servers:
-            _as_migrated(servers, tell)
-            around = surroundings(servers.versions())
-            for experiment in wish.experiments:
+            _as_migrated(servers, progress)
+            around = describe_environment(servers.versions())
+            for experiment in request.experiments:
                 try:
-                    result = _one(experiment, wish, servers, around, tell)
-                    results.write(result, wish.folder)
+                    result = _one(experiment, request, servers, around, progress)
+                    results.write(result, request.folder)
                 except FAILURES as exc:
-                    ran.failed[experiment.name] = f"{type(exc).__name__}: {exc}".strip()
-                    tell(f"{experiment.name} failed: {ran.failed[experiment.name]}")
+                    summary.failures[experiment.name] = f"{type(exc).__name__}: {exc}".strip()
+                    progress(f"{experiment.name} failed: {summary.failures[experiment.name]}")
                 else:
-                    ran.results.append(result)
+                    summary.results.append(result)
                     done(result)
 
 
 def _one(
     experiment: Experiment,
-    wish: Wish,
+    request: RunRequest,
     servers: Servers,
-    around: Surroundings,
-    tell: Callable[[str], None],
+    around: Environment,
+    progress: Callable[[str], None],
 ) -> Result:
     lab = Lab(
-        quick=wish.quick,
-        seed=wish.seed,
-        tell=lambda text: tell(f"{experiment.name}: {text}"),
+        quick=request.quick,
+        seed=request.seed,
+        progress=lambda text: progress(f"{experiment.name}: {text}"),
         servers=servers,
     )
     started_at = _now()
-    before = drift.taken(servers)
+    before = drift.snapshot(servers)
     try:
         found = experiment.run(lab)
     finally:
         servers.stack.up()
-    left = drift.differences(before, drift.taken(servers))
+    left = drift.differences(before, drift.snapshot(servers))
     if left:
-        raise NotPutBack(f"{'; '.join(left)}; the next run begins with new servers")
+        raise NotRestored(f"{'; '.join(left)}; the next run begins with new servers")
     results.check(experiment, found, lab.steady)
     return Result(
-        experiment=facts(experiment),
-        quick=wish.quick,
-        seed=wish.seed,
-        command=wish.command(experiment),
+        experiment=declaration(experiment),
+        quick=request.quick,
+        seed=request.seed,
+        command=request.command(experiment),
         started_at=started_at,
         ended_at=_now(),
-        surroundings=around,
+        environment=around,
         rows=tuple(found.rows),
         series=tuple(found.series),
         charts=tuple(found.charts),
@@ -127,27 +132,29 @@ def _one(
         remarks=tuple(found.remarks),
         quantities=found.quantities,
         steady=tuple(lab.steady),
-        guessed=compared(experiment, wish.predictions, found.quantities),
+        guess_results=compared(experiment, request.predictions, found.quantities),
     )
 
 
-def _as_migrated(servers: Servers, tell: Callable[[str], None]) -> None:
+def _as_migrated(servers: Servers, progress: Callable[[str], None]) -> None:
     """Have indexes, triggers and settings be as migrated; else begin with empty servers."""
     servers.claim()
     kept = servers.stack.folder / "as-migrated.json"
-    known = drift.remembered(kept)
-    now = drift.taken(servers)
+    known = drift.load(kept)
+    now = drift.snapshot(servers)
     is_fresh = not any(name.startswith("column ") for name in now)
     if not is_fresh and known != now:
         left = drift.differences(known, now) if known else ["it is not known what was done"]
         told = "; ".join(left[:5]) + ("; ..." if len(left) > 5 else "")
-        tell(f"an earlier run was killed and left things behind ({told}): making the servers anew")
+        progress(
+            f"an earlier run was killed and left things behind ({told}): making the servers anew"
+        )
         servers.anew()
         servers.claim()
     else:
-        tell("indexes, triggers and settings are as migrated")
+        progress("indexes, triggers and settings are as migrated")
     servers.migrate()
-    drift.remember(drift.taken(servers), kept)
+    drift.save(drift.snapshot(servers), kept)
 
 
 @contextmanager
@@ -164,14 +171,14 @@ def _alone() -> Iterator[None]:
 
 
 @contextmanager
-def _interrupted_once(tell: Callable[[str], None]) -> Iterator[None]:
+def _interrupted_once(progress: Callable[[str], None]) -> Iterator[None]:
     """Raise KeyboardInterrupt at the first SIGINT or SIGTERM; let putting back go on after it."""
     is_ending = False
 
     def handle(number: int, frame: FrameType | None) -> None:
         nonlocal is_ending
         if is_ending:
-            tell("putting everything back; this takes a moment")
+            progress("putting everything back; this takes a moment")
             return
         is_ending = True
         raise KeyboardInterrupt

@@ -1,7 +1,7 @@
 """
 What the lab's servers are like besides their data: schema, triggers, indexes, settings.
 
-It is taken before and after each experiment, so that what one does not put back is found, and
+It is snapshot before and after each experiment, so that what one does not put back is found, and
 kept between runs, so that what a killed one left is found, too.
 """
 
@@ -15,7 +15,7 @@ import redis
 
 from loadtests.testbed.servers import Servers
 
-Condition = dict[str, str]
+Snapshot = dict[str, str]
 _QUERIES: Final = {
     "index": "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'",
     "column": """
@@ -53,7 +53,7 @@ _REDIS_SETTINGS: Final = (
 )
 
 
-def taken(servers: Servers) -> Condition:
+def snapshot(servers: Servers) -> Snapshot:
     """Return the condition of the servers, all of which run."""
     urls = servers.stack.operator_urls()
     return {
@@ -63,7 +63,7 @@ def taken(servers: Servers) -> Condition:
     }
 
 
-def differences(before: Condition, after: Condition) -> list[str]:
+def differences(before: Snapshot, after: Snapshot) -> list[str]:
     """Return what is another, gone or new, one line each."""
     told = []
     for name in sorted({*before, *after}):
@@ -76,12 +76,12 @@ def differences(before: Condition, after: Condition) -> list[str]:
     return told
 
 
-def remember(condition: Condition, file: Path) -> None:
+def save(condition: Snapshot, file: Path) -> None:
     """Keep it for the next run."""
     file.write_text(json.dumps(condition, indent=1))
 
 
-def remembered(file: Path) -> Condition | None:
+def load(file: Path) -> Snapshot | None:
     """Return what was kept; None where nothing was, or it cannot be read."""
     try:
         kept = json.loads(file.read_text())
@@ -90,7 +90,7 @@ def remembered(file: Path) -> Condition | None:
     return kept if isinstance(kept, dict) else None
 
 
-def _of_postgres(url: str) -> Condition:
+def _of_postgres(url: str) -> Snapshot:
     found = {}
     with psycopg.connect(url) as connection:
         for kind, query in _QUERIES.items():
@@ -99,13 +99,13 @@ def _of_postgres(url: str) -> Condition:
     return found
 
 
-def _of_redis(url: str) -> Condition:
+def _of_redis(url: str) -> Snapshot:
     with redis.Redis.from_url(url, decode_responses=True) as client:
         settings = client.config_get(*_REDIS_SETTINGS)
     return {f"setting of Redis {name}": str(value) for name, value in settings.items()}
 
 
-def _of_mongodb(url: str) -> Condition:
+def _of_mongodb(url: str) -> Snapshot:
     found = {}
     with pymongo.MongoClient[dict[str, object]](url) as client:
         database = client.get_default_database()

@@ -24,7 +24,7 @@ _PACKAGES: Final = {  # what each is called beside the servers, of which one is 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Surroundings:
+class Environment:
     """What the figures depend on, besides the code."""
 
     cores: int
@@ -36,10 +36,10 @@ class Surroundings:
     modified: bool  # whether files differ from the revision
 
 
-def surroundings(servers: Mapping[str, str]) -> Surroundings:
+def describe_environment(servers: Mapping[str, str]) -> Environment:
     """Return those of this process; servers: the versions as each server tells its own."""
     revision, modified = _revision()
-    return Surroundings(
+    return Environment(
         cores=len(os.sched_getaffinity(0)),
         memory_gib=round(psutil.virtual_memory().total / 2**30, 1),
         processor=_processor(),

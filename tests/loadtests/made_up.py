@@ -15,8 +15,8 @@ from loadtests.lab.experiment import (
 )
 from loadtests.lab.lab import SteadyState
 from loadtests.lab.predictions import compared
-from loadtests.lab.results import Result, facts
-from loadtests.testbed.environment import surroundings
+from loadtests.lab.results import Result, declaration
+from loadtests.testbed.environment import describe_environment
 
 WELL = SteadyState(when="before (both)", healthy=True, requests=90, failures=0, p50_ms=1.25)
 
@@ -122,13 +122,13 @@ EXPERIMENT = Experiment(
 def result(*, slow_ms: float = 3.2) -> Result:
     found = findings(slow_ms=slow_ms)
     return Result(
-        experiment=facts(EXPERIMENT),
+        experiment=declaration(EXPERIMENT),
         quick=False,
         seed=7,
         command="python -m loadtests run made_up --seed 7",
         started_at=dt.datetime(2026, 11, 24, 20, 0, tzinfo=dt.UTC),
         ended_at=dt.datetime(2026, 11, 24, 20, 1, 30, tzinfo=dt.UTC),
-        surroundings=surroundings({"postgres": "PostgreSQL 18.0"}),
+        environment=describe_environment({"postgres": "PostgreSQL 18.0"}),
         rows=tuple(found.rows),
         series=tuple(found.series),
         charts=tuple(found.charts),
@@ -136,5 +136,5 @@ def result(*, slow_ms: float = 3.2) -> Result:
         remarks=tuple(found.remarks),
         quantities=found.quantities,
         steady=(WELL,),
-        guessed=compared(EXPERIMENT, {("made_up", "deep_page_ms"): 1600.0}, found.quantities),
+        guess_results=compared(EXPERIMENT, {("made_up", "deep_page_ms"): 1600.0}, found.quantities),
     )

@@ -11,7 +11,7 @@ import pymongo
 
 from config.stack.process import StackError, wait_until
 from loadtests.drills.degradation.outage_states import STATES, State
-from loadtests.drills.degradation.probes import Things, profile_of
+from loadtests.drills.degradation.probes import StateFixtures, profile_of
 from loadtests.generators.http_load import Call, connected, json_call, send_once
 from loadtests.testbed.site import Site
 
@@ -21,8 +21,8 @@ _WRITES: Final = ("put", "patch", "delete")
 _SENTINEL: Final = "sentinel"
 
 
-class Copies:
-    """Things for each state; copies of them are made through the site and one that lets them expire."""
+class MatrixFixtures:
+    """StateFixtures for each state; copies of them are made through the site and one that lets them expire."""
 
     def __init__(self, site: Site, expiring: str) -> None:
         self._site = site
@@ -32,20 +32,20 @@ class Copies:
         site.manage("createsuperuser", "--no-input", "--username=root", "--email=r@example.org")
         password = site.environment["DJANGO_SUPERUSER_PASSWORD"]
         self._cookie = logged_in(site.url, "root", password)
-        self.things = {state: self._make(state) for state in STATES}
+        self.fixtures = {state: self._make(state) for state in STATES}
         self._make_profile(_SENTINEL)
 
-    def _make(self, state: State) -> Things:
+    def _make(self, state: State) -> StateFixtures:
         """Make the notes and the profiles that a state is probed with."""
-        things = Things(state.label, {}, self._token, self._cookie)
+        fixtures = StateFixtures(state.label, {}, self._token, self._cookie)
         notes = {}
         for purpose in _PURPOSES:
-            owner = things.user("writer" if purpose in _WRITES else purpose)
+            owner = fixtures.user("writer" if purpose in _WRITES else purpose)
             body = {"title": f"A note of a state: {purpose}"}
             made = send_once(self._url, json_call(owner, "/api/v1/notes", body))
             notes[purpose] = json.loads(made.body)["id"]
-            self._make_profile(things.user(purpose))
-        return Things(state.label, notes, self._token, self._cookie)
+            self._make_profile(fixtures.user(purpose))
+        return StateFixtures(state.label, notes, self._token, self._cookie)
 
     def _make_profile(self, user: str) -> None:
         made = send_once(self._url, json_call(user, "/api/v1/profiles", profile_of(user)))
@@ -88,8 +88,8 @@ class Copies:
 
     def _cacheable(self, state: State, purpose: str) -> dict[str, str]:
         """Return the path by the key of its copy: a note, a user's notes, a profile."""
-        things = self.things[state]
-        note, user = things.notes[purpose], things.user(purpose)
+        fixtures = self.fixtures[state]
+        note, user = fixtures.notes[purpose], fixtures.user(purpose)
         return {
             f"notes:{note}": f"/api/v1/notes/{note}",
             f"notes:list:user:{user}": f"/api/v1/notes?userId={user}",

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from config.stack import Stack
 from config.stack.process import StackError, wait_until
-from loadtests.drills.degradation.fixtures import Copies
+from loadtests.drills.degradation.fixtures import MatrixFixtures
 from loadtests.drills.degradation.outage_states import GROUPS, STATES, UP, State
-from loadtests.drills.degradation.probes import USE_CASES, Things, UseCase
+from loadtests.drills.degradation.probes import PROBES, Probe, StateFixtures
 from loadtests.generators.http_load import Call, Sample, send_once
 from loadtests.testbed.site import Site, running_site, second_site
 
@@ -66,7 +66,7 @@ def run(told: Callable[[State], None] = lambda state: None) -> Outcome:
         running_site("matrix", notes=0, workers=1, variables=variables) as site,
         second_site(site, variables=brief) as expiring,
     ):
-        probe = _Probe(site, expiring)
+        probe = _MatrixRun(site, expiring)
         for group in GROUPS:
             probe.prepare(group)
             for state in group:
@@ -84,7 +84,7 @@ def _removed(stack: Stack) -> Iterator[None]:
         stack.reset()
 
 
-class _Probe:
+class _MatrixRun:
     """The site, what it is asked with, and what it has answered so far."""
 
     def __init__(self, site: Site, expiring: str) -> None:
@@ -92,7 +92,7 @@ class _Probe:
         self._columns: dict[State, Column] = {}
         self._events: dict[State, str] = {}
         self._first: dict[State, list[Sample]] = {}
-        self._copies = Copies(site, expiring)
+        self._fixtures = MatrixFixtures(site, expiring)
 
     def outcome(self) -> Outcome:
         """Return all of it, in the order of the tables."""
@@ -103,7 +103,7 @@ class _Probe:
     def prepare(self, group: tuple[State, ...]) -> None:
         """Have all stores up, and the copies there that the states of the group need."""
         self.bring_about(UP)
-        self._copies.make(group)
+        self._fixtures.make(group)
 
     def bring_about(self, state: State) -> None:
         """Kill, pause and start servers until the state is there, and every breaker knows."""
@@ -128,11 +128,11 @@ class _Probe:
 
     def _has_settled(self, state: State, first: list[Sample]) -> bool:
         """Ask each store through the site; return whether each breaker is as the state has it."""
-        things = self._copies.things[state]
+        fixtures = self._fixtures.fixtures[state]
         past = {"Cache-Control": "no-cache"}
         calls = [
-            Call("a note past the cache", f"/api/v1/notes/{things.notes['put']}", headers=past),
-            Call("a profile of MongoDB", f"/api/v1/profiles/mongo/{things.user('put')}"),
+            Call("a note past the cache", f"/api/v1/notes/{fixtures.notes['put']}", headers=past),
+            Call("a profile of MongoDB", f"/api/v1/profiles/mongo/{fixtures.user('put')}"),
         ]
         for call in calls:
             first.append(self._ask(call))
@@ -148,18 +148,18 @@ class _Probe:
         """Bring the state about and ask everything, side by side; last what changes the cache."""
         self.bring_about(state)
         recorded = self._spool()["recorded"]
-        things = self._copies.things[state]
+        fixtures = self._fixtures.fixtures[state]
         column: Column = {}
         for last in (False, True):
-            cases = [case for case in USE_CASES if case.last is last]
+            cases = [case for case in PROBES if case.last is last]
             with ThreadPoolExecutor(1 if last else _AT_A_TIME) as pool:
-                cells = pool.map(lambda case: self._cell(case, things), cases)
+                cells = pool.map(lambda case: self._cell(case, fixtures), cases)
                 column |= {case.name: cell for case, cell in zip(cases, cells, strict=True)}
         self._columns[state] = column
         self._events[state] = self._became_of_events(state, recorded)
 
-    def _cell(self, case: UseCase, things: Things) -> Cell:
-        call = case.sent(things)
+    def _cell(self, case: Probe, fixtures: StateFixtures) -> Cell:
+        call = case.sent(fixtures)
         sample = self._ask(call)
         least = sample.latency_ms
         if least >= AT_ONCE_MS:  # one that waits for a store does so again

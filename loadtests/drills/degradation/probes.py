@@ -18,7 +18,7 @@ TOKEN: Final = "with the token"  # noqa: S105  # a case, no secret
 
 
 @dataclass(frozen=True)
-class Things:
+class StateFixtures:
     """What one state is probed with: nothing that another state has read or changed."""
 
     label: str  # the beginning of its users' ids
@@ -32,66 +32,66 @@ class Things:
 
 
 @dataclass(frozen=True)
-class UseCase:
+class Probe:
     """One kind of request; endpoint as METHOD and route, as the URL conf has it."""
 
     group: str
     endpoint: str
     case: str
-    call: Callable[[Things], Call]
+    call: Callable[[StateFixtures], Call]
     last: bool = False  # it changes what others see, so it is asked after them
 
     @property
     def name(self) -> str:
         return f"`{self.endpoint}`" + (f", {self.case}" if self.case else "")
 
-    def sent(self, things: Things) -> Call:
+    def sent(self, fixtures: StateFixtures) -> Call:
         """Return the request itself."""
-        made = self.call(things)
+        made = self.call(fixtures)
         return Call(self.name, made.path, self.endpoint.split()[0], made.headers, made.body)
 
 
-def _note(purpose: str, **headers: str) -> Callable[[Things], Call]:
-    return lambda things: Call("", f"/api/v1/notes/{things.notes[purpose]}", headers=headers)
+def _note(purpose: str, **headers: str) -> Callable[[StateFixtures], Call]:
+    return lambda fixtures: Call("", f"/api/v1/notes/{fixtures.notes[purpose]}", headers=headers)
 
 
-def _page(purpose: str, rest: str = "") -> Callable[[Things], Call]:
-    return lambda things: Call("", f"/api/v1/notes?userId={things.user(purpose)}{rest}")
+def _page(purpose: str, rest: str = "") -> Callable[[StateFixtures], Call]:
+    return lambda fixtures: Call("", f"/api/v1/notes?userId={fixtures.user(purpose)}{rest}")
 
 
-def _profile(purpose: str, **headers: str) -> Callable[[Things], Call]:
-    return lambda things: Call("", f"/api/v1/profiles/{things.user(purpose)}", headers=headers)
+def _profile(purpose: str, **headers: str) -> Callable[[StateFixtures], Call]:
+    return lambda fixtures: Call("", f"/api/v1/profiles/{fixtures.user(purpose)}", headers=headers)
 
 
-def _path(path: str) -> Callable[[Things], Call]:
-    return lambda things: Call("", path)
+def _path(path: str) -> Callable[[StateFixtures], Call]:
+    return lambda fixtures: Call("", path)
 
 
-def _as_staff(path: str) -> Callable[[Things], Call]:
-    return lambda things: Call(
+def _as_staff(path: str) -> Callable[[StateFixtures], Call]:
+    return lambda fixtures: Call(
         "",
-        path.format(note=things.notes["cached"]),
-        headers={"Authorization": f"Bearer {things.token}"},
+        path.format(note=fixtures.notes["cached"]),
+        headers={"Authorization": f"Bearer {fixtures.token}"},
     )
 
 
-def _in_admin(path: str) -> Callable[[Things], Call]:
-    return lambda things: Call(
+def _in_admin(path: str) -> Callable[[StateFixtures], Call]:
+    return lambda fixtures: Call(
         "",
-        path.format(note=things.notes["cached"], user=things.user("cached")),
-        headers={"Cookie": things.cookie},
+        path.format(note=fixtures.notes["cached"], user=fixtures.user("cached")),
+        headers={"Cookie": fixtures.cookie},
     )
 
 
-def _write_note(purpose: str, body: Any) -> Callable[[Things], Call]:
-    return lambda things: json_call(
-        things.user("writer"), f"/api/v1/notes/{things.notes[purpose]}", body
+def _write_note(purpose: str, body: Any) -> Callable[[StateFixtures], Call]:
+    return lambda fixtures: json_call(
+        fixtures.user("writer"), f"/api/v1/notes/{fixtures.notes[purpose]}", body
     )
 
 
-def _write_profile(purpose: str, body: Any, rest: str = "") -> Callable[[Things], Call]:
-    def call(things: Things) -> Call:
-        user = things.user(purpose)
+def _write_profile(purpose: str, body: Any, rest: str = "") -> Callable[[StateFixtures], Call]:
+    def call(fixtures: StateFixtures) -> Call:
+        user = fixtures.user(purpose)
         told = None if body is None else json.loads(json.dumps(body).replace("USER", user))
         return json_call(user, f"/api/v1/profiles/{user}{rest}", told)
 
@@ -103,8 +103,8 @@ def profile_of(user: str) -> dict[str, str]:
     return {"user_id": user, "email": f"{user}@example.org"}
 
 
-def _create_profile(things: Things) -> Call:
-    return json_call(things.user("new"), "/api/v1/profiles", profile_of(things.user("new")))
+def _create_profile(fixtures: StateFixtures) -> Call:
+    return json_call(fixtures.user("new"), "/api/v1/profiles", profile_of(fixtures.user("new")))
 
 
 _NOTE = "/api/v1/notes/{note_id}"
@@ -127,7 +127,7 @@ _OF_NOTES: Final = [
     (
         f"POST {_NOTES}",
         "",
-        lambda things: json_call(things.user("writer"), _NOTES, {"title": "New"}),
+        lambda fixtures: json_call(fixtures.user("writer"), _NOTES, {"title": "New"}),
     ),
     (f"PUT {_NOTE}", "", _write_note("put", {"title": "Put", "content": ""})),
     (f"PATCH {_NOTE}", "", _write_note("patch", {"title": "Patched"})),
@@ -146,8 +146,8 @@ _OF_PROFILES: Final = [
         (
             f"GET /api/v1/profiles/{store}/{{user_id}}",
             "",
-            lambda things, store=store: Call(
-                "", f"/api/v1/profiles/{store}/{things.user('uncached')}"
+            lambda fixtures, store=store: Call(
+                "", f"/api/v1/profiles/{store}/{fixtures.user('uncached')}"
             ),
         )
         for store in ("mongo", "postgres")
@@ -165,6 +165,7 @@ _OF_ACTIVITY: Final = [
     ),
 ]
 _OF_OPERATIONS: Final = [
+    ("GET /", "", _path("/")),
     ("GET /health", "", _path("/health")),
     ("GET /health", "strict", _path("/health?strict=1")),
     ("GET /health/live", "", _path("/health/live")),
@@ -203,8 +204,8 @@ _OF_ADMIN: Final = [
         _in_admin("/admin/profiles/profilerow/?user_id={user}"),
     ),
 ]
-USE_CASES: Final = tuple(
-    UseCase(group, endpoint, case, call, last=rows is _LAST)
+PROBES: Final = tuple(
+    Probe(group, endpoint, case, call, last=rows is _LAST)
     for group, rows in (
         ("Notes", _OF_NOTES),
         ("Profiles", _OF_PROFILES),

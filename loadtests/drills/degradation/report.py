@@ -8,7 +8,7 @@ from typing import Final
 from config.stack import ROOT
 from loadtests.drills.degradation.matrix import AT_ONCE_MS, Cell, Outcome
 from loadtests.drills.degradation.outage_states import STORES, UP, State
-from loadtests.drills.degradation.probes import CACHED, EXPIRED, USE_CASES, UseCase
+from loadtests.drills.degradation.probes import CACHED, EXPIRED, PROBES, Probe
 
 DOCUMENT: Final = ROOT / "docs" / "degradation.md"
 COMMAND: Final = "python -m loadtests matrix --write"
@@ -54,8 +54,8 @@ pages of the admin need PostgreSQL for the session and its user, whatever they s
 def as_markdown(outcome: Outcome) -> str:
     """Return the whole document, which is the same for the same answers."""
     parts = [_HEAD]
-    for group in dict.fromkeys(case.group for case in USE_CASES):
-        cases = [case for case in USE_CASES if case.group == group]
+    for group in dict.fromkeys(case.group for case in PROBES):
+        cases = [case for case in PROBES if case.group == group]
         rows = [
             (case.name, [_told(column[case.name]) for column in outcome.columns.values()])
             for case in cases
@@ -98,7 +98,7 @@ def violations(outcome: Outcome) -> list[str]:
     found = []
     up = outcome.columns[UP]
     for state, column in outcome.columns.items():
-        for case in USE_CASES:
+        for case in PROBES:
             for breach in _breaches(case, column[case.name], state, up[case.name]):
                 found.append(
                     f"{_heading(state)}: {case.name}: {_told(column[case.name])}: {breach}"
@@ -115,7 +115,7 @@ def violations(outcome: Outcome) -> list[str]:
     return found
 
 
-def _breaches(case: UseCase, cell: Cell, state: State, up: Cell) -> Iterator[str]:
+def _breaches(case: Probe, cell: Cell, state: State, up: Cell) -> Iterator[str]:
     if cell.status == 0 or (cell.status >= 500 and cell.status != 503):
         yield "no answer, or a mistake of the site"
     if cell.latency_ms >= DEADLINE_MS:
@@ -132,7 +132,7 @@ def _breaches(case: UseCase, cell: Cell, state: State, up: Cell) -> Iterator[str
         yield f"a copy is there, so it is 200 {expected}"
 
 
-def _may_differ(case: UseCase, state: State) -> bool:
+def _may_differ(case: Probe, state: State) -> bool:
     """Return whether a status may be another than while all stores answer."""
     if case.endpoint in _HEALTH:
         return case.case == "strict" or bool(state.away & {"postgres", "mongodb"})
@@ -149,7 +149,7 @@ def _may_differ(case: UseCase, state: State) -> bool:
     return "postgres" in state.away
 
 
-def _source_of_copy(case: UseCase, state: State) -> str:
+def _source_of_copy(case: Probe, state: State) -> str:
     """Return where a cached resource must come from, or nothing where there is no promise."""
     if "redis" in state.away or case.case not in (CACHED, EXPIRED):
         return ""

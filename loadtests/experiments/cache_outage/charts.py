@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Final
 
-from config.charts import Axis, Bar, BarChart, Line, LineChart, Point, Span
+from config.charts import Axis, Bar, BarChart, LineChart, Span
 from loadtests.experiments.cache_outage.expectations import is_health
 from loadtests.experiments.cache_outage.method import (
     DOWN,
@@ -17,7 +17,7 @@ from loadtests.experiments.cache_outage.method import (
     lookups_per_read,
 )
 from loadtests.experiments.cache_outage.traffic import HEALTH, READ
-from loadtests.lab.builders import series
+from loadtests.lab.builders import line, series
 from loadtests.lab.experiment import Findings, Series, Table
 from loadtests.stats import percentile
 
@@ -67,17 +67,11 @@ def _over_time(observations: Observations) -> LineChart:
         x=Axis(label="time (s)"),
         y=Axis(label="latency of reads (ms)", log=True),
         lines=(
-            Line(
-                name=f"median of {_BUCKET_SECONDS:g} s",
-                points=tuple(
-                    Point(x=at, y=statistics.median(buckets[place]))
-                    for place, at in middles.items()
-                ),
+            line(
+                f"median of {_BUCKET_SECONDS:g} s",
+                ((at, statistics.median(buckets[place])) for place, at in middles.items()),
             ),
-            Line(
-                name="slowest",
-                points=tuple(Point(x=at, y=max(buckets[place])) for place, at in middles.items()),
-            ),
+            line("slowest", ((at, max(buckets[place])) for place, at in middles.items())),
         ),
         spans=tuple(
             Span(name=_SPANS[one.name], start=one.start, end=one.end)
@@ -122,13 +116,10 @@ def _recovery(swept: Sequence[Outage]) -> LineChart:
         x=Axis(label="outage (s)"),
         y=Axis(label="from Redis answering to its use by every process (s)"),
         lines=(
-            Line(
-                name="measured",
-                points=tuple(Point(x=one.seconds, y=one.trusted_after_s) for one in ordered),
-            ),
-            Line(
-                name="at most: twice the outage and 1 s",
-                points=tuple(Point(x=one, y=bound_s(one, 0.0)) for one in ends),
+            line("measured", ((outage.seconds, outage.trusted_after_s) for outage in ordered)),
+            line(
+                "at most: twice the outage and 1 s",
+                ((seconds, bound_s(seconds, 0.0)) for seconds in ends),
                 predicted=True,
             ),
         ),

@@ -22,7 +22,7 @@ _LISTENING_SECONDS: Final = 0.5
 
 
 @dataclass(frozen=True)
-class Size:
+class Scale:
     """How long each phase is, at how many requests a second."""
 
     seconds: float
@@ -31,8 +31,8 @@ class Size:
     swept: tuple[float, ...]
 
 
-QUICK: Final = Size(seconds=2.0, per_second=50, both_ways=200, swept=())
-FULL: Final = Size(seconds=8.0, per_second=50, both_ways=400, swept=SWEPT_SECONDS)
+QUICK: Final = Scale(seconds=2.0, per_second=50, both_ways=200, swept=())
+FULL: Final = Scale(seconds=8.0, per_second=50, both_ways=400, swept=SWEPT_SECONDS)
 
 
 @dataclass
@@ -121,24 +121,24 @@ def lookups_per_read(phases: Sequence[Phase]) -> float:
 
 def run(lab: Lab) -> Observations:
     """Up, killed, up, paused, up, on one site; then outages of other lengths."""
-    size = QUICK if lab.quick else FULL
+    scale = QUICK if lab.quick else FULL
     observations = Observations()
     with (
         lab.site("Redis killed, then paused", notes=500, workers=WORKERS) as site,
         statements_logged(site.stack) as log,
     ):
-        run = _Run(lab, site, size)
+        run = _Run(lab, site, scale)
         run.traffic.warm_up()
-        observations.both_ways = run.traffic.read_both_ways(size.both_ways)
-        run.phase("up", size.seconds)
-        observations.outages.append(run.outage("kill", size.seconds, before_s=0.0))
-        run.phase("up", size.seconds)
-        observations.outages.append(run.outage("pause", size.seconds, before_s=size.seconds))
-        run.phase("up", size.seconds / 2)
+        observations.both_ways = run.traffic.read_both_ways(scale.both_ways)
+        run.phase("up", scale.seconds)
+        observations.outages.append(run.outage("kill", scale.seconds, before_s=0.0))
+        run.phase("up", scale.seconds)
+        observations.outages.append(run.outage("pause", scale.seconds, before_s=scale.seconds))
+        run.phase("up", scale.seconds / 2)
         observations.phases = run.finish(log.read(run.traffic.marker("", "").rstrip("-")))
-    for seconds in size.swept:
+    for seconds in scale.swept:
         with lab.site(f"an outage of {seconds:g} s", notes=500, workers=WORKERS) as site:
-            swept = _Run(lab, site, size)
+            swept = _Run(lab, site, scale)
             swept.phase("up", 0.5)
             observations.swept.append(swept.outage("kill", seconds, before_s=0.0))
             swept.finish([])
@@ -159,11 +159,11 @@ def bound_s(outage_s: float, before_s: float) -> float:
 class _Run:
     """The traffic on one site, and where it is."""
 
-    def __init__(self, lab: Lab, site: Site, size: Size) -> None:
+    def __init__(self, lab: Lab, site: Site, scale: Scale) -> None:
         self._lab = lab
         self._site = site
         self.traffic = Traffic(site)
-        self._loop = OpenLoop(site.url, per_second=size.per_second)
+        self._loop = OpenLoop(site.url, per_second=scale.per_second)
         self._calls = self.traffic.calls()
         self._phases: list[Phase] = []
 
@@ -174,7 +174,7 @@ class _Run:
 
     def outage(self, fault: str, seconds: float, *, before_s: float) -> Outage:
         """Kill or pause Redis for so long, bring it back, and wait until every process uses it."""
-        self._lab.tell(f"Redis: {fault}, for {seconds:g} s")
+        self._lab.progress(f"Redis: {fault}, for {seconds:g} s")
         log, made = SiteLog(self._site), Outage(fault, seconds)
         began = time.time()
         try:

@@ -4,14 +4,14 @@ import statistics
 from collections.abc import Sequence
 from typing import Final
 
-from config.charts import Axis, Bar, BarChart, Line, LineChart, Point
+from config.charts import Axis, Bar, BarChart, LineChart
 from loadtests.experiments.direct_write.method import (
     POLL_SECONDS,
     SERVICE_TTL_SECONDS,
-    Copy,
+    CachedNote,
     Observations,
 )
-from loadtests.lab.builders import series
+from loadtests.lab.builders import line, median_bar, series
 from loadtests.lab.experiment import Findings, Series, Table
 from loadtests.stats import percentile
 
@@ -25,9 +25,9 @@ def present(observations: Observations) -> Findings:
         charts=[_windows(observations), _predictions(observations)],
         tables=[_table(observations.copies)],
         remarks=[
-            f"The TTL was {observations.size.ttl_seconds} s here and is {SERVICE_TTL_SECONDS} s in the "
+            f"The TTL was {observations.scale.ttl_seconds} s here and is {SERVICE_TTL_SECONDS} s in the "
             f"service: windows with the triggers off are "
-            f"{SERVICE_TTL_SECONDS / observations.size.ttl_seconds:g} times as long there.",
+            f"{SERVICE_TTL_SECONDS / observations.scale.ttl_seconds:g} times as long there.",
             "Windows with the triggers off were read every "
             f"{POLL_SECONDS * 1000:.0f} ms, which is how exact they are; a copy that took long to "
             "load is refreshed somewhat earlier, by chance (XFetch).",
@@ -38,7 +38,7 @@ def present(observations: Observations) -> Findings:
 
 def _windows_at_service_ttl(observations: Observations) -> list[float]:
     """Return the windows of writes to notes just cached, in seconds, scaled to the service's TTL."""
-    scale = SERVICE_TTL_SECONDS / observations.size.ttl_seconds
+    scale = SERVICE_TTL_SECONDS / observations.scale.ttl_seconds
     return [one.until_s * scale for one in observations.copies]
 
 
@@ -53,22 +53,16 @@ def _windows(observations: Observations) -> BarChart:
         axis=Axis(label="inconsistency window of a note just cached (s)", log=True),
         bars=(
             _bar(f"triggers off, TTL {SERVICE_TTL_SECONDS} s (scaled)", scaled),
-            _bar(f"triggers off, TTL {observations.size.ttl_seconds} s", off),
+            _bar(f"triggers off, TTL {observations.scale.ttl_seconds} s", off),
             _bar("triggers on", on),
             _bar("triggers on, by If-None-Match", validated),
         ),
     )
 
 
-def _bar(name: str, seconds: list[float]) -> Bar:
-    middle = statistics.median(seconds)
-    return Bar(
-        name=name,
-        value=middle,
-        low=min(seconds),
-        high=max(seconds),
-        told=f"{_seconds(middle)} ({_seconds(min(seconds))} to {_seconds(max(seconds))}, n={len(seconds)})",
-    )
+def _bar(name: str, values: list[float]) -> Bar:
+    median, least, greatest = map(_seconds, (statistics.median(values), min(values), max(values)))
+    return median_bar(name, values, f"{median} ({least} to {greatest}, n={len(values)})")
 
 
 def _seconds(seconds: float) -> str:
@@ -85,10 +79,8 @@ def _predictions(observations: Observations) -> LineChart:
         x=Axis(label="0.8 of the copy's lifetime less its age at the write (s)"),
         y=Axis(label="inconsistency window (s)"),
         lines=(
-            Line(name="measured", points=tuple(Point(x=x, y=y) for x, y in points)),
-            Line(
-                name="predicted", points=tuple(Point(x=one, y=one) for one in ends), predicted=True
-            ),
+            line("measured", points),
+            line("predicted", zip(ends, ends, strict=True), predicted=True),
         ),
     )
 
@@ -126,7 +118,7 @@ def _series(observations: Observations) -> list[Series]:
     ]
 
 
-def _table(copies: Sequence[Copy]) -> Table:
+def _table(copies: Sequence[CachedNote]) -> Table:
     return Table(
         title="Triggers off, copy by copy",
         columns=("lifetime (s)", "age at the write (s)", "predicted window (s)", "window (s)"),
@@ -154,5 +146,5 @@ def _quantities(observations: Observations) -> dict[str, float]:
         "window_without_triggers_at_ttl_300_s": round(scaled, 0),
         "window_with_triggers_p50_ms": round(statistics.median(observations.edits_ms), 2),
         "window_with_triggers_p95_ms": round(percentile(observations.edits_ms, 0.95), 2),
-        "ttl_of_the_experiment_s": observations.size.ttl_seconds,
+        "ttl_of_the_experiment_s": observations.scale.ttl_seconds,
     }

@@ -22,7 +22,7 @@ _STAFF: Final = {"Authorization": f"Bearer {TOKEN}"}
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """What a read was answered."""
 
     status: int
@@ -55,13 +55,13 @@ class Notes:
         """Write the title through the API."""
         fetch(self._url, json_call(_USER, f"/api/v1/notes/{note}", {"title": title}, "PATCH"))
 
-    def read(self, note: str, *, query: str = "", etag: str = "") -> Answer:
+    def read(self, note: str, *, query: str = "", etag: str = "") -> Response:
         """GET the note, on the condition that its ETag is another one where etag is given."""
         headers = {"If-None-Match": etag} if etag else {}
         self._http.request("GET", f"/api/v1/notes/{note}{query}", headers=headers)
         response = self._http.getresponse()
         body = response.read()
-        return Answer(
+        return Response(
             response.status,
             json.loads(body)["title"] if body else "",
             response.headers.get("Cache-Status", "").removeprefix("trilith; "),

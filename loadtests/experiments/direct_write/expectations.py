@@ -126,7 +126,7 @@ def clear_recovers(observations: Observations) -> Verdict:
     "when the copy was stored",
 )
 def waiting_recovers(observations: Observations) -> Verdict:
-    ttl = observations.size.ttl_seconds
+    ttl = observations.scale.ttl_seconds
     until = [copy.until_s for copy in observations.copies]
     return Verdict(
         max(until) <= ttl + SLACK_SECONDS,

@@ -19,7 +19,7 @@ OLD, NEW = "Test", "Updated in DB"  # as the seed has them
 
 
 @dataclass(frozen=True)
-class Size:
+class Scale:
     """How much is done."""
 
     ttl_seconds: int
@@ -29,12 +29,12 @@ class Size:
     repeats: int  # of each recovery and enhancement
 
 
-QUICK: Final = Size(ttl_seconds=3, rounds=1, copies=8, edits=20, repeats=3)
-FULL: Final = Size(ttl_seconds=10, rounds=3, copies=12, edits=60, repeats=10)
+QUICK: Final = Scale(ttl_seconds=3, rounds=1, copies=8, edits=20, repeats=3)
+FULL: Final = Scale(ttl_seconds=10, rounds=3, copies=12, edits=60, repeats=10)
 
 
 @dataclass
-class Copy:
+class CachedNote:
     """One note with the triggers off: cached, read again and again, written once; in seconds."""
 
     note: str
@@ -69,8 +69,8 @@ class Copy:
 class Observations:
     """All that was measured. Of pairs of booleans, one for each repetition."""
 
-    size: Size
-    copies: list[Copy] = field(default_factory=list)
+    scale: Scale
+    copies: list[CachedNote] = field(default_factory=list)
     unread: list[tuple[bool, bool]] = field(default_factory=list)  # stale at STILL, new at OVER
     edits_ms: list[float] = field(default_factory=list)  # windows with the triggers on
     stale_with_triggers: int = 0
@@ -84,39 +84,39 @@ class Observations:
 
 def run(lab: Lab) -> Observations:
     """Alternate rounds with the triggers off and on, on one site; then recoveries and enhancements."""
-    size = QUICK if lab.quick else FULL
-    observations = Observations(size)
+    scale = QUICK if lab.quick else FULL
+    observations = Observations(scale)
     variables = {
         "ADMIN_TOKEN": TOKEN,
-        "CACHE_TTL_NOTE_SECONDS": str(size.ttl_seconds),
+        "CACHE_TTL_NOTE_SECONDS": str(scale.ttl_seconds),
         "CACHE_GRACE_SECONDS": str(GRACE_SECONDS),
     }
     with (
         lab.site("both arms", notes=500, variables=variables) as site,
         notes_of(site) as notes,
     ):
-        for number in range(size.rounds):
-            lab.tell(f"triggers off, round {number + 1} of {size.rounds}")
+        for number in range(scale.rounds):
+            lab.progress(f"triggers off, round {number + 1} of {scale.rounds}")
             with notes.triggers_off():
-                observations.copies += _written_copies(notes, size)
-            lab.tell(f"triggers on, round {number + 1} of {size.rounds}")
+                observations.copies += _written_copies(notes, scale)
+            lab.progress(f"triggers on, round {number + 1} of {scale.rounds}")
             _edits(notes, observations)
-        lab.tell("copies that nobody reads, recoveries, enhancements")
+        lab.progress("copies that nobody reads, recoveries, enhancements")
         with notes.triggers_off():
             _unread(notes, observations)
-            for _ in range(size.repeats):
+            for _ in range(scale.repeats):
                 _recover(notes, observations)
                 _enhance(notes, observations)
-        for _ in range(size.repeats):
+        for _ in range(scale.repeats):
             observations.validated_on_ms.append(_validated(notes))
     return observations
 
 
-def _written_copies(notes: Notes, size: Size) -> list[Copy]:
+def _written_copies(notes: Notes, scale: Scale) -> list[CachedNote]:
     """Cache some notes, write each at an age of its own, and read all until they are seen."""
-    ages = [0.6 * size.ttl_seconds * number / size.copies for number in range(size.copies)]
+    ages = [0.6 * scale.ttl_seconds * number / scale.copies for number in range(scale.copies)]
     copies = [_cached(notes, due_s) for due_s in ages]
-    deadline = time.perf_counter() + size.ttl_seconds + OVERDUE_SECONDS
+    deadline = time.perf_counter() + scale.ttl_seconds + OVERDUE_SECONDS
     pause = threading.Event()
     while any(one.seen_at is None for one in copies) and time.perf_counter() < deadline:
         began = time.perf_counter()
@@ -133,14 +133,14 @@ def _written_copies(notes: Notes, size: Size) -> list[Copy]:
     return copies
 
 
-def _cached(notes: Notes, due_s: float = 0.0) -> Copy:
+def _cached(notes: Notes, due_s: float = 0.0) -> CachedNote:
     note = notes.create(OLD)
     notes.read(note)
     left, now = notes.seconds_left(note), time.perf_counter()
-    return Copy(note, due_s, stored_at=now, lifetime_s=left)
+    return CachedNote(note, due_s, stored_at=now, lifetime_s=left)
 
 
-def _write(notes: Notes, copy: Copy) -> None:
+def _write(notes: Notes, copy: CachedNote) -> None:
     notes.write_past_api(copy.note, NEW)
     copy.written_at = time.perf_counter()
     first = notes.read(copy.note)
@@ -150,7 +150,7 @@ def _write(notes: Notes, copy: Copy) -> None:
     copy.disagreed = _look(notes, copy) and copy.disagreed
 
 
-def _look(notes: Notes, copy: Copy) -> bool:
+def _look(notes: Notes, copy: CachedNote) -> bool:
     """Read it; return whether it was stale."""
     stale = notes.read(copy.note).title == OLD
     if stale:
@@ -162,7 +162,7 @@ def _look(notes: Notes, copy: Copy) -> bool:
 
 def _edits(notes: Notes, observations: Observations) -> None:
     note = notes.create(OLD)
-    for number in range(observations.size.edits):
+    for number in range(observations.scale.edits):
         notes.read(note)  # cached
         notes.write_past_api(note, f"edit {number}")
         committed = time.perf_counter()
@@ -174,7 +174,7 @@ def _edits(notes: Notes, observations: Observations) -> None:
 
 def _unread(notes: Notes, observations: Observations) -> None:
     """Read copies of the same age once: one before its lifetime is over, and one after."""
-    pairs = [(_cached(notes), _cached(notes)) for _ in range(observations.size.repeats)]
+    pairs = [(_cached(notes), _cached(notes)) for _ in range(observations.scale.repeats)]
     for pair in pairs:
         for one in pair:
             notes.write_past_api(one.note, NEW)
@@ -185,7 +185,7 @@ def _unread(notes: Notes, observations: Observations) -> None:
     )
 
 
-def _read_at(notes: Notes, copies: Sequence[Copy], share: float) -> list[str]:
+def _read_at(notes: Notes, copies: Sequence[CachedNote], share: float) -> list[str]:
     """Return the titles of the copies, each read once, at a share of its lifetime."""
     titles = {}
     for one in sorted(copies, key=lambda copy: copy.stored_at + share * copy.lifetime_s):

@@ -2,7 +2,7 @@
 
 import statistics
 
-from config.charts import Axis, Bar, BarChart, Line, LineChart, Point
+from config.charts import Axis, Bar, BarChart, Line, LineChart
 from loadtests.experiments.document_or_relational import expectations as expected
 from loadtests.experiments.document_or_relational.comparison import Pair, crossover
 from loadtests.experiments.document_or_relational.method import (
@@ -14,7 +14,7 @@ from loadtests.experiments.document_or_relational.method import (
     UPDATE_ON_DISK,
     Observations,
 )
-from loadtests.lab.builders import series
+from loadtests.lab.builders import line, series
 from loadtests.lab.experiment import Findings, Series, Table
 
 _KB = 1_000
@@ -48,8 +48,8 @@ def _series(observations: Observations) -> list[Series]:
         series(expected.READ_BY_A_FILTER, "both", "documents", examined),
         series(expected.BY_DEFAULT, "both", "documents", observations.added.by_default),
         series(expected.COLUMN_BYTES, "postgres", "bytes", [observations.added.column_bytes]),
-        series(expected.SHAPE_TAKEN, "both", "documents", observations.another_shape),
-        series(expected.DANGLING_TAKEN, "both", "notes", observations.dangling),
+        series(expected.SHAPE_TAKEN, "both", "documents", observations.other_shape),
+        series(expected.DANGLING_TAKEN, "both", "notes", observations.dangling_note),
     ]
 
 
@@ -109,8 +109,8 @@ def _times(nested: dict[int, Pair]) -> tuple[Line, ...]:
 
 
 def _line(name: str, values: dict[int, float], *, predicted: bool = False) -> Line:
-    points = tuple(Point(x=size / _KB, y=value) for size, value in values.items())
-    return Line(name=name, points=points, predicted=predicted)
+    points = ((size / _KB, value) for size, value in values.items())
+    return line(name, points, predicted=predicted)
 
 
 def _bar(pair: Pair) -> Bar:

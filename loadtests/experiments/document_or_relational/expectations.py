@@ -255,7 +255,7 @@ def no_best(observations: Observations) -> Verdict:
     "and in jsonb as well",
 )
 def flexible(observations: Observations) -> Verdict:
-    mongo, postgres = observations.another_shape
+    mongo, postgres = observations.other_shape
     return Verdict(
         mongo and postgres,
         f"taken by MongoDB: {_yes(mongo)}; by jsonb: {_yes(postgres)}",
@@ -269,7 +269,7 @@ def flexible(observations: Observations) -> Verdict:
     threshold="a note of a profile that is not there is refused by the one and taken by the other",
 )
 def relationships(observations: Observations) -> Verdict:
-    mongo, postgres = observations.dangling
+    mongo, postgres = observations.dangling_note
     return Verdict(
         mongo and not postgres,
         f"taken by MongoDB: {_yes(mongo)}; by PostgreSQL with a foreign key: {_yes(postgres)}",

@@ -11,7 +11,7 @@ from loadtests.experiments.document_or_relational.stores import (
     SCRATCH,
     SCRATCH_NOTES,
     Durability,
-    Filtered,
+    FilterPlan,
     SizeOnDisk,
 )
 
@@ -97,12 +97,12 @@ class InMongoDB:
     def filter_nested(self, value: int, kind: str) -> int:
         return len(list(self._scratch.find({_DEEP: value}, {"user_id": 1})))
 
-    def explain_nested(self, value: int, kind: str) -> Filtered:
+    def explain_nested(self, value: int, kind: str) -> FilterPlan:
         asked = {"find": SCRATCH, "filter": {_DEEP: value}, "projection": {"user_id": 1}}
         told = self._database.command("explain", asked, verbosity="executionStats")
         stats = told["executionStats"]
         sizes = self._database.command("collStats", SCRATCH)["indexSizes"]
-        return Filtered(
+        return FilterPlan(
             kind if "nested" in sizes else "none",
             stats["nReturned"],
             stats["totalDocsExamined"],
@@ -170,7 +170,7 @@ class InMongoDB:
         )
         return {one["_id"]: (one["notes"], len(one["users"])) for one in grouped}
 
-    def take_dangling_note(self) -> bool:
+    def accepts_dangling_note(self) -> bool:
         stored = self._notes.insert_one({"user_id": "nobody", "title": "of a profile not there"})
         return self._notes.delete_one({"_id": stored.inserted_id}).deleted_count == 1
 

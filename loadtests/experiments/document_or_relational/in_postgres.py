@@ -1,14 +1,15 @@
 """The documents in PostgreSQL, as jsonb."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, LiteralString
 
 import psycopg
 from psycopg import errors
 from psycopg.types.json import Jsonb
 
+from config.explain.postgres_plans import parse_plan
 from loadtests.experiments.document_or_relational.documents import DEEP, Document
-from loadtests.experiments.document_or_relational.stores import Durability, Filtered, SizeOnDisk
+from loadtests.experiments.document_or_relational.stores import Durability, FilterPlan, SizeOnDisk
 
 _PATH: Final = list(DEEP)
 _SETTINGS: Final = ("fsync", "synchronous_commit", "full_page_writes", "wal_sync_method")
@@ -105,35 +106,14 @@ class InPostgres:
         self._connection.execute("DROP INDEX lab_nested")
 
     def filter_nested(self, value: int, kind: str) -> int:
-        if kind == _GIN:
-            asked = self._connection.execute(
-                "SELECT user_id FROM lab_documents WHERE doc @> %s", (Jsonb(_nested(value)),)
-            )
-        else:
-            asked = self._connection.execute(
-                "SELECT user_id FROM lab_documents "
-                "WHERE doc #>> '{preferences,editor,fonts,code,size}' = %s",
-                (str(value),),
-            )
-        return len(asked.fetchall())
+        return len(self._connection.execute(*_filter(value, kind)).fetchall())
 
-    def explain_nested(self, value: int, kind: str) -> Filtered:
-        if kind == _GIN:
-            plan = self._one(
-                "EXPLAIN (ANALYZE, FORMAT JSON) SELECT user_id FROM lab_documents WHERE doc @> %s",
-                (Jsonb(_nested(value)),),
-            )
-        else:
-            plan = self._one(
-                "EXPLAIN (ANALYZE, FORMAT JSON) SELECT user_id FROM lab_documents "
-                "WHERE doc #>> '{preferences,editor,fonts,code,size}' = %s",
-                (str(value),),
-            )
-        top = plan[0]["Plan"]
+    def explain_nested(self, value: int, kind: str) -> FilterPlan:
+        query, params = _filter(value, kind)
+        plan = parse_plan(self._one(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}", params)[0], "")
         size = self._one("SELECT pg_relation_size(to_regclass('lab_nested'))")
-        return Filtered(
-            "none" if size is None else kind, int(top["Actual Rows"]), examined(top), int(size or 0)
-        )
+        index = "none" if size is None else kind
+        return FilterPlan(index, plan.rows_returned, plan.rows_examined, int(size or 0))
 
     def add_field(self, name: str) -> int:
         return self._connection.execute(
@@ -185,7 +165,7 @@ class InPostgres:
         )
         return {str(one): (int(notes), int(users)) for one, notes, users in grouped.fetchall()}
 
-    def take_dangling_note(self) -> bool:
+    def accepts_dangling_note(self) -> bool:
         self._connection.execute(
             "CREATE TABLE lab_notes (user_id varchar REFERENCES user_profiles, title text)"
         )
@@ -204,13 +184,15 @@ class InPostgres:
         return row[0]
 
 
-def examined(node: dict[str, Any]) -> int:
-    """Return how many rows of the table the scans of a plan read, kept or not."""
-    below = sum(examined(one) for one in node.get("Plans", ()))
-    if "Scan" not in node["Node Type"] or node["Node Type"] == "Bitmap Index Scan":
-        return below
-    left_out = ("Rows Removed by Filter", "Rows Removed by Index Recheck")
-    return int(node["Actual Rows"] + sum(node.get(name, 0) for name in left_out)) + below
+def _filter(value: int, kind: str) -> tuple[LiteralString, tuple[object]]:
+    """Return the filter on the nested key in the words that the index of that kind supports."""
+    if kind == _GIN:
+        return "SELECT user_id FROM lab_documents WHERE doc @> %s", (Jsonb(_nested(value)),)
+    return (
+        "SELECT user_id FROM lab_documents "
+        "WHERE doc #>> '{preferences,editor,fonts,code,size}' = %s",
+        (str(value),),
+    )
 
 
 def _nested(value: int) -> Document:

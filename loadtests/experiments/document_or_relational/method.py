@@ -13,7 +13,7 @@ from loadtests.experiments.document_or_relational.in_mongodb import InMongoDB
 from loadtests.experiments.document_or_relational.in_postgres import InPostgres
 from loadtests.experiments.document_or_relational.stores import (
     Durability,
-    Filtered,
+    FilterPlan,
     SizeOnDisk,
     Store,
 )
@@ -23,7 +23,7 @@ from loadtests.testbed.site import Site
 
 
 @dataclass(frozen=True)
-class Effort:
+class Scale:
     """How much is measured."""
 
     rounds: int
@@ -32,8 +32,8 @@ class Effort:
     http_requests: int  # of each arm
 
 
-QUICK = Effort(11, (1_000, 30_000, 300_000), 3_000, 300)
-FULL = Effort(21, (1_000, 3_000, 10_000, 30_000, 100_000, 300_000), 20_000, 1_000)
+QUICK = Scale(11, (1_000, 30_000, 300_000), 3_000, 300)
+FULL = Scale(21, (1_000, 3_000, 10_000, 30_000, 100_000, 300_000), 20_000, 1_000)
 READ, UPDATE, INSERT = "read", "nested update", "insert"  # what it costs the store
 UPDATE_ON_DISK, INSERT_ON_DISK = "nested update on disk", "insert on disk"
 SMALL_BYTES, LARGE_BYTES = 1_000, 300_000
@@ -47,19 +47,19 @@ _TURNS = ((10_000, 3, 8), (100_000, 1, 8), (1_000_000, 1, 4))
 _BYTES_AT_ONE_SIZE = 6_000_000
 
 
-class Both:
+class StoreComparison:
     """The two stores, and how they are measured against each other."""
 
-    def __init__(self, mongo: InMongoDB, postgres: InPostgres, effort: Effort, seed: int) -> None:
+    def __init__(self, mongo: InMongoDB, postgres: InPostgres, scale: Scale, seed: int) -> None:
         self.mongo, self.postgres = mongo, postgres
-        self.effort, self._seed = effort, seed
+        self.scale, self._seed = scale, seed
         self._chance = random.Random(seed)  # noqa: S311  # which document is next
 
-    def take_turns(
+    def measure(
         self, name: str, act: Callable[[Store], object], *, repeats: int, times: int = 1
     ) -> Pair:
         """Measure one action: times the rounds, of repeats; now the one store first, now the other."""
-        rounds = times * self.effort.rounds
+        rounds = times * self.scale.rounds
         stores: tuple[Store, Store] = (self.mongo, self.postgres)
         taken: dict[str, list[float]] = {store.name: [] for store in stores}
         logged: dict[str, int] = {store.name: 0 for store in stores}
@@ -118,9 +118,7 @@ class Both:
             store.wait_for_disk(wait)
         try:
             return {
-                kind: self.take_turns(
-                    f"{kind}, {size / 1000:g} KB", act, repeats=repeats, times=times
-                )
+                kind: self.measure(f"{kind}, {size / 1000:g} KB", act, repeats=repeats, times=times)
                 for kind, act in kinds.items()
             }
         finally:
@@ -142,12 +140,12 @@ class Both:
 
     def fill(self) -> tuple[SizeOnDisk, SizeOnDisk]:
         """Fill both with small documents; return what they take on disk."""
-        some = list(documents(self.effort.documents, 1_000, seed=self._seed))
+        some = list(documents(self.scale.documents, 1_000, seed=self._seed))
         self.mongo.fill(some)
         self.postgres.fill(some)
         return self.mongo.size(), self.postgres.size()
 
-    def filter(self) -> tuple[Pair, Pair, list[Filtered]]:
+    def filter(self) -> tuple[Pair, Pair, list[FilterPlan]]:
         """Measure a filter on the nested key, without and with its index; explain every kind."""
         first = {
             self.mongo.name: self.mongo.index_kinds[0],
@@ -158,11 +156,11 @@ class Both:
         def act(store: Store) -> object:
             return store.filter_nested(value, first[store.name])
 
-        without = self.take_turns("filter without index", act, repeats=1)
+        without = self.measure("filter without index", act, repeats=1)
         explained = [store.explain_nested(value, first[store.name]) for store in self._stores]
         for store in self._stores:
             store.index_nested(first[store.name])
-        with_index = self.take_turns("filter with index", act, repeats=4)
+        with_index = self.measure("filter with index", act, repeats=4)
         explained += [store.explain_nested(value, first[store.name]) for store in self._stores]
         for store in self._stores:
             store.unindex_nested(first[store.name])
@@ -193,13 +191,13 @@ class Both:
         column_ms = _repeat(lambda _: self.postgres.add_column(), self.postgres, 1)
         column_bytes = self.postgres.written_bytes() - written
         return AddedField(
-            documents=self.effort.documents,
+            documents=self.scale.documents,
             pair=Pair(
                 "field added to all",
                 tuple(taken[0]),
                 tuple(taken[1]),
-                logged[0] / rounds / self.effort.documents,
-                logged[1] / rounds / self.effort.documents,
+                logged[0] / rounds / self.scale.documents,
+                logged[1] / rounds / self.scale.documents,
             ),
             mongo_grew=after[0].data - before[0].data,
             postgres_grew=after[1].data - before[1].data,
@@ -217,13 +215,13 @@ class Both:
         if counted[0] != counted[1] or summarized[0] != summarized[1]:
             raise ValueError("the two stores do not join to the same")
         return (
-            self.take_turns("notes of each profile", lambda store: store.count_notes(), repeats=1),
-            self.take_turns(
+            self.measure("notes of each profile", lambda store: store.count_notes(), repeats=1),
+            self.measure(
                 "notes by language of the dark", lambda store: store.summarize_notes(), repeats=1
             ),
         )
 
-    def take_another_shape(self) -> tuple[bool, bool]:
+    def store_other_shape(self) -> tuple[bool, bool]:
         """Store a document whose nested object is a word; return whether all is found as before."""
         found = []
         for store in self._stores:
@@ -233,9 +231,9 @@ class Both:
             found.append(store.filter_nested(7, kind) == before and bool(store.read("another")))
         return found[0], found[1]
 
-    def take_dangling_note(self) -> tuple[bool, bool]:
+    def accepts_dangling_note(self) -> tuple[bool, bool]:
         """Return whether each store takes a note of a profile that is not there."""
-        return self.mongo.take_dangling_note(), self.postgres.take_dangling_note()
+        return self.mongo.accepts_dangling_note(), self.postgres.accepts_dangling_note()
 
     @property
     def _stores(self) -> tuple[Store, Store]:
@@ -252,11 +250,11 @@ class Observations:
     by_size: Mapping[int, Mapping[str, Pair]]
     sizes_on_disk: tuple[SizeOnDisk, SizeOnDisk]
     filters: tuple[Pair, Pair]  # without and with an index
-    filtered: Sequence[Filtered]
+    filtered: Sequence[FilterPlan]
     added: AddedField
     joins: tuple[Pair, Pair]
-    another_shape: tuple[bool, bool]
-    dangling: tuple[bool, bool]
+    other_shape: tuple[bool, bool]
+    dangling_note: tuple[bool, bool]
 
     @property
     def all_pairs(self) -> list[Pair]:
@@ -273,28 +271,28 @@ def run(lab: Lab) -> Observations:
             closing(InMongoDB(urls["MONGODB_URI"])) as mongo,
             closing(InPostgres(urls["DATABASE_URL"])) as postgres,
         ):
-            both = Both(mongo, postgres, QUICK if lab.quick else FULL, lab.seed)
+            comparison = StoreComparison(mongo, postgres, QUICK if lab.quick else FULL, lab.seed)
             try:
-                return _measure(lab, site, both)
+                return _measure(lab, site, comparison)
             finally:
                 mongo.drop()
                 postgres.drop()
 
 
-def _measure(lab: Lab, site: Site, both: Both) -> Observations:
-    durability = (both.mongo.durability(), both.postgres.durability())
+def _measure(lab: Lab, site: Site, comparison: StoreComparison) -> Observations:
+    durability = (comparison.mongo.durability(), comparison.postgres.durability())
     for name, value in (setting for one in durability for setting in one.settings):
-        lab.tell(f"{name}: {value}")
-    lab.tell("reading a profile over HTTP, 10 at a time, from either store")
-    http = _over_http(site, requests=both.effort.http_requests)
+        lab.progress(f"{name}: {value}")
+    lab.progress("reading a profile over HTTP, 10 at a time, from either store")
+    http = _over_http(site, requests=comparison.scale.http_requests)
     by_size = {}
-    for size in both.effort.sizes:
-        lab.tell(f"reading, inserting, updating and replacing documents of {size / 1000:g} KB")
-        by_size[size] = both.at_size(size)
-    syncs = both.syncs_for_a_write()
-    lab.tell(f"{both.effort.documents} documents: a filter, a new field, joins")
-    sizes_on_disk = both.fill()
-    without, with_index, filtered = both.filter()
+    for size in comparison.scale.sizes:
+        lab.progress(f"reading, inserting, updating and replacing documents of {size / 1000:g} KB")
+        by_size[size] = comparison.at_size(size)
+    syncs = comparison.syncs_for_a_write()
+    lab.progress(f"{comparison.scale.documents} documents: a filter, a new field, joins")
+    sizes_on_disk = comparison.fill()
+    without, with_index, filtered = comparison.filter()
     return Observations(
         durability=durability,
         syncs=syncs,
@@ -303,10 +301,10 @@ def _measure(lab: Lab, site: Site, both: Both) -> Observations:
         sizes_on_disk=sizes_on_disk,
         filters=(without, with_index),
         filtered=filtered,
-        added=both.add_field(),
-        joins=both.join(),
-        another_shape=both.take_another_shape(),
-        dangling=both.take_dangling_note(),
+        added=comparison.add_field(),
+        joins=comparison.join(),
+        other_shape=comparison.store_other_shape(),
+        dangling_note=comparison.accepts_dangling_note(),
     )
 
 

@@ -19,7 +19,7 @@ class Durability:
 
 
 @dataclass(frozen=True)
-class Filtered:
+class FilterPlan:
     """How a filter on the nested key ran."""
 
     index: str
@@ -84,7 +84,7 @@ class Store(Protocol):
     def filter_nested(self, value: int, kind: str) -> int:
         """Return how many documents have the value, asked as the index of that kind needs it."""
 
-    def explain_nested(self, value: int, kind: str) -> Filtered:
+    def explain_nested(self, value: int, kind: str) -> FilterPlan:
         """Return how that filter runs."""
 
     def add_field(self, name: str) -> int:
@@ -102,5 +102,5 @@ class Store(Protocol):
     def summarize_notes(self) -> dict[str, tuple[int, int]]:
         """Return notes and users by language of the dark profiles: a filter, a join, a group."""
 
-    def take_dangling_note(self) -> bool:
+    def accepts_dangling_note(self) -> bool:
         """Try to store a note of a profile that is not there; return whether it was taken."""

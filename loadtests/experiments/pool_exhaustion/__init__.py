@@ -18,7 +18,7 @@ EXPERIMENT: Final = Experiment(
         "of 20 in turn; the pool is resized within the process, as its settings would at a start.",
         "Let each request hold its connection ever longer (pg_sleep), with both pools, and compare "
         "the part that fails with what queueing says.",
-        "Take latencies for several pool sizes.",
+        "Measure latencies for several pool sizes.",
         "Watch the pool's metrics during an overload and behind it.",
         "Hold every connection for a while, as if it had leaked.",
         "Take every connection that the server has left, and let the pool ask for more.",

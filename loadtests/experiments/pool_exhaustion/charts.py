@@ -11,10 +11,10 @@ from loadtests.experiments.pool_exhaustion.method import (
     POOLS,
     SITE_ACQUIRE_MS,
     SMALL,
-    AtSize,
     Observations,
+    PoolLatency,
 )
-from loadtests.lab.builders import series
+from loadtests.lab.builders import line, series
 from loadtests.lab.experiment import Findings, Series, Table
 from loadtests.stats import percentile
 
@@ -34,7 +34,7 @@ def present(observations: Observations) -> Findings:
 
 def _series(observations: Observations) -> Iterator[Series]:
     """Yield every value that a row, a chart or a table is made of."""
-    ticks = observations.overload.ticks
+    readings = observations.overload.readings
     yield from _of_pools(observations)
     for name, arm, unit, values in (
         (
@@ -61,15 +61,20 @@ def _series(observations: Observations) -> Iterator[Series]:
             "ms",
             [one.latency_ms for one in observations.overload.samples if one.status != 200],
         ),
-        ("overload, waiting", "treatment", "requests", [one.waiting for one in ticks]),
-        ("overload, active", "treatment", "connections", [one.active for one in ticks]),
+        ("overload, waiting", "treatment", "requests", [one.waiting for one in readings]),
+        ("overload, active", "treatment", "connections", [one.active for one in readings]),
         (
             "overload, connections of the server",
             "treatment",
             "connections",
-            [one.server_connections for one in ticks],
+            [one.server_connections for one in readings],
         ),
-        ("overload, exhausted so far", "treatment", "requests", [one.exhausted for one in ticks]),
+        (
+            "overload, exhausted so far",
+            "treatment",
+            "requests",
+            [one.exhausted for one in readings],
+        ),
         (
             "overload, right behind it",
             "treatment",
@@ -98,20 +103,18 @@ def _failures(observations: Observations) -> LineChart:
     steps = [longest * number / _CURVE_POINTS for number in range(1, _CURVE_POINTS + 1)]
     lines = []
     for pool in POOLS:
-        measured = tuple(
-            Point(x=one.hold_ms, y=one.failure_ratio) for one in observations.swept(pool)
-        )
-        predicted = tuple(
-            Point(
-                x=hold_ms,
-                y=queueing.failure_ratio(
+        measured = [(run.hold_ms, run.failure_ratio) for run in observations.swept(pool)]
+        predicted = [
+            (
+                hold_ms,
+                queueing.failure_ratio(
                     hold_ms, clients=CLIENTS, pool=pool, acquire_ms=observations.acquire_ms
                 ),
             )
             for hold_ms in steps
-        )
-        lines.append(Line(name=f"pool of {pool}, measured", points=measured))
-        lines.append(Line(name=f"pool of {pool}, predicted", points=predicted, predicted=True))
+        ]
+        lines.append(line(f"pool of {pool}, measured", measured))
+        lines.append(line(f"pool of {pool}, predicted", predicted, predicted=True))
     return LineChart(
         title=f"A pool of {SMALL} fails {CLIENTS} clients from {observations.break_point_ms(SMALL):.0f} ms "
         f"held on (acquire timeout {observations.acquire_ms} ms)",
@@ -133,11 +136,11 @@ def _latencies(observations: Observations) -> LineChart:
         y=Axis(label="latency, p50 with p5 and p95 (ms)", log=True),
         lines=(
             Line(name="50 ms held, measured", points=_points(observations.pools, "hold_ms")),
-            Line(
-                name="50 ms held, predicted (hold x clients / pool)",
-                points=tuple(
-                    Point(x=one.pool, y=queueing.latency_ms(50, clients=CLIENTS, pool=one.pool))
-                    for one in observations.pools
+            line(
+                "50 ms held, predicted (hold x clients / pool)",
+                (
+                    (size.pool, queueing.latency_ms(50, clients=CLIENTS, pool=size.pool))
+                    for size in observations.pools
                 ),
                 predicted=True,
             ),
@@ -146,7 +149,7 @@ def _latencies(observations: Observations) -> LineChart:
     )
 
 
-def _points(pools: Iterable[AtSize], name: str) -> tuple[Point, ...]:
+def _points(pools: Iterable[PoolLatency], name: str) -> tuple[Point, ...]:
     found = []
     for one in pools:
         values: list[float] = getattr(one, name)
@@ -156,20 +159,22 @@ def _points(pools: Iterable[AtSize], name: str) -> tuple[Point, ...]:
 
 
 def _over_time(observations: Observations) -> LineChart:
-    ticks = observations.overload.ticks
-    most = max(one.waiting for one in ticks)
+    readings = observations.overload.readings
+    most = max(one.waiting for one in readings)
     return LineChart(
         title=f"Under {CLIENTS} clients {most} wait before a pool of {SMALL}, and none when they "
         "are gone",
         x=Axis(label="seconds"),
         y=Axis(label="connections and requests"),
         lines=tuple(
-            Line(name=name, points=tuple(Point(x=x, y=y) for x, y in points))
-            for name, points in (
-                ("waiting requests", [(one.at, one.waiting) for one in ticks]),
-                ("active connections", [(one.at, one.active) for one in ticks]),
-                ("idle connections", [(one.at, one.idle) for one in ticks]),
-                ("connections of the server", [(one.at, one.server_connections) for one in ticks]),
+            line(
+                name, ((reading.at, value) for reading, value in zip(readings, values, strict=True))
+            )
+            for name, values in (
+                ("waiting requests", [reading.waiting for reading in readings]),
+                ("active connections", [reading.active for reading in readings]),
+                ("idle connections", [reading.idle for reading in readings]),
+                ("connections of the server", [reading.server_connections for reading in readings]),
             )
         ),
     )
@@ -225,7 +230,7 @@ def _remarks(observations: Observations) -> list[str]:
         "very small. It is right for queries that compute; for connections that wait (locks, a "
         "slow network, a transaction around other work) the load decides: arrivals a second x hold.",
         f"A cached read takes no connection, and was answered in each of "
-        f"{len(observations.overload.ticks) + len(observations.leak.ticks)} readings.",
+        f"{len(observations.overload.readings) + len(observations.leak.readings)} readings.",
     ]
 
 

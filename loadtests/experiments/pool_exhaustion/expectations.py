@@ -63,7 +63,7 @@ def connection_timeout(observations: Observations) -> Verdict:
     "where workers x pool, and what others have, come to more than its max_connections.",
 )
 def database_rejects(observations: Observations) -> Verdict:
-    most = max(tick.server_connections for tick in observations.overload.ticks)
+    most = max(reading.server_connections for reading in observations.overload.readings)
     observed = f"{observations.refused} refused; at most {most} connections open in the overload"
     return Verdict(observations.refused > 0, observed, ["overload, connections of the server"])
 
@@ -140,15 +140,15 @@ def break_point(observations: Observations) -> Verdict:
     threshold=f"a reading of the overload with 5 active, 0 idle and {WAITING:.0%} of 45 waiting",
 )
 def pool_metrics(observations: Observations) -> Verdict:
-    ticks = observations.overload.ticks
+    readings = observations.overload.readings
     waiting = CLIENTS - SMALL
     full = [
         one
-        for one in ticks
+        for one in readings
         if one.active == SMALL and one.idle == 0 and one.waiting >= WAITING * waiting
     ]
-    most = max(one.waiting for one in ticks)
-    observed = f"{len(full)} of {len(ticks)} readings; at most {most} waiting"
+    most = max(one.waiting for one in readings)
+    observed = f"{len(full)} of {len(readings)} readings; at most {most} waiting"
     return Verdict(bool(full), observed, ["overload, waiting", "overload, active"])
 
 
@@ -174,7 +174,7 @@ def failure_rate(observations: Observations) -> Verdict:
     threshold=f"in the overload never more than the pool's 5 and {OTHERS} others",
 )
 def connection_count(observations: Observations) -> Verdict:
-    most = max(tick.server_connections for tick in observations.overload.ticks)
+    most = max(reading.server_connections for reading in observations.overload.readings)
     observed = f"at most {most} for {CLIENTS} clients, pool of {SMALL}"
     return Verdict(most <= SMALL + OTHERS, observed, ["overload, connections of the server"])
 
@@ -186,8 +186,8 @@ def connection_count(observations: Observations) -> Verdict:
     "more (background threads take connections, too)",
 )
 def errors_counted(observations: Observations) -> Verdict:
-    ticks, failures = observations.overload.ticks, len(_failed(observations.overload.samples))
-    counted = ticks[-1].exhausted - ticks[0].exhausted
+    readings, failures = observations.overload.readings, len(_failed(observations.overload.samples))
+    counted = readings[-1].exhausted - readings[0].exhausted
     observed = f"{counted} counted for {failures} failures that clients saw"
     return Verdict(
         failures <= counted <= failures * 1.1 + 10, observed, ["overload, exhausted so far"]
@@ -222,7 +222,7 @@ def larger_pool_recovers(observations: Observations) -> Verdict:
 def recovers_alone(observations: Observations) -> Verdict:
     after = observations.overload.after
     well = len(after) - len(_failed(after))
-    waiting = observations.overload.ticks[-1].waiting
+    waiting = observations.overload.readings[-1].waiting
     observed = f"{well} of {len(after)} answered 200, {waiting} waiting at the end"
     return Verdict(well == len(after) and waiting == 0, observed, ["overload, right behind it"])
 
@@ -267,10 +267,10 @@ def leaks(observations: Observations) -> Verdict:
     threshold="no reading has the breaker open, every cached read is answered 200",
 )
 def not_an_outage(observations: Observations) -> Verdict:
-    ticks = [*observations.overload.ticks, *observations.leak.ticks]
-    opened = sum(one.breaker_open for one in ticks)
-    unread = sum(one.cached_read != 200 for one in ticks)
-    observed = f"breaker open in {opened} of {len(ticks)} readings; {unread} cached reads failed"
+    readings = [*observations.overload.readings, *observations.leak.readings]
+    opened = sum(one.breaker_open for one in readings)
+    unread = sum(one.cached_read != 200 for one in readings)
+    observed = f"breaker open in {opened} of {len(readings)} readings; {unread} cached reads failed"
     return Verdict(opened == unread == 0, observed, ["overload, waiting"])
 
 
@@ -283,12 +283,14 @@ def refused_beyond_max(observations: Observations) -> Verdict:
     full = observations.full
     failed = len(_failed(full.samples))
     observed = (
-        f"others took the last {full.neighbours}; {full.refused} refused while the pool asked for "
+        f"others took the last {full.other_connections}; {full.refused} refused while the pool asked for "
         f"{LARGE}; {failed} of {len(full.samples)} requests failed, p50 "
         f"{statistics.median(one.latency_ms for one in full.samples):.0f} ms"
     )
     holds = (
-        full.refused > 0 and failed <= UNHARMED * len(full.samples) and not full.tick.breaker_open
+        full.refused > 0
+        and failed <= UNHARMED * len(full.samples)
+        and not full.reading.breaker_open
     )
     return Verdict(holds, observed, ["server full"])
 

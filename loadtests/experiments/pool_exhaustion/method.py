@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from loadtests.experiments.pool_exhaustion import pool_control, queueing
-from loadtests.experiments.pool_exhaustion.pool_control import Tick
+from loadtests.experiments.pool_exhaustion.pool_control import PoolReading
 from loadtests.generators.http_load import (
     Call,
     Sample,
@@ -36,7 +36,7 @@ _LIST: Final = Call("list", "/api/v1/notes", headers={"Cache-Control": "no-store
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sizes:
+class Scale:
     """
     How much of everything. hold_ms: of the sweep; pools: of the latency by pool size.
 
@@ -55,7 +55,7 @@ class Sizes:
     pool_hold_ms: int = 50
 
 
-QUICK: Final = Sizes(
+QUICK: Final = Scale(
     requests=150,
     rounds=4,
     hold_ms=(30, 200),
@@ -65,7 +65,7 @@ QUICK: Final = Sizes(
     pool_seconds=0.8,
     overload_ms=200,
 )
-FULL: Final = Sizes(
+FULL: Final = Scale(
     requests=1000,
     rounds=3,
     hold_ms=(30, 55, 80, 110, 150, 220, 300, 450, 670, 900),
@@ -84,7 +84,7 @@ class Round:
     pool: int
     samples: list[Sample]
     seconds: float
-    ticks: list[Tick]
+    readings: list[PoolReading]
 
     @property
     def per_second(self) -> float:
@@ -96,7 +96,7 @@ class Round:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AtHold:
+class HoldRun:
     """So many clients, each holding its connection so long on average, once the queue has settled."""
 
     pool: int
@@ -113,7 +113,7 @@ class AtHold:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AtSize:
+class PoolLatency:
     """Latencies of one pool size: of the seed's list, and of requests that hold a connection."""
 
     pool: int
@@ -125,7 +125,7 @@ class AtSize:
 class Overload:
     """A pool too small for its load, watched."""
 
-    ticks: list[Tick]
+    readings: list[PoolReading]
     samples: list[Sample]
     after: list[Sample]  # one after the other, right behind it
 
@@ -135,18 +135,18 @@ class Leak:
     """Uncached requests while every connection of the pool is held for long, and after that."""
 
     during: list[Sample]
-    ticks: list[Tick]
+    readings: list[PoolReading]
     after: list[Sample]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Full:
+class FullServer:
     """A larger pool is asked for on a server that has no connection left."""
 
-    neighbours: int
+    other_connections: int
     refused: int
     samples: list[Sample]
-    tick: Tick  # at the end of it
+    reading: PoolReading  # at the end of it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,18 +155,18 @@ class Observations:
 
     acquire_ms: int
     rounds: list[Round]
-    holds: list[AtHold]
-    pools: list[AtSize]
+    holds: list[HoldRun]
+    pools: list[PoolLatency]
     overload: Overload
     leak: Leak
-    full: Full
+    full: FullServer
     refused: int
 
     def of_pool(self, pool: int) -> list[Round]:
         """Return the rounds of the seed's load with a pool of this size."""
         return [one for one in self.rounds if one.pool == pool]
 
-    def swept(self, pool: int) -> list[AtHold]:
+    def swept(self, pool: int) -> list[HoldRun]:
         """Return the sweep of a pool of this size, the shortest hold first."""
         return [one for one in self.holds if one.pool == pool]
 
@@ -184,7 +184,7 @@ class Observations:
         """Return from which hold on requests should fail, in the sweep."""
         return queueing.break_point_ms(clients=CLIENTS, pool=pool, acquire_ms=self.acquire_ms)
 
-    def predicted(self, at: AtHold) -> float:
+    def predicted(self, at: HoldRun) -> float:
         """Return which part of the requests should fail."""
         return queueing.failure_ratio(
             at.hold_ms, clients=CLIENTS, pool=at.pool, acquire_ms=self.acquire_ms
@@ -192,13 +192,13 @@ class Observations:
 
     def utilization(self, pool: int) -> float:
         """Return which part of the pool was in use under the seed's load, by its metrics."""
-        readings = [tick.active for one in self.of_pool(pool) for tick in one.ticks]
+        readings = [reading.active for one in self.of_pool(pool) for reading in one.readings]
         return statistics.mean(readings) / pool
 
 
 def run(lab: Lab) -> Observations:
     """Carry out every part on one site."""
-    sizes = QUICK if lab.quick else FULL
+    scale = QUICK if lab.quick else FULL
     with lab.site(
         "both",
         notes=_NOTES,
@@ -209,15 +209,15 @@ def run(lab: Lab) -> Observations:
     ) as site:
         before = pool_control.refusals(site)
         cached = _cached_note(site)
-        rounds = _seed_rounds(lab, site, sizes, cached)
-        holds = _sweep(lab, site, sizes)
-        pools = _by_pool_size(lab, site, sizes)
-        overload = _overload(lab, site, sizes, cached)
+        rounds = _seed_rounds(lab, site, scale, cached)
+        holds = _sweep(lab, site, scale)
+        pools = _by_pool_size(lab, site, scale)
+        overload = _overload(lab, site, scale, cached)
         leak = _leak(lab, site, cached)
         refused = pool_control.refusals(site) - before
-        full = _full_server(lab, site, sizes, cached)
+        full = _full_server(lab, site, scale, cached)
     return Observations(
-        acquire_ms=sizes.acquire_ms,
+        acquire_ms=scale.acquire_ms,
         rounds=rounds,
         holds=holds,
         pools=pools,
@@ -228,91 +228,93 @@ def run(lab: Lab) -> Observations:
     )
 
 
-def _seed_rounds(lab: Lab, site: Site, sizes: Sizes, cached: str) -> list[Round]:
+def _seed_rounds(lab: Lab, site: Site, scale: Scale, cached: str) -> list[Round]:
     """Do what the seed does, in both pools in turn."""
     rounds = []
     fixed_count(site.url, _LIST, requests=CLIENTS * 2, concurrency=CLIENTS)  # to warm up
-    for number in range(sizes.rounds):
+    for number in range(scale.rounds):
         for pool in POOLS if number % 2 == 0 else reversed(POOLS):
-            lab.tell(f"{sizes.requests} requests, {CLIENTS} at a time, pool of {pool}")
+            lab.progress(f"{scale.requests} requests, {CLIENTS} at a time, pool of {pool}")
             pool_control.resize(site, pool, acquire_ms=SITE_ACQUIRE_MS)
-            with pool_control.watched(site, cached) as ticks:
+            with pool_control.watched(site, cached) as readings:
                 began = time.perf_counter()
-                samples = fixed_count(site.url, _LIST, requests=sizes.requests, concurrency=CLIENTS)
+                samples = fixed_count(site.url, _LIST, requests=scale.requests, concurrency=CLIENTS)
                 seconds = time.perf_counter() - began
-            rounds.append(Round(pool=pool, samples=samples, seconds=seconds, ticks=ticks))
+            rounds.append(Round(pool=pool, samples=samples, seconds=seconds, readings=readings))
     return rounds
 
 
-def _sweep(lab: Lab, site: Site, sizes: Sizes) -> list[AtHold]:
+def _sweep(lab: Lab, site: Site, scale: Scale) -> list[HoldRun]:
     """Hold the connections ever longer, in both pools in turn."""
     taken = []
-    for hold_ms in sizes.hold_ms:
+    for hold_ms in scale.hold_ms:
         for pool in POOLS:
-            lab.tell(f"each request holds its connection for {hold_ms} ms, pool of {pool}")
-            pool_control.resize(site, pool, acquire_ms=sizes.acquire_ms)
-            settles = sizes.acquire_ms / 1000
-            samples = _held(site, hold_ms, settles + sizes.seconds)
+            lab.progress(f"each request holds its connection for {hold_ms} ms, pool of {pool}")
+            pool_control.resize(site, pool, acquire_ms=scale.acquire_ms)
+            settles = scale.acquire_ms / 1000
+            samples = _held(site, hold_ms, settles + scale.seconds)
             settled = [one for one in samples if one.at >= settles]
-            taken.append(AtHold(pool=pool, hold_ms=hold_ms, samples=settled))
+            taken.append(HoldRun(pool=pool, hold_ms=hold_ms, samples=settled))
     return taken
 
 
-def _by_pool_size(lab: Lab, site: Site, sizes: Sizes) -> list[AtSize]:
+def _by_pool_size(lab: Lab, site: Site, scale: Scale) -> list[PoolLatency]:
     """Take latencies for each pool size, of the list and of requests that hold a connection."""
     taken = []
-    for pool in sizes.pools:
-        lab.tell(f"latency with a pool of {pool}")
+    for pool in scale.pools:
+        lab.progress(f"latency with a pool of {pool}")
         pool_control.resize(site, pool, acquire_ms=SITE_ACQUIRE_MS)
-        held = _held(site, sizes.pool_hold_ms, sizes.pool_seconds)
-        listed = closed_loop(site.url, _LIST, connections=CLIENTS, seconds=sizes.pool_seconds)
-        taken.append(AtSize(pool=pool, list_ms=_latencies(listed), hold_ms=_latencies(held)))
+        held = _held(site, scale.pool_hold_ms, scale.pool_seconds)
+        listed = closed_loop(site.url, _LIST, connections=CLIENTS, seconds=scale.pool_seconds)
+        taken.append(PoolLatency(pool=pool, list_ms=_latencies(listed), hold_ms=_latencies(held)))
     return taken
 
 
-def _overload(lab: Lab, site: Site, sizes: Sizes, cached: str) -> Overload:
+def _overload(lab: Lab, site: Site, scale: Scale, cached: str) -> Overload:
     """Watch the small pool under holds that it has no room for, and the site right after them."""
-    lab.tell("watching the pool under too long holds")
-    pool_control.resize(site, SMALL, acquire_ms=sizes.acquire_ms)
-    with pool_control.watched(site, cached) as ticks:
+    lab.progress("watching the pool under too long holds")
+    pool_control.resize(site, SMALL, acquire_ms=scale.acquire_ms)
+    with pool_control.watched(site, cached) as readings:
         quiet = threading.Event()
         quiet.wait(0.3)
-        samples = _held(site, sizes.overload_ms, sizes.seconds + sizes.acquire_ms / 1000)
+        samples = _held(site, scale.overload_ms, scale.seconds + scale.acquire_ms / 1000)
         after = _one_by_one(site, _LIST, 10)
         quiet.wait(0.3)
-    return Overload(ticks=ticks, samples=samples, after=after)
+    return Overload(readings=readings, samples=samples, after=after)
 
 
 def _leak(lab: Lab, site: Site, cached: str) -> Leak:
     """Have every connection of the small pool held for long; ask for the list in the meantime."""
-    lab.tell("every connection leaks for a while")
+    lab.progress("every connection leaks for a while")
     pool_control.resize(site, SMALL, acquire_ms=LEAK_ACQUIRE_MS)
     hold = Call("leak", f"/hold/{LEAK_MS}")
     leaking = threading.Thread(
         target=lambda: fixed_count(site.url, hold, requests=SMALL, concurrency=SMALL)
     )
-    with pool_control.watched(site, cached) as ticks:
+    with pool_control.watched(site, cached) as readings:
         leaking.start()
         threading.Event().wait(0.3)
         during = _one_by_one(site, _LIST, 2)  # each waits for LEAK_ACQUIRE_MS
         leaking.join()
         after = _one_by_one(site, _LIST, 10)
-    return Leak(during=during, ticks=ticks, after=after)
+    return Leak(during=during, readings=readings, after=after)
 
 
-def _full_server(lab: Lab, site: Site, sizes: Sizes, cached: str) -> Full:
+def _full_server(lab: Lab, site: Site, scale: Scale, cached: str) -> FullServer:
     """Take all that the server has left, then let the pool ask for more; it goes on with what it has."""
-    lab.tell("others take every connection that PostgreSQL has left")
+    lab.progress("others take every connection that PostgreSQL has left")
     pool_control.resize(site, SMALL, acquire_ms=SITE_ACQUIRE_MS)
     before = pool_control.refusals(site)
-    with pool_control.full_server(site) as neighbours:
+    with pool_control.full_server(site) as other_connections:
         pool_control.ask_resize(site, LARGE, SITE_ACQUIRE_MS)
-        samples = _held(site, sizes.pool_hold_ms, sizes.pool_seconds)
+        samples = _held(site, scale.pool_hold_ms, scale.pool_seconds)
         refused = (
             pool_control.refusals(site) - before - 1
-        )  # without the neighbour that found it full
-        tick = pool_control.tick(site, cached, time.perf_counter())
-    return Full(neighbours=neighbours, refused=refused, samples=samples, tick=tick)
+        )  # without the connection that found it full
+        reading = pool_control.read_pool(site, cached, time.perf_counter())
+    return FullServer(
+        other_connections=other_connections, refused=refused, samples=samples, reading=reading
+    )
 
 
 def _cached_note(site: Site) -> str:

@@ -1,4 +1,4 @@
-"""What is done to the pool and the server: sizes, load, and what the site tells of itself meanwhile."""
+"""Resizing the pool, filling the server, and reading the pool's metrics meanwhile."""
 
 import threading
 import time
@@ -20,7 +20,7 @@ _SETTLED_SECONDS: Final = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tick:
+class PoolReading:
     """What /api/v1/metrics/db told at one moment, in seconds since the start; a cached read beside."""
 
     at: float
@@ -52,32 +52,32 @@ def _is_sized(counts: dict[str, int], size: int) -> bool:
 
 
 @contextmanager
-def watched(site: Site, cached_path: str) -> Iterator[list[Tick]]:
-    """Yield a list that gets a tick every _EVERY_SECONDS for the block."""
-    ticks: list[Tick] = []
+def watched(site: Site, cached_path: str) -> Iterator[list[PoolReading]]:
+    """Yield a list that gets a reading every _EVERY_SECONDS for the block."""
+    readings: list[PoolReading] = []
     over = threading.Event()
     zero = time.perf_counter()
 
     def watch() -> None:
         while True:
-            ticks.append(tick(site, cached_path, zero))
+            readings.append(read_pool(site, cached_path, zero))
             if over.wait(_EVERY_SECONDS):
                 return
 
     thread = threading.Thread(target=watch)
     thread.start()
     try:
-        yield ticks
+        yield readings
     finally:
         over.set()
         thread.join()
 
 
-def tick(site: Site, cached_path: str, zero: float) -> Tick:
+def read_pool(site: Site, cached_path: str, zero: float) -> PoolReading:
     """Return one reading. Raises UnexpectedResponse where the site does not report."""
     cached = send_once(site.url, Call("cached", cached_path))
     metrics = fetch(site.url, "/api/v1/metrics/db")["postgres"]
-    return Tick(
+    return PoolReading(
         at=time.perf_counter() - zero,
         active=metrics["active_connections"],
         idle=metrics["idle_connections"],
@@ -96,10 +96,10 @@ def full_server(site: Site) -> Iterator[int]:
         number = 0
         while True:
             try:
-                neighbour = psycopg.connect(site.stack.urls()["DATABASE_URL"], connect_timeout=5)
+                connection = psycopg.connect(site.stack.urls()["DATABASE_URL"], connect_timeout=5)
             except psycopg.OperationalError:
                 break
-            held.callback(neighbour.close)
+            held.callback(connection.close)
             number += 1
         yield number
 

@@ -1,23 +1,30 @@
 """The raw values of a run as series, and what they show as charts and tables."""
 
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
-from config.charts import Axis, Bar, BarChart, Line, LineChart, Point
+from config.charts import Axis, Bar, BarChart, LineChart
+from config.explain.plan import Plan
 from loadtests.experiments.query_plans.method import ARMS, Observations
-from loadtests.experiments.query_plans.plans import Plan, median_ms
-from loadtests.experiments.query_plans.queries import CURSOR, DEEP, FIRST, LIMIT
-from loadtests.lab.builders import series
+from loadtests.experiments.query_plans.queries import (
+    CURSOR,
+    DEEP,
+    FIRST,
+    LIMIT,
+    access_path,
+    median_ms,
+)
+from loadtests.lab.builders import line, median_bar, median_line, series
 from loadtests.lab.experiment import Findings, Series, Table
 
-_QUESTIONS = (FIRST, DEEP, CURSOR)
+_QUERIES = (FIRST, DEEP, CURSOR)
 
 
 def present(observations: Observations) -> Findings:
     """Return all that is shown besides the rows."""
     return Findings(
         series=list(_all_series(observations)),
-        charts=[_questions(observations), _sizes(observations), _depths(observations)],
+        charts=[_pages(observations), _sizes(observations), _depths(observations)],
         tables=[
             _plans(observations),
             _by_size(observations),
@@ -34,25 +41,35 @@ def present(observations: Observations) -> Findings:
 def _all_series(observations: Observations) -> Iterator[Series]:
     """Yield every value that a row, a chart or a table is made of."""
     yield from _of_arms(observations)
-    depths, sizes, several = observations.depths, observations.sizes, observations.variants
+    depths, sizes, tried = observations.depths, observations.sizes, observations.variants
     for name, arm, unit, values in (
-        ("rows by depth, OFFSET", "with", "rows", [one.by_offset[0].scanned for one in depths]),
-        ("rows by depth, cursor", "with", "rows", [one.by_cursor[0].scanned for one in depths]),
+        (
+            "rows by depth, OFFSET",
+            "with",
+            "rows",
+            [one.by_offset[0].rows_examined for one in depths],
+        ),
+        (
+            "rows by depth, cursor",
+            "with",
+            "rows",
+            [one.by_cursor[0].rows_examined for one in depths],
+        ),
         ("by size, without", "without", "ms", [median_ms(one.bare) for one in sizes]),
         ("by size, with", "with", "ms", [median_ms(one.indexed) for one in sizes]),
-        ("index scans", "with", "scans", [sum(one.scans.values()) for one in observations.uses]),
-        ("an index for each column", "with", "ms", [plan.ms for plan in several.apart]),
-        ("composite index", "with", "ms", [plan.ms for plan in several.composite]),
-        ("selectivity: planned", "with", "ms", [median_ms(s.planned) for s in several.selective]),
+        ("index scans", "with", "scans", [sum(one.scans.values()) for one in observations.usage]),
+        ("an index for each column", "with", "ms", [plan.execution_ms for plan in tried.separate]),
+        ("composite index", "with", "ms", [plan.execution_ms for plan in tried.composite]),
+        ("selectivity: planned", "with", "ms", [median_ms(s.planned) for s in tried.selective]),
         (
             "selectivity: whole scan",
             "without",
             "ms",
-            [median_ms(one.scanned_whole) for one in several.selective],
+            [median_ms(one.full_scan) for one in tried.selective],
         ),
-        ("kinds: =", "with", "ms", [median_ms(one.equal) for one in several.kinds]),
-        ("partial index", "with", "ms", [plan.ms for plan in several.partial[-1].plans]),
-        ("saved by index", "both", "ms", [one.saved_ms for one in observations.worth]),
+        ("kinds: =", "with", "ms", [median_ms(one.equal) for one in tried.kinds]),
+        ("partial index", "with", "ms", [plan.execution_ms for plan in tried.partial[-1].plans]),
+        ("saved by index", "both", "ms", [one.saved_ms for one in observations.benefits]),
     ):
         yield series(name, arm, unit, values)
 
@@ -63,93 +80,84 @@ def _of_arms(observations: Observations) -> Iterator[Series]:
         cpu = [one.cpu_ms for one in observations.rounds[arm]]
         for name, unit, values in (
             *(
-                (one, "ms", [plan.ms for plan in observations.plans(arm, one)])
-                for one in _QUESTIONS
+                (one, "ms", [plan.execution_ms for plan in observations.plans(arm, one)])
+                for one in _QUERIES
             ),
             ("HTTP", "ms", observations.latencies_ms(arm)),
             ("CPU", "ms", cpu),
-            ("rows scanned", "rows", [float(plan.scanned) for plan in deep]),
+            ("rows scanned", "rows", [float(plan.rows_examined) for plan in deep]),
         ):
             yield series(f"{name}, {arm}", arm, unit, values)
 
 
-def _questions(observations: Observations) -> BarChart:
+def _pages(observations: Observations) -> BarChart:
     first, deep = observations.ratio(FIRST).value, observations.ratio(DEEP).value
     return BarChart(
         title=f"Indexes make page 1 {first:.0f} times as fast, and page {observations.page} {deep:.2g} times",
         axis=Axis(label="time of the statement (ms)", log=True),
         bars=tuple(
-            _bar(f"{question}, {arm} indexes", observations.plans(arm, question))
-            for question in _QUESTIONS
+            _bar(f"{query}, {arm} indexes", observations.plans(arm, query))
+            for query in _QUERIES
             for arm in ARMS
         ),
     )
 
 
 def _bar(name: str, plans: Sequence[Plan]) -> Bar:
-    times = [plan.ms for plan in plans]
-    median = statistics.median(times)
-    told = f"{median:.3g} ms (n={len(times)})"
-    return Bar(name=name, value=median, low=min(times), high=max(times), told=told)
+    return median_bar(name, _times_ms(plans), f"{median_ms(plans):.3g} ms (n={len(plans)})")
+
+
+def _times_ms(plans: Sequence[Plan]) -> list[float]:
+    return [plan.execution_ms for plan in plans]
 
 
 def _sizes(observations: Observations) -> LineChart:
-    largest = observations.sizes[-1]
-    at_notes = min(observations.sizes, key=lambda one: abs(one.rows - observations.notes))
-    per_row_ms = median_ms(at_notes.bare) / at_notes.rows
-    to_one_second = 1000 / per_row_ms
-    predicted = [*(one.rows for one in observations.sizes), to_one_second]
+    sizes = observations.sizes
+    measured = min(sizes, key=lambda size: abs(size.rows - observations.notes))
+    per_row_ms = median_ms(measured.bare) / measured.rows
+    predicted = [*(size.rows for size in sizes), 1000 / per_row_ms]
     return LineChart(
-        title=f"Without an index page {largest.page} takes a second at about "
+        title=f"Without an index page {sizes[-1].page} takes a second at about "
         f"{observations.rows_at_one_second() / 1e6:.1f} million notes",
         x=Axis(label="notes in the table", log=True),
         y=Axis(label="time of the statement (ms)", log=True),
         lines=(
-            Line(
-                name="without indexes, measured",
-                points=tuple(_point(one.rows, one.bare) for one in observations.sizes),
+            median_line(
+                "without indexes, measured", {size.rows: _times_ms(size.bare) for size in sizes}
             ),
-            Line(
-                name="without indexes, predicted (in proportion)",
-                points=tuple(Point(x=rows, y=rows * per_row_ms) for rows in predicted),
+            line(
+                "without indexes, predicted (in proportion)",
+                ((rows, rows * per_row_ms) for rows in predicted),
                 predicted=True,
             ),
-            Line(
-                name="with indexes, measured",
-                points=tuple(_point(one.rows, one.indexed) for one in observations.sizes),
+            median_line(
+                "with indexes, measured", {size.rows: _times_ms(size.indexed) for size in sizes}
             ),
         ),
     )
 
 
-def _point(x: float, plans: Sequence[Plan]) -> Point:
-    times = [plan.ms for plan in plans]
-    return Point(x=x, y=statistics.median(times), low=min(times), high=max(times))
-
-
 def _depths(observations: Observations) -> LineChart:
-    def line(name: str, rows: Iterable[float], *, predicted: bool = False) -> Line:
-        points = zip((one.depth for one in observations.depths), rows, strict=True)
-        return Line(
-            name=name, points=tuple(Point(x=x, y=y) for x, y in points), predicted=predicted
-        )
-
-    deepest = observations.depths[-1]
+    depths = observations.depths
+    by_offset = [(page.depth, page.by_offset[0].rows_examined) for page in depths]
+    by_cursor = [(page.depth, page.by_cursor[0].rows_examined) for page in depths]
     return LineChart(
-        title=f"Behind {deepest.depth} notes a page by OFFSET scans {deepest.by_offset[0].scanned} "
-        f"rows, by cursor {deepest.by_cursor[0].scanned}",
+        title=f"Behind {depths[-1].depth} notes a page by OFFSET scans {by_offset[-1][1]} "
+        f"rows, by cursor {by_cursor[-1][1]}",
         x=Axis(label="notes skipped"),
         y=Axis(label="rows scanned", log=True),
         lines=(
-            line("OFFSET, measured", (one.by_offset[0].scanned for one in observations.depths)),
+            line("OFFSET, measured", by_offset),
             line(
                 "OFFSET, predicted (skipped + returned)",
-                (one.depth + LIMIT for one in observations.depths),
+                ((page.depth, page.depth + LIMIT) for page in depths),
                 predicted=True,
             ),
-            line("cursor, measured", (one.by_cursor[0].scanned for one in observations.depths)),
+            line("cursor, measured", by_cursor),
             line(
-                "cursor, predicted (returned)", (LIMIT for _ in observations.depths), predicted=True
+                "cursor, predicted (returned)",
+                ((page.depth, LIMIT) for page in depths),
+                predicted=True,
             ),
         ),
     )
@@ -161,16 +169,16 @@ def _plans(observations: Observations) -> Table:
         columns=("question", "indexes", "plan", "rows scanned", "rows returned", "ms"),
         rows=tuple(
             (
-                question,
+                query,
                 arm,
-                ", ".join(sorted({plan.way for plan in plans})),
-                str(plans[0].scanned),
-                str(plans[0].returned),
+                ", ".join(sorted({access_path(plan) for plan in plans})),
+                str(plans[0].rows_examined),
+                str(plans[0].rows_returned),
                 f"{median_ms(plans):.3g}",
             )
-            for question in _QUESTIONS
+            for query in _QUERIES
             for arm in ARMS
-            if (plans := observations.plans(arm, question))
+            if (plans := observations.plans(arm, query))
         ),
     )
 
@@ -183,10 +191,10 @@ def _by_size(observations: Observations) -> Table:
             (
                 str(one.rows),
                 str(one.page),
-                str(one.bare[0].scanned),
+                str(one.bare[0].rows_examined),
                 f"{median_ms(one.bare):.3g}",
-                one.indexed[0].way,
-                str(one.indexed[0].scanned),
+                access_path(one.indexed[0]),
+                str(one.indexed[0].rows_examined),
                 f"{median_ms(one.indexed):.3g}",
                 f"{median_ms(one.bare) / median_ms(one.indexed):.3g} x",
             )
@@ -211,10 +219,10 @@ def _by_depth(observations: Observations) -> Table:
         rows=tuple(
             (
                 str(one.depth),
-                one.by_offset[0].way,
-                str(one.by_offset[0].scanned),
+                access_path(one.by_offset[0]),
+                str(one.by_offset[0].rows_examined),
                 f"{median_ms(one.by_offset):.3g}",
-                str(one.by_cursor[0].scanned),
+                str(one.by_cursor[0].rows_examined),
                 f"{median_ms(one.by_cursor):.3g}",
             )
             for one in observations.depths
@@ -233,8 +241,8 @@ def _kinds(observations: Observations) -> Table:
                 f"{one.size_bytes / 1024:.0f}",
                 f"{one.built_ms:.0f}",
                 f"{median_ms(one.equal):.3g}",
-                one.beyond[0].way,
-                f"{median_ms(one.beyond):.3g}",
+                access_path(one.ordered[0]),
+                f"{median_ms(one.ordered):.3g}",
             )
             for one in observations.variants.kinds
         ),
@@ -251,9 +259,9 @@ def _selective(observations: Observations) -> Table:
             (
                 one.condition,
                 f"{one.share:.1%}",
-                one.planned[0].way,
+                access_path(one.planned[0]),
                 f"{median_ms(one.planned):.3g}",
-                f"{median_ms(one.scanned_whole):.3g}",
+                f"{median_ms(one.full_scan):.3g}",
             )
             for one in observations.variants.selective
         ),
@@ -273,13 +281,13 @@ def _worth(observations: Observations) -> Table:
                 f"{one.with_ms:.3g}",
                 f"{one.saved_ms_per_mib:.3g}",
             )
-            for one in observations.worth
+            for one in observations.benefits
         ),
     )
 
 
 def _remarks(observations: Observations) -> list[str]:
-    least = min(observations.worth, key=lambda one: one.saved_ms_per_mib)
+    least = min(observations.benefits, key=lambda one: one.saved_ms_per_mib)
     return [
         f"{least.name} saves least for its size: {least.saved_ms:.3g} ms for "
         f"{least.size_bytes / 1024:.0f} KiB, since other indexes serve its query nearly as well.",

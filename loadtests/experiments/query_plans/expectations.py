@@ -4,8 +4,14 @@ import statistics
 from typing import Final
 
 from loadtests.experiments.query_plans.method import Observations
-from loadtests.experiments.query_plans.plans import median_ms
-from loadtests.experiments.query_plans.queries import CURSOR, DEEP, FIRST
+from loadtests.experiments.query_plans.queries import (
+    CURSOR,
+    DEEP,
+    FIRST,
+    access_path,
+    median_ms,
+    scan_kinds,
+)
 from loadtests.lab.experiment import Expectations, Outcome, Verdict
 from loadtests.stats import spread
 
@@ -30,9 +36,9 @@ def sequential_scan(observations: Observations) -> Verdict:
     whole = [
         one
         for one in plans
-        if one.scans == ("Seq Scan",) and one.scanned >= observations.notes * 0.99
+        if scan_kinds(one) == ["Seq Scan"] and one.rows_examined >= observations.notes * 0.99
     ]
-    took = spread([plan.ms for plan in plans], "ms")
+    took = spread([plan.execution_ms for plan in plans], "ms")
     observed = f"{len(whole)} of {len(plans)} plans scan all {observations.notes} notes: {took}"
     return Verdict(
         len(whole) == len(plans), observed, ["deep page, without", "rows scanned, without"]
@@ -93,10 +99,10 @@ def seconds(observations: Observations) -> Verdict:
 def rows_scanned(observations: Observations) -> Verdict:
     plans = observations.plans("with", DEEP)
     cursor = observations.plans("with", CURSOR)[0]
-    holds = all(plan.scanned <= FEW * plan.returned for plan in plans)
+    holds = all(plan.rows_examined <= FEW * plan.rows_returned for plan in plans)
     observed = (
-        f"{plans[0].scanned} scanned for {plans[0].returned} returned (without: "
-        f"{observations.plans('without', DEEP)[0].scanned}); by cursor {cursor.scanned}"
+        f"{plans[0].rows_examined} scanned for {plans[0].rows_returned} returned (without: "
+        f"{observations.plans('without', DEEP)[0].rows_examined}); by cursor {cursor.rows_examined}"
     )
     return Verdict(holds, observed, ["rows scanned, with", "rows scanned, without"])
 
@@ -109,12 +115,12 @@ def rows_scanned(observations: Observations) -> Verdict:
 )
 def index_usage(observations: Observations) -> Verdict:
     observed = "; ".join(
-        f"{one.question}: "
+        f"{one.query}: "
         + (", ".join(f"{name} +{n}" for name, n in one.scans.items() if n) or "none")
         + f" in {one.runs} runs"
-        for one in observations.uses
+        for one in observations.usage
     )
-    return Verdict(all(one.agrees for one in observations.uses), observed, ["index scans"])
+    return Verdict(all(one.agrees for one in observations.usage), observed, ["index scans"])
 
 
 @EXPECTATIONS.declare(
@@ -128,7 +134,7 @@ def index_usage(observations: Observations) -> Verdict:
 )
 def index_scan(observations: Observations) -> Verdict:
     plans = observations.plans("with", DEEP)
-    ways = ", ".join(sorted({plan.way for plan in plans}))
+    ways = ", ".join(sorted({access_path(plan) for plan in plans}))
     larger = [one.rows for one in observations.sizes if one.uses_composite]
     where = (
         f"with {larger[0]} notes it is"
@@ -140,7 +146,7 @@ def index_scan(observations: Observations) -> Verdict:
         f" used for page {observations.sizes[-1].page}"
     )
     return Verdict(
-        all("Index Scan" in plan.scans for plan in plans), observed, ["rows scanned, with"]
+        all("Index Scan" in scan_kinds(plan) for plan in plans), observed, ["rows scanned, with"]
     )
 
 
@@ -174,10 +180,12 @@ def essential(observations: Observations) -> Verdict:
 def deep_is_expensive(observations: Observations) -> Verdict:
     first, deep = observations.depths[0].by_offset[0], observations.depths[-1].by_offset[0]
     observed = (
-        f"{first.scanned} rows on page 1, {deep.scanned} on page {observations.page}: "
+        f"{first.rows_examined} rows on page 1, {deep.rows_examined} on page {observations.page}: "
         f"{median_ms(observations.depths[0].by_offset):.3g} ms and {median_ms(observations.depths[-1].by_offset):.3g} ms"
     )
-    return Verdict(deep.scanned >= GROWS * first.scanned, observed, ["rows by depth, OFFSET"])
+    return Verdict(
+        deep.rows_examined >= GROWS * first.rows_examined, observed, ["rows by depth, OFFSET"]
+    )
 
 
 @EXPECTATIONS.declare(
@@ -186,12 +194,12 @@ def deep_is_expensive(observations: Observations) -> Verdict:
     threshold=f"a user's first page scans at least {FEWER:g} times fewer rows by the composite",
 )
 def composite(observations: Observations) -> Verdict:
-    apart, composite = observations.variants.apart, observations.variants.composite
+    separate, composite = observations.variants.separate, observations.variants.composite
     observed = (
-        f"{apart[0].scanned} rows, {median_ms(apart):.3g} ms ({apart[0].way}) against "
-        f"{composite[0].scanned} rows, {median_ms(composite):.3g} ms ({composite[0].way})"
+        f"{separate[0].rows_examined} rows, {median_ms(separate):.3g} ms ({access_path(separate[0])}) against "
+        f"{composite[0].rows_examined} rows, {median_ms(composite):.3g} ms ({access_path(composite[0])})"
     )
-    holds = apart[0].scanned >= FEWER * composite[0].scanned
+    holds = separate[0].rows_examined >= FEWER * composite[0].rows_examined
     return Verdict(holds, observed, ["an index for each column", "composite index"])
 
 
@@ -203,8 +211,8 @@ def composite(observations: Observations) -> Verdict:
 def selectivity(observations: Observations) -> Verdict:
     common, rare = observations.variants.selective[0], observations.variants.selective[-1]
     observed = (
-        f"{common.share:.0%} of the notes: {common.planned[0].way}; {rare.share:.1%}: "
-        f"{rare.planned[0].way}, {median_ms(rare.scanned_whole) / median_ms(rare.planned):.3g} x as "
+        f"{common.share:.0%} of the notes: {access_path(common.planned[0])}; {rare.share:.1%}: "
+        f"{access_path(rare.planned[0])}, {median_ms(rare.full_scan) / median_ms(rare.planned):.3g} x as "
         "fast as a scan of all"
     )
     holds = not common.planned[0].indexes and bool(rare.planned[0].indexes)
@@ -217,9 +225,9 @@ def selectivity(observations: Observations) -> Verdict:
     threshold=f"at no depth more than {FEW} times the rows returned are scanned",
 )
 def cursor(observations: Observations) -> Verdict:
-    most = max(plan.scanned for one in observations.depths for plan in one.by_cursor)
+    most = max(plan.rows_examined for one in observations.depths for plan in one.by_cursor)
     times = [median_ms(one.by_cursor) for one in observations.depths]
-    returned = observations.depths[0].by_cursor[0].returned
+    returned = observations.depths[0].by_cursor[0].rows_returned
     observed = (
         f"at most {most} rows scanned for {returned}, at {len(observations.depths)} depths down to "
         f"{observations.depths[-1].depth}: {spread(times, 'ms')}"
@@ -235,12 +243,12 @@ def cursor(observations: Observations) -> Verdict:
 def btree_or_hash(observations: Observations) -> Verdict:
     kinds = observations.variants.kinds
     holds = all(
-        one.equal[0].indexes and bool(one.beyond[0].indexes) == (one.kind == "btree")
+        one.equal[0].indexes and bool(one.ordered[0].indexes) == (one.kind == "btree")
         for one in kinds
     )
     observed = "; ".join(
         f"{one.kind} on {one.column}: {one.size_bytes / 1024:.0f} KiB, = in "
-        f"{median_ms(one.equal):.3g} ms, > in {median_ms(one.beyond):.3g} ms"
+        f"{median_ms(one.equal):.3g} ms, > in {median_ms(one.ordered):.3g} ms"
         for one in kinds
     )
     return Verdict(holds, observed, ["kinds: ="])
@@ -257,14 +265,14 @@ def partial(observations: Observations) -> Verdict:
     plan, share = partial.plans[0], partial.size_bytes / whole.size_bytes
     holds = (
         bool(plan.indexes)
-        and plan.scanned <= FEW * plan.returned
+        and plan.rows_examined <= FEW * plan.rows_returned
         and share <= FEW * observations.variants.edited_share
     )
     observed = (
         f"{share:.0%} of the whole index for {observations.variants.edited_share:.0%} of the notes; "
-        f"{plan.scanned} rows scanned, {median_ms(partial.plans):.3g} ms (whole: "
-        f"{whole.plans[0].scanned}, {median_ms(whole.plans):.3g} ms; none: "
-        f"{none.plans[0].scanned}, {median_ms(none.plans):.3g} ms)"
+        f"{plan.rows_examined} rows scanned, {median_ms(partial.plans):.3g} ms (whole: "
+        f"{whole.plans[0].rows_examined}, {median_ms(whole.plans):.3g} ms; none: "
+        f"{none.plans[0].rows_examined}, {median_ms(none.plans):.3g} ms)"
     )
     return Verdict(holds, observed, ["partial index"])
 
@@ -275,8 +283,8 @@ def partial(observations: Observations) -> Verdict:
     threshold="the largest of the seed's four is not the one that saves its query most: confirmed",
 )
 def size_against_benefit(observations: Observations) -> Verdict:
-    by_size = sorted(observations.worth, key=lambda one: one.size_bytes)
-    saves_most = max(observations.worth, key=lambda one: one.saved_ms)
+    by_size = sorted(observations.benefits, key=lambda one: one.size_bytes)
+    saves_most = max(observations.benefits, key=lambda one: one.saved_ms)
     holds = saves_most is not by_size[-1]
     observed = "; ".join(
         f"{one.name}: {one.size_bytes / 1024:.0f} KiB, saves {one.saved_ms:.3g} ms"
@@ -285,14 +293,14 @@ def size_against_benefit(observations: Observations) -> Verdict:
     return Verdict(holds, observed, ["saved by index"])
 
 
-def _faster(observations: Observations, question: str) -> Verdict:
-    ratio = observations.ratio(question)
+def _faster(observations: Observations, query: str) -> Verdict:
+    ratio = observations.ratio(query)
     without, with_ = (
-        spread([plan.ms for plan in observations.plans(arm, question)], "ms")
+        spread([plan.execution_ms for plan in observations.plans(arm, query)], "ms")
         for arm in ("without", "with")
     )
     return Verdict(
         ratio.is_above(MUCH_FASTER),
         f"{without} against {with_}: {ratio.text}",
-        [f"{question}, without", f"{question}, with"],
+        [f"{query}, without", f"{query}, with"],
     )

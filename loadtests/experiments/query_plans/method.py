@@ -1,4 +1,4 @@
-"""The method: the same questions without and with the indexes, by depth and by size."""
+"""The method: the same pages without and with the indexes, by depth and by size."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -9,11 +9,19 @@ from typing import Final
 import psutil
 import psycopg
 
-from loadtests.experiments.query_plans import indexes, queries, scratch
-from loadtests.experiments.query_plans.indexes import COMPOSITE
-from loadtests.experiments.query_plans.plans import Connection, Plan, explain, median_ms
-from loadtests.experiments.query_plans.variants import Variants, usual_user, variants
-from loadtests.experiments.query_plans.worth import Uses, Worth, uses, worth
+from config.explain.plan import Plan
+from loadtests.experiments.query_plans import queries, scratch
+from loadtests.experiments.query_plans.queries import Connection, explain, median_ms
+from loadtests.experiments.query_plans.scratch import COMPOSITE
+from loadtests.experiments.query_plans.variants import (
+    IndexBenefit,
+    IndexUsage,
+    Variants,
+    index_benefits,
+    index_usage,
+    usual_user,
+    variants,
+)
 from loadtests.generators.http_load import Call, OpenLoop, Sample
 from loadtests.lab.lab import Lab
 from loadtests.stats import Ratio, ratio_of_medians
@@ -25,8 +33,8 @@ _NOT_CACHED: Final = {"Cache-Control": "no-store"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sizes:
-    """How much of everything. per_second: requests, at which neither arm is overloaded."""
+class Scale:
+    """How much is measured. per_second: requests, at a rate that overloads neither arm."""
 
     notes: int
     rounds: int
@@ -36,7 +44,7 @@ class Sizes:
     growth: tuple[int, ...]  # rows of the copy
 
 
-QUICK: Final = Sizes(
+QUICK: Final = Scale(
     notes=20_000,
     rounds=3,
     runs=5,
@@ -44,7 +52,7 @@ QUICK: Final = Sizes(
     seconds=1.0,
     growth=(5_000, 20_000, 100_000),
 )
-FULL: Final = Sizes(
+FULL: Final = Scale(
     notes=100_000,
     rounds=6,
     runs=7,
@@ -56,15 +64,15 @@ FULL: Final = Sizes(
 
 @dataclass(frozen=True, kw_only=True)
 class Round:
-    """One arm in one round. cpu_ms: PostgreSQL's CPU time for each request."""
+    """One arm in one round. cpu_ms: PostgreSQL's CPU time per request."""
 
-    plans: dict[str, list[Plan]]  # by question
+    plans: dict[str, list[Plan]]  # by query
     samples: list[Sample]
     cpu_ms: float
 
 
 @dataclass(frozen=True, kw_only=True)
-class AtDepth:
+class PageAtDepth:
     """A page behind so many rows, by OFFSET and by cursor: the runs of each."""
 
     depth: int
@@ -73,7 +81,7 @@ class AtDepth:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AtSize:
+class PageAtSize:
     """The deep page in a table of so many rows: the runs of each arm."""
 
     rows: int
@@ -93,33 +101,32 @@ class Observations:
     notes: int
     page: int
     rounds: dict[str, list[Round]]
-    depths: list[AtDepth]
+    depths: list[PageAtDepth]
     deepest: int
     variants: Variants
-    worth: list[Worth]
-    uses: list[Uses]
-    sizes: list[AtSize]
+    benefits: list[IndexBenefit]
+    usage: list[IndexUsage]
+    sizes: list[PageAtSize]
 
-    def plans(self, arm: str, question: str) -> list[Plan]:
-        """Return all runs of a question in an arm."""
-        return [plan for one in self.rounds[arm] for plan in one.plans[question]]
+    def plans(self, arm: str, query: str) -> list[Plan]:
+        """Return all runs of a query in an arm."""
+        return [plan for turn in self.rounds[arm] for plan in turn.plans[query]]
 
     def latencies_ms(self, arm: str) -> list[float]:
-        """Return what the requests of an arm took; those answered 200."""
-        samples = [sample for one in self.rounds[arm] for sample in one.samples]
+        """Return the latencies of an arm's requests with status 200."""
+        samples = [sample for turn in self.rounds[arm] for sample in turn.samples]
         return [sample.latency_ms for sample in samples if sample.status == 200]
 
-    def ratio(self, question: str) -> Ratio:
+    def ratio(self, query: str) -> Ratio:
         """Return the time without the indexes against with them, by EXPLAIN's clock."""
         without, with_ = (
-            [median_ms(one.plans[question]) for one in self.rounds[arm]]
-            for arm in ("without", "with")
+            [median_ms(turn.plans[query]) for turn in self.rounds[arm]] for arm in ARMS
         )
         return ratio_of_medians(without, with_)
 
     def cpu_ratio(self) -> Ratio:
         """Return PostgreSQL's CPU time for a request without the indexes against with them."""
-        without, with_ = ([one.cpu_ms for one in self.rounds[arm]] for arm in ("without", "with"))
+        without, with_ = ([turn.cpu_ms for turn in self.rounds[arm]] for arm in ARMS)
         return ratio_of_medians(without, with_)
 
     def rows_at_one_second(self) -> float:
@@ -130,75 +137,75 @@ class Observations:
 
 def run(lab: Lab) -> Observations:
     """Carry out every part on one site and on copies of its notes."""
-    sizes = QUICK if lab.quick else FULL
-    with lab.site("both", notes=sizes.notes) as site:
+    scale = QUICK if lab.quick else FULL
+    with lab.site("both", notes=scale.notes) as site:
         url = site.stack.operator_urls()["DATABASE_URL"]
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("VACUUM (ANALYZE) notes")
-            page = queries.last_page(queries.count(connection))
-            rounds = _rounds(lab, site, sizes, page)
-            lab.tell("pages by depth")
-            depths = by_depth(connection, page, runs=sizes.runs)
+            page = queries.last_page(connection)
+            rounds = _rounds(lab, site, scale, page)
+            lab.progress("pages by depth")
+            depths = by_depth(connection, page, runs=scale.runs)
             deepest = deepest_by_composite(connection, page)
-        lab.tell("other indexes, on a copy")
+        lab.progress("other indexes, on a copy")
         with scratch.table(url) as connection:
-            several = variants(connection, sizes.notes, runs=sizes.runs)
-            user = usual_user(connection, sizes.notes)
-            taken = list(worth(connection, user, runs=sizes.runs))
-            used = list(uses(connection, page, runs=sizes.runs))
-        lab.tell(f"the page in a copy that grows to {sizes.growth[-1]} notes")
+            tried = variants(connection, scale.notes, runs=scale.runs)
+            user = usual_user(connection, scale.notes)
+            benefits = list(index_benefits(connection, user, runs=scale.runs))
+            usage = list(index_usage(connection, page, runs=scale.runs))
+        lab.progress(f"the page in a copy that grows to {scale.growth[-1]} notes")
         with scratch.table(url) as connection:
-            grown = list(by_size(connection, sizes.growth, page, runs=sizes.runs))
+            sizes = list(by_size(connection, scale.growth, page, runs=scale.runs))
     return Observations(
-        notes=sizes.notes,
+        notes=scale.notes,
         page=page,
         rounds=rounds,
         depths=depths,
         deepest=deepest,
-        variants=several,
-        worth=taken,
-        uses=used,
-        sizes=grown,
+        variants=tried,
+        benefits=benefits,
+        usage=usage,
+        sizes=sizes,
     )
 
 
-def _rounds(lab: Lab, site: Site, sizes: Sizes, page: int) -> dict[str, list[Round]]:
-    """Ask in both arms in turn, so many rounds; every other round begins with the other arm."""
+def _rounds(lab: Lab, site: Site, scale: Scale, page: int) -> dict[str, list[Round]]:
+    """Measure both arms in turn, round by round; every other round begins with the other arm."""
     url = site.stack.operator_urls()["DATABASE_URL"]
-    taken: dict[str, list[Round]] = {arm: [] for arm in ARMS}
-    for number in range(sizes.rounds):
+    rounds: dict[str, list[Round]] = {arm: [] for arm in ARMS}
+    for number in range(scale.rounds):
         for arm in ARMS if number % 2 == 0 else reversed(ARMS):
-            lab.tell(f"round {number + 1} of {sizes.rounds}: {arm} the indexes")
+            lab.progress(f"round {number + 1} of {scale.rounds}: {arm} the indexes")
             with ExitStack() as restoring:
                 if arm == "without":
-                    restoring.enter_context(indexes.dropped(url))
-                taken[arm].append(_round(site, url, sizes, page))
-    return taken
+                    restoring.enter_context(scratch.without_indexes(url))
+                rounds[arm].append(_round(site, url, scale, page))
+    return rounds
 
 
-def _round(site: Site, url: str, sizes: Sizes, page: int) -> Round:
+def _round(site: Site, url: str, scale: Scale, page: int) -> Round:
     with psycopg.connect(url, autocommit=True) as connection:
         plans = {
-            name: explain(connection, *asked, runs=sizes.runs + 1)[1:]  # the first warms up
-            for name, asked in queries.questions(connection, page).items()
+            name: explain(connection, query, runs=scale.runs, warm_up=True)
+            for name, query in queries.pages(connection, page).items()
         }
         before = server_cpu_seconds(site)
-        samples = _requests(site, sizes, page)
+        samples = _requests(site, scale, page)
         spent = server_cpu_seconds(site) - before
     return Round(plans=plans, samples=samples, cpu_ms=spent * 1000 / len(samples))
 
 
-def _requests(site: Site, sizes: Sizes, page: int) -> list[Sample]:
+def _requests(site: Site, scale: Scale, page: int) -> list[Sample]:
     path = f"/api/v1/notes?userId={queries.USER}&page={page}&limit={queries.LIMIT}"
     call = Call("list", f"{path}&sort=created_at:DESC", headers=_NOT_CACHED)
-    loop = OpenLoop(site.url, per_second=sizes.per_second)
-    loop.run(repeat(call), seconds=sizes.seconds)
+    loop = OpenLoop(site.url, per_second=scale.per_second)
+    loop.run(repeat(call), seconds=scale.seconds)
     return loop.finish()
 
 
 def server_cpu_seconds(site: Site) -> float:
     """Return the CPU time that PostgreSQL has used so far, with all its processes."""
-    pid = next(one.pid for one in site.stack.status() if one.server == "postgres")
+    pid = next(status.pid for status in site.stack.status() if status.server == "postgres")
     postmaster = psutil.Process(pid)
     ended = postmaster.cpu_times()  # of itself, and of its children that have ended
     total = ended.user + ended.system + ended.children_user + ended.children_system
@@ -211,24 +218,27 @@ def server_cpu_seconds(site: Site) -> float:
     return total
 
 
-def by_depth(connection: Connection, page: int, *, runs: int) -> list[AtDepth]:
-    """Ask for pages ever deeper, with the indexes."""
-    taken = []
-    for number in sorted({*(one for one in _PAGES if one < page), page}):
-        depth = queries.depth_of(number)
-        by_offset = explain(connection, *queries.by_offset(depth), runs=runs + 1)[1:]
-        asked = queries.by_cursor(connection, depth)
-        by_cursor = explain(connection, *asked, runs=runs + 1)[1:]
-        taken.append(AtDepth(depth=depth, by_offset=by_offset, by_cursor=by_cursor))
-    return taken
+def by_depth(connection: Connection, page: int, *, runs: int) -> list[PageAtDepth]:
+    """Explain pages deeper and deeper, with the indexes."""
+    depths = [queries.depth_of(number) for number in (*(n for n in _PAGES if n < page), page)]
+    return [
+        PageAtDepth(
+            depth=depth,
+            by_offset=explain(connection, queries.by_offset(depth), runs=runs, warm_up=True),
+            by_cursor=explain(
+                connection, queries.by_cursor(connection, depth), runs=runs, warm_up=True
+            ),
+        )
+        for depth in depths
+    ]
 
 
 def deepest_by_composite(connection: Connection, page: int) -> int:
-    """Return the last page, up to the one given, for which the planner takes the composite index."""
+    """Return the last page, up to this one, for which the planner uses the composite index."""
 
     def is_used(number: int) -> bool:
-        asked = queries.by_offset(queries.depth_of(number))
-        return COMPOSITE in explain(connection, *asked)[0].indexes
+        query = queries.by_offset(queries.depth_of(number))
+        return COMPOSITE in explain(connection, query)[0].indexes
 
     if is_used(page):
         return page
@@ -241,14 +251,13 @@ def deepest_by_composite(connection: Connection, page: int) -> int:
 
 def by_size(
     connection: Connection, sizes: tuple[int, ...], page: int, *, runs: int
-) -> Iterator[AtSize]:
-    """Let the copy grow, and ask for a deep page, without and with the seed's indexes of rows."""
+) -> Iterator[PageAtSize]:
+    """Let the copy grow, and explain a deep page, without and with the seed's indexes of rows."""
     for rows in sizes:
         scratch.grow(connection, rows)
-        there = queries.last_page(queries.count(connection, table=scratch.TABLE))
-        page_there = min(page, there)
-        asked = queries.by_offset(queries.depth_of(page_there), table=scratch.TABLE)
-        bare = explain(connection, *asked, runs=runs + 1)[1:]
-        with scratch.like_the_notes(connection, titles=False):
-            indexed = explain(connection, *asked, runs=runs + 1)[1:]
-        yield AtSize(rows=rows, page=page_there, bare=bare, indexed=indexed)
+        deep = min(page, queries.last_page(connection, table=scratch.TABLE))
+        query = queries.by_offset(queries.depth_of(deep), table=scratch.TABLE)
+        bare = explain(connection, query, runs=runs, warm_up=True)
+        with scratch.seed_indexes(connection, titles=False):
+            indexed = explain(connection, query, runs=runs, warm_up=True)
+        yield PageAtSize(rows=rows, page=deep, bare=bare, indexed=indexed)

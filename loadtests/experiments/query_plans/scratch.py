@@ -1,4 +1,4 @@
-"""A copy of the notes that grows and gets indexes, so that the notes themselves are left alone."""
+"""The notes without their indexes, and a copy of them that grows and gets other indexes."""
 
 import time
 from collections.abc import Iterator
@@ -8,23 +8,24 @@ from typing import Final
 import psycopg
 from psycopg import sql
 
-from loadtests.experiments.query_plans.indexes import COMPOSITE
-from loadtests.experiments.query_plans.plans import Connection, one
+from config.stack.process import StackError
+from loadtests.experiments.query_plans.queries import NOTES, Connection, Query, query, row
 
+COMPOSITE: Final = "idx_notes_user_created"
 NAME: Final = "query_plans_scratch"
 SCHEMA: Final = sql.Identifier(NAME)
 TABLE: Final = sql.Identifier(NAME, "notes")
 USER_ID: Final = sql.SQL("(user_id)")
 CREATED_AT: Final = sql.SQL("(created_at DESC)")
 USER_CREATED: Final = sql.SQL("(user_id, created_at DESC)")
-FOUR: Final = {
+SEED_INDEXES: Final = {
     "idx_notes_user_id": (USER_ID, "btree"),
     "idx_notes_created_at": (CREATED_AT, "btree"),
     "idx_notes_title_search": (sql.SQL("(to_tsvector('english', title))"), "gin"),
     COMPOSITE: (USER_CREATED, "btree"),
 }
 
-# Copies of a note lie within an hour of it, so that no two share a place in the order.
+# Copies of a note are dated within an hour of it, so that no two have the same position.
 _GROW: Final = """
 INSERT INTO {}
 SELECT gen_random_uuid(), user_id, title, content,
@@ -33,15 +34,45 @@ SELECT gen_random_uuid(), user_id, title, content,
 """
 
 
+def definitions(connection: Connection) -> dict[str, str]:
+    """Return the CREATE INDEX of each of the seed's four. Raises StackError where one is missing."""
+    rows = connection.execute(
+        "SELECT indexname, indexdef FROM pg_indexes"
+        " WHERE schemaname = 'public' AND tablename = 'notes' AND indexname = ANY(%s)",
+        [list(SEED_INDEXES)],
+    ).fetchall()
+    missing = sorted(set(SEED_INDEXES) - {name for name, _ in rows})
+    if missing:
+        raise StackError(f"{', '.join(missing)}: missing, so there is nothing to compare with")
+    return dict(rows)
+
+
+@contextmanager
+def without_indexes(url: str) -> Iterator[None]:
+    """Drop the seed's four for the block, as migrate notes 0001 would, and create them again."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        dropped = definitions(connection)
+    try:
+        with psycopg.connect(url) as connection:
+            for name in dropped:
+                connection.execute(sql.SQL("DROP INDEX {}").format(sql.Identifier(name)))
+        yield
+    finally:
+        with psycopg.connect(url) as connection:
+            for definition in dropped.values():
+                statement = definition.replace("INDEX", "INDEX IF NOT EXISTS", 1)
+                connection.execute(statement.encode())
+
+
 @contextmanager
 def table(url: str) -> Iterator[Connection]:
-    """Yield a connection beside an empty table like notes, without an index; drop it at the end."""
+    """Create an empty table like notes, without an index; yield a connection; drop it at the end."""
     try:
         with psycopg.connect(url, autocommit=True) as connection:
-            _drop(connection)  # what a killed run has left
+            _drop(connection)  # of a killed run
             connection.execute(sql.SQL("CREATE SCHEMA {}").format(SCHEMA))
-            made = "CREATE UNLOGGED TABLE {} (LIKE public.notes INCLUDING DEFAULTS)"
-            connection.execute(sql.SQL(made).format(TABLE))
+            create = "CREATE UNLOGGED TABLE {} (LIKE public.notes INCLUDING DEFAULTS)"
+            connection.execute(sql.SQL(create).format(TABLE))
             yield connection
     finally:
         with psycopg.connect(url, autocommit=True) as connection:
@@ -53,11 +84,18 @@ def _drop(connection: Connection) -> None:
 
 
 def grow(connection: Connection, rows: int) -> None:
-    """Add rows until there are so many, and let the planner know."""
-    there = one(connection, sql.SQL("SELECT count(*) FROM {}").format(TABLE))[0]
-    source = one(connection, sql.SQL("SELECT count(*) FROM public.notes"))[0]
-    missing = rows - there
+    """Add rows up to that number, and update the planner's statistics."""
+    copied, source = (
+        row(connection, query("SELECT count(*) FROM {}", table=table))[0]
+        for table in (TABLE, NOTES)
+    )
+    missing = rows - copied
     connection.execute(sql.SQL(_GROW).format(TABLE), [-(-missing // source), missing])
+    analyze(connection)
+
+
+def analyze(connection: Connection) -> None:
+    """Update the planner's statistics of the copy, those of indexed expressions included."""
     connection.execute(sql.SQL("VACUUM (ANALYZE) {}").format(TABLE))
 
 
@@ -65,12 +103,12 @@ def grow(connection: Connection, rows: int) -> None:
 def index(
     connection: Connection, name: str, on: sql.Composable, *, kind: str = "btree"
 ) -> Iterator[tuple[int, float]]:
-    """Make an index for the block; yield its size in bytes and how many ms it took to build."""
-    made = sql.SQL("CREATE INDEX {} ON {} USING {} {}").format(
+    """Create an index for the block; yield its size in bytes and how many ms it took to build."""
+    create = sql.SQL("CREATE INDEX {} ON {} USING {} {}").format(
         sql.Identifier(name), TABLE, sql.Identifier(kind), on
     )
     began = time.perf_counter()
-    connection.execute(made)
+    connection.execute(create)
     built_ms = (time.perf_counter() - began) * 1000
     try:
         yield size_bytes(connection, name), built_ms
@@ -79,22 +117,22 @@ def index(
 
 
 @contextmanager
-def like_the_notes(connection: Connection, *, titles: bool = True) -> Iterator[dict[str, int]]:
-    """Make the seed's four indexes, or the three of rows, for the block; yield their sizes."""
-    with ExitStack() as made:
+def seed_indexes(connection: Connection, *, titles: bool = True) -> Iterator[dict[str, int]]:
+    """Create the seed's indexes for the block, with or without that of titles; yield their sizes."""
+    with ExitStack() as created:
         yield {
-            name: made.enter_context(index(connection, name, on, kind=kind))[0]
-            for name, (on, kind) in FOUR.items()
+            name: created.enter_context(index(connection, name, on, kind=kind))[0]
+            for name, (on, kind) in SEED_INDEXES.items()
             if titles or kind == "btree"
         }
 
 
 def named(index_name: str) -> sql.Identifier:
-    """Return the name of an index of the copy, which has the same name as one of the notes."""
+    """Return the identifier of an index of the copy, which is called like one of the notes."""
     return sql.Identifier(NAME, index_name)
 
 
 def size_bytes(connection: Connection, name: str) -> int:
-    """Return how large an index of the copy is."""
-    asked = sql.SQL("SELECT pg_relation_size(%s::regclass)")
-    return int(one(connection, asked, [f"{NAME}.{name}"])[0])
+    """Return the size of an index of the copy."""
+    size = Query(sql.SQL("SELECT pg_relation_size(%s::regclass)"), [f"{NAME}.{name}"])
+    return int(row(connection, size)[0])

@@ -1,15 +1,23 @@
-"""Other indexes, each on the copy: of two columns, of few rows, of another kind."""
+"""Indexes tried on the copy: composite, hash, partial, selective; and what the seed's four are worth."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from psycopg import sql
 
+from config.explain.plan import Plan
 from loadtests.experiments.query_plans import queries, scratch
-from loadtests.experiments.query_plans.plans import Connection, Plan, explain, one
+from loadtests.experiments.query_plans.queries import Connection, Query, explain, median_ms, row
 
-_USUAL_SHARE: Final = 0.02  # of all notes: the user on whom indexes are compared
+_USUAL_SHARE: Final = 0.02  # of all notes: the user for whom indexes are compared
+_NEWEST: Final = "SELECT * FROM {} ORDER BY created_at DESC LIMIT 20"
+_SEARCH: Final = "SELECT * FROM {} WHERE to_tsvector('english', title) @@ to_tsquery('english', %s)"
+_RARE_WORD: Final = "risk"  # the rarest of the made-up titles
+_INDEX_SCANS: Final = (
+    "SELECT indexrelname, idx_scan FROM pg_stat_user_indexes"
+    " WHERE schemaname = %s AND indexrelname = ANY(%s)"
+)
 _EDITED: Final = "SELECT * FROM {} WHERE version > 1 ORDER BY updated_at DESC LIMIT 20"
 _EQUAL: Final = "SELECT * FROM {0} WHERE {1} = %s"
 _RANGE: Final = "SELECT * FROM {0} WHERE {1} > %s ORDER BY {1} LIMIT 20"
@@ -18,19 +26,19 @@ _USERS: Final = "SELECT user_id FROM {} GROUP BY 1 ORDER BY abs(count(*) - %s), 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kind:
-    """An index of one kind: equal is a lookup by =, beyond a range in order."""
+class IndexKind:
+    """An index of one kind: equal is a lookup by =, ordered a range in order."""
 
     column: str
     kind: str
     size_bytes: int
     built_ms: float
     equal: list[Plan]
-    beyond: list[Plan]
+    ordered: list[Plan]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Partial:
+class PartialIndex:
     """The list of edited notes with one index, or none."""
 
     name: str
@@ -39,13 +47,13 @@ class Partial:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Selective:
-    """Notes of a version or more, an index there: which part of all they are, and both ways."""
+class Selectivity:
+    """Notes of a version or higher: their share of all, with an index on version and without it."""
 
     condition: str
     share: float
     planned: list[Plan]
-    scanned_whole: list[Plan]
+    full_scan: list[Plan]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,22 +61,59 @@ class Variants:
     """All of them, on so many rows."""
 
     rows: int
-    apart: list[Plan]  # the usual user's first page with an index on each column
+    separate: list[Plan]  # the usual user's first page with an index on each column
     composite: list[Plan]  # the same with one on both
-    kinds: list[Kind]
+    kinds: list[IndexKind]
     edited_share: float
-    partial: list[Partial]
-    selective: list[Selective]
+    partial: list[PartialIndex]
+    selective: list[Selectivity]
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexBenefit:
+    """The size of an index, and the time of its query without it, beside the others, and with it."""
+
+    name: str
+    query: str
+    size_bytes: int
+    without_ms: float
+    with_ms: float
+
+    @property
+    def saved_ms(self) -> float:
+        return self.without_ms - self.with_ms
+
+    @property
+    def saved_ms_per_mib(self) -> float:
+        return self.saved_ms / (self.size_bytes / 2**20)
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexUsage:
+    """What pg_stat_user_indexes counted while a query ran so many times."""
+
+    query: str
+    runs: int
+    planned: frozenset[str]  # the indexes that EXPLAIN names
+    scans: dict[str, int]
+
+    @property
+    def agrees(self) -> bool:
+        """Whether each index that the plan names was scanned in each run, and no other was."""
+        return all(
+            scans == (self.runs if name in self.planned else 0)
+            for name, scans in self.scans.items()
+        )
 
 
 def variants(connection: Connection, rows: int, *, runs: int) -> Variants:
     """Try all of them on a copy of so many rows."""
     scratch.grow(connection, rows)
     user = usual_user(connection, rows)
-    apart, composite = _columns(connection, user, runs)
+    separate, composite = _columns(connection, user, runs)
     return Variants(
         rows=rows,
-        apart=apart,
+        separate=separate,
         composite=composite,
         kinds=list(_kinds(connection, user, runs)),
         edited_share=_share(connection, 2),
@@ -79,68 +124,122 @@ def variants(connection: Connection, rows: int, *, runs: int) -> Variants:
 
 def usual_user(connection: Connection, rows: int) -> str:
     """Return the user who has about a fiftieth of so many rows."""
-    return str(_one(connection, _USERS, [rows * _USUAL_SHARE])[0])
+    return str(row(connection, _query(_USERS, rows * _USUAL_SHARE))[0])
 
 
 def _columns(connection: Connection, user: str, runs: int) -> tuple[list[Plan], list[Plan]]:
-    statement, params = queries.by_offset(0, table=scratch.TABLE, user=user)
+    first_page = queries.by_offset(0, table=scratch.TABLE, user=user)
     with (
         scratch.index(connection, "on_user", scratch.USER_ID),
         scratch.index(connection, "on_created", scratch.CREATED_AT),
     ):
-        apart = explain(connection, statement, params, runs=runs)
+        separate = explain(connection, first_page, runs=runs)
         with scratch.index(connection, "on_both", scratch.USER_CREATED):
-            composite = explain(connection, statement, params, runs=runs)
-    return apart, composite
+            composite = explain(connection, first_page, runs=runs)
+    return separate, composite
 
 
-def _kinds(connection: Connection, user: str, runs: int) -> Iterator[Kind]:
-    note_id = _one(connection, "SELECT id FROM {} LIMIT 1")[0]
+def _kinds(connection: Connection, user: str, runs: int) -> Iterator[IndexKind]:
+    note_id = row(connection, _query("SELECT id FROM {} LIMIT 1"))[0]
     for column, value in (("user_id", user), ("id", note_id)):
         name = sql.Identifier(column)
-        equal, beyond = (sql.SQL(asked).format(scratch.TABLE, name) for asked in (_EQUAL, _RANGE))
+        equal, ordered = (
+            Query(sql.SQL(text).format(scratch.TABLE, name), [value]) for text in (_EQUAL, _RANGE)
+        )
         on = sql.SQL("({})").format(name)
         for kind in ("btree", "hash"):
             with scratch.index(connection, "kind", on, kind=kind) as (size, built_ms):
-                yield Kind(
+                yield IndexKind(
                     column=column,
                     kind=kind,
                     size_bytes=size,
                     built_ms=built_ms,
-                    equal=explain(connection, equal, [value], runs=runs),
-                    beyond=explain(connection, beyond, [value], runs=runs),
+                    equal=explain(connection, equal, runs=runs),
+                    ordered=explain(connection, ordered, runs=runs),
                 )
 
 
-def _partial(connection: Connection, runs: int) -> Iterator[Partial]:
-    edited = sql.SQL(_EDITED).format(scratch.TABLE)
-    yield Partial(name="none", size_bytes=0, plans=explain(connection, edited, runs=runs))
+def _partial(connection: Connection, runs: int) -> Iterator[PartialIndex]:
+    edited = _query(_EDITED)
+    yield PartialIndex(name="none", size_bytes=0, plans=explain(connection, edited, runs=runs))
     for name, on in (
         ("whole", sql.SQL("(updated_at DESC)")),
         ("partial", sql.SQL("(updated_at DESC) WHERE version > 1")),
     ):
         with scratch.index(connection, name, on) as (size, _):
-            yield Partial(name=name, size_bytes=size, plans=explain(connection, edited, runs=runs))
+            plans = explain(connection, edited, runs=runs)
+            yield PartialIndex(name=name, size_bytes=size, plans=plans)
 
 
-def _selective(connection: Connection, runs: int) -> Iterator[Selective]:
-    asked = sql.SQL("SELECT * FROM {} WHERE version >= %s").format(scratch.TABLE)
+def _selective(connection: Connection, runs: int) -> Iterator[Selectivity]:
     for version in _VERSIONS:
-        whole = explain(connection, asked, [version], runs=runs)
+        condition = _query("SELECT * FROM {} WHERE version >= %s", version)
+        full_scan = explain(connection, condition, runs=runs)
         with scratch.index(connection, "on_version", sql.SQL("(version)")):
-            planned = explain(connection, asked, [version], runs=runs)
-        yield Selective(
+            planned = explain(connection, condition, runs=runs)
+        yield Selectivity(
             condition=f"version >= {version}",
             share=_share(connection, version),
             planned=planned,
-            scanned_whole=whole,
+            full_scan=full_scan,
         )
 
 
 def _share(connection: Connection, version: int) -> float:
-    asked = "SELECT count(*) FILTER (WHERE version >= %s)::float / count(*) FROM {}"
-    return float(_one(connection, asked, [version])[0])
+    share = "SELECT count(*) FILTER (WHERE version >= %s)::float / count(*) FROM {}"
+    return float(row(connection, _query(share, version))[0])
 
 
-def _one(connection: Connection, text: str, params: list[Any] | None = None) -> tuple[Any, ...]:
-    return one(connection, sql.SQL(text).format(scratch.TABLE), params or [])
+def index_benefits(connection: Connection, user: str, *, runs: int) -> Iterator[IndexBenefit]:
+    """Run the query of each of the seed's indexes with all four, and with that one rolled away."""
+    by_index = {
+        "idx_notes_user_id": (
+            "count of a user's notes",
+            queries.count_of_user(user, table=scratch.TABLE),
+        ),
+        "idx_notes_created_at": ("newest of all", _query(_NEWEST)),
+        "idx_notes_title_search": ("titles with a rare word", _query(_SEARCH, _RARE_WORD)),
+        scratch.COMPOSITE: (
+            "newest of a user",
+            queries.by_offset(0, table=scratch.TABLE, user=user),
+        ),
+    }
+    with scratch.seed_indexes(connection) as sizes:
+        scratch.analyze(connection)
+        for name, (title, query) in by_index.items():
+            with_ms = median_ms(explain(connection, query, runs=runs, warm_up=True))
+            with connection.transaction(force_rollback=True):
+                connection.execute(sql.SQL("DROP INDEX {}").format(scratch.named(name)))
+                without_ms = median_ms(explain(connection, query, runs=runs, warm_up=True))
+            yield IndexBenefit(
+                name=name,
+                query=title,
+                size_bytes=sizes[name],
+                without_ms=without_ms,
+                with_ms=with_ms,
+            )
+
+
+def index_usage(connection: Connection, page: int, *, runs: int) -> Iterator[IndexUsage]:
+    """Run each page so many times; count the scans of each index."""
+    with scratch.seed_indexes(connection, titles=False):
+        for name, query in queries.pages(connection, page, table=scratch.TABLE).items():
+            before = _scans(connection)
+            plans = explain(connection, query, runs=runs)
+            after = _scans(connection)
+            yield IndexUsage(
+                query=name,
+                runs=runs,
+                planned=plans[0].indexes,
+                scans={index: after[index] - before[index] for index in after},
+            )
+
+
+def _scans(connection: Connection) -> dict[str, int]:
+    connection.execute("SELECT pg_stat_force_next_flush()")
+    names = list(scratch.SEED_INDEXES)
+    return dict(connection.execute(_INDEX_SCANS, [scratch.NAME, names]).fetchall())
+
+
+def _query(text: str, *params: object) -> Query:
+    return queries.query(text, *params, table=scratch.TABLE)

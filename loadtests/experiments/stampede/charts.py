@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from config.charts import Axis, BarChart, Line, LineChart, Point
+from config.charts import Axis, BarChart, LineChart
 from loadtests.experiments.stampede.method import (
     AT_ONCE,
     EVEN_PER_SECOND,
@@ -13,7 +13,7 @@ from loadtests.experiments.stampede.method import (
     Burst,
     Observations,
 )
-from loadtests.lab.builders import median_bar, median_line, series
+from loadtests.lab.builders import line, median_bar, median_line, series
 from loadtests.lab.experiment import Findings, Series
 from loadtests.stats import percentile
 
@@ -124,18 +124,15 @@ def _queries_by_duration(observations: Observations) -> LineChart:
         y=Axis(label="look-ups in PostgreSQL", log=True),
         lines=(
             median_line(f"burst of {AT_ONCE}, none", bursts),
-            Line(
-                name=f"burst of {AT_ONCE}, none: at most",
-                points=tuple(Point(x=load_ms, y=AT_ONCE) for load_ms in loads),
+            line(
+                f"burst of {AT_ONCE}, none: at most",
+                ((load_ms, AT_ONCE) for load_ms in loads),
                 predicted=True,
             ),
             median_line(f"{EVEN_PER_SECOND:g} a second, none", even["off"]),
-            Line(
-                name=f"{EVEN_PER_SECOND:g} a second, none: predicted",
-                points=tuple(
-                    Point(x=load_ms, y=observations.predicted_lookups(load_ms))
-                    for load_ms in even_loads
-                ),
+            line(
+                f"{EVEN_PER_SECOND:g} a second, none: predicted",
+                ((load_ms, observations.predicted_lookups(load_ms)) for load_ms in even_loads),
                 predicted=True,
             ),
             median_line("either, over all processes", even["on"]),
@@ -156,10 +153,7 @@ def _latencies(observations: Observations) -> LineChart:
         x=Axis(label="answered after (ms)", log=True),
         y=Axis(label=f"share of the requests (load {observations.longest_ms} ms)"),
         lines=tuple(
-            Line(
-                name=name,
-                points=tuple(Point(x=percentile(latencies[arm], y), y=y) for y in _SHARES),
-            )
+            line(name, ((percentile(latencies[arm], share), share) for share in _SHARES))
             for arm, name in _ARMS.items()
         ),
     )

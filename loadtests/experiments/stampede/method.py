@@ -65,7 +65,7 @@ class Burst:
 
 
 @dataclass(frozen=True)
-class Even:
+class EvenArrivals:
     """How often the note was looked up while requests for it arrived evenly."""
 
     arm: str
@@ -80,7 +80,7 @@ class Observations:
 
     alone_ms: list[float] = field(default_factory=list)  # cold reads of one client
     bursts: list[Burst] = field(default_factory=list)
-    even: list[Even] = field(default_factory=list)
+    even: list[EvenArrivals] = field(default_factory=list)
 
     @property
     def longest_ms(self) -> int:
@@ -128,16 +128,16 @@ def run(lab: Lab) -> Observations:
         ) as site,
         statements_logged(site.stack) as log,
     ):
-        cold = _Site(site, log)
+        cold = _ColdNote(site, log)
         cold.warm_up()
-        lab.tell("one client, cold reads")
+        lab.progress("one client, cold reads")
         observations.alone_ms = [cold.alone() for _ in range(ALONE)]
         for number in range(rounds):
-            lab.tell(f"bursts, round {number + 1} of {rounds}")
+            lab.progress(f"bursts, round {number + 1} of {rounds}")
             for arm, load_ms in _shuffled(chance, loads):
                 observations.bursts.append(cold.burst(arm, load_ms))
         for number in range(even_rounds):
-            lab.tell(f"even arrivals, round {number + 1} of {even_rounds}")
+            lab.progress(f"even arrivals, round {number + 1} of {even_rounds}")
             for arm, load_ms in _shuffled(chance, even_loads):
                 if arm != "process":
                     observations.even.append(cold.even(arm, load_ms))
@@ -148,7 +148,7 @@ def _shuffled(chance: random.Random, loads: tuple[int, ...]) -> list[tuple[str, 
     return chance.sample(list(product(ARMS, loads)), k=len(ARMS) * len(loads))
 
 
-class _Site:
+class _ColdNote:
     """One site, one note, and the servers' own accounts of what was asked of them."""
 
     def __init__(self, site: Site, log: StatementLog) -> None:
@@ -195,7 +195,7 @@ class _Site:
             len(self._log.read(f"'{marker}-after")),
         )
 
-    def even(self, arm: str, load_ms: int) -> Even:
+    def even(self, arm: str, load_ms: int) -> EvenArrivals:
         """Clear the cache, then send requests for the note at a fixed rate for one load's time."""
         marker = self._marker()
         loop = OpenLoop(self._site.url, per_second=EVEN_PER_SECOND)
@@ -203,7 +203,7 @@ class _Site:
         calls = (self._call(arm, load_ms, f"{marker}-{number}") for number in count())
         loop.run(calls, seconds=load_ms / 1000 + 0.2)
         samples = loop.finish()
-        return Even(arm, load_ms, len(samples), _lookups(self._log.read(f"'{marker}-")))
+        return EvenArrivals(arm, load_ms, len(samples), _lookups(self._log.read(f"'{marker}-")))
 
     def _marker(self) -> str:
         return f"stampede-{self._run}-{next(self._numbers)}"

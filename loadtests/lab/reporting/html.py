@@ -24,11 +24,13 @@ _PAGES: Final = Environment(
 
 def page(results: Sequence[Result]) -> str:
     """Return the page: the verdicts of all experiments, then each of them."""
-    refuted = [(one, one.came_to(Outcome.REFUTED)) for one in results]
+    refuted = [(one, one.with_outcome(Outcome.REFUTED)) for one in results]
     return _PAGES.get_template("report.html").render(
         results=results,
         refuted=[(one, rows) for one, rows in refuted if rows],
-        outcomes=[(one, sum(len(result.came_to(one)) for result in results)) for one in Outcome],
+        outcomes=[
+            (one, sum(len(result.with_outcome(one)) for result in results)) for one in Outcome
+        ],
         row_count=sum(len(one.rows) for one in results),
         unexpected=[(one, row) for one in results for row in one.unexpected],
         is_quick=any(one.quick for one in results),

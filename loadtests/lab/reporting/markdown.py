@@ -33,13 +33,13 @@ def _index(results: Sequence[Result]) -> Iterator[str]:
                 f"[{one.name}]({one.name}.md)",
                 _text(one.experiment.question),
                 _text(wording.answer(one)),
-                *(str(len(one.came_to(outcome))) for outcome in Outcome),
+                *(str(len(one.with_outcome(outcome))) for outcome in Outcome),
                 str(len(one.unexpected)),
             )
             for one in results
         ),
     )
-    refuted = [(one, row) for one in results for row in one.came_to(Outcome.REFUTED)]
+    refuted = [(one, row) for one in results for row in one.with_outcome(Outcome.REFUTED)]
     if refuted:
         yield from ("", "## Refuted", "")
         yield from _table(
@@ -117,11 +117,11 @@ def _figures(result: Result) -> Iterator[str]:
 
 
 def _guesses(result: Result) -> Iterator[str]:
-    if result.guessed:
+    if result.guess_results:
         yield from ("", "## Guessed and observed", "")
         yield from _table(
             ("question", "guess", "observed", "off by"),
-            (tuple(map(_text, wording.guess_cells(one))) for one in result.guessed),
+            (tuple(map(_text, wording.guess_cells(one))) for one in result.guess_results),
         )
 
 
@@ -132,7 +132,7 @@ def _circumstances(result: Result) -> Iterator[str]:
         (
             (
                 _text(one.when),
-                "yes" if one.healthy else f"NO {_text(one.told)}",
+                "yes" if one.healthy else f"NO {_text(one.problems)}",
                 str(one.requests),
                 str(one.failures),
                 f"{one.p50_ms:.2f}",

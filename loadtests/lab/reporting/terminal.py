@@ -41,7 +41,7 @@ def rows_table(result: Result) -> Table:
     )
     for row in result.rows:
         table.add_row(*_cells(row, quick=result.quick))
-    for one in result.guessed:
+    for one in result.guess_results:
         observed = "not observed" if one.observed is None else f"{one.observed:.4g}"
         table.add_row(
             "you",
@@ -56,7 +56,7 @@ def rows_table(result: Result) -> Table:
 def verdicts_line(result: Result) -> Text:
     """Return the counts in one line."""
     counts = ", ".join(
-        f"{len(result.came_to(one))} {one}" for one in Outcome if len(result.came_to(one))
+        f"{len(result.with_outcome(one))} {one}" for one in Outcome if len(result.with_outcome(one))
     )
     seconds = (result.ended_at - result.started_at).total_seconds()
     as_declared = (

@@ -7,7 +7,7 @@ from typing import Final
 
 from config.charts.scales import number
 from loadtests.lab.experiment import Outcome, Row, Series
-from loadtests.lab.results import Guessed, Result
+from loadtests.lab.results import GuessResult, Result
 from loadtests.stats import percentile
 
 _AS_IT_IS: Final = 200  # values of a series that a page shows one by one
@@ -49,7 +49,7 @@ def verdicts(results: Sequence[Result]) -> str:
     """Return the counts over all results in one sentence."""
     rows = sum(len(one.rows) for one in results)
     counts = ", ".join(
-        f"{sum(len(one.came_to(outcome)) for one in results)} {outcome}" for outcome in Outcome
+        f"{sum(len(one.with_outcome(outcome)) for one in results)} {outcome}" for outcome in Outcome
     )
     unexpected = sum(len(one.unexpected) for one in results)
     declared = f"{unexpected} not as declared" if unexpected else "all as declared"
@@ -68,7 +68,7 @@ def declared(row: Row, *, quick: bool) -> str:
     return f"NO: {row.expectation.declared_for(quick=quick)} was declared"
 
 
-def guess_cells(one: Guessed) -> tuple[str, ...]:
+def guess_cells(one: GuessResult) -> tuple[str, ...]:
     """Return question, guess, observation and how far off the guess was."""
     unit = one.guess.unit
     if one.observed is None:
@@ -84,7 +84,7 @@ def guess_cells(one: Guessed) -> tuple[str, ...]:
 def run_sentence(result: Result) -> str:
     """Return when it ran, how long, and on which revision."""
     seconds = (result.ended_at - result.started_at).total_seconds()
-    around = result.surroundings
+    around = result.environment
     changed = " with changes" if around.modified else ""
     revision = f"revision {around.revision}{changed}" if around.revision else "no revision known"
     length = "quick run" if result.quick else "full run"
@@ -96,13 +96,13 @@ def run_sentence(result: Result) -> str:
 
 def machine_sentence(result: Result) -> str:
     """Return what it ran on."""
-    one = result.surroundings
+    one = result.environment
     return f"{one.cores} cores of {one.processor}, {one.memory_gib:g} GiB, {one.system}"
 
 
 def versions_sentence(result: Result) -> str:
     """Return the versions of everything that figures depend on."""
-    return ", ".join(f"{name} {told}" for name, told in result.surroundings.versions.items())
+    return ", ".join(f"{name} {told}" for name, told in result.environment.versions.items())
 
 
 def quantity_cells(result: Result) -> list[tuple[str, str]]:

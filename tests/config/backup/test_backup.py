@@ -21,9 +21,9 @@ from config.backup.restore import PUTTING_IN_PLACE, backup_check, backup_restore
 from config.stack import Stack
 from config.stack.process import wait_until
 from loadtests.drills.degradation.fixtures import logged_in
-from loadtests.drills.degradation.probes import profile_of, written
-from loadtests.generators.http_load import Call, Sample, ask
-from loadtests.testbed.site import Site, another_site, running_site
+from loadtests.drills.degradation.probes import profile_of
+from loadtests.generators.http_load import Call, Sample, json_call, send_once
+from loadtests.testbed.site import Site, running_site, second_site
 from profiles.documents import UserProfile
 from tests.builders import make_note
 
@@ -104,10 +104,10 @@ class Story:
     """What was written before the backup, and the responses of that time, by path."""
 
     def __init__(self, site: Site) -> None:
-        made = ask(site.url, written("abc", "/api/v1/notes", {"title": "Before"}))
+        made = send_once(site.url, json_call("abc", "/api/v1/notes", {"title": "Before"}))
         self.note = json.loads(made.body)["id"]
         for user in ("abc", "def"):
-            ask(site.url, written(user, "/api/v1/profiles", profile_of(user)))
+            send_once(site.url, json_call(user, "/api/v1/profiles", profile_of(user)))
         self.note_path = f"/api/v1/notes/{self.note}"
         self.cookie = logged_in(site.url, "root", PASSWORD)
         self.paths = (
@@ -123,23 +123,25 @@ class Story:
     def answers(self, url: str) -> dict[str, bytes]:
         bodies = {}
         for path in self.paths:
-            answer = ask(url, Call("", path))
+            answer = send_once(url, Call("", path))
             assert answer.status == 200, (path, answer)
             bodies[path] = answer.body.replace(url.encode(), b"")
         return bodies
 
     def go_on(self, url: str) -> None:
         """Write and read after the backup, so that Redis has copies newer than the backup."""
-        ask(url, written("abc", self.note_path, {"title": "After"}, "PATCH"))
-        ask(url, written("abc", "/api/v1/notes", {"title": "Also after, not before"}))
-        ask(url, written("abc", "/api/v1/profiles/abc/preferences", {"theme": "dark"}, "PATCH"))
+        send_once(url, json_call("abc", self.note_path, {"title": "After"}, "PATCH"))
+        send_once(url, json_call("abc", "/api/v1/notes", {"title": "Also after, not before"}))
+        send_once(
+            url, json_call("abc", "/api/v1/profiles/abc/preferences", {"theme": "dark"}, "PATCH")
+        )
         for path in self.paths:
-            ask(url, Call("", path))
-        assert "hit" in ask(url, Call("", self.note_path)).cache
+            send_once(url, Call("", path))
+        assert "hit" in send_once(url, Call("", self.note_path)).cache
 
 
 def page(url: str, cookie: str) -> Sample:
-    return ask(url, Call("", "/admin/", headers={"Cookie": cookie}))
+    return send_once(url, Call("", "/admin/", headers={"Cookie": cookie}))
 
 
 @pytest.mark.timeout(180)
@@ -173,13 +175,13 @@ class TestBackupAndRestore:
             assert set(was) == set(now)
             for name in was:
                 assert was[name] == now[name], name
-        with another_site(site, variables={}) as url:
+        with second_site(site, variables={}) as url:
             assert story.answers(url) == story.before
             assert page(url, story.cookie).status == 200
             assert page(url, later).status == 302  # that session is from after the backup
-            answer = ask(url, written("abc", story.note_path, {"title": "Again"}, "PATCH"))
+            answer = send_once(url, json_call("abc", story.note_path, {"title": "Again"}, "PATCH"))
             assert json.loads(answer.body)["version"] == 2
-            assert b"Again" in ask(url, Call("", "/api/v1/notes?userId=abc")).body
+            assert b"Again" in send_once(url, Call("", "/api/v1/notes?userId=abc")).body
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from config.stack import ROOT
 from loadtests.__main__ import main
 from loadtests.bench import cli as bench_cli
 from loadtests.bench import report, scenarios
-from loadtests.bench.report import MARKS
+from loadtests.bench.report import MARKERS
 from loadtests.bench.runner import Plan, bench
 from loadtests.generators.http_load import Call, UnexpectedResponse, closed_loop
 
@@ -26,7 +26,7 @@ def figures(site):
 @pytest.fixture
 def page(tmp_path):
     path = tmp_path / "page.md"
-    path.write_text(f"before\n{MARKS.begin}\nold\n{MARKS.end}\nafter\n")
+    path.write_text(f"before\n{MARKERS.begin}\nold\n{MARKERS.end}\nafter\n")
     return path
 
 
@@ -89,7 +89,7 @@ class TestReport:
 
     def test_the_docs_have_a_row_for_each_arm_and_no_other(self, figures):
         text = (ROOT / "docs" / "benchmarks.md").read_text()
-        written = text[text.index(MARKS.begin) : text.index(MARKS.end)]
+        written = text[text.index(MARKERS.begin) : text.index(MARKERS.end)]
 
         assert re.findall(r"^\| (?!request|run|---)([^|]+?) \| \d", written, re.M) == [
             one.arm for one in figures.paths
@@ -113,7 +113,7 @@ class TestReport:
 class TestWriteDocs:
     def test_marks_are_asked_for_before_anything_is_measured(self, tmp_path, unstarted, capsys):
         page = tmp_path / "page.md"
-        page.write_text(f"{MARKS.end} {MARKS.begin}")
+        page.write_text(f"{MARKERS.end} {MARKERS.begin}")
 
         assert main(["bench", "--write-docs", str(page)]) == 1
         assert main(["bench", "--write-docs", str(tmp_path / "none.md")]) == 1

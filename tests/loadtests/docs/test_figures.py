@@ -10,13 +10,13 @@ from loadtests.bench import report
 from loadtests.bench.runner import Figure, Figures
 from loadtests.docs import cli as docs_cli
 from loadtests.docs import figures
-from loadtests.docs.figures import BENCH, MARKS, MIX, Unusable
-from loadtests.docs.markers import NoMarks
+from loadtests.docs.figures import BENCH, MARKERS, MIX, InvalidMeasurements
+from loadtests.docs.markers import MissingMarkers
 from loadtests.generators import mixed_workload
 from loadtests.generators.mixed_workload import Meters
 from loadtests.stats import Ratio
 
-BEGIN, END = MARKS.begin, MARKS.end
+BEGIN, END = MARKERS.begin, MARKERS.end
 PAGE = f"# Results\n\n{BEGIN}\nold\n{END}\n\nThe rest.\n"
 MIXED = {
     "command": "python -m loadtests mix",
@@ -86,7 +86,7 @@ class TestTable:
     def test_says_what_to_run_where_nothing_was_measured(self, tmp_path):
         told = figures.table(tmp_path)
 
-        assert told.count("| not measured | |") == len(figures.WANTED)
+        assert told.count("| not measured | |") == len(figures.FIGURES)
         assert "`python -m loadtests run query_plans --out docs/experiments` |" in told
 
     @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ class TestTable:
     def test_names_a_file_that_it_cannot_use(self, folder, text, complaint):
         (folder / MIX).write_text(text)
 
-        with pytest.raises(Unusable, match=f"mix.json.*{complaint}"):
+        with pytest.raises(InvalidMeasurements, match=f"mix.json.*{complaint}"):
             figures.table(folder)
 
 
@@ -122,13 +122,13 @@ class TestWrite:
         page = folder / "page.md"
         page.write_text(text)
 
-        with pytest.raises(NoMarks, match=r"page\.md: a line .* are needed"):
+        with pytest.raises(MissingMarkers, match=r"page\.md: a line .* are needed"):
             figures.write(page, folder)
         assert page.read_text() == text
 
     def test_as_a_command_tells_what_is_wrong_in_one_line(self, monkeypatch, capsys):
         def refuse() -> None:
-            raise Unusable("the page needs marks")
+            raise InvalidMeasurements("the page needs marks")
 
         monkeypatch.setattr(figures, "write", refuse)
 

@@ -14,11 +14,11 @@ from loadtests.drills.degradation import matrix
 from loadtests.drills.degradation import report as degradation_report
 from loadtests.drills.degradation.matrix import Cell, Outcome
 from loadtests.drills.degradation.outage_states import GROUPS, STATES, UP, State
-from loadtests.drills.degradation.probes import USE_CASES
+from loadtests.drills.degradation.probes import PROBES
 from loadtests.generators.http_load import Sample
 from tests.test_docs import routes
 
-ENDPOINTS = {case.endpoint for case in USE_CASES}
+ENDPOINTS = {case.endpoint for case in PROBES}
 AWAY = State(frozenset({"postgres"}))
 
 
@@ -76,17 +76,17 @@ class TestUseCases:
         assert {one.split()[1] for one in gone} - known == set()
 
     def test_have_names_of_their_own(self):
-        names = [case.name for case in USE_CASES]
+        names = [case.name for case in PROBES]
 
         assert len(set(names)) == len(names)
 
 
 def made_up(**changes: Cell) -> Outcome:
     """An outcome of two states in which everything is well but for the changes by use case."""
-    well = {case.name: Cell(200, "", "", "", 5.0) for case in USE_CASES}
+    well = {case.name: Cell(200, "", "", "", 5.0) for case in PROBES}
     copies = {
         case.name: Cell(200, "hit" if case.case == "cached" else "miss", "", "", 5.0)
-        for case in USE_CASES
+        for case in PROBES
         if case.case.startswith("cached")
     }
     stale = {

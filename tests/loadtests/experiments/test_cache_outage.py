@@ -11,7 +11,7 @@ from loadtests.experiments.cache_outage.method import (
     Observations,
     Outage,
     Phase,
-    Size,
+    Scale,
     _Run,
     bound_s,
 )
@@ -216,7 +216,7 @@ class TestOutage:
 
         (tmp_path / "site.log").touch()
         monkeypatch.setattr(method, "Traffic", lambda site: type("T", (), {"calls": list})())
-        run = _Run(Lab(quick=True), Site("http://127.0.0.1:1", Servers(), 0), Size(1, 1, 1, ()))
+        run = _Run(Lab(quick=True), Site("http://127.0.0.1:1", Servers(), 0), Scale(1, 1, 1, ()))
         monkeypatch.setattr(run._loop, "run", interrupt)
 
         with pytest.raises(KeyboardInterrupt):

@@ -6,14 +6,14 @@ import redis
 
 from config.stack import Stack
 from loadtests.experiments.direct_write import EXPERIMENT
-from loadtests.experiments.direct_write.client import Answer, Notes
-from loadtests.experiments.direct_write.method import FULL, NEW, Copy, Observations, _look
+from loadtests.experiments.direct_write.client import Notes, Response
+from loadtests.experiments.direct_write.method import FULL, NEW, CachedNote, Observations, _look
 from loadtests.generators.http_load import connected
 from loadtests.lab.experiment import Outcome
 
 
-def copy(*, age_s: float, late_s: float = 0.06) -> Copy:
-    made = Copy("note", age_s, stored_at=100.0, lifetime_s=10.0, written_at=100.0 + age_s)
+def copy(*, age_s: float, late_s: float = 0.06) -> CachedNote:
+    made = CachedNote("note", age_s, stored_at=100.0, lifetime_s=10.0, written_at=100.0 + age_s)
     made.seen_at = made.written_at + made.predicted_s + late_s
     made.stale_reads = 40
     made.first_was_stale_hit = made.database_was_new = made.disagreed = True
@@ -122,10 +122,10 @@ class TestLook:
         class Answering:
             titles = iter(["Test", "Test", NEW])
 
-            def read(self, note: str) -> Answer:
-                return Answer(200, next(self.titles), "hit", '"a"')
+            def read(self, note: str) -> Response:
+                return Response(200, next(self.titles), "hit", '"a"')
 
-        made = Copy("note", 0.0, stored_at=0.0, lifetime_s=1.0)
+        made = CachedNote("note", 0.0, stored_at=0.0, lifetime_s=1.0)
 
         assert [_look(Answering(), made) for _ in range(3)] == [True, True, False]
         assert made.stale_reads == 2

@@ -14,13 +14,13 @@ from loadtests.experiments.document_or_relational.comparison import AddedField, 
 from loadtests.experiments.document_or_relational.documents import DEEP, documents
 from loadtests.experiments.document_or_relational.expectations import beyond
 from loadtests.experiments.document_or_relational.in_mongodb import InMongoDB
-from loadtests.experiments.document_or_relational.in_postgres import InPostgres, examined
-from loadtests.experiments.document_or_relational.method import Both, Effort, Observations
+from loadtests.experiments.document_or_relational.in_postgres import InPostgres
+from loadtests.experiments.document_or_relational.method import Observations, Scale, StoreComparison
 from loadtests.experiments.document_or_relational.stores import (
     SCRATCH,
     SCRATCH_NOTES,
     Durability,
-    Filtered,
+    FilterPlan,
     SizeOnDisk,
 )
 from loadtests.lab.experiment import Outcome
@@ -29,7 +29,7 @@ from loadtests.lab.results import check
 from loadtests.stats import Ratio
 from loadtests.testbed.site import Site
 
-EFFORT = Effort(rounds=1, sizes=(1_000,), documents=200, http_requests=1)
+SCALE = Scale(rounds=1, sizes=(1_000,), documents=200, http_requests=1)
 
 
 def pair(ratio: float, *, name: str = "made up", logged: tuple[float, float] = (1, 1)) -> Pair:
@@ -56,17 +56,17 @@ MEASURED = Observations(
     sizes_on_disk=(SizeOnDisk(1, 1), SizeOnDisk(2, 2)),
     filters=(pair(0.8, name="without"), pair(0.3, name="with")),
     filtered=(
-        Filtered("none", 2, 200, 0),
-        Filtered("none", 2, 200, 0),
-        Filtered("dotted path", 2, 2, 4096),
-        Filtered("GIN jsonb_path_ops", 2, 2, 8192),
+        FilterPlan("none", 2, 200, 0),
+        FilterPlan("none", 2, 200, 0),
+        FilterPlan("dotted path", 2, 2, 4096),
+        FilterPlan("GIN jsonb_path_ops", 2, 2, 8192),
     ),
     added=AddedField(
         200, pair(1.1, name="added", logged=(256, 1748)), 1, 9, 2.0, 900, 200, (200, 200)
     ),
     joins=(pair(0.4, name="one join"), pair(0.2, name="another")),
-    another_shape=(True, True),
-    dangling=(True, False),
+    other_shape=(True, True),
+    dangling_note=(True, False),
 )
 
 
@@ -100,7 +100,7 @@ class TestVerdicts:
     def test_can_go_the_other_way(self):
         small = MEASURED.by_size[1_000] | {method.UPDATE: pair(2.0), method.INSERT: unclear()}
         by_size = {**MEASURED.by_size, 1_000: small}
-        alike = Filtered("GIN jsonb_path_ops", 2, 200, 8192)
+        alike = FilterPlan("GIN jsonb_path_ops", 2, 200, 8192)
 
         assert outcome("nested-update", by_size=by_size) is True
         assert outcome("write-latency", by_size=by_size) is None
@@ -108,8 +108,8 @@ class TestVerdicts:
         assert outcome("joins", joins=(pair(0.2), pair(3.0))) is None
         assert outcome("same-durability", syncs=(1.0, 0.1)) is False
         assert outcome("query-flexibility", filtered=(*MEASURED.filtered, alike)) is False
-        assert outcome("relationships", dangling=(True, True)) is False
-        assert outcome("flexible", another_shape=(True, False)) is False
+        assert outcome("relationships", dangling_note=(True, True)) is False
+        assert outcome("flexible", other_shape=(True, False)) is False
         assert outcome("read-latency", http=pair(5.0)) is False
 
     def test_of_bytes_compare_sizes(self):
@@ -159,27 +159,12 @@ class TestDocuments:
         assert deep == 7
 
 
-class TestExamined:
-    def test_counts_rows_that_a_scan_kept_and_left_out(self):
-        scan = {"Node Type": "Seq Scan", "Actual Rows": 3, "Rows Removed by Filter": 97}
-        index = {"Node Type": "Bitmap Index Scan", "Actual Rows": 4}
-        heap = {
-            "Node Type": "Bitmap Heap Scan",
-            "Actual Rows": 3,
-            "Rows Removed by Index Recheck": 1,
-            "Plans": [index],
-        }
-
-        assert examined({"Node Type": "Sort", "Actual Rows": 3, "Plans": [scan]}) == 100
-        assert examined(heap) == 4
-
-
 @pytest.fixture
-def both(stack) -> Iterator[Both]:
+def comparison(stack) -> Iterator[StoreComparison]:
     urls = stack.operator_urls()
     mongo, postgres = InMongoDB(urls["MONGODB_URI"]), InPostgres(urls["DATABASE_URL"])
     try:
-        yield Both(mongo, postgres, EFFORT, seed=1)
+        yield StoreComparison(mongo, postgres, SCALE, seed=1)
     finally:
         for store in (mongo, postgres):
             store.drop()
@@ -187,24 +172,24 @@ def both(stack) -> Iterator[Both]:
 
 
 class TestBothStores:
-    def test_hold_and_find_the_same(self, both):
-        both.fill()
-        without, with_index, filtered = both.filter()
-        added = both.add_field()
+    def test_hold_and_find_the_same(self, comparison):
+        comparison.fill()
+        without, with_index, filtered = comparison.filter()
+        added = comparison.add_field()
 
-        assert all(one.durability().holds for one in (both.mongo, both.postgres))
+        assert all(one.durability().holds for one in (comparison.mongo, comparison.postgres))
         assert [(one.index, one.found, one.examined) for one in filtered] == [
             *((("none", 2, 200),) * 2),
             *((kind, 2, 2) for kind in ("dotted path", "GIN jsonb_path_ops", "expression")),
         ]
         assert added.by_default == (200, 200)
         assert added.column_rows == 200
-        assert both.take_another_shape() == (True, True)
-        assert len(without.mongo_ms) == len(with_index.postgres_ms) == EFFORT.rounds
+        assert comparison.store_other_shape() == (True, True)
+        assert len(without.mongo_ms) == len(with_index.postgres_ms) == SCALE.rounds
 
-    def test_change_the_value_that_is_deep_inside(self, both):
-        assert set(both.at_size(1_000)) >= {method.UPDATE, method.UPDATE_ON_DISK}
-        for store in (both.mongo, both.postgres):
+    def test_change_the_value_that_is_deep_inside(self, comparison):
+        assert set(comparison.at_size(1_000)) >= {method.UPDATE, method.UPDATE_ON_DISK}
+        for store in (comparison.mongo, comparison.postgres):
             store.update_nested("user-000003", 4711)
             changed = store.read("user-000003")
             assert changed["preferences"]["editor"]["fonts"] == {
@@ -212,10 +197,10 @@ class TestBothStores:
                 "text": {"size": 12},
             }
 
-    def test_wait_for_the_disk_when_they_are_told_to(self, both):
-        both.at_size(1_000)
+    def test_wait_for_the_disk_when_they_are_told_to(self, comparison):
+        comparison.at_size(1_000)
 
-        assert min(both.syncs_for_a_write(5)) >= 0.9
+        assert min(comparison.syncs_for_a_write(5)) >= 0.9
 
 
 class TestRun:
@@ -225,8 +210,8 @@ class TestRun:
             def site(self, arm: str, **options: object) -> Iterator[Site]:
                 yield Site("http://127.0.0.1:1", stack, 0)
 
-        def fail(lab: Lab, site: Site, both: Both) -> Observations:
-            both.fill()
+        def fail(lab: Lab, site: Site, comparison: StoreComparison) -> Observations:
+            comparison.fill()
             raise KeyboardInterrupt
 
         monkeypatch.setattr(method, "_measure", fail)

@@ -15,15 +15,15 @@ from loadtests.experiments.pool_exhaustion.method import (
     CLIENTS,
     FULL,
     POOLS,
-    AtHold,
-    AtSize,
-    Full,
+    FullServer,
+    HoldRun,
     Leak,
     Observations,
     Overload,
+    PoolLatency,
     Round,
 )
-from loadtests.experiments.pool_exhaustion.pool_control import Tick
+from loadtests.experiments.pool_exhaustion.pool_control import PoolReading
 from loadtests.generators.http_load import Sample
 from loadtests.lab import results
 from loadtests.lab.experiment import Outcome
@@ -103,7 +103,7 @@ class TestFullServer:
                 psycopg.connect(url)
             raise KeyboardInterrupt
 
-        assert pool_control.refusals(site) == before + 2  # the last neighbour, and this test
+        assert pool_control.refusals(site) == before + 2  # the last connection, and this test
         with psycopg.connect(url) as connection:
             connection.execute("SELECT 1")
 
@@ -115,8 +115,10 @@ def sample(status: int = 200, latency_ms: float = 100.0) -> Sample:
     )
 
 
-def tick(*, waiting: int = 45, active: int = 5, exhausted: int = 0, connections: int = 7) -> Tick:
-    return Tick(
+def reading(
+    *, waiting: int = 45, active: int = 5, exhausted: int = 0, connections: int = 7
+) -> PoolReading:
+    return PoolReading(
         at=float(exhausted),
         active=active,
         idle=0,
@@ -128,11 +130,11 @@ def tick(*, waiting: int = 45, active: int = 5, exhausted: int = 0, connections:
     )
 
 
-def at_hold(pool: int, hold_ms: int, *, failed: int | None = None) -> AtHold:
+def hold_run(pool: int, hold_ms: int, *, failed: int | None = None) -> HoldRun:
     predicted = queueing.failure_ratio(hold_ms, clients=CLIENTS, pool=pool, acquire_ms=1000)
     failures = round(100 * predicted) if failed is None else failed
     samples = [sample(503)] * failures + [sample()] * (100 - failures)
-    return AtHold(pool=pool, hold_ms=hold_ms, samples=samples)
+    return HoldRun(pool=pool, hold_ms=hold_ms, samples=samples)
 
 
 @pytest.fixture
@@ -141,20 +143,26 @@ def observations() -> Observations:
     return Observations(
         acquire_ms=1000,
         rounds=[
-            Round(pool=pool, samples=[sample()] * 100, seconds=1.0, ticks=[tick(active=4)])
+            Round(pool=pool, samples=[sample()] * 100, seconds=1.0, readings=[reading(active=4)])
             for pool in POOLS * 3
         ],
-        holds=[at_hold(pool, hold_ms) for hold_ms in FULL.hold_ms for pool in POOLS],
+        holds=[hold_run(pool, hold_ms) for hold_ms in FULL.hold_ms for pool in POOLS],
         pools=[
-            AtSize(pool=pool, list_ms=[100.0] * 3, hold_ms=[2500.0 / pool] * 3) for pool in POOLS
+            PoolLatency(pool=pool, list_ms=[100.0] * 3, hold_ms=[2500.0 / pool] * 3)
+            for pool in POOLS
         ],
         overload=Overload(
-            ticks=[tick(), tick(exhausted=21), tick(waiting=0, active=0, exhausted=21)],
+            readings=[reading(), reading(exhausted=21), reading(waiting=0, active=0, exhausted=21)],
             samples=[sample(503)] * 20 + [sample()] * 10,
             after=[sample()] * 10,
         ),
-        leak=Leak(during=[sample(503)] * 2, ticks=[tick()], after=[sample()] * 10),
-        full=Full(neighbours=80, refused=30, samples=[sample()] * 50, tick=tick(connections=-1)),
+        leak=Leak(during=[sample(503)] * 2, readings=[reading()], after=[sample()] * 10),
+        full=FullServer(
+            other_connections=80,
+            refused=30,
+            samples=[sample()] * 50,
+            reading=reading(connections=-1),
+        ),
         refused=0,
     )
 
@@ -167,7 +175,7 @@ def outcome(observations: Observations, key: str) -> Outcome:
     )
 
 
-def with_holds(observations: Observations, *holds: AtHold) -> Observations:
+def with_holds(observations: Observations, *holds: HoldRun) -> Observations:
     return dataclasses.replace(observations, holds=list(holds))
 
 
@@ -219,17 +227,17 @@ class TestFindings:
         )
 
     def test_failures_below_the_break_point_refute_it(self, observations):
-        holds = [at_hold(5, 30, failed=20), at_hold(20, 30), at_hold(5, 300), at_hold(20, 300)]
+        holds = [hold_run(5, 30, failed=20), hold_run(20, 30), hold_run(5, 300), hold_run(20, 300)]
 
         assert outcome(with_holds(observations, *holds), "break-point") is Outcome.REFUTED
 
     def test_a_sweep_on_one_side_tells_nothing_of_the_break_point(self, observations):
-        holds = [at_hold(5, 30), at_hold(20, 30)]
+        holds = [hold_run(5, 30), hold_run(20, 30)]
 
         assert outcome(with_holds(observations, *holds), "break-point") is Outcome.INCONCLUSIVE
 
     def test_a_large_pool_that_fails_as_well_does_not_recover(self, observations):
-        holds = [at_hold(5, 300), at_hold(20, 300, failed=30)]
+        holds = [hold_run(5, 300), hold_run(20, 300, failed=30)]
 
         assert outcome(with_holds(observations, *holds), "larger-pool-recovers") is Outcome.REFUTED
 
@@ -252,9 +260,9 @@ class TestFindings:
         ],
     )
     def test_other_readings_refute(self, observations, key, change):
-        ticks = [dataclasses.replace(one, **change) for one in observations.overload.ticks]
+        readings = [dataclasses.replace(one, **change) for one in observations.overload.readings]
 
-        overload = dataclasses.replace(observations.overload, ticks=ticks)
+        overload = dataclasses.replace(observations.overload, readings=readings)
         assert outcome(dataclasses.replace(observations, overload=overload), key) is Outcome.REFUTED
 
     def test_answers_while_all_connections_leak_refute_that(self, observations):

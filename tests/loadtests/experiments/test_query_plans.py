@@ -8,22 +8,24 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from config.explain.plan import Node, Plan
 from config.stack import Stack
 from config.stack.process import StackError
 from loadtests.experiments.query_plans import EXPERIMENT, method, queries, scratch
-from loadtests.experiments.query_plans import indexes as real_indexes
-from loadtests.experiments.query_plans.method import AtDepth, AtSize, Observations, Round
-from loadtests.experiments.query_plans.plans import Plan, explain, parse
-from loadtests.experiments.query_plans.queries import CURSOR, DEEP, FIRST
+from loadtests.experiments.query_plans.method import Observations, PageAtDepth, PageAtSize, Round
+from loadtests.experiments.query_plans.queries import CURSOR, DEEP, FIRST, access_path, explain
 from loadtests.experiments.query_plans.variants import (
-    Kind,
-    Partial,
-    Selective,
+    IndexBenefit,
+    IndexKind,
+    IndexUsage,
+    PartialIndex,
+    Selectivity,
     Variants,
+    index_benefits,
+    index_usage,
     usual_user,
     variants,
 )
-from loadtests.experiments.query_plans.worth import Uses, Worth, uses, worth
 from loadtests.generators.http_load import Sample
 from loadtests.lab import results
 from loadtests.lab.experiment import Outcome
@@ -76,48 +78,25 @@ def indexes(url: str) -> list[tuple[str, str]]:
         return asked.execute("SELECT indexname, indexdef FROM pg_indexes ORDER BY 1").fetchall()
 
 
-class TestParse:
-    def test_counts_what_scans_touched_over_their_loops(self):
-        scan = {
-            "Node Type": "Seq Scan",
-            "Relation Name": "notes",
-            "Actual Rows": 10.0,
-            "Actual Loops": 3,
-            "Rows Removed by Filter": 90.0,
-        }
-        by_index = {"Node Type": "Bitmap Index Scan", "Index Name": "i", "Actual Rows": 7}
-        heap = {
-            "Node Type": "Bitmap Heap Scan",
-            "Relation Name": "notes",
-            "Actual Rows": 5,
-            "Actual Loops": 1,
-            "Rows Removed by Index Recheck": 2,
-            "Plans": [by_index],
-        }
-        root = {"Node Type": "Limit", "Actual Rows": 4.0, "Plans": [scan, heap]}
+class TestExplain:
+    def test_counts_the_rows_that_a_plan_examined_and_names_its_access_path(self, connection):
+        plan, again = explain(connection, queries.count_of_user("abc"), runs=2, warm_up=True)
 
-        plan = parse([{"Plan": root, "Execution Time": 1.5}])
-
-        assert plan == Plan(
-            scans=("Seq Scan", "Bitmap Heap Scan"),
-            indexes=("i",),
-            scanned=307,
-            returned=4,
-            ms=1.5,
-        )
-        assert plan.way == "Seq Scan, Bitmap Heap Scan by i"
+        assert plan.rows_returned == again.rows_returned == 1
+        assert plan.rows_examined == ROWS // 7
+        assert access_path(plan).endswith("Scan by idx_notes_user_id")
 
 
-class TestDropped:
+class TestWithoutIndexes:
     def test_there_is_none_of_them_within_and_each_again_after_it(self, url, connection):
         before = indexes(url)
 
-        with real_indexes.dropped(url):
-            plan = explain(connection, *queries.by_offset(0))[0]
+        with scratch.without_indexes(url):
+            plan = explain(connection, queries.by_offset(0))[0]
             within = indexes(url)
 
-        assert plan.way == "Seq Scan"
-        assert plan.scanned == ROWS
+        assert access_path(plan) == "Seq Scan"
+        assert plan.rows_examined == ROWS
         assert [name for name, _ in within if name.startswith("idx_")] == []
         assert indexes(url) == before
 
@@ -125,7 +104,7 @@ class TestDropped:
     def test_they_come_back_after_an_exception(self, url, stops):
         before = indexes(url)
 
-        with pytest.raises(stops), real_indexes.dropped(url):
+        with pytest.raises(stops), scratch.without_indexes(url):
             raise stops
 
         assert indexes(url) == before
@@ -138,7 +117,7 @@ class TestDropped:
         try:
             with (
                 pytest.raises(StackError, match="idx_notes_user_id: missing"),
-                real_indexes.dropped(url),
+                scratch.without_indexes(url),
             ):
                 pytest.fail("it went on")
             assert indexes(url) == before
@@ -167,7 +146,7 @@ class TestScratch:
 
 class TestSweeps:
     def test_an_offset_scans_what_it_skips_and_a_cursor_does_not(self, connection):
-        page = queries.last_page(queries.count(connection))
+        page = queries.last_page(connection)
 
         with connection.transaction(force_rollback=True):
             # In so small a table the planner would rather read all of a user's notes and sort them.
@@ -177,15 +156,17 @@ class TestSweeps:
             taken = method.by_depth(connection, page, runs=1)
             deepest = method.deepest_by_composite(connection, page)
 
-        assert [one.by_offset[0].scanned for one in taken] == [one.depth + 20 for one in taken]
-        assert max(one.by_cursor[0].scanned for one in taken) <= 22
+        assert [one.by_offset[0].rows_examined for one in taken] == [
+            one.depth + 20 for one in taken
+        ]
+        assert max(one.by_cursor[0].rows_examined for one in taken) <= 22
         assert deepest == page
 
     def test_a_larger_table_is_scanned_whole_without_an_index(self, url):
         with scratch.table(url) as own:
             taken = list(method.by_size(own, (1_000, 4_000), 10, runs=1))
 
-        assert [one.bare[0].scanned for one in taken] == [1_000, 4_000]
+        assert [one.bare[0].rows_examined for one in taken] == [1_000, 4_000]
         assert [one.page for one in taken] == [7, 10]
         assert all(one.indexed[0].indexes for one in taken)
 
@@ -194,28 +175,36 @@ class TestVariants:
     def test_each_is_tried_and_gone_again(self, url):
         with scratch.table(url) as own:
             several = variants(own, ROWS, runs=1)
-            taken = list(worth(own, usual_user(own, ROWS), runs=1))
-            used = list(uses(own, 5, runs=2))
+            benefits = list(index_benefits(own, usual_user(own, ROWS), runs=1))
+            usage = list(index_usage(own, 5, runs=2))
             left = own.execute("SELECT 1 FROM pg_indexes WHERE schemaname = %s", [scratch.NAME])
             assert left.fetchall() == []
 
-        assert several.composite[0].scanned <= several.apart[0].scanned
+        assert several.composite[0].rows_examined <= several.separate[0].rows_examined
         assert [(one.column, one.kind) for one in several.kinds] == [
             ("user_id", "btree"),
             ("user_id", "hash"),
             ("id", "btree"),
             ("id", "hash"),
         ]
-        assert [bool(one.beyond[0].indexes) for one in several.kinds] == [True, False, True, False]
+        assert [bool(one.ordered[0].indexes) for one in several.kinds] == [True, False, True, False]
         assert [one.name for one in several.partial] == ["none", "whole", "partial"]
         assert several.selective[0].share == 1
-        assert {one.name for one in taken} == set(real_indexes.NAMES)
-        assert all(one.agrees for one in used)
+        assert {benefit.name for benefit in benefits} == set(scratch.SEED_INDEXES)
+        assert all(index.agrees for index in usage)
 
 
-def plan(ms: float, way: str = "Index Scan", scanned: int = 20, index: str = "i") -> Plan:
-    names = () if way == "Seq Scan" else (index,)
-    return Plan(scans=(way,), indexes=names, scanned=scanned, returned=20, ms=ms)
+def plan(ms: float, kind: str = "Index Scan", scanned: int = 20, index: str = "i") -> Plan:
+    root = Node(kind=kind, table="notes", index=None if kind == "Seq Scan" else index, rows=20)
+    return Plan(
+        store="postgres",
+        statement="",
+        root=root,
+        rows_returned=20,
+        rows_examined=scanned,
+        rows_fetched=scanned,
+        execution_ms=ms,
+    )
 
 
 def a_round(*, deep: Plan, first: Plan, latency_ms: float, cpu_ms: float) -> Round:
@@ -232,13 +221,13 @@ def observations() -> Observations:
     whole = [plan(30 + number, "Seq Scan", 100_000) for number in range(3)]
     bitmap = [plan(15 + number, "Bitmap Heap Scan", 14_286) for number in range(3)]
     kinds = [
-        Kind(
+        IndexKind(
             column=column,
             kind=kind,
             size_bytes=4096,
             built_ms=9,
             equal=[plan(0.1)],
-            beyond=[plan(0.1) if kind == "btree" else whole[0]],
+            ordered=[plan(0.1) if kind == "btree" else whole[0]],
         )
         for column in ("user_id", "id")
         for kind in ("btree", "hash")
@@ -256,46 +245,46 @@ def observations() -> Observations:
             ],
         },
         depths=[
-            AtDepth(depth=0, by_offset=[plan(0.02)], by_cursor=[plan(0.03, scanned=22)]),
-            AtDepth(depth=9980, by_offset=bitmap, by_cursor=[plan(0.03, scanned=22)]),
+            PageAtDepth(depth=0, by_offset=[plan(0.02)], by_cursor=[plan(0.03, scanned=22)]),
+            PageAtDepth(depth=9980, by_offset=bitmap, by_cursor=[plan(0.03, scanned=22)]),
         ],
         deepest=236,
         variants=Variants(
             rows=100_000,
-            apart=[plan(1, scanned=900)],
+            separate=[plan(1, scanned=900)],
             composite=[plan(0.1)],
             kinds=kinds,
             edited_share=0.2,
             partial=[
-                Partial(name="none", size_bytes=0, plans=[whole[0]]),
-                Partial(name="whole", size_bytes=1000, plans=[plan(0.1)]),
-                Partial(name="partial", size_bytes=210, plans=[plan(0.1)]),
+                PartialIndex(name="none", size_bytes=0, plans=[whole[0]]),
+                PartialIndex(name="whole", size_bytes=1000, plans=[plan(0.1)]),
+                PartialIndex(name="partial", size_bytes=210, plans=[plan(0.1)]),
             ],
             selective=[
-                Selective(
-                    condition="version >= 1", share=1, planned=[whole[0]], scanned_whole=[whole[0]]
+                Selectivity(
+                    condition="version >= 1", share=1, planned=[whole[0]], full_scan=[whole[0]]
                 ),
-                Selective(
+                Selectivity(
                     condition="version >= 6",
                     share=0.01,
                     planned=[plan(0.1)],
-                    scanned_whole=[whole[0]],
+                    full_scan=[whole[0]],
                 ),
             ],
         ),
-        worth=[
-            Worth(name="small", query="", size_bytes=2**20, without_ms=1, with_ms=0.9),
-            Worth(name="large", query="", size_bytes=2**22, without_ms=1, with_ms=0.5),
-            Worth(name="apt", query="", size_bytes=2**21, without_ms=30, with_ms=0.1),
+        benefits=[
+            IndexBenefit(name="small", query="", size_bytes=2**20, without_ms=1, with_ms=0.9),
+            IndexBenefit(name="large", query="", size_bytes=2**22, without_ms=1, with_ms=0.5),
+            IndexBenefit(name="apt", query="", size_bytes=2**21, without_ms=30, with_ms=0.1),
         ],
-        uses=[Uses(question=FIRST, runs=3, planned=("a",), scans={"a": 3, "b": 0})],
+        usage=[IndexUsage(query=FIRST, runs=3, planned=frozenset({"a"}), scans={"a": 3, "b": 0})],
         sizes=[
-            AtSize(rows=100_000, page=500, bare=whole, indexed=bitmap),
-            AtSize(
+            PageAtSize(rows=100_000, page=500, bare=whole, indexed=bitmap),
+            PageAtSize(
                 rows=1_000_000,
                 page=500,
                 bare=[plan(250, "Seq Scan", 1_000_000)],
-                indexed=[plan(10, index=real_indexes.COMPOSITE)],
+                indexed=[plan(10, index=scratch.COMPOSITE)],
             ),
         ],
     )
@@ -373,14 +362,14 @@ class TestFindings:
         )
 
     def test_uses_of_another_index_than_planned_refute_the_statistics(self, observations):
-        other = [Uses(question=FIRST, runs=3, planned=("a",), scans={"a": 3, "b": 1})]
+        other = [IndexUsage(query=FIRST, runs=3, planned=frozenset({"a"}), scans={"a": 3, "b": 1})]
 
         assert (
-            outcome(dataclasses.replace(observations, uses=other), "index-usage") is Outcome.REFUTED
+            outcome(dataclasses.replace(observations, usage=other), "index-usage") is Outcome.REFUTED
         )
 
     def test_a_cursor_that_scans_more_deeper_down_is_refuted(self, observations):
-        deeper = AtDepth(depth=1, by_offset=[plan(1.0)], by_cursor=[plan(1.0, scanned=500)])
+        deeper = PageAtDepth(depth=1, by_offset=[plan(1.0)], by_cursor=[plan(1.0, scanned=500)])
 
         other = dataclasses.replace(observations, depths=[*observations.depths, deeper])
         assert outcome(other, "cursor") is Outcome.REFUTED

@@ -10,7 +10,7 @@ from loadtests.experiments.stampede.method import (
     LOADS_MS,
     REQUESTS,
     Burst,
-    Even,
+    EvenArrivals,
     Observations,
 )
 from loadtests.generators.http_load import Sample
@@ -51,7 +51,7 @@ def observations() -> Observations:
             for arm, lookups in (("off", AT_ONCE - 2), ("process", 4), ("on", 1))
         ],
         even=[
-            Even(arm, load_ms, 40, lookups)
+            EvenArrivals(arm, load_ms, 40, lookups)
             for arm, load_ms, lookups in (
                 ("off", 0, 2),
                 ("on", 0, 1),

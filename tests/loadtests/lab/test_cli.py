@@ -85,7 +85,7 @@ class TestRun:
         (result,) = results.read(out)
         assert (result.seed, result.quick) == (7, False)
         assert result.command == "python -m loadtests run made_up --seed 7"
-        assert set(result.surroundings.versions) > {
+        assert set(result.environment.versions) > {
             "Python",
             "Django",
             "postgres",
@@ -232,14 +232,17 @@ class TestPredict:
         assert self.ask(monkeypatch, out, "1600\n") == 0
 
         (result,) = results.read(out)
-        assert (result.guessed[0].predicted, result.guessed[0].observed) == (1600.0, 3.2)
+        assert (result.guess_results[0].predicted, result.guess_results[0].observed) == (
+            1600.0,
+            3.2,
+        )
         assert "1600 ms" in capsys.readouterr().out
         assert "500 times too much" in (out / "made_up.md").read_text()
 
     @pytest.mark.parametrize("lines", ["\n", ""])
     def test_an_empty_line_or_none_is_no_guess(self, out, monkeypatch, lines):
         assert self.ask(monkeypatch, out, lines) == 0
-        assert results.read(out)[0].guessed == ()
+        assert results.read(out)[0].guess_results == ()
 
     @pytest.mark.parametrize("line", ["many", "nan", "1,5"])
     def test_a_line_that_is_no_number_is_an_error_before_anything_runs(
@@ -256,7 +259,7 @@ class TestPredict:
         given()
 
         assert main(["run", "made_up", "--predict", "--out", str(out)]) == 0
-        assert results.read(out)[0].guessed[0].predicted == 2.0
+        assert results.read(out)[0].guess_results[0].predicted == 2.0
 
 
 class TestReport:

@@ -80,9 +80,9 @@ class TestEveryFormat:
             *(series.name for series in one.series),
             *(steady.when for steady in one.steady),
             one.command,
-            one.surroundings.processor,
-            one.surroundings.versions["Python"],
-            one.guessed[0].guess.question,
+            one.environment.processor,
+            one.environment.versions["Python"],
+            one.guess_results[0].guess.question,
             "Index | Scan",
         ]
 
@@ -173,7 +173,7 @@ class TestWording:
         ],
     )
     def test_says_how_far_off_a_guess_was(self, predicted, observed, told):
-        one = dataclasses.replace(result().guessed[0], predicted=predicted, observed=observed)
+        one = dataclasses.replace(result().guess_results[0], predicted=predicted, observed=observed)
 
         assert wording.guess_cells(one)[3] == told
 

@@ -9,7 +9,7 @@ import pytest
 from config.charts import BarChart, LineChart
 from loadtests.lab import results
 from loadtests.lab.experiment import Outcome, Series
-from loadtests.lab.results import Damaged, Incomplete
+from loadtests.lab.results import Incomplete, UnreadableResult
 from tests.loadtests import made_up
 from tests.loadtests.made_up import EXPERIMENT, WELL, result
 
@@ -38,7 +38,7 @@ class TestCheck:
             results.check(EXPERIMENT, found, [WELL])
 
     def test_refuses_a_site_that_was_not_well(self):
-        ill = dataclasses.replace(WELL, healthy=False, told="such as 503")
+        ill = dataclasses.replace(WELL, healthy=False, problems="such as 503")
 
         with pytest.raises(Incomplete, match=r"not well before \(both\) \(such as 503\)"):
             results.check(EXPERIMENT, made_up.findings(), [ill])
@@ -81,7 +81,7 @@ class TestRead:
             ("{", "truncated"),
             ("[]", "Expected `object`"),
             ("{}", "missing required field"),
-            ('{"schema": 99}', "version 99, and this reads 1"),
+            ('{"schema": 99}', "version 99, and this reads 2"),
             ("\xff", "invalid"),
         ],
     )
@@ -89,7 +89,7 @@ class TestRead:
         results.write(result(), tmp_path)
         (tmp_path / "broken.json").write_bytes(text.encode("latin-1"))
 
-        with pytest.raises(Damaged, match=told) as caught:
+        with pytest.raises(UnreadableResult, match=told) as caught:
             results.read(tmp_path)
 
         assert "broken.json" in str(caught.value)
@@ -107,7 +107,7 @@ class TestResult:
     def test_counts_outcomes_and_tells_what_is_not_as_declared(self):
         odd = result(slow_ms=2000.0)
 
-        assert [len(odd.came_to(one)) for one in Outcome] == [3, 0, 0]
+        assert [len(odd.with_outcome(one)) for one in Outcome] == [3, 0, 0]
         assert [row.expectation.key for row in odd.unexpected] == ["seconds"]
 
     def test_a_quick_run_may_be_declared_otherwise(self):
@@ -116,6 +116,6 @@ class TestResult:
         assert [row.expectation.key for row in quick.unexpected] == ["own"]
 
     def test_names_neither_the_machine_nor_its_paths(self):
-        told = str(result().surroundings)
+        told = str(result().environment)
 
         assert "/" not in told.replace("GNU/Linux", "")

@@ -29,9 +29,9 @@ class TestOutage:
 
         told = event_loss._outcome(samples, Counter({"r-0": 1, "r-1": 2, "r-9": 1}), 1, "")
 
-        assert (told.lost, told.doubled, told.unasked) == (1, 1, 1)
+        assert (told.lost, told.doubled, told.unknown) == (1, 1, 1)
         assert (told.answered, told.unanswered) == (3, 1)
-        assert not event_loss.is_kept(told)
+        assert not event_loss.holds(told)
 
 
 class TestChaos:
