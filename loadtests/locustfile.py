@@ -58,8 +58,8 @@ def _judge(environment: Environment, **_: Any) -> None:
     )
     print(f"p95: {p95:g} ms, at most {options.p95_ms:g} ms")
     broken = environment.runner.exceptions if environment.runner else {}
-    for one in broken.values():  # locust goes on, and counts no failure
-        print(f"error in the users' own code, {one['count']} times: {one['msg']}")
+    for error in broken.values():  # locust goes on, and counts no failure
+        print(f"error in the users' own code, {error['count']} times: {error['msg']}")
     kept = total.num_requests > 0 and not broken and total.fail_ratio <= options.fail_ratio
     environment.process_exit_code = 0 if kept and p95 <= options.p95_ms else 1
 
@@ -86,8 +86,8 @@ class _User(FastHttpUser):
         with _User._asking:
             known = _User._known or self._ask_for_ids()
         if known:
-            (one,) = self.chance.choices(known, cum_weights=_weights[: len(known)])
-            self.client.get(f"/api/v1/notes/{one}", name="GET /notes/{id}")
+            (note,) = self.chance.choices(known, cum_weights=_weights[: len(known)])
+            self.client.get(f"/api/v1/notes/{note}", name="GET /notes/{id}")
 
     def list_notes(self) -> None:
         """Read the first page of one user's notes."""
@@ -123,7 +123,7 @@ class _User(FastHttpUser):
             if page.status_code != 200:
                 return []
             told: Any = page.json()
-            found += [one["id"] for one in told["results"]]
+            found += [note["id"] for note in told["results"]]
             url = told["next"]
         _User._known = found[:NOTES]
         return _User._known
@@ -135,11 +135,11 @@ class Reader(_User):
     weight = 6
 
     @task(9)
-    def one(self) -> None:
+    def read(self) -> None:
         self.read_note()
 
     @task(1)
-    def many(self) -> None:
+    def read_list(self) -> None:
         self.list_notes()
 
 
@@ -159,7 +159,7 @@ class Mixed(_User):
     weight = 2
 
     @task(10)
-    def one(self) -> None:
+    def read(self) -> None:
         self.read_note()
 
     @task(1)

@@ -19,7 +19,7 @@ class Ratio(NamedTuple):
     @property
     def text(self) -> str:
         """The ratio and, in brackets, its interval."""
-        value, low, high = (f"{one:.3g}" if one < 100 else f"{one:.0f}" for one in self)
+        value, low, high = (f"{value:.3g}" if value < 100 else f"{value:.0f}" for value in self)
         return f"{value} x [{low}, {high}]"
 
     def is_above(self, limit: float) -> bool | None:
@@ -65,7 +65,7 @@ def spread(samples: Sequence[float], unit: str = "") -> str:
     """Return the median, least and greatest of the samples, and how many there are, as text."""
     if not samples:
         return "none taken"
-    median, least, greatest = (f"{one:.4g}" for one in _three(samples))
+    median, least, greatest = (f"{value:.4g}" for value in _three(samples))
     return f"{median}{unit and ' '}{unit} ({least} to {greatest}, n={len(samples)})"
 
 

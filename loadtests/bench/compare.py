@@ -117,15 +117,15 @@ def table(rows: list[Row], old: Revision, *, command: str, facts: dict[str, str]
         found.add_column("ratio", justify="right")
     found.add_column("errors", justify="right")
     found.add_column("verdict on this tree", no_wrap=True)
-    for one in rows:
+    for row in rows:
         found.add_row(
-            one.arm,
-            ", ".join(f"{value:.2f}" for value in one.p50_ms),
-            ratio_text(one.p50_ratio).replace("[", r"\["),
-            ", ".join(f"{value:.0f}" for value in one.requests_per_second),
-            ratio_text(one.requests_per_second_ratio).replace("[", r"\["),
-            ", ".join(map(str, one.errors)),
-            one.verdict,
+            row.arm,
+            ", ".join(f"{value:.2f}" for value in row.p50_ms),
+            ratio_text(row.p50_ratio).replace("[", r"\["),
+            ", ".join(f"{value:.0f}" for value in row.requests_per_second),
+            ratio_text(row.requests_per_second_ratio).replace("[", r"\["),
+            ", ".join(map(str, row.errors)),
+            row.verdict,
         )
     return found
 
@@ -137,7 +137,7 @@ def as_json(rows: list[Row], old: Revision, *, command: str, facts: dict[str, st
             "command": command,
             "circumstances": facts,
             "revision": old.commit,
-            "rows": [asdict(one) for one in rows],
+            "rows": [asdict(row) for row in rows],
         },
         indent=1,
     )
@@ -180,7 +180,7 @@ def _check_comparable(name: str, folder: Path, own: Path) -> None:
     for needed in _NEEDED:
         if not (folder / needed).is_file():
             raise Incomparable(f"{name} has no {needed}, so it cannot be measured")
-    there, here = (_pins(one / "requirements.txt") for one in (folder, own))
+    there, here = (_pins(root / "requirements.txt") for root in (folder, own))
     if there != here:
         others = ", ".join(sorted(there - here) or ["nothing"])
         instead = ", ".join(sorted(here - there) or ["nothing"])

@@ -76,7 +76,7 @@ def as_markdown(figures: Figures, *, command: str, rate: float, facts: dict[str,
 
 def circumstances(site: Site) -> dict[str, str]:
     """Return what a figure depends on: date, revision, machine, versions."""
-    servers = {one.server: one.version or "not known" for one in site.stack.status()}
+    servers = {server.server: server.version or "not known" for server in site.stack.status()}
     found = describe_environment(servers)
     versions = (f"{name} {version.partition(' (')[0]}" for name, version in found.versions.items())
     return {
@@ -109,19 +109,19 @@ def _method(rate: float) -> str:
 def _path_rows(figures: Figures, rate: float) -> list[list[str]]:
     return [
         [
-            one.arm,
-            str(one.requests),
-            f"{one.p50_ms:.2f}",
-            f"{one.p95_ms:.2f}",
-            f"{one.p99_ms:.2f}",
-            ratio_text(one.p50_ratio),
-            f"{one.requests_per_second:.0f}",
-            ratio_text(one.requests_per_second_ratio),
-            one.baseline,
-            _load(rate / one.requests_per_second),
-            str(one.errors),
+            path.arm,
+            str(path.requests),
+            f"{path.p50_ms:.2f}",
+            f"{path.p95_ms:.2f}",
+            f"{path.p99_ms:.2f}",
+            ratio_text(path.p50_ratio),
+            f"{path.requests_per_second:.0f}",
+            ratio_text(path.requests_per_second_ratio),
+            path.baseline,
+            _load(rate / path.requests_per_second),
+            str(path.errors),
         ]
-        for one in figures.paths
+        for path in figures.paths
     ]
 
 
@@ -133,15 +133,15 @@ def _load(share: float) -> str:
 def _count_rows(figures: Figures) -> list[list[str]]:
     return [
         [
-            f"-n {one.requests} -c {one.concurrency}",
-            one.run,
-            f"{one.milliseconds:.0f}",
-            f"{one.requests_per_second:.0f}",
-            ratio_text(one.time_ratio),
-            one.baseline,
-            str(one.errors),
+            f"-n {run.requests} -c {run.concurrency}",
+            run.run,
+            f"{run.milliseconds:.0f}",
+            f"{run.requests_per_second:.0f}",
+            ratio_text(run.time_ratio),
+            run.baseline,
+            str(run.errors),
         ]
-        for one in figures.counts
+        for run in figures.counts
     ]
 
 

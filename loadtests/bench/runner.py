@@ -63,7 +63,7 @@ class Turn:
     @property
     def p50_ms(self) -> float:
         """The median latency in the open loop."""
-        return statistics.median(one.latency_ms for one in self.opened)
+        return statistics.median(sample.latency_ms for sample in self.opened)
 
     @property
     def errors(self) -> int:
@@ -126,15 +126,15 @@ def bench(site: Site, plan: Plan) -> Figures:
     order = random.Random(plan.seed)  # noqa: S311  # an order is no secret
     everything: list[Arm | FixedCount] = [*arms, *runs]
     steps = [
-        (number, one)
+        (number, step)
         for number in range(plan.rounds)
-        for one in order.sample(everything, len(everything))
+        for step in order.sample(everything, len(everything))
     ]
-    for number, one in with_progress(steps):
-        if isinstance(one, Arm):
-            turns[one.name].append(measure(site, one, plan, number))
+    for number, step in with_progress(steps):
+        if isinstance(step, Arm):
+            turns[step.name].append(measure(site, step, plan, number))
         else:
-            counted[one.name].append(_count(site, one))
+            counted[step.name].append(_count(site, step))
     return Figures(
         [_figure(arm, turns) for arm in arms], [_count_figure(run, counted) for run in runs]
     )
@@ -181,14 +181,14 @@ def _count(site: Site, run: FixedCount) -> list[Sample]:
         _prime(site, call)
     taken = fixed_count(site.url, call, requests=run.requests, concurrency=run.concurrency)
     scenarios.check(run.name, taken, status=200, cache=run.cache)
-    if run.call is None and not any(one.cache == "fwd=uri-miss; stored" for one in taken):
+    if run.call is None and not any(sample.cache == "fwd=uri-miss; stored" for sample in taken):
         raise UnexpectedResponse(f"{run.name}: no answer was a miss")
     return taken
 
 
 def _figure(arm: Arm, turns: dict[str, list[Turn]]) -> Figure:
     own, base = turns[arm.name], turns[arm.baseline]
-    latencies = [one.latency_ms for turn in own for one in turn.opened]
+    latencies = [sample.latency_ms for turn in own for sample in turn.opened]
     medians = [turn.p50_ms for turn in own]
     rates = [turn.requests_per_second for turn in own]
     return Figure(
@@ -226,8 +226,8 @@ def _count_figure(run: FixedCount, counted: dict[str, list[list[Sample]]]) -> Co
 
 def _milliseconds(taken: Sequence[Sample]) -> float:
     """Return how long a run took: from its start to its last answer."""
-    return max(one.at * 1000 + one.latency_ms for one in taken)
+    return max(sample.at * 1000 + sample.latency_ms for sample in taken)
 
 
 def _errors(taken: Sequence[Sample]) -> int:
-    return sum(one.status in (0, 500, 503) for one in taken)
+    return sum(sample.status in (0, 500, 503) for sample in taken)

@@ -46,7 +46,7 @@ def _quantity(name: str) -> Callable[[Document], float]:
 
 def _of_bench(field: str, compare: Callable[[float, float], float]) -> Callable[[Document], float]:
     def pick(document: Document) -> float:
-        arms = {one["arm"]: float(one[field]) for one in document["paths"]}
+        arms = {path["arm"]: float(path[field]) for path in document["paths"]}
         return compare(arms[_CACHED], arms[_UNCACHED])
 
     return pick
@@ -130,19 +130,19 @@ FIGURES: Final = (
 def table(folder: Path = FOLDER) -> str:
     """Return the rows in Markdown, from the files of the folder. Raises InvalidMeasurements."""
     rows = ["| figure | value | measured | by |", "|---|---:|---|---|"]
-    for one in FIGURES:
-        document = _read(folder / one.file)
+    for figure in FIGURES:
+        document = _read(folder / figure.file)
         if document is None:
-            rows.append(f"| {one.text} | not measured | | `{one.make}` |")
+            rows.append(f"| {figure.text} | not measured | | `{figure.make}` |")
             continue
         try:
-            value = one.pick(document)
+            value = figure.pick(document)
         except (KeyError, TypeError, ValueError, ZeroDivisionError) as exc:
             raise InvalidMeasurements(
-                f"{folder / one.file} does not tell {one.text}: {exc!r}"
+                f"{folder / figure.file} does not tell {figure.text}: {exc!r}"
             ) from exc
         rows.append(
-            f"| {one.text} | {_rounded(value)} {one.unit} | {_date(document)} | `{document['command']}` |"
+            f"| {figure.text} | {_rounded(value)} {figure.unit} | {_date(document)} | `{document['command']}` |"
         )
     return "\n".join(rows)
 

@@ -62,9 +62,15 @@ def run(options: argparse.Namespace) -> int:
         print("No report yet, so no picture of it: make experiments", file=sys.stderr)
     Stack(_STACK, own_only=True).reset()
     with running_site(_STACK, notes=2_000) as site, _as_staff(site) as url:
-        for one in _pictures(site):
-            taken.append(options.out / one.file)
-            shoot(browser, f"{url}{one.path}", taken[-1], width=one.width, height=one.height)
+        for picture in _pictures(site):
+            taken.append(options.out / picture.file)
+            shoot(
+                browser,
+                f"{url}{picture.path}",
+                taken[-1],
+                width=picture.width,
+                height=picture.height,
+            )
     for file in taken:
         print(file)
     return 0
@@ -106,7 +112,7 @@ def _used(site: Site) -> str:
     with connected(site.url) as connection:
         call = Call("list", "/api/v1/notes?limit=100")
         page = send(connection, call, time.perf_counter(), 0.0)
-    notes = [one["id"] for one in msgspec.json.decode(page.body)["results"]]
+    notes = [note["id"] for note in msgspec.json.decode(page.body)["results"]]
     chance = random.Random(1)  # noqa: S311  # which note is read is no secret
     weights = [1 / (rank + 1) for rank in range(len(notes))]
 

@@ -125,8 +125,8 @@ class Chaos:
     def _settle(self, connection: Any) -> None:
         """Ask the database what a write has left that was cut off long enough ago."""
         with self.lock:
-            due = [one for one in self.uncertain if one[0] <= time.monotonic()]
-            self.uncertain = [one for one in self.uncertain if one not in due]
+            due = [write for write in self.uncertain if write[0] <= time.monotonic()]
+            self.uncertain = [write for write in self.uncertain if write not in due]
         for _, note in due:
             call = Call("", f"/api/v1/notes/{note}", headers={"Cache-Control": "no-store"})
             sample = send_now(connection, call)

@@ -123,12 +123,12 @@ def _stored(site: Site, run: str) -> Counter[str]:
         found = client["trilith"]["activity_logs"].find(
             {"request_id": {"$regex": f"^{run}-"}}, {"request_id": 1}
         )
-        return Counter(one["request_id"] for one in found)
+        return Counter(event["request_id"] for event in found)
 
 
 def _outcome(samples: list[Sample], stored: Counter[str], killed: int, account: str) -> Outcome:
-    answered = {one.call for one in samples if 200 <= one.status < 300}
-    cut_off = {one.call for one in samples if one.status == 0}
+    answered = {sample.call for sample in samples if 200 <= sample.status < 300}
+    cut_off = {sample.call for sample in samples if sample.status == 0}
     return Outcome(
         answered=len(answered),
         unanswered=len(cut_off),

@@ -9,10 +9,14 @@ from loadtests.lab.experiment import Experiment
 
 def _found() -> dict[str, Experiment]:
     modules = [
-        importlib.import_module(f"{__name__}.{one.name}") for one in pkgutil.iter_modules(__path__)
+        importlib.import_module(f"{__name__}.{iter_module.name}")
+        for iter_module in pkgutil.iter_modules(__path__)
     ]
     found: list[Experiment] = [module.EXPERIMENT for module in modules]
-    return {one.name: one for one in sorted(found, key=lambda one: one.lines)}
+    return {
+        experiment.name: experiment
+        for experiment in sorted(found, key=lambda experiment: experiment.lines)
+    }
 
 
 EXPERIMENTS: Final[dict[str, Experiment]] = _found()

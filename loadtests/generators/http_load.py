@@ -175,7 +175,7 @@ def fixed_count(url: str, call: Call, *, requests: int, concurrency: int) -> lis
 
 
 def _in_threads(client: Callable[[int], None], number: int) -> None:
-    threads = [threading.Thread(target=client, args=(one,)) for one in range(number)]
+    threads = [threading.Thread(target=client, args=(index,)) for index in range(number)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -35,15 +35,17 @@ _WIDTH: Final = 150
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the three commands to the parser."""
     commands.add_parser("list", help="the experiments, and the question of each")
-    one = commands.add_parser(
+    run_command = commands.add_parser(
         "run", help="one experiment or all; exit status 99 where one is not as declared"
     )
-    one.add_argument("name", type=_known, metavar="NAME", help=f"{', '.join(EXPERIMENTS)}; or all")
-    one.add_argument("--quick", action="store_true", help="small sizes, for the gate")
-    one.add_argument("--seed", type=int, default=1, help="of all chance (default 1)")
-    one.add_argument("--predict", action="store_true", help="ask for your guesses first")
-    shown = commands.add_parser("report", help="write the reports of earlier runs again")
-    for command in (one, shown):
+    run_command.add_argument(
+        "name", type=_known, metavar="NAME", help=f"{', '.join(EXPERIMENTS)}; or all"
+    )
+    run_command.add_argument("--quick", action="store_true", help="small sizes, for the gate")
+    run_command.add_argument("--seed", type=int, default=1, help="of all chance (default 1)")
+    run_command.add_argument("--predict", action="store_true", help="ask for your guesses first")
+    report_command = commands.add_parser("report", help="write the reports of earlier runs again")
+    for command in (run_command, report_command):
         command.add_argument(
             "--out",
             type=Path,
@@ -83,7 +85,7 @@ def report(options: argparse.Namespace) -> int:
         )
         return 1
     _write(found, options.out)
-    return NOT_AS_DECLARED if any(one.unexpected for one in found) else 0
+    return NOT_AS_DECLARED if any(result.unexpected for result in found) else 0
 
 
 def run(options: argparse.Namespace) -> int:
@@ -124,7 +126,7 @@ def _run(request: RunRequest, summary: RunSummary) -> int:
         try:
             runner.run(request, _telling(progress, shown), _printing(console, shown), summary)
         except KeyboardInterrupt:
-            kept = ", ".join(one.name for one in summary.results) or "nothing was finished"
+            kept = ", ".join(result.name for result in summary.results) or "nothing was finished"
             print(f"Interrupted; all is put back and stopped. Kept: {kept}.", file=sys.stderr)
             return INTERRUPTED
         except StackError as exc:
@@ -134,7 +136,7 @@ def _run(request: RunRequest, summary: RunSummary) -> int:
         print(f"{name} failed: {why}", file=sys.stderr)
     if summary.failures:
         return 1
-    return NOT_AS_DECLARED if any(one.unexpected for one in summary.results) else 0
+    return NOT_AS_DECLARED if any(result.unexpected for result in summary.results) else 0
 
 
 def _telling(progress: Console, shown: Status) -> Callable[[str], None]:

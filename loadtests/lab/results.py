@@ -111,7 +111,7 @@ def declaration(experiment: Experiment) -> Declaration:
 
 def check(experiment: Experiment, found: Findings, steady: Sequence[SteadyState]) -> None:
     """Hold the evidence of every row and the site's steady states to be there. Raises Incomplete."""
-    series = [one.name for one in found.series]
+    series = [series.name for series in found.series]
     complaints = [
         *(f"two series {name}" for name in _repeated(series)),
         *(complaint for row in found.rows for complaint in _complaints(row, series)),
@@ -121,9 +121,9 @@ def check(experiment: Experiment, found: Findings, steady: Sequence[SteadyState]
             if guess.quantity not in found.quantities
         ),
         *(
-            f"the site was not well {one.when} ({one.problems})"
-            for one in steady
-            if not one.healthy
+            f"the site was not well {state.when} ({state.problems})"
+            for state in steady
+            if not state.healthy
         ),
     ]
     if complaints:
@@ -188,4 +188,4 @@ def read(folder: Path) -> list[Result]:
         raise UnreadableResult(
             "; ".join(damaged) + "; run the experiment again, or delete the file"
         )
-    return sorted(results, key=lambda one: one.experiment.lines)
+    return sorted(results, key=lambda result: result.experiment.lines)

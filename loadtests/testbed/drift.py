@@ -1,8 +1,8 @@
 """
-What the lab's servers are like besides their data: schema, triggers, indexes, settings.
+What the lab's servers hold besides data: schema, triggers, indexes, settings.
 
-It is snapshot before and after each experiment, so that what one does not put back is found, and
-kept between runs, so that what a killed one left is found, too.
+A snapshot before and one after each experiment show what it did not restore. One is kept between
+runs and shows what a killed run left behind.
 """
 
 import json
@@ -40,7 +40,7 @@ _QUERIES: Final = {
         SELECT concat_ws('/', setrole::regrole, setdatabase), setconfig::text
         FROM pg_db_role_setting""",
 }
-_MADE_BY_THE_SITE: Final = {"change_stream_tokens"}  # as it runs, not by a migration
+_CREATED_BY_THE_SITE: Final = {"change_stream_tokens"}  # as it runs, not by a migration
 _REDIS_SETTINGS: Final = (
     "maxmemory*",
     "save",
@@ -64,39 +64,39 @@ def snapshot(servers: Servers) -> Snapshot:
 
 
 def differences(before: Snapshot, after: Snapshot) -> list[str]:
-    """Return what is another, gone or new, one line each."""
-    told = []
+    """Return what was changed, removed or added, one line each."""
+    lines = []
     for name in sorted({*before, *after}):
         if name not in after:
-            told.append(f"{name} is gone")
+            lines.append(f"{name} is gone")
         elif name not in before:
-            told.append(f"{name} is new")
+            lines.append(f"{name} is new")
         elif before[name] != after[name]:
-            told.append(f"{name} is another")
-    return told
+            lines.append(f"{name} was changed")
+    return lines
 
 
-def save(condition: Snapshot, file: Path) -> None:
-    """Keep it for the next run."""
-    file.write_text(json.dumps(condition, indent=1))
+def save(snapshot: Snapshot, file: Path) -> None:
+    """Save a snapshot for the next run."""
+    file.write_text(json.dumps(snapshot, indent=1))
 
 
 def load(file: Path) -> Snapshot | None:
-    """Return what was kept; None where nothing was, or it cannot be read."""
+    """Return the saved snapshot; None where there is none, or it cannot be read."""
     try:
-        kept = json.loads(file.read_text())
+        snapshot = json.loads(file.read_text())
     except (OSError, ValueError):
         return None
-    return kept if isinstance(kept, dict) else None
+    return snapshot if isinstance(snapshot, dict) else None
 
 
 def _of_postgres(url: str) -> Snapshot:
-    found = {}
+    state = {}
     with psycopg.connect(url) as connection:
         for kind, query in _QUERIES.items():
-            for name, told in connection.execute(query):
-                found[f"{kind} {name}"] = str(told)
-    return found
+            for name, definition in connection.execute(query):
+                state[f"{kind} {name}"] = str(definition)
+    return state
 
 
 def _of_redis(url: str) -> Snapshot:
@@ -106,15 +106,15 @@ def _of_redis(url: str) -> Snapshot:
 
 
 def _of_mongodb(url: str) -> Snapshot:
-    found = {}
+    state = {}
     with pymongo.MongoClient[dict[str, object]](url) as client:
         database = client.get_default_database()
-        for one in database.list_collections():
-            name = str(one["name"])
-            if name.startswith("system.") or name in _MADE_BY_THE_SITE:
+        for list_collection in database.list_collections():
+            name = str(list_collection["name"])
+            if name.startswith("system.") or name in _CREATED_BY_THE_SITE:
                 continue
-            found[f"collection {name}"] = str(one.get("options"))
+            state[f"collection {name}"] = str(list_collection.get("options"))
             for index in database[name].list_indexes():
-                found[f"index {name}.{index['name']}"] = str(dict(index))
-        found["profiling level of MongoDB"] = str(database.command("profile", -1)["was"])
-    return found
+                state[f"index {name}.{index['name']}"] = str(dict(index))
+        state["profiling level of MongoDB"] = str(database.command("profile", -1)["was"])
+    return state

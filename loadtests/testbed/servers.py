@@ -113,7 +113,7 @@ class Servers:
 
     def versions(self) -> dict[str, str]:
         """Return what each server says of itself."""
-        return {one.server: one.version or "not known" for one in self.stack.status()}
+        return {server.server: server.version or "not known" for server in self.stack.status()}
 
 
 @contextmanager

@@ -46,7 +46,11 @@ class StatementLog:
             log.seek(self._position)
             lines = log.readlines()
             self._position = log.tell()
-        return [one for one in map(parsed, lines) if one is not None and marker in one.text]
+        return [
+            statement
+            for statement in map(parsed, lines)
+            if statement is not None and marker in statement.text
+        ]
 
 
 @contextmanager

@@ -9,6 +9,6 @@ from loadtests.testbed.site import INSTRUMENTED, running_site
 def site():
     with running_site("smoke", notes=500, application=INSTRUMENTED) as running:
         yield running
-    states = {one.state for one in running.stack.status()}
+    states = {server.state for server in running.stack.status()}
     running.stack.reset()
     assert states == {"stopped"}

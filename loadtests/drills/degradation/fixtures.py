@@ -84,7 +84,7 @@ class MatrixFixtures:
             )
             for key, path in self._cacheable(state, purpose).items()
         ]
-        self._await(lambda: all([self._is_made(*one) for one in wanted]), "no copies are made")  # noqa: C419  # each is asked for
+        self._await(lambda: all([self._is_made(*copy) for copy in wanted]), "no copies are made")  # noqa: C419  # each is asked for
 
     def _cacheable(self, state: State, purpose: str) -> dict[str, str]:
         """Return the path by the key of its copy: a note, a user's notes, a profile."""
@@ -124,4 +124,6 @@ def logged_in(url: str, name: str, password: str) -> str:
         response = connection.getresponse()
         response.read()
         given = response.headers.get_all("Set-Cookie") or []
-    return "; ".join([csrf, *(one.split(";")[0] for one in given if one.startswith("session"))])
+    return "; ".join(
+        [csrf, *(cookie.split(";")[0] for cookie in given if cookie.startswith("session"))]
+    )

@@ -108,20 +108,20 @@ class _MatrixRun:
     def bring_about(self, state: State) -> None:
         """Kill, pause and start servers until the state is there, and every breaker knows."""
         stack = self._site.stack
-        for one in stack.status():
+        for server in stack.status():
             wanted = (
-                "stopped" if one.server in state.killed
-                else "paused" if one.server == state.paused
+                "stopped" if server.server in state.killed
+                else "paused" if server.server == state.paused
                 else "running"
             )  # fmt: skip
-            if one.state == wanted:
+            if server.state == wanted:
                 continue
             if wanted == "running":
-                stack.start(one.server)
+                stack.start(server.server)
             elif wanted == "stopped":
-                stack.kill(one.server)
+                stack.kill(server.server)
             else:
-                stack.pause(one.server)
+                stack.pause(server.server)
         first = self._first.setdefault(state, [])
         if not wait_until(lambda: self._has_settled(state, first), SETTLED_SECONDS):
             raise StackError(f"{state.label}: the breakers do not settle (log: {stack.folder})")

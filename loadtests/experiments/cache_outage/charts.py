@@ -54,8 +54,8 @@ def _median_ms(phases: Sequence[Phase]) -> float:
 
 
 def _over_time(observations: Observations) -> LineChart:
-    reads = [one for phase in observations.phases for one in phase.of(READ)]
-    failed = sum(one.status != 200 for phase in observations.phases for one in phase.samples)
+    reads = [sample for phase in observations.phases for sample in phase.of(READ)]
+    failed = sum(sample.status != 200 for phase in observations.phases for sample in phase.samples)
     buckets: dict[int, list[float]] = {}
     for read in reads:
         buckets.setdefault(int(read.at / _BUCKET_SECONDS), []).append(read.latency_ms)
@@ -74,9 +74,9 @@ def _over_time(observations: Observations) -> LineChart:
             line("slowest", ((at, max(buckets[place])) for place, at in middles.items())),
         ),
         spans=tuple(
-            Span(name=_SPANS[one.name], start=one.start, end=one.end)
-            for one in observations.phases
-            if one.name in _SPANS
+            Span(name=_SPANS[phase.name], start=phase.start, end=phase.end)
+            for phase in observations.phases
+            if phase.name in _SPANS
         ),
     )
 
@@ -99,7 +99,7 @@ def _by_state(observations: Observations) -> BarChart:
     share = lookups_per_read(observations.named(*DOWN))
     return BarChart(
         title=f"Without Redis each read is {share:.2f} look-ups in PostgreSQL, with it none"
-        if not any(one.lookups for one in observations.named("up"))
+        if not any(phase.lookups for phase in observations.named("up"))
         else f"Without Redis each read is {share:.2f} look-ups in PostgreSQL",
         axis=Axis(label="latency of a read, the middle half of them (ms)"),
         bars=tuple(bars),
@@ -107,8 +107,8 @@ def _by_state(observations: Observations) -> BarChart:
 
 
 def _recovery(swept: Sequence[Outage]) -> LineChart:
-    ordered = sorted(swept, key=lambda one: one.seconds)
-    ends = (0.0, *(one.seconds for one in ordered))
+    ordered = sorted(swept, key=lambda run: run.seconds)
+    ends = (0.0, *(outage.seconds for outage in ordered))
     longest = ordered[-1]
     return LineChart(
         title=f"After {longest.seconds:.1f} s without Redis it is trusted again within "
@@ -131,8 +131,8 @@ def _series(observations: Observations) -> list[Series]:
     outages, every = observations.outages, [*observations.outages, *observations.swept]
     recovered = observations.recovery("kill")
     kept = [first for first, _ in observations.recovery("pause")]
-    health = [one for phase in observations.named(*DOWN) for one in phase.within(HEALTH)]
-    firsts = [observations.first_read(one).latency_ms for one in outages]
+    health = [sample for phase in observations.named(*DOWN) for sample in phase.within(HEALTH)]
+    firsts = [observations.first_read(outage).latency_ms for outage in outages]
     cached, uncached = zip(*observations.both_ways, strict=True)
     down, up = "treatment", "control"
     return [
@@ -150,32 +150,44 @@ def _series(observations: Observations) -> list[Series]:
             "statuses during outages",
             down,
             "status",
-            [one.status for one in observations.hit_by_outage()],
+            [sample.status for sample in observations.hit_by_outage()],
         ),
         series(
             "health during outages",
             down,
             "1: degraded",
-            [is_health(one, "degraded", "down") for one in health],
+            [is_health(sample, "degraded", "down") for sample in health],
         ),
-        series("warnings", down, "lines", [one.warnings for one in outages]),
-        series("errors", down, "lines", [one.errors for one in outages]),
+        series("warnings", down, "lines", [outage.warnings for outage in outages]),
+        series("errors", down, "lines", [outage.errors for outage in outages]),
         series(
-            "look-ups, up", up, "queries", [len(one.lookups) for one in observations.named("up")]
+            "look-ups, up",
+            up,
+            "queries",
+            [len(phase.lookups) for phase in observations.named("up")],
         ),
         series(
             "look-ups, down",
             down,
             "queries",
-            [len(one.lookups) for one in observations.named(*DOWN)],
+            [len(phase.lookups) for phase in observations.named(*DOWN)],
         ),
         series("cached read, in turn", up, "ms", cached),
         series("uncached read, in turn", up, "ms", uncached),
-        series("first read after a kill", down, "ms", [one.latency_ms for one, _ in recovered]),
-        series("second read after a kill", down, "ms", [one.latency_ms for _, one in recovered]),
-        series("hits after a pause", down, "1: hit", [one.cache.startswith("hit") for one in kept]),
-        series("until trusted again", down, "s", [one.trusted_after_s for one in every]),
-        series("outage", down, "s", [one.seconds for one in every]),
+        series(
+            "first read after a kill", down, "ms", [sample.latency_ms for sample, _ in recovered]
+        ),
+        series(
+            "second read after a kill", down, "ms", [sample.latency_ms for _, sample in recovered]
+        ),
+        series(
+            "hits after a pause",
+            down,
+            "1: hit",
+            [sample.cache.startswith("hit") for sample in kept],
+        ),
+        series("until trusted again", down, "s", [outage.trusted_after_s for outage in every]),
+        series("outage", down, "s", [outage.seconds for outage in every]),
     ]
 
 
@@ -188,7 +200,7 @@ def _table(observations: Observations) -> Table:
             phase.name,
             f"{phase.end - phase.start:.1f}",
             str(len(phase.samples)),
-            str(sum(one.status != 200 for one in phase.samples)),
+            str(sum(sample.status != 200 for sample in phase.samples)),
             f"{lookups_per_read([phase]):.2f}",
             *(f"{percentile(latencies, share):.1f}" for share in (0.5, 0.95, 1.0)),
         )
@@ -199,19 +211,23 @@ def _table(observations: Observations) -> Table:
             *("Redis", "s", "requests", "failed", "look-ups for each read"),
             *("read p50 (ms)", "p95 (ms)", "max (ms)"),
         ),
-        rows=tuple(row(one) for one in observations.phases if one.of(READ)),
+        rows=tuple(row(phase) for phase in observations.phases if phase.of(READ)),
         note="mending: Redis answers again, and is trusted once a probe has found that out.",
     )
 
 
 def _quantities(observations: Observations) -> dict[str, float]:
     """Return the single figures, by name with unit."""
-    statuses = [one.status for one in observations.hit_by_outage()]
-    up = [one for phase in observations.named("up") for one in phase.of(READ)]
-    hits = sum(one.cache.startswith("hit") for one in up)
-    cached, uncached = (statistics.median(one) for one in zip(*observations.both_ways, strict=True))
-    killed = next(one for one in observations.outages if one.fault == "kill")
-    lookups = [one.duration_ms for phase in observations.named(*DOWN) for one in phase.lookups]
+    statuses = [sample.status for sample in observations.hit_by_outage()]
+    up = [sample for phase in observations.named("up") for sample in phase.of(READ)]
+    hits = sum(sample.cache.startswith("hit") for sample in up)
+    cached, uncached = (
+        statistics.median(latencies) for latencies in zip(*observations.both_ways, strict=True)
+    )
+    killed = next(outage for outage in observations.outages if outage.fault == "kill")
+    lookups = [
+        lookup.duration_ms for phase in observations.named(*DOWN) for lookup in phase.lookups
+    ]
     return {
         "read_with_redis_p50_ms": round(_median_ms(observations.named("up")), 2),
         "read_without_redis_p50_ms": round(_median_ms(observations.named("killed")), 2),

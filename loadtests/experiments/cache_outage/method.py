@@ -48,11 +48,13 @@ class Phase:
 
     def of(self, kind: str) -> list[Sample]:
         """Return its requests of a kind."""
-        return [one for one in self.samples if f"-{kind}-" in one.call]
+        return [sample for sample in self.samples if f"-{kind}-" in sample.call]
 
     def within(self, kind: str) -> list[Sample]:
         """Return those that were also answered before the phase was over."""
-        return [one for one in self.of(kind) if one.at + one.latency_ms / 1000 < self.end]
+        return [
+            sample for sample in self.of(kind) if sample.at + sample.latency_ms / 1000 < self.end
+        ]
 
 
 @dataclass
@@ -187,7 +189,7 @@ class _Run:
         made.seconds = back_at - began
         made.bound_s = bound_s(made.seconds, before_s)
         made.events = self._await_trust(log, until=back_at + made.bound_s + 2 * PROBING_SECONDS)
-        closed = [one.at for one in made.events if one.state == "closed"]
+        closed = [event.at for event in made.events if event.state == "closed"]
         # Where one process never does, it took at least as long as it was waited for.
         last = max(closed) if _is_over(states(made.events)) else time.time()
         made.trusted_after_s = max(last - back_at, 0.0)
@@ -200,10 +202,12 @@ class _Run:
         samples = self._loop.finish()
         for phase in self._phases:
             mine = self.traffic.marker(f"{phase.name}{phase.number}")
-            phase.samples = [one for one in samples if one.call.startswith(mine)]
+            phase.samples = [sample for sample in samples if sample.call.startswith(mine)]
             reads = self.traffic.marker(f"{phase.name}{phase.number}", READ)
             phase.lookups = [
-                one for one in statements if f"'{reads}" in one.text and 'FROM "notes"' in one.text
+                statement
+                for statement in statements
+                if f"'{reads}" in statement.text and 'FROM "notes"' in statement.text
             ]
         return self._phases
 

@@ -132,4 +132,4 @@ def event_of(line: bytes) -> Event:
 
 def states(events: list[Event]) -> Counter[str]:
     """Return how often the breaker before Redis opened and closed."""
-    return Counter(one.state for one in events if one.state)
+    return Counter(event.state for event in events if event.state)

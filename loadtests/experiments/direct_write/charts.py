@@ -39,14 +39,17 @@ def present(observations: Observations) -> Findings:
 def _windows_at_service_ttl(observations: Observations) -> list[float]:
     """Return the windows of writes to notes just cached, in seconds, scaled to the service's TTL."""
     scale = SERVICE_TTL_SECONDS / observations.scale.ttl_seconds
-    return [one.until_s * scale for one in observations.copies]
+    return [note.until_s * scale for note in observations.copies]
 
 
 def _windows(observations: Observations) -> BarChart:
-    on = [max(one / 1000, _LEAST_SECONDS) for one in observations.edits_ms]
-    off = [one.until_s for one in observations.copies]
+    on = [max(edits_m / 1000, _LEAST_SECONDS) for edits_m in observations.edits_ms]
+    off = [note.until_s for note in observations.copies]
     scaled = _windows_at_service_ttl(observations)
-    validated = [max(one / 1000, _LEAST_SECONDS) for one in observations.validated_on_ms]
+    validated = [
+        max(validated_on_m / 1000, _LEAST_SECONDS)
+        for validated_on_m in observations.validated_on_ms
+    ]
     return BarChart(
         title=f"An UPDATE of a note just cached is not seen for {statistics.median(on) * 1000:.0f} ms with the "
         f"triggers, without them for {statistics.median(scaled):.0f} s",
@@ -70,7 +73,7 @@ def _seconds(seconds: float) -> str:
 
 
 def _predictions(observations: Observations) -> LineChart:
-    points = sorted((one.predicted_s, one.window_s) for one in observations.copies)
+    points = sorted((note.predicted_s, note.window_s) for note in observations.copies)
     excess = statistics.median(measured - predicted for predicted, measured in points)
     ends = (min(0.0, points[0][0]), points[-1][0])
     return LineChart(
@@ -89,14 +92,14 @@ def _series(observations: Observations) -> list[Series]:
     copies = observations.copies
     off = "control"
     return [
-        series("window, triggers off", off, "s", [one.window_s for one in copies]),
-        series("predicted window, triggers off", off, "s", [one.predicted_s for one in copies]),
-        series("stale reads, triggers off", off, "reads", [one.stale_reads for one in copies]),
+        series("window, triggers off", off, "s", [note.window_s for note in copies]),
+        series("predicted window, triggers off", off, "s", [note.predicted_s for note in copies]),
+        series("stale reads, triggers off", off, "reads", [note.stale_reads for note in copies]),
         series(
             "new in the database, triggers off",
             off,
             "0 or 1",
-            [one.database_was_new for one in copies],
+            [note.database_was_new for note in copies],
         ),
         series(
             "unread copies, triggers off", off, "0 or 1", [a and b for a, b in observations.unread]
@@ -124,8 +127,8 @@ def _table(copies: Sequence[CachedNote]) -> Table:
         columns=("lifetime (s)", "age at the write (s)", "predicted window (s)", "window (s)"),
         rows=tuple(
             tuple(
-                f"{one:.2f}"
-                for one in (
+                f"{seconds:.2f}"
+                for seconds in (
                     copy.lifetime_s,
                     copy.written_at - copy.stored_at,
                     copy.predicted_s,
@@ -139,7 +142,7 @@ def _table(copies: Sequence[CachedNote]) -> Table:
 
 
 def _quantities(observations: Observations) -> dict[str, float]:
-    off = statistics.median(one.window_s for one in observations.copies)
+    off = statistics.median(note.window_s for note in observations.copies)
     scaled = statistics.median(_windows_at_service_ttl(observations))
     return {
         "window_without_triggers_s": round(off, 2),

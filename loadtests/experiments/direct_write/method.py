@@ -118,18 +118,18 @@ def _written_copies(notes: Notes, scale: Scale) -> list[CachedNote]:
     copies = [_cached(notes, due_s) for due_s in ages]
     deadline = time.perf_counter() + scale.ttl_seconds + OVERDUE_SECONDS
     pause = threading.Event()
-    while any(one.seen_at is None for one in copies) and time.perf_counter() < deadline:
+    while any(note.seen_at is None for note in copies) and time.perf_counter() < deadline:
         began = time.perf_counter()
-        for one in copies:
-            if not one.written_at:
-                if time.perf_counter() < one.stored_at + one.due_s:
+        for note in copies:
+            if not note.written_at:
+                if time.perf_counter() < note.stored_at + note.due_s:
                     continue
-                _write(notes, one)
-            elif one.seen_at is None:
-                _look(notes, one)
+                _write(notes, note)
+            elif note.seen_at is None:
+                _look(notes, note)
         pause.wait(max(0.0, began + POLL_SECONDS - time.perf_counter()))
-    for one in copies:
-        one.watched_until = time.perf_counter()
+    for note in copies:
+        note.watched_until = time.perf_counter()
     return copies
 
 
@@ -176,9 +176,9 @@ def _unread(notes: Notes, observations: Observations) -> None:
     """Read copies of the same age once: one before its lifetime is over, and one after."""
     pairs = [(_cached(notes), _cached(notes)) for _ in range(observations.scale.repeats)]
     for pair in pairs:
-        for one in pair:
-            notes.write_past_api(one.note, NEW)
-    still, over = [one for one, _ in pairs], [one for _, one in pairs]
+        for copy in pair:
+            notes.write_past_api(copy.note, NEW)
+    still, over = [pair for pair, _ in pairs], [pair for _, pair in pairs]
     stale = [answer == OLD for answer in _read_at(notes, still, STILL)]
     observations.unread = list(
         zip(stale, (answer == NEW for answer in _read_at(notes, over, OVER)), strict=True)
@@ -188,11 +188,11 @@ def _unread(notes: Notes, observations: Observations) -> None:
 def _read_at(notes: Notes, copies: Sequence[CachedNote], share: float) -> list[str]:
     """Return the titles of the copies, each read once, at a share of its lifetime."""
     titles = {}
-    for one in sorted(copies, key=lambda copy: copy.stored_at + share * copy.lifetime_s):
-        due = one.stored_at + share * one.lifetime_s
+    for note in sorted(copies, key=lambda copy: copy.stored_at + share * copy.lifetime_s):
+        due = note.stored_at + share * note.lifetime_s
         threading.Event().wait(max(0.0, due - time.perf_counter()))
-        titles[one.note] = notes.read(one.note).title
-    return [titles[one.note] for one in copies]
+        titles[note.note] = notes.read(note.note).title
+    return [titles[note.note] for note in copies]
 
 
 def _recover(notes: Notes, observations: Observations) -> None:

@@ -56,7 +56,7 @@ def _series(observations: Observations) -> list[Series]:
 def crossover_kb(observations: Observations) -> float | None:
     """Return the size in KB from which on MongoDB's nested update is faster, if there is one."""
     sizes = sorted(observations.by_size)
-    found = crossover(sizes, [observations.by_size[one][UPDATE].ratio.value for one in sizes])
+    found = crossover(sizes, [observations.by_size[size][UPDATE].ratio.value for size in sizes])
     return None if found is None else found / _KB
 
 
@@ -64,8 +64,8 @@ def _charts(observations: Observations) -> list[LineChart | BarChart]:
     """Return the nested update by size, in time and in bytes, and every operation's ratio."""
     at = crossover_kb(observations)
     where = "at no size measured" if at is None else f"from {at:.0f} KB on"
-    nested = {size: one[UPDATE] for size, one in sorted(observations.by_size.items())}
-    logged = {size: one[UPDATE_ON_DISK] for size, one in sorted(observations.by_size.items())}
+    nested = {size: pairs[UPDATE] for size, pairs in sorted(observations.by_size.items())}
+    logged = {size: pairs[UPDATE_ON_DISK] for size, pairs in sorted(observations.by_size.items())}
     return [
         LineChart(
             title=f"MongoDB's nested update is faster {where}",
@@ -78,8 +78,8 @@ def _charts(observations: Observations) -> list[LineChart | BarChart]:
             x=Axis(label="size of the document, KB", log=True),
             y=Axis(label="bytes logged for one nested update", log=True),
             lines=(
-                _line("MongoDB, journal", {s: one.mongo_bytes for s, one in logged.items()}),
-                _line("PostgreSQL, WAL", {s: one.postgres_bytes for s, one in logged.items()}),
+                _line("MongoDB, journal", {s: pair.mongo_bytes for s, pair in logged.items()}),
+                _line("PostgreSQL, WAL", {s: pair.postgres_bytes for s, pair in logged.items()}),
             ),
         ),
         BarChart(
@@ -91,8 +91,8 @@ def _charts(observations: Observations) -> list[LineChart | BarChart]:
 
 
 def _times(nested: dict[int, Pair]) -> tuple[Line, ...]:
-    mongo = {size: statistics.median(one.mongo_ms) for size, one in nested.items()}
-    postgres = {size: statistics.median(one.postgres_ms) for size, one in nested.items()}
+    mongo = {size: statistics.median(pair.mongo_ms) for size, pair in nested.items()}
+    postgres = {size: statistics.median(pair.postgres_ms) for size, pair in nested.items()}
     first, last = min(nested), max(nested)
     slope = (postgres[last] - postgres[first]) / (last - first)
     straight = {size: postgres[first] + slope * (size - first) for size in nested}
@@ -147,8 +147,8 @@ def _tables(observations: Observations) -> list[Table]:
             title="A filter on the nested key",
             columns=("index", "found", "read for it", "index KB"),
             rows=tuple(
-                (one.index, str(one.found), str(one.examined), f"{one.index_bytes / _KB:.0f}")
-                for one in observations.filtered
+                (plan.index, str(plan.found), str(plan.examined), f"{plan.index_bytes / _KB:.0f}")
+                for plan in observations.filtered
             ),
         ),
         _sizes(observations),
@@ -161,8 +161,8 @@ def _durability(observations: Observations) -> Table:
         columns=("store", "setting", "value"),
         rows=tuple(
             (store, name, value)
-            for store, one in zip(_STORES, observations.durability, strict=True)
-            for name, value in one.settings
+            for store, durability in zip(_STORES, observations.durability, strict=True)
+            for name, value in durability.settings
         ),
         note="The lab's servers are started so; what the run sets for its own connections ends with them.",
     )
@@ -173,8 +173,8 @@ def _sizes(observations: Observations) -> Table:
         title=f"{observations.added.documents} documents of 1 KB on disk",
         columns=("store", "data KB", "indexes KB"),
         rows=tuple(
-            (store, f"{one.data / _KB:.0f}", f"{one.indexes / _KB:.0f}")
-            for store, one in zip(_STORES, observations.sizes_on_disk, strict=True)
+            (store, f"{size.data / _KB:.0f}", f"{size.indexes / _KB:.0f}")
+            for store, size in zip(_STORES, observations.sizes_on_disk, strict=True)
         ),
         note="MongoDB compresses its collections (snappy); PostgreSQL compresses values over 2 KB.",
     )

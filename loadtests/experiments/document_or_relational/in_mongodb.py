@@ -67,7 +67,7 @@ class InMongoDB:
 
     def fill(self, some: Sequence[Document]) -> None:
         self._scratch.drop()
-        self._scratch.insert_many([_with_id(one) for one in some])
+        self._scratch.insert_many([_with_id(document) for document in some])
 
     def drop(self) -> None:
         self._scratch.drop()
@@ -143,7 +143,7 @@ class InMongoDB:
                 },
             ]
         )
-        return {one["user_id"]: sum(c["notes"] for c in one["counted"]) for one in counted}
+        return {row["user_id"]: sum(c["notes"] for c in row["counted"]) for row in counted}
 
     def summarize_notes(self) -> dict[str, tuple[int, int]]:
         grouped = self._database["user_profiles"].aggregate(
@@ -168,7 +168,7 @@ class InMongoDB:
                 },
             ]
         )
-        return {one["_id"]: (one["notes"], len(one["users"])) for one in grouped}
+        return {row["_id"]: (row["notes"], len(row["users"])) for row in grouped}
 
     def accepts_dangling_note(self) -> bool:
         stored = self._notes.insert_one({"user_id": "nobody", "title": "of a profile not there"})

@@ -61,8 +61,8 @@ class InPostgres:
             self._connection.cursor() as cursor,
             cursor.copy("COPY lab_documents (user_id, doc) FROM STDIN") as copy,
         ):
-            for one in some:
-                copy.write_row((one["user_id"], Jsonb(one)))
+            for document in some:
+                copy.write_row((document["user_id"], Jsonb(document)))
         self._connection.execute("ANALYZE lab_documents")
 
     def drop(self) -> None:
@@ -163,7 +163,9 @@ class InPostgres:
             "FROM user_profiles p JOIN notes n ON n.user_id = p.user_id "
             "WHERE p.preferences ->> 'theme' = 'dark' GROUP BY 1"
         )
-        return {str(one): (int(notes), int(users)) for one, notes, users in grouped.fetchall()}
+        return {
+            str(language): (int(notes), int(users)) for language, notes, users in grouped.fetchall()
+        }
 
     def accepts_dangling_note(self) -> bool:
         self._connection.execute(

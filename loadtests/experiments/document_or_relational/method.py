@@ -281,7 +281,7 @@ def run(lab: Lab) -> Observations:
 
 def _measure(lab: Lab, site: Site, comparison: StoreComparison) -> Observations:
     durability = (comparison.mongo.durability(), comparison.postgres.durability())
-    for name, value in (setting for one in durability for setting in one.settings):
+    for name, value in (setting for store in durability for setting in store.settings):
         lab.progress(f"{name}: {value}")
     lab.progress("reading a profile over HTTP, 10 at a time, from either store")
     http = _over_http(site, requests=comparison.scale.http_requests)
@@ -320,10 +320,10 @@ def _over_http(site: Site, *, requests: int) -> Pair:
             taken = closed_loop(
                 site.url, call, connections=_HTTP_CONNECTIONS, seconds=_HTTP_ROUND_SECONDS
             )
-            odd = [one.status for one in taken if one.status != 200]
+            odd = [sample.status for sample in taken if sample.status != 200]
             if odd:
                 raise ValueError(f"{call.path}: {len(odd)} of {len(taken)} answers were {odd[0]}")
-            medians[which].append(statistics.median(one.latency_ms for one in taken))
+            medians[which].append(statistics.median(sample.latency_ms for sample in taken))
             sent[which] += len(taken)
     return Pair("read over HTTP", tuple(medians[0]), tuple(medians[1]))
 

@@ -41,48 +41,58 @@ def _series(observations: Observations) -> Iterator[Series]:
             "seed's load, requests a second",
             "both",
             "1/s",
-            [one.per_second for one in observations.rounds],
+            [turn.per_second for turn in observations.rounds],
         ),
         (
             "50 ms held, p50 by pool",
             "both",
             "ms",
-            [statistics.median(one.hold_ms) for one in observations.pools],
+            [statistics.median(size.hold_ms) for size in observations.pools],
         ),
         (
             "list, p50 by pool",
             "both",
             "ms",
-            [statistics.median(one.list_ms) for one in observations.pools],
+            [statistics.median(size.list_ms) for size in observations.pools],
         ),
         (
             "overload, failures",
             "treatment",
             "ms",
-            [one.latency_ms for one in observations.overload.samples if one.status != 200],
+            [sample.latency_ms for sample in observations.overload.samples if sample.status != 200],
         ),
-        ("overload, waiting", "treatment", "requests", [one.waiting for one in readings]),
-        ("overload, active", "treatment", "connections", [one.active for one in readings]),
+        ("overload, waiting", "treatment", "requests", [reading.waiting for reading in readings]),
+        ("overload, active", "treatment", "connections", [reading.active for reading in readings]),
         (
             "overload, connections of the server",
             "treatment",
             "connections",
-            [one.server_connections for one in readings],
+            [reading.server_connections for reading in readings],
         ),
         (
             "overload, exhausted so far",
             "treatment",
             "requests",
-            [one.exhausted for one in readings],
+            [reading.exhausted for reading in readings],
         ),
         (
             "overload, right behind it",
             "treatment",
             "ms",
-            [one.latency_ms for one in observations.overload.after],
+            [sample.latency_ms for sample in observations.overload.after],
         ),
-        ("leak, during", "treatment", "ms", [one.latency_ms for one in observations.leak.during]),
-        ("server full", "treatment", "ms", [one.latency_ms for one in observations.full.samples]),
+        (
+            "leak, during",
+            "treatment",
+            "ms",
+            [sample.latency_ms for sample in observations.leak.during],
+        ),
+        (
+            "server full",
+            "treatment",
+            "ms",
+            [sample.latency_ms for sample in observations.full.samples],
+        ),
     ):
         yield series(name, arm, unit, values)
 
@@ -91,15 +101,15 @@ def _of_pools(observations: Observations) -> Iterator[Series]:
     for pool in POOLS:
         arm = "treatment" if pool == SMALL else "control"
         latencies = [
-            sample.latency_ms for one in observations.of_pool(pool) for sample in one.samples
+            sample.latency_ms for turn in observations.of_pool(pool) for sample in turn.samples
         ]
-        failing = [one.failure_ratio for one in observations.swept(pool)]
+        failing = [run.failure_ratio for run in observations.swept(pool)]
         for name, unit, values in (("seed's load", "ms", latencies), ("sweep", "share", failing)):
             yield series(f"{name}, pool of {pool}", arm, unit, values)
 
 
 def _failures(observations: Observations) -> LineChart:
-    longest = max(one.hold_ms for one in observations.holds)
+    longest = max(run.hold_ms for run in observations.holds)
     steps = [longest * number / _CURVE_POINTS for number in range(1, _CURVE_POINTS + 1)]
     lines = []
     for pool in POOLS:
@@ -125,7 +135,7 @@ def _failures(observations: Observations) -> LineChart:
 
 
 def _latencies(observations: Observations) -> LineChart:
-    small = next(one for one in observations.pools if one.pool == SMALL)
+    small = next(size for size in observations.pools if size.pool == SMALL)
     largest = observations.pools[-1]
     held = statistics.median(small.hold_ms) / statistics.median(largest.hold_ms)
     listed = statistics.median(small.list_ms) / statistics.median(largest.list_ms)
@@ -151,16 +161,16 @@ def _latencies(observations: Observations) -> LineChart:
 
 def _points(pools: Iterable[PoolLatency], name: str) -> tuple[Point, ...]:
     found = []
-    for one in pools:
-        values: list[float] = getattr(one, name)
+    for pool in pools:
+        values: list[float] = getattr(pool, name)
         low, high = percentile(values, 0.05), percentile(values, 0.95)
-        found.append(Point(x=one.pool, y=statistics.median(values), low=low, high=high))
+        found.append(Point(x=pool.pool, y=statistics.median(values), low=low, high=high))
     return tuple(found)
 
 
 def _over_time(observations: Observations) -> LineChart:
     readings = observations.overload.readings
-    most = max(one.waiting for one in readings)
+    most = max(reading.waiting for reading in readings)
     return LineChart(
         title=f"Under {CLIENTS} clients {most} wait before a pool of {SMALL}, and none when they "
         "are gone",
@@ -186,15 +196,15 @@ def _sweep(observations: Observations) -> Table:
         columns=("pool", "held ms", "requests", "failed", "share", "predicted"),
         rows=tuple(
             (
-                str(one.pool),
-                str(one.hold_ms),
-                str(len(one.samples)),
-                str(len(one.failed)),
-                f"{one.failure_ratio:.1%}",
-                f"{observations.predicted(one):.1%}",
+                str(run.pool),
+                str(run.hold_ms),
+                str(len(run.samples)),
+                str(len(run.failed)),
+                f"{run.failure_ratio:.1%}",
+                f"{observations.predicted(run):.1%}",
             )
             for pool in POOLS
-            for one in observations.swept(pool)
+            for run in observations.swept(pool)
         ),
         note="Predicted: 1 - break point / hold, the break point being timeout x pool / (clients - "
         "pool). Those who wait are clients - pool, and by Little's law timeout x all who get "
@@ -209,14 +219,14 @@ def _sizes(observations: Observations) -> Table:
         columns=("pool", "50 ms held: p50 ms", "predicted", "p95 ms", "list: p50 ms", "p95 ms"),
         rows=tuple(
             (
-                str(one.pool),
-                f"{statistics.median(one.hold_ms):.0f}",
-                f"{queueing.latency_ms(50, clients=CLIENTS, pool=one.pool):.0f}",
-                f"{percentile(one.hold_ms, 0.95):.0f}",
-                f"{statistics.median(one.list_ms):.0f}",
-                f"{percentile(one.list_ms, 0.95):.0f}",
+                str(size.pool),
+                f"{statistics.median(size.hold_ms):.0f}",
+                f"{queueing.latency_ms(50, clients=CLIENTS, pool=size.pool):.0f}",
+                f"{percentile(size.hold_ms, 0.95):.0f}",
+                f"{statistics.median(size.list_ms):.0f}",
+                f"{percentile(size.list_ms, 0.95):.0f}",
             )
-            for one in observations.pools
+            for size in observations.pools
         ),
     )
 
@@ -238,7 +248,7 @@ def _quantities(observations: Observations) -> dict[str, float]:
     longest = observations.swept(SMALL)[-1]
     return {
         "seed_load_failures_percent": 100
-        * sum(one.status != 200 for r in observations.of_pool(SMALL) for one in r.samples)
+        * sum(sample.status != 200 for r in observations.of_pool(SMALL) for sample in r.samples)
         / sum(len(r.samples) for r in observations.of_pool(SMALL)),
         "break_point_pool_5_with_2_s_ms": queueing.break_point_ms(
             clients=CLIENTS, pool=SMALL, acquire_ms=SITE_ACQUIRE_MS

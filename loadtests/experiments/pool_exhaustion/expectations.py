@@ -32,9 +32,9 @@ EXPECTATIONS: Final = Expectations[Observations]()
     "acquire timeout x pool / (clients - pool): 222 ms with 2 s, 5 and 50.",
 )
 def requests_time_out(observations: Observations) -> Verdict:
-    samples = [sample for one in observations.of_pool(SMALL) for sample in one.samples]
+    samples = [sample for turn in observations.of_pool(SMALL) for sample in turn.samples]
     failed = len(_failed(samples))
-    slowest = max(one.latency_ms for one in samples)
+    slowest = max(sample.latency_ms for sample in samples)
     observed = f"{failed} of {len(samples)} failed; the slowest took {slowest:.0f} ms"
     return Verdict(failed > FAILING * len(samples), observed, ["seed's load, pool of 5"])
 
@@ -47,10 +47,12 @@ def requests_time_out(observations: Observations) -> Verdict:
 )
 def connection_timeout(observations: Observations) -> Verdict:
     failed = _failed(observations.overload.samples)
-    proper = [one for one in failed if is_timeout(one)]
+    proper = [sample for sample in failed if is_timeout(sample)]
     observed = f"{len(proper)} of {len(failed)} failures are a 503 with Retry-After of postgres"
     if failed:
-        observed += f", after {statistics.median(one.latency_ms for one in failed):.0f} ms (p50)"
+        observed += (
+            f", after {statistics.median(sample.latency_ms for sample in failed):.0f} ms (p50)"
+        )
     return Verdict(bool(failed) and len(proper) == len(failed), observed, ["overload, failures"])
 
 
@@ -80,7 +82,7 @@ def database_rejects(observations: Observations) -> Verdict:
 def latency_jumps(observations: Observations) -> Verdict:
     ratio = observations.latency_ratio()
     small, large = (
-        statistics.median(one.p50_ms for one in observations.of_pool(pool))
+        statistics.median(turn.p50_ms for turn in observations.of_pool(pool))
         for pool in (SMALL, LARGE)
     )
     observed = (
@@ -97,7 +99,7 @@ def latency_jumps(observations: Observations) -> Verdict:
 )
 def latency_by_hold(observations: Observations) -> Verdict:
     small, large = (
-        statistics.median(next(one for one in observations.pools if one.pool == pool).hold_ms)
+        statistics.median(next(entry for entry in observations.pools if entry.pool == pool).hold_ms)
         for pool in (SMALL, LARGE)
     )
     observed = f"p50 {small:.0f} ms against {large:.0f} ms: {small / large:.3g} x"
@@ -112,24 +114,24 @@ def latency_by_hold(observations: Observations) -> Verdict:
 def break_point(observations: Observations) -> Verdict:
     breaks_at = observations.break_point_ms(SMALL)
     swept = observations.swept(SMALL)
-    below = [one for one in swept if one.hold_ms <= breaks_at / 2]
-    above = [one for one in swept if one.hold_ms >= breaks_at * 2]
+    below = [run for run in swept if run.hold_ms <= breaks_at / 2]
+    above = [run for run in swept if run.hold_ms >= breaks_at * 2]
     off = max(
-        observations.holds, key=lambda one: abs(one.failure_ratio - observations.predicted(one))
+        observations.holds, key=lambda run: abs(run.failure_ratio - observations.predicted(run))
     )
     points = 100 * abs(off.failure_ratio - observations.predicted(off))
     observed = (
         f"predicted from {breaks_at:.0f} ms on (timeout {observations.acquire_ms} ms); "
         + "; ".join(
-            f"{one.hold_ms} ms: {one.failure_ratio:.0%} (predicted {observations.predicted(one):.0%})"
-            for one in swept
+            f"{run.hold_ms} ms: {run.failure_ratio:.0%} (predicted {observations.predicted(run):.0%})"
+            for run in swept
         )
         + f"; at most {points:.0f} points off ({off.hold_ms} ms, pool of {off.pool})"
     )
     if not below or not above:
         return Verdict(None, observed, _SWEEP)
-    holds = all(one.failure_ratio <= UNHARMED for one in below) and all(
-        one.failure_ratio >= observations.predicted(one) / 2 for one in above
+    holds = all(run.failure_ratio <= UNHARMED for run in below) and all(
+        run.failure_ratio >= observations.predicted(run) / 2 for run in above
     )
     return Verdict(holds, observed, _SWEEP)
 
@@ -143,11 +145,11 @@ def pool_metrics(observations: Observations) -> Verdict:
     readings = observations.overload.readings
     waiting = CLIENTS - SMALL
     full = [
-        one
-        for one in readings
-        if one.active == SMALL and one.idle == 0 and one.waiting >= WAITING * waiting
+        reading
+        for reading in readings
+        if reading.active == SMALL and reading.idle == 0 and reading.waiting >= WAITING * waiting
     ]
-    most = max(one.waiting for one in readings)
+    most = max(reading.waiting for reading in readings)
     observed = f"{len(full)} of {len(readings)} readings; at most {most} waiting"
     return Verdict(bool(full), observed, ["overload, waiting", "overload, active"])
 
@@ -211,7 +213,7 @@ def larger_pool_recovers(observations: Observations) -> Verdict:
         f"{small.hold_ms} ms: {small.failure_ratio:.0%} against {large.failure_ratio:.0%}"
         for small, large in pairs
     )
-    holds = bool(pairs) and all(one.failure_ratio <= UNHARMED for _, one in pairs)
+    holds = bool(pairs) and all(pair.failure_ratio <= UNHARMED for _, pair in pairs)
     return Verdict(holds, observed or "no hold that only the small pool fails under", _SWEEP)
 
 
@@ -236,7 +238,7 @@ def recovers_alone(observations: Observations) -> Verdict:
 def formula(observations: Observations) -> Verdict:
     ratio = observations.rate_ratio()
     small, large = (
-        statistics.median(one.per_second for one in observations.of_pool(pool))
+        statistics.median(turn.per_second for turn in observations.of_pool(pool))
         for pool in (SMALL, LARGE)
     )
     is_more = ratio.is_above(SAME_RATE)
@@ -268,8 +270,8 @@ def leaks(observations: Observations) -> Verdict:
 )
 def not_an_outage(observations: Observations) -> Verdict:
     readings = [*observations.overload.readings, *observations.leak.readings]
-    opened = sum(one.breaker_open for one in readings)
-    unread = sum(one.cached_read != 200 for one in readings)
+    opened = sum(reading.breaker_open for reading in readings)
+    unread = sum(reading.cached_read != 200 for reading in readings)
     observed = f"breaker open in {opened} of {len(readings)} readings; {unread} cached reads failed"
     return Verdict(opened == unread == 0, observed, ["overload, waiting"])
 
@@ -285,7 +287,7 @@ def refused_beyond_max(observations: Observations) -> Verdict:
     observed = (
         f"others took the last {full.other_connections}; {full.refused} refused while the pool asked for "
         f"{LARGE}; {failed} of {len(full.samples)} requests failed, p50 "
-        f"{statistics.median(one.latency_ms for one in full.samples):.0f} ms"
+        f"{statistics.median(sample.latency_ms for sample in full.samples):.0f} ms"
     )
     holds = (
         full.refused > 0
@@ -304,4 +306,4 @@ def is_timeout(sample: Sample) -> bool:
 
 
 def _failed(samples: Sequence[Sample]) -> list[Sample]:
-    return [one for one in samples if one.status != 200]
+    return [sample for sample in samples if sample.status != 200]

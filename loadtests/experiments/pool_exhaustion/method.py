@@ -92,7 +92,7 @@ class Round:
 
     @property
     def p50_ms(self) -> float:
-        return percentile([one.latency_ms for one in self.samples], 0.5)
+        return percentile([sample.latency_ms for sample in self.samples], 0.5)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +105,7 @@ class HoldRun:
 
     @property
     def failed(self) -> list[Sample]:
-        return [one for one in self.samples if one.status != 200]
+        return [sample for sample in self.samples if sample.status != 200]
 
     @property
     def failure_ratio(self) -> float:
@@ -164,20 +164,20 @@ class Observations:
 
     def of_pool(self, pool: int) -> list[Round]:
         """Return the rounds of the seed's load with a pool of this size."""
-        return [one for one in self.rounds if one.pool == pool]
+        return [turn for turn in self.rounds if turn.pool == pool]
 
     def swept(self, pool: int) -> list[HoldRun]:
         """Return the sweep of a pool of this size, the shortest hold first."""
-        return [one for one in self.holds if one.pool == pool]
+        return [hold for hold in self.holds if hold.pool == pool]
 
     def latency_ratio(self) -> Ratio:
         """Return the seed's latency with the small pool against the large one."""
-        small, large = ([one.p50_ms for one in self.of_pool(pool)] for pool in (SMALL, LARGE))
+        small, large = ([turn.p50_ms for turn in self.of_pool(pool)] for pool in (SMALL, LARGE))
         return ratio_of_medians(small, large)
 
     def rate_ratio(self) -> Ratio:
         """Return the requests a second with the large pool against the small one."""
-        large, small = ([one.per_second for one in self.of_pool(pool)] for pool in (LARGE, SMALL))
+        large, small = ([turn.per_second for turn in self.of_pool(pool)] for pool in (LARGE, SMALL))
         return ratio_of_medians(large, small)
 
     def break_point_ms(self, pool: int) -> float:
@@ -192,7 +192,7 @@ class Observations:
 
     def utilization(self, pool: int) -> float:
         """Return which part of the pool was in use under the seed's load, by its metrics."""
-        readings = [reading.active for one in self.of_pool(pool) for reading in one.readings]
+        readings = [reading.active for turn in self.of_pool(pool) for reading in turn.readings]
         return statistics.mean(readings) / pool
 
 
@@ -253,7 +253,7 @@ def _sweep(lab: Lab, site: Site, scale: Scale) -> list[HoldRun]:
             pool_control.resize(site, pool, acquire_ms=scale.acquire_ms)
             settles = scale.acquire_ms / 1000
             samples = _held(site, hold_ms, settles + scale.seconds)
-            settled = [one for one in samples if one.at >= settles]
+            settled = [sample for sample in samples if sample.at >= settles]
             taken.append(HoldRun(pool=pool, hold_ms=hold_ms, samples=settled))
     return taken
 
@@ -338,4 +338,4 @@ def _one_by_one(site: Site, call: Call, number: int) -> list[Sample]:
 
 
 def _latencies(samples: list[Sample]) -> list[float]:
-    return [one.latency_ms for one in samples if one.status == 200]
+    return [sample.latency_ms for sample in samples if sample.status == 200]

@@ -47,17 +47,22 @@ def _all_series(observations: Observations) -> Iterator[Series]:
             "rows by depth, OFFSET",
             "with",
             "rows",
-            [one.by_offset[0].rows_examined for one in depths],
+            [depth.by_offset[0].rows_examined for depth in depths],
         ),
         (
             "rows by depth, cursor",
             "with",
             "rows",
-            [one.by_cursor[0].rows_examined for one in depths],
+            [depth.by_cursor[0].rows_examined for depth in depths],
         ),
-        ("by size, without", "without", "ms", [median_ms(one.bare) for one in sizes]),
-        ("by size, with", "with", "ms", [median_ms(one.indexed) for one in sizes]),
-        ("index scans", "with", "scans", [sum(one.scans.values()) for one in observations.usage]),
+        ("by size, without", "without", "ms", [median_ms(size.bare) for size in sizes]),
+        ("by size, with", "with", "ms", [median_ms(size.indexed) for size in sizes]),
+        (
+            "index scans",
+            "with",
+            "scans",
+            [sum(index.scans.values()) for index in observations.usage],
+        ),
         ("an index for each column", "with", "ms", [plan.execution_ms for plan in tried.separate]),
         ("composite index", "with", "ms", [plan.execution_ms for plan in tried.composite]),
         ("selectivity: planned", "with", "ms", [median_ms(s.planned) for s in tried.selective]),
@@ -65,11 +70,11 @@ def _all_series(observations: Observations) -> Iterator[Series]:
             "selectivity: whole scan",
             "without",
             "ms",
-            [median_ms(one.full_scan) for one in tried.selective],
+            [median_ms(selectivity.full_scan) for selectivity in tried.selective],
         ),
-        ("kinds: =", "with", "ms", [median_ms(one.equal) for one in tried.kinds]),
+        ("kinds: =", "with", "ms", [median_ms(kind.equal) for kind in tried.kinds]),
         ("partial index", "with", "ms", [plan.execution_ms for plan in tried.partial[-1].plans]),
-        ("saved by index", "both", "ms", [one.saved_ms for one in observations.benefits]),
+        ("saved by index", "both", "ms", [benefit.saved_ms for benefit in observations.benefits]),
     ):
         yield series(name, arm, unit, values)
 
@@ -77,11 +82,11 @@ def _all_series(observations: Observations) -> Iterator[Series]:
 def _of_arms(observations: Observations) -> Iterator[Series]:
     for arm in ARMS:
         deep = observations.plans(arm, DEEP)
-        cpu = [one.cpu_ms for one in observations.rounds[arm]]
+        cpu = [turn.cpu_ms for turn in observations.rounds[arm]]
         for name, unit, values in (
             *(
-                (one, "ms", [plan.execution_ms for plan in observations.plans(arm, one)])
-                for one in _QUERIES
+                (query, "ms", [plan.execution_ms for plan in observations.plans(arm, query)])
+                for query in _QUERIES
             ),
             ("HTTP", "ms", observations.latencies_ms(arm)),
             ("CPU", "ms", cpu),
@@ -189,16 +194,16 @@ def _by_size(observations: Observations) -> Table:
         columns=("notes", "page", "without: rows", "ms", "with: plan", "rows", "ms", "faster"),
         rows=tuple(
             (
-                str(one.rows),
-                str(one.page),
-                str(one.bare[0].rows_examined),
-                f"{median_ms(one.bare):.3g}",
-                access_path(one.indexed[0]),
-                str(one.indexed[0].rows_examined),
-                f"{median_ms(one.indexed):.3g}",
-                f"{median_ms(one.bare) / median_ms(one.indexed):.3g} x",
+                str(size.rows),
+                str(size.page),
+                str(size.bare[0].rows_examined),
+                f"{median_ms(size.bare):.3g}",
+                access_path(size.indexed[0]),
+                str(size.indexed[0].rows_examined),
+                f"{median_ms(size.indexed):.3g}",
+                f"{median_ms(size.bare) / median_ms(size.indexed):.3g} x",
             )
-            for one in observations.sizes
+            for size in observations.sizes
         ),
         note="On a copy of the notes, repeated where there must be more. In a small table the last "
         "page that there is.",
@@ -218,14 +223,14 @@ def _by_depth(observations: Observations) -> Table:
         ),
         rows=tuple(
             (
-                str(one.depth),
-                access_path(one.by_offset[0]),
-                str(one.by_offset[0].rows_examined),
-                f"{median_ms(one.by_offset):.3g}",
-                str(one.by_cursor[0].rows_examined),
-                f"{median_ms(one.by_cursor):.3g}",
+                str(depth.depth),
+                access_path(depth.by_offset[0]),
+                str(depth.by_offset[0].rows_examined),
+                f"{median_ms(depth.by_offset):.3g}",
+                str(depth.by_cursor[0].rows_examined),
+                f"{median_ms(depth.by_cursor):.3g}",
             )
-            for one in observations.depths
+            for depth in observations.depths
         ),
     )
 
@@ -236,15 +241,15 @@ def _kinds(observations: Observations) -> Table:
         columns=("column", "kind", "KiB", "built in ms", "= ms", "> and ORDER BY", "ms"),
         rows=tuple(
             (
-                one.column,
-                one.kind,
-                f"{one.size_bytes / 1024:.0f}",
-                f"{one.built_ms:.0f}",
-                f"{median_ms(one.equal):.3g}",
-                access_path(one.ordered[0]),
-                f"{median_ms(one.ordered):.3g}",
+                kind.column,
+                kind.kind,
+                f"{kind.size_bytes / 1024:.0f}",
+                f"{kind.built_ms:.0f}",
+                f"{median_ms(kind.equal):.3g}",
+                access_path(kind.ordered[0]),
+                f"{median_ms(kind.ordered):.3g}",
             )
-            for one in observations.variants.kinds
+            for kind in observations.variants.kinds
         ),
         note="A B-tree keeps equal values once with a list of their rows, a hash index each of them; "
         "user_id has few values, id has no two that are equal.",
@@ -257,13 +262,13 @@ def _selective(observations: Observations) -> Table:
         columns=("condition", "share of the notes", "plan", "ms", "ms by a whole scan"),
         rows=tuple(
             (
-                one.condition,
-                f"{one.share:.1%}",
-                access_path(one.planned[0]),
-                f"{median_ms(one.planned):.3g}",
-                f"{median_ms(one.full_scan):.3g}",
+                selectivity.condition,
+                f"{selectivity.share:.1%}",
+                access_path(selectivity.planned[0]),
+                f"{median_ms(selectivity.planned):.3g}",
+                f"{median_ms(selectivity.full_scan):.3g}",
             )
-            for one in observations.variants.selective
+            for selectivity in observations.variants.selective
         ),
     )
 
@@ -274,20 +279,20 @@ def _worth(observations: Observations) -> Table:
         columns=("index", "its query", "KiB", "ms without", "ms with", "ms saved per MiB"),
         rows=tuple(
             (
-                one.name,
-                one.query,
-                f"{one.size_bytes / 1024:.0f}",
-                f"{one.without_ms:.3g}",
-                f"{one.with_ms:.3g}",
-                f"{one.saved_ms_per_mib:.3g}",
+                benefit.name,
+                benefit.query,
+                f"{benefit.size_bytes / 1024:.0f}",
+                f"{benefit.without_ms:.3g}",
+                f"{benefit.with_ms:.3g}",
+                f"{benefit.saved_ms_per_mib:.3g}",
             )
-            for one in observations.benefits
+            for benefit in observations.benefits
         ),
     )
 
 
 def _remarks(observations: Observations) -> list[str]:
-    least = min(observations.benefits, key=lambda one: one.saved_ms_per_mib)
+    least = min(observations.benefits, key=lambda benefit: benefit.saved_ms_per_mib)
     return [
         f"{least.name} saves least for its size: {least.saved_ms:.3g} ms for "
         f"{least.size_bytes / 1024:.0f} KiB, since other indexes serve its query nearly as well.",

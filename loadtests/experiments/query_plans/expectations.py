@@ -34,9 +34,9 @@ def sequential_scan(observations: Observations) -> Verdict:
     plans = observations.plans("without", DEEP)
     # Of a parallel scan EXPLAIN tells rounded averages.
     whole = [
-        one
-        for one in plans
-        if scan_kinds(one) == ["Seq Scan"] and one.rows_examined >= observations.notes * 0.99
+        plan
+        for plan in plans
+        if scan_kinds(plan) == ["Seq Scan"] and plan.rows_examined >= observations.notes * 0.99
     ]
     took = spread([plan.execution_ms for plan in plans], "ms")
     observed = f"{len(whole)} of {len(plans)} plans scan all {observations.notes} notes: {took}"
@@ -54,7 +54,7 @@ def sequential_scan(observations: Observations) -> Verdict:
 def high_cpu(observations: Observations) -> Verdict:
     ratio = observations.cpu_ratio()
     without, with_ = (
-        statistics.median(one.cpu_ms for one in observations.rounds[arm])
+        statistics.median(turn.cpu_ms for turn in observations.rounds[arm])
         for arm in ("without", "with")
     )
     observed = (
@@ -76,7 +76,7 @@ def high_cpu(observations: Observations) -> Verdict:
 def seconds(observations: Observations) -> Verdict:
     latencies = observations.latencies_ms("without")
     answered = len(latencies) / max(
-        1, sum(len(one.samples) for one in observations.rounds["without"])
+        1, sum(len(turn.samples) for turn in observations.rounds["without"])
     )
     observed = (
         f"page {observations.page} of {observations.notes} notes: {spread(latencies, 'ms')}; a second at about "
@@ -115,12 +115,12 @@ def rows_scanned(observations: Observations) -> Verdict:
 )
 def index_usage(observations: Observations) -> Verdict:
     observed = "; ".join(
-        f"{one.query}: "
-        + (", ".join(f"{name} +{n}" for name, n in one.scans.items() if n) or "none")
-        + f" in {one.runs} runs"
-        for one in observations.usage
+        f"{index.query}: "
+        + (", ".join(f"{name} +{n}" for name, n in index.scans.items() if n) or "none")
+        + f" in {index.runs} runs"
+        for index in observations.usage
     )
-    return Verdict(all(one.agrees for one in observations.usage), observed, ["index scans"])
+    return Verdict(all(index.agrees for index in observations.usage), observed, ["index scans"])
 
 
 @EXPECTATIONS.declare(
@@ -135,7 +135,7 @@ def index_usage(observations: Observations) -> Verdict:
 def index_scan(observations: Observations) -> Verdict:
     plans = observations.plans("with", DEEP)
     ways = ", ".join(sorted({access_path(plan) for plan in plans}))
-    larger = [one.rows for one in observations.sizes if one.uses_composite]
+    larger = [size.rows for size in observations.sizes if size.uses_composite]
     where = (
         f"with {larger[0]} notes it is"
         if larger
@@ -225,8 +225,8 @@ def selectivity(observations: Observations) -> Verdict:
     threshold=f"at no depth more than {FEW} times the rows returned are scanned",
 )
 def cursor(observations: Observations) -> Verdict:
-    most = max(plan.rows_examined for one in observations.depths for plan in one.by_cursor)
-    times = [median_ms(one.by_cursor) for one in observations.depths]
+    most = max(plan.rows_examined for depth in observations.depths for plan in depth.by_cursor)
+    times = [median_ms(depth.by_cursor) for depth in observations.depths]
     returned = observations.depths[0].by_cursor[0].rows_returned
     observed = (
         f"at most {most} rows scanned for {returned}, at {len(observations.depths)} depths down to "
@@ -243,13 +243,13 @@ def cursor(observations: Observations) -> Verdict:
 def btree_or_hash(observations: Observations) -> Verdict:
     kinds = observations.variants.kinds
     holds = all(
-        one.equal[0].indexes and bool(one.ordered[0].indexes) == (one.kind == "btree")
-        for one in kinds
+        kind.equal[0].indexes and bool(kind.ordered[0].indexes) == (kind.kind == "btree")
+        for kind in kinds
     )
     observed = "; ".join(
-        f"{one.kind} on {one.column}: {one.size_bytes / 1024:.0f} KiB, = in "
-        f"{median_ms(one.equal):.3g} ms, > in {median_ms(one.ordered):.3g} ms"
-        for one in kinds
+        f"{kind.kind} on {kind.column}: {kind.size_bytes / 1024:.0f} KiB, = in "
+        f"{median_ms(kind.equal):.3g} ms, > in {median_ms(kind.ordered):.3g} ms"
+        for kind in kinds
     )
     return Verdict(holds, observed, ["kinds: ="])
 
@@ -283,12 +283,12 @@ def partial(observations: Observations) -> Verdict:
     threshold="the largest of the seed's four is not the one that saves its query most: confirmed",
 )
 def size_against_benefit(observations: Observations) -> Verdict:
-    by_size = sorted(observations.benefits, key=lambda one: one.size_bytes)
-    saves_most = max(observations.benefits, key=lambda one: one.saved_ms)
+    by_size = sorted(observations.benefits, key=lambda benefit: benefit.size_bytes)
+    saves_most = max(observations.benefits, key=lambda benefit: benefit.saved_ms)
     holds = saves_most is not by_size[-1]
     observed = "; ".join(
-        f"{one.name}: {one.size_bytes / 1024:.0f} KiB, saves {one.saved_ms:.3g} ms"
-        for one in reversed(by_size)
+        f"{index.name}: {index.size_bytes / 1024:.0f} KiB, saves {index.saved_ms:.3g} ms"
+        for index in reversed(by_size)
     )
     return Verdict(holds, observed, ["saved by index"])
 

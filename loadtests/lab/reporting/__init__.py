@@ -11,10 +11,10 @@ from loadtests.lab.results import Result
 def write_reports(results: Sequence[Result], folder: Path) -> list[Path]:
     """Write every report of the results into the folder; return where to begin reading."""
     files = {"index.html": html.page(results), "index.md": markdown.index(results)}
-    for one in results:
-        files[f"{one.name}.md"] = markdown.page(one)
-        for number, chart in enumerate(one.charts, 1):
-            files[markdown.chart_file(one, number)] = svg(chart, standalone=True)
+    for result in results:
+        files[f"{result.name}.md"] = markdown.page(result)
+        for number, chart in enumerate(result.charts, 1):
+            files[markdown.chart_file(result, number)] = svg(chart, standalone=True)
     for name, text in files.items():
         (folder / name).write_text(text)
     return [folder / "index.html", folder / "index.md"]

@@ -24,16 +24,17 @@ _PAGES: Final = Environment(
 
 def page(results: Sequence[Result]) -> str:
     """Return the page: the verdicts of all experiments, then each of them."""
-    refuted = [(one, one.with_outcome(Outcome.REFUTED)) for one in results]
+    refuted = [(result, result.with_outcome(Outcome.REFUTED)) for result in results]
     return _PAGES.get_template("report.html").render(
         results=results,
-        refuted=[(one, rows) for one, rows in refuted if rows],
+        refuted=[(result, rows) for result, rows in refuted if rows],
         outcomes=[
-            (one, sum(len(result.with_outcome(one)) for result in results)) for one in Outcome
+            (outcome, sum(len(result.with_outcome(outcome)) for result in results))
+            for outcome in Outcome
         ],
-        row_count=sum(len(one.rows) for one in results),
-        unexpected=[(one, row) for one in results for row in one.unexpected],
-        is_quick=any(one.quick for one in results),
+        row_count=sum(len(result.rows) for result in results),
+        unexpected=[(result, row) for result in results for row in result.unexpected],
+        is_quick=any(result.quick for result in results),
         wording=wording,
         draw=_draw,
         chart_style=Markup(STYLE),  # noqa: S704  # a constant of ours

@@ -30,38 +30,42 @@ def _index(results: Sequence[Result]) -> Iterator[str]:
         ("experiment", "asks", "answer", *Outcome, "not as declared"),
         (
             (
-                f"[{one.name}]({one.name}.md)",
-                _text(one.experiment.question),
-                _text(wording.answer(one)),
-                *(str(len(one.with_outcome(outcome))) for outcome in Outcome),
-                str(len(one.unexpected)),
+                f"[{result.name}]({result.name}.md)",
+                _text(result.experiment.question),
+                _text(wording.answer(result)),
+                *(str(len(result.with_outcome(outcome))) for outcome in Outcome),
+                str(len(result.unexpected)),
             )
-            for one in results
+            for result in results
         ),
     )
-    refuted = [(one, row) for one in results for row in one.with_outcome(Outcome.REFUTED)]
+    refuted = [(result, row) for result in results for row in result.with_outcome(Outcome.REFUTED)]
     if refuted:
         yield from ("", "## Refuted", "")
         yield from _table(
             ("experiment", "line", "expected", "observed", "because"),
             (
                 (
-                    one.name,
+                    result.name,
                     wording.line_of(row),
                     *map(_text, (row.expectation.text, row.observed, row.expectation.because)),
                 )
-                for one, row in refuted
+                for result, row in refuted
             ),
         )
 
 
 def _page(result: Result) -> Iterator[str]:
-    one = result.experiment
-    yield from (f"# {_text(one.title)}", "", f"**{_text(one.question)}**", "")
-    yield f"Seed module, lines {one.lines[0]} to {one.lines[1]}."
-    yield from ("", f"- Control: {_text(one.control)}", f"- Treatment: {_text(one.treatment)}")
+    experiment = result.experiment
+    yield from (f"# {_text(experiment.title)}", "", f"**{_text(experiment.question)}**", "")
+    yield f"Seed module, lines {experiment.lines[0]} to {experiment.lines[1]}."
+    yield from (
+        "",
+        f"- Control: {_text(experiment.control)}",
+        f"- Treatment: {_text(experiment.treatment)}",
+    )
     yield from _section(
-        "Procedure", [f"{at}. {_text(step)}" for at, step in enumerate(one.procedure, 1)]
+        "Procedure", [f"{at}. {_text(step)}" for at, step in enumerate(experiment.procedure, 1)]
     )
     for number, chart in enumerate(result.charts, 1):
         yield from (
@@ -85,7 +89,7 @@ def _page(result: Result) -> Iterator[str]:
         ),
     )
     yield from _figures(result)
-    yield from _section("What to learn", [f"- {_text(lesson)}" for lesson in one.lessons])
+    yield from _section("What to learn", [f"- {_text(lesson)}" for lesson in experiment.lessons])
     yield from _guesses(result)
     yield from _circumstances(result)
 
@@ -99,7 +103,7 @@ def _figures(result: Result) -> Iterator[str]:
     if result.quantities:
         yield from ("", "## Quantities", "")
         yield from _table(("quantity", "value"), wording.quantity_cells(result))
-    yield from _section("Remarks", [f"- {_text(one)}" for one in result.remarks])
+    yield from _section("Remarks", [f"- {_text(remark)}" for remark in result.remarks])
     yield from (
         "",
         "## Raw data",
@@ -110,8 +114,8 @@ def _figures(result: Result) -> Iterator[str]:
     yield from _table(
         ("series", "arm", "unit", "n", "median", "p5 to p95", "least to most"),
         (
-            (*map(_text, (one.name, one.arm, one.unit)), *wording.summary(one).figures)
-            for one in result.series
+            (*map(_text, (series.name, series.arm, series.unit)), *wording.summary(series).figures)
+            for series in result.series
         ),
     )
 
@@ -121,7 +125,10 @@ def _guesses(result: Result) -> Iterator[str]:
         yield from ("", "## Guessed and observed", "")
         yield from _table(
             ("question", "guess", "observed", "off by"),
-            (tuple(map(_text, wording.guess_cells(one))) for one in result.guess_results),
+            (
+                tuple(map(_text, wording.guess_cells(guess_result)))
+                for guess_result in result.guess_results
+            ),
         )
 
 
@@ -131,13 +138,13 @@ def _circumstances(result: Result) -> Iterator[str]:
         ("when", "well", "requests", "failures", "p50 (ms)"),
         (
             (
-                _text(one.when),
-                "yes" if one.healthy else f"NO {_text(one.problems)}",
-                str(one.requests),
-                str(one.failures),
-                f"{one.p50_ms:.2f}",
+                _text(state.when),
+                "yes" if state.healthy else f"NO {_text(state.problems)}",
+                str(state.requests),
+                str(state.failures),
+                f"{state.p50_ms:.2f}",
             )
-            for one in result.steady
+            for state in result.steady
         ),
     )
     yield from ("", "## Where and when", "", f"- {_text(wording.run_sentence(result))}")

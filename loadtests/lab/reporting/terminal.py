@@ -20,9 +20,11 @@ _STYLES: Final = {
 def experiments_table(experiments: Iterable[Experiment]) -> Table:
     """Return the table of all experiments."""
     table = Table("experiment", "asks", "seed lines", "expectations", box=box.SIMPLE_HEAD)
-    for one in experiments:
-        lines = f"{one.lines[0]}-{one.lines[1]}"
-        table.add_row(one.name, Text(one.question), lines, str(len(one.expectations)))
+    for experiment in experiments:
+        lines = f"{experiment.lines[0]}-{experiment.lines[1]}"
+        table.add_row(
+            experiment.name, Text(experiment.question), lines, str(len(experiment.expectations))
+        )
     return table
 
 
@@ -41,12 +43,16 @@ def rows_table(result: Result) -> Table:
     )
     for row in result.rows:
         table.add_row(*_cells(row, quick=result.quick))
-    for one in result.guess_results:
-        observed = "not observed" if one.observed is None else f"{one.observed:.4g}"
+    for guess_result in result.guess_results:
+        observed = (
+            "not observed" if guess_result.observed is None else f"{guess_result.observed:.4g}"
+        )
         table.add_row(
             "you",
-            Text(f"{one.guess.question} {one.predicted:.4g} {one.guess.unit}"),
-            f"{observed} {one.guess.unit}",
+            Text(
+                f"{guess_result.guess.question} {guess_result.predicted:.4g} {guess_result.guess.unit}"
+            ),
+            f"{observed} {guess_result.guess.unit}",
             "",
             "",
         )
@@ -56,7 +62,9 @@ def rows_table(result: Result) -> Table:
 def verdicts_line(result: Result) -> Text:
     """Return the counts in one line."""
     counts = ", ".join(
-        f"{len(result.with_outcome(one))} {one}" for one in Outcome if len(result.with_outcome(one))
+        f"{len(result.with_outcome(outcome))} {outcome}"
+        for outcome in Outcome
+        if len(result.with_outcome(outcome))
     )
     seconds = (result.ended_at - result.started_at).total_seconds()
     as_declared = (

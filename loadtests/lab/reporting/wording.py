@@ -41,17 +41,18 @@ def summary(series: Series) -> Summary:
 
 def answer(result: Result) -> str:
     """Return what came of it in one sentence: what its first chart says."""
-    first: Iterable[str] = (one.title for one in result.charts)
+    first: Iterable[str] = (chart.title for chart in result.charts)
     return next(iter(first), result.experiment.lessons[0] if result.experiment.lessons else "")
 
 
 def verdicts(results: Sequence[Result]) -> str:
     """Return the counts over all results in one sentence."""
-    rows = sum(len(one.rows) for one in results)
+    rows = sum(len(result.rows) for result in results)
     counts = ", ".join(
-        f"{sum(len(one.with_outcome(outcome)) for one in results)} {outcome}" for outcome in Outcome
+        f"{sum(len(result.with_outcome(outcome)) for result in results)} {outcome}"
+        for outcome in Outcome
     )
-    unexpected = sum(len(one.unexpected) for one in results)
+    unexpected = sum(len(result.unexpected) for result in results)
     declared = f"{unexpected} not as declared" if unexpected else "all as declared"
     return f"{rows} expectations: {counts}; {declared}."
 
@@ -68,25 +69,27 @@ def declared(row: Row, *, quick: bool) -> str:
     return f"NO: {row.expectation.declared_for(quick=quick)} was declared"
 
 
-def guess_cells(one: GuessResult) -> tuple[str, ...]:
+def guess_cells(result: GuessResult) -> tuple[str, ...]:
     """Return question, guess, observation and how far off the guess was."""
-    unit = one.guess.unit
-    if one.observed is None:
-        return (one.guess.question, f"{_figure(one.predicted)} {unit}", "not observed", "")
+    unit = result.guess.unit
+    if result.observed is None:
+        return (result.guess.question, f"{_figure(result.predicted)} {unit}", "not observed", "")
     return (
-        one.guess.question,
-        f"{_figure(one.predicted)} {unit}",
-        f"{_figure(one.observed)} {unit}",
-        _off(one.predicted, one.observed),
+        result.guess.question,
+        f"{_figure(result.predicted)} {unit}",
+        f"{_figure(result.observed)} {unit}",
+        _off(result.predicted, result.observed),
     )
 
 
 def run_sentence(result: Result) -> str:
     """Return when it ran, how long, and on which revision."""
     seconds = (result.ended_at - result.started_at).total_seconds()
-    around = result.environment
-    changed = " with changes" if around.modified else ""
-    revision = f"revision {around.revision}{changed}" if around.revision else "no revision known"
+    environment = result.environment
+    changed = " with changes" if environment.modified else ""
+    revision = (
+        f"revision {environment.revision}{changed}" if environment.revision else "no revision known"
+    )
     length = "quick run" if result.quick else "full run"
     return (
         f"{result.started_at:%Y-%m-%d %H:%M:%S} to {result.ended_at:%H:%M:%S} UTC "
@@ -96,13 +99,13 @@ def run_sentence(result: Result) -> str:
 
 def machine_sentence(result: Result) -> str:
     """Return what it ran on."""
-    one = result.environment
-    return f"{one.cores} cores of {one.processor}, {one.memory_gib:g} GiB, {one.system}"
+    environment = result.environment
+    return f"{environment.cores} cores of {environment.processor}, {environment.memory_gib:g} GiB, {environment.system}"
 
 
 def versions_sentence(result: Result) -> str:
     """Return the versions of everything that figures depend on."""
-    return ", ".join(f"{name} {told}" for name, told in result.environment.versions.items())
+    return ", ".join(f"{name} {version}" for name, version in result.environment.versions.items())
 
 
 def quantity_cells(result: Result) -> list[tuple[str, str]]:

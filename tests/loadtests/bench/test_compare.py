@@ -157,13 +157,13 @@ class TestCompare:
             compare.exported("v1", repository=copy) as old,
             bench_cli._fresh_site("revision", notes=100, root=old.folder) as before,
         ):
-            answers = [_status(one.url, "/only-here") for one in (before, site)]
+            answers = [_status(running.url, "/only-here") for running in (before, site)]
             rows = compare.compare(before, site, plan)
 
         assert answers == [200, 404]
-        assert [one.arm for one in rows] == ["cached read", "cached read, not recorded"]
-        assert all(one.errors == (0, 0) for one in rows)
-        assert {one.verdict for one in rows} == {"too few rounds to tell: 10 are needed"}
+        assert [row.arm for row in rows] == ["cached read", "cached read, not recorded"]
+        assert all(row.errors == (0, 0) for row in rows)
+        assert {row.verdict for row in rows} == {"too few rounds to tell: 10 are needed"}
         how = {"command": "bench", "facts": {}}
         assert compare.table(rows, old, **how).row_count == 2
         assert len(json.loads(compare.as_json(rows, old, **how))["rows"]) == 2

@@ -38,16 +38,16 @@ def unstarted(monkeypatch):
 
 class TestBench:
     def test_measures_every_arm_as_what_it_claims_to_be(self, figures):
-        named = {one.arm: one for one in figures.paths}
+        named = {path.arm: path for path in figures.paths}
 
-        assert all(one.requests > 0 and one.errors == 0 for one in figures.paths)
-        assert all(one.p50_ms <= one.p95_ms <= one.p99_ms for one in figures.paths)
-        assert {one.baseline for one in figures.paths} <= set(named)
+        assert all(path.requests > 0 and path.errors == 0 for path in figures.paths)
+        assert all(path.p50_ms <= path.p95_ms <= path.p99_ms for path in figures.paths)
+        assert {path.baseline for path in figures.paths} <= set(named)
         assert named["cached read"].p50_ratio.value == 1.0
-        assert all(len(one.rounds_p50_ms) == 2 for one in figures.paths)
+        assert all(len(path.rounds_p50_ms) == 2 for path in figures.paths)
 
     def test_runs_the_lines_of_ab(self, figures):
-        found = [(one.run, one.requests, one.concurrency) for one in figures.counts]
+        found = [(run.run, run.requests, run.concurrency) for run in figures.counts]
 
         assert found == [  # of 1000 at 10 or 50, and 100 at 50, a fiftieth
             ("a note", 20, 10),
@@ -59,11 +59,11 @@ class TestBench:
             ("/notes", 20, 20),
             ("/notes, without the cache", 20, 20),
         ]
-        assert {one.baseline for one in figures.counts} <= {one.run for one in figures.counts}
-        assert not any(one.errors for one in figures.counts)
+        assert {run.baseline for run in figures.counts} <= {run.run for run in figures.counts}
+        assert not any(run.errors for run in figures.counts)
 
     def test_at_full_length_they_are_the_seed_modules(self, site):
-        runs = [(one.requests, one.concurrency) for one in scenarios.fixed_counts(site)]
+        runs = [(run.requests, run.concurrency) for run in scenarios.fixed_counts(site)]
 
         assert set(runs) == {(1000, 10), (100, 50), (1000, 50)}
 
@@ -92,10 +92,10 @@ class TestReport:
         written = text[text.index(MARKERS.begin) : text.index(MARKERS.end)]
 
         assert re.findall(r"^\| (?!request|run|---)([^|]+?) \| \d", written, re.M) == [
-            one.arm for one in figures.paths
+            path.arm for path in figures.paths
         ]
         assert re.findall(r"^\| -n \d+ -c \d+ \| ([^|]+?) \|", written, re.M) == [
-            one.run for one in figures.counts
+            run.run for run in figures.counts
         ]
 
     def test_tells_where_the_rate_is_no_longer_well_below_the_throughput(self, figures):

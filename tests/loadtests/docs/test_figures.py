@@ -71,9 +71,9 @@ class TestTable:
             assert row in told
 
     def test_reads_the_bench_as_it_writes_itself(self, folder):
-        one = Ratio(1.0, 1.0, 1.0)
+        equal = Ratio(1.0, 1.0, 1.0)
         arms = [
-            Figure(name, "", 9, p50, p50, p50, one, rate, one, 0, [], [])
+            Figure(name, "", 9, p50, p50, p50, equal, rate, equal, 0, [], [])
             for name, p50, rate in (("cached read", 2.0, 900.0), ("uncached read", 8.0, 300.0))
         ]
         written = report.as_json(

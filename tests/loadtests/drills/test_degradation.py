@@ -44,7 +44,7 @@ class TestStates:
 
         assert len(killed) == len(set(killed)) == 2**3
         assert {state.paused for state in STATES} == {"", "redis", "postgres", "mongodb"}
-        assert Counter(STATES) == Counter(one for group in GROUPS for one in group)
+        assert Counter(STATES) == Counter(state for group in GROUPS for state in group)
 
 
 class TestUseCases:
@@ -72,8 +72,8 @@ class TestUseCases:
     def test_hold_nothing_that_is_gone(self):
         known = set(routes(get_resolver().url_patterns))
 
-        gone = {one for one in ENDPOINTS if not one.split()[1].startswith("/admin/")}
-        assert {one.split()[1] for one in gone} - known == set()
+        gone = {endpoint for endpoint in ENDPOINTS if not endpoint.split()[1].startswith("/admin/")}
+        assert {endpoint.split()[1] for endpoint in gone} - known == set()
 
     def test_have_names_of_their_own(self):
         names = [case.name for case in PROBES]
@@ -126,7 +126,7 @@ class TestViolations:
         if cell.status == 404:
             assert found == []  # PostgreSQL is away, and this page may say what it likes of that
         else:
-            assert any(told in one and name in one for one in found), found
+            assert any(told in violation and name in violation for violation in found), found
 
     def test_are_none_where_all_is_well(self):
         assert degradation_report.violations(made_up(**{f"{NOTE}, not cached": FAILED})) == []
@@ -138,7 +138,7 @@ class TestViolations:
 
         found = degradation_report.violations(replace(outcome, lost_events=3))
 
-        assert [re.sub(".*: ", "", one) for one in found] == [
+        assert [re.sub(".*: ", "", violation) for violation in found] == [
             "events are neither in MongoDB nor in the spool",
             "500",
             "3 events were acknowledged, and are not in MongoDB at the end",

@@ -51,8 +51,8 @@ def phase(number: int, name: str) -> Phase:
         )
     if down:
         made.lookups = [
-            Statement(0.0, 0.2, 1, f"SELECT 1 /*request_id='{one.call}'*/")
-            for one in made.of("read")
+            Statement(0.0, 0.2, 1, f"SELECT 1 /*request_id='{sample.call}'*/")
+            for sample in made.of("read")
         ]
     return made
 
@@ -103,7 +103,7 @@ class TestFindings:
     def test_every_row_and_guess_names_what_was_measured(self, observations):
         found = EXPERIMENT.findings(observations)
 
-        names = {one.name for one in found.series}
+        names = {series.name for series in found.series}
         assert all(row.evidence and set(row.evidence) <= names for row in found.rows)
         assert {guess.quantity for guess in EXPERIMENT.guesses} <= set(found.quantities)
         assert found.quantities["response_time_improvement_percent"] == 62.5
@@ -157,10 +157,10 @@ class TestFindings:
         assert outcome(observations, "paused-keeps") is Outcome.REFUTED
 
     def test_a_difference_within_the_noise_is_inconclusive(self, observations):
-        for one in observations.phases:
-            one.samples = [
+        for phase in observations.phases:
+            phase.samples = [
                 dataclasses.replace(sample, latency_ms=2.0 + place // 10 % 2)
-                for place, sample in enumerate(one.samples)
+                for place, sample in enumerate(phase.samples)
             ]
 
         assert outcome(observations, "slower") is Outcome.INCONCLUSIVE

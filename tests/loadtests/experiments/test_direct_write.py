@@ -52,7 +52,7 @@ class TestFindings:
     def test_every_row_and_guess_names_what_was_measured(self, observations):
         found = EXPERIMENT.findings(observations)
 
-        names = {one.name for one in found.series}
+        names = {series.name for series in found.series}
         assert all(row.evidence and set(row.evidence) <= names for row in found.rows)
         assert {guess.quantity for guess in EXPERIMENT.guesses} <= set(found.quantities)
 

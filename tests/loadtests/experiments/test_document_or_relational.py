@@ -35,7 +35,7 @@ SCALE = Scale(rounds=1, sizes=(1_000,), documents=200, http_requests=1)
 def pair(ratio: float, *, name: str = "made up", logged: tuple[float, float] = (1, 1)) -> Pair:
     """Both stores over five rounds; ratio is PostgreSQL's time to MongoDB's."""
     mongo = (1.0, 1.1, 0.9, 1.0, 1.05)
-    return Pair(name, mongo, tuple(ratio * one for one in mongo), *logged)
+    return Pair(name, mongo, tuple(ratio * value for value in mongo), *logged)
 
 
 def unclear(name: str = "made up") -> Pair:
@@ -151,8 +151,8 @@ class TestDocuments:
         first, second = (list(documents(20, size, seed=1)) for _ in range(2))
 
         assert first == second
-        for one in first:
-            assert size * 0.9 < len(json.dumps(one)) < size * 1.4
+        for document in first:
+            assert size * 0.9 < len(json.dumps(document)) < size * 1.4
         deep = first[7]
         for key in DEEP:
             deep = deep[key]
@@ -177,8 +177,8 @@ class TestBothStores:
         without, with_index, filtered = comparison.filter()
         added = comparison.add_field()
 
-        assert all(one.durability().holds for one in (comparison.mongo, comparison.postgres))
-        assert [(one.index, one.found, one.examined) for one in filtered] == [
+        assert all(store.durability().holds for store in (comparison.mongo, comparison.postgres))
+        assert [(plan.index, plan.found, plan.examined) for plan in filtered] == [
             *((("none", 2, 200),) * 2),
             *((kind, 2, 2) for kind in ("dotted path", "GIN jsonb_path_ops", "expression")),
         ]

@@ -35,7 +35,7 @@ PROBLEM = json.dumps({"status": 503, "store": "postgres"}).encode()
 def simulated(hold_ms: float, *, pool: int, acquire_ms: float, until_ms: float = 60_000) -> float:
     """Let CLIENTS ask again and again, first come first served; return the part that gives up."""
     turn = itertools.count()
-    coming = [(hold_ms * one / CLIENTS, next(turn), "asks", 0) for one in range(CLIENTS)]
+    coming = [(hold_ms * number / CLIENTS, next(turn), "asks", 0) for number in range(CLIENTS)]
     waiting: deque[tuple[int, float]] = deque()
     free, served, given_up = pool, 0, 0
     asked = itertools.count()
@@ -52,7 +52,7 @@ def simulated(hold_ms: float, *, pool: int, acquire_ms: float, until_ms: float =
             if number in gone:
                 continue
             gone.add(number)
-            waiting.remove(next(one for one in waiting if one[0] == number))
+            waiting.remove(next(reading for reading in waiting if reading[0] == number))
             given_up += 1
             heapq.heappush(coming, (now, next(turn), "asks", 0))
         else:
@@ -191,8 +191,8 @@ class TestFindings:
 
     def test_failures_of_the_seeds_load_confirm_that_requests_time_out(self, observations):
         rounds = [
-            dataclasses.replace(one, samples=[sample(503)] * 5 + [sample()] * 95)
-            for one in observations.rounds
+            dataclasses.replace(turn, samples=[sample(503)] * 5 + [sample()] * 95)
+            for turn in observations.rounds
         ]
 
         other = dataclasses.replace(observations, rounds=rounds)
@@ -208,18 +208,18 @@ class TestFindings:
     )
     def test_latency_is_judged_by_its_interval(self, observations, key, slow_ms, expected):
         rounds = [
-            dataclasses.replace(one, samples=[sample(latency_ms=slow_ms)] * 100)
-            if one.pool == 5
-            else one
-            for one in observations.rounds
+            dataclasses.replace(turn, samples=[sample(latency_ms=slow_ms)] * 100)
+            if turn.pool == 5
+            else turn
+            for turn in observations.rounds
         ]
 
         assert outcome(dataclasses.replace(observations, rounds=rounds), key) is expected
 
     def test_a_much_higher_rate_of_the_large_pool_refutes_the_formula(self, observations):
         rounds = [
-            dataclasses.replace(one, seconds=1.0 if one.pool == 20 else 3.0)
-            for one in observations.rounds
+            dataclasses.replace(turn, seconds=1.0 if turn.pool == 20 else 3.0)
+            for turn in observations.rounds
         ]
 
         assert (
@@ -260,7 +260,9 @@ class TestFindings:
         ],
     )
     def test_other_readings_refute(self, observations, key, change):
-        readings = [dataclasses.replace(one, **change) for one in observations.overload.readings]
+        readings = [
+            dataclasses.replace(reading, **change) for reading in observations.overload.readings
+        ]
 
         overload = dataclasses.replace(observations.overload, readings=readings)
         assert outcome(dataclasses.replace(observations, overload=overload), key) is Outcome.REFUTED

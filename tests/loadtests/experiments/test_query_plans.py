@@ -156,19 +156,19 @@ class TestSweeps:
             taken = method.by_depth(connection, page, runs=1)
             deepest = method.deepest_by_composite(connection, page)
 
-        assert [one.by_offset[0].rows_examined for one in taken] == [
-            one.depth + 20 for one in taken
+        assert [sample.by_offset[0].rows_examined for sample in taken] == [
+            sample.depth + 20 for sample in taken
         ]
-        assert max(one.by_cursor[0].rows_examined for one in taken) <= 22
+        assert max(sample.by_cursor[0].rows_examined for sample in taken) <= 22
         assert deepest == page
 
     def test_a_larger_table_is_scanned_whole_without_an_index(self, url):
         with scratch.table(url) as own:
             taken = list(method.by_size(own, (1_000, 4_000), 10, runs=1))
 
-        assert [one.bare[0].rows_examined for one in taken] == [1_000, 4_000]
-        assert [one.page for one in taken] == [7, 10]
-        assert all(one.indexed[0].indexes for one in taken)
+        assert [sample.bare[0].rows_examined for sample in taken] == [1_000, 4_000]
+        assert [sample.page for sample in taken] == [7, 10]
+        assert all(sample.indexed[0].indexes for sample in taken)
 
 
 class TestVariants:
@@ -181,14 +181,19 @@ class TestVariants:
             assert left.fetchall() == []
 
         assert several.composite[0].rows_examined <= several.separate[0].rows_examined
-        assert [(one.column, one.kind) for one in several.kinds] == [
+        assert [(kind.column, kind.kind) for kind in several.kinds] == [
             ("user_id", "btree"),
             ("user_id", "hash"),
             ("id", "btree"),
             ("id", "hash"),
         ]
-        assert [bool(one.ordered[0].indexes) for one in several.kinds] == [True, False, True, False]
-        assert [one.name for one in several.partial] == ["none", "whole", "partial"]
+        assert [bool(kind.ordered[0].indexes) for kind in several.kinds] == [
+            True,
+            False,
+            True,
+            False,
+        ]
+        assert [index.name for index in several.partial] == ["none", "whole", "partial"]
         assert several.selective[0].share == 1
         assert {benefit.name for benefit in benefits} == set(scratch.SEED_INDEXES)
         assert all(index.agrees for index in usage)
@@ -237,11 +242,11 @@ def observations() -> Observations:
         page=500,
         rounds={
             "without": [
-                a_round(deep=one, first=plan(20, "Seq Scan"), latency_ms=60, cpu_ms=50)
-                for one in whole
+                a_round(deep=deep, first=plan(20, "Seq Scan"), latency_ms=60, cpu_ms=50)
+                for deep in whole
             ],
             "with": [
-                a_round(deep=one, first=plan(0.02), latency_ms=25, cpu_ms=20) for one in bitmap
+                a_round(deep=deep, first=plan(0.02), latency_ms=25, cpu_ms=20) for deep in bitmap
             ],
         },
         depths=[
@@ -299,7 +304,7 @@ def outcome(observations: Observations, key: str) -> Outcome:
 
 
 def with_rounds(observations: Observations, arm: str, **changes: object) -> Observations:
-    rounds = [dataclasses.replace(one, **changes) for one in observations.rounds[arm]]
+    rounds = [dataclasses.replace(turn, **changes) for turn in observations.rounds[arm]]
     return dataclasses.replace(observations, rounds=observations.rounds | {arm: rounds})
 
 
@@ -365,7 +370,8 @@ class TestFindings:
         other = [IndexUsage(query=FIRST, runs=3, planned=frozenset({"a"}), scans={"a": 3, "b": 1})]
 
         assert (
-            outcome(dataclasses.replace(observations, usage=other), "index-usage") is Outcome.REFUTED
+            outcome(dataclasses.replace(observations, usage=other), "index-usage")
+            is Outcome.REFUTED
         )
 
     def test_a_cursor_that_scans_more_deeper_down_is_refuted(self, observations):

@@ -113,7 +113,7 @@ class TestFindings:
 
     def test_without_a_stampede_nothing_of_it_is_confirmed(self, observations):
         observations.bursts = [
-            burst(one.arm, one.load_ms, lookups=1, processes=1) for one in observations.bursts
+            burst(old.arm, old.load_ms, lookups=1, processes=1) for old in observations.bursts
         ]
 
         by_key = outcomes(observations)
@@ -123,8 +123,8 @@ class TestFindings:
 
     def test_a_few_queries_are_neither_many_nor_one(self, observations):
         observations.bursts = [
-            burst(one.arm, one.load_ms, lookups=3 if one.arm == "off" else 1, processes=2)
-            for one in observations.bursts
+            burst(old.arm, old.load_ms, lookups=3 if old.arm == "off" else 1, processes=2)
+            for old in observations.bursts
         ]
 
         assert outcomes(observations)["many-queries"] is Outcome.INCONCLUSIVE

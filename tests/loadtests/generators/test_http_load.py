@@ -49,14 +49,14 @@ class TestFixedCount:
             taken = fixed_count(url, Call("x", "/"), requests=103, concurrency=10)
 
         assert len(taken) == len(seen) == len(set(seen)) == 103
-        assert {one.status for one in taken} == {200}
+        assert {sample.status for sample in taken} == {200}
 
     def test_has_so_many_under_way_at_a_time(self):
         together = threading.Barrier(4)  # breaks, and fails the test, unless 4 come at once
         with serving(lambda request: together.wait(20)) as url:
             taken = fixed_count(url, Call("x", "/"), requests=8, concurrency=4)
 
-        assert [one.status for one in taken] == [200] * 8
+        assert [sample.status for sample in taken] == [200] * 8
 
 
 class TestClosedLoop:
@@ -75,7 +75,9 @@ class TestIntervals:
 
         assert list(itertools.islice(intervals(50), 3)) == [0.02] * 3
         assert sum(poisson) / len(poisson) == pytest.approx(0.02, rel=0.03)
-        assert sum(one < 0.02 for one in poisson) / len(poisson) == pytest.approx(0.632, abs=0.02)
+        assert sum(interval < 0.02 for interval in poisson) / len(poisson) == pytest.approx(
+            0.632, abs=0.02
+        )
 
     def test_are_the_same_for_the_same_seed(self):
         first, again, other = (
@@ -94,8 +96,8 @@ class TestOpenLoop:
             samples = loop.finish()
 
         assert len(samples) == 10
-        assert {one.status for one in samples} == {200}
-        assert all(one.latency_ms >= 200 for one in samples)
+        assert {sample.status for sample in samples} == {200}
+        assert all(sample.latency_ms >= 200 for sample in samples)
 
     def test_does_not_hide_a_stall(self):
         """One request at a time, and the first stalls for half a second: all feel it."""
@@ -110,7 +112,7 @@ class TestOpenLoop:
             loop.run(iter([Call("x", "/")] * 10), seconds=1)
             samples = loop.finish()
 
-        assert all(one.latency_ms >= 500 - one.at * 1000 - 1 for one in samples)
+        assert all(sample.latency_ms >= 500 - sample.at * 1000 - 1 for sample in samples)
         assert len(samples) == 10
 
     def test_uses_idle_connections_again_where_told_to(self):
@@ -127,7 +129,7 @@ class TestOpenLoop:
         loop = OpenLoop("http://127.0.0.1:9", per_second=10)
         loop.run(iter([Call("x", "/")]), seconds=1)
 
-        assert [one.status for one in loop.finish()] == [0]
+        assert [sample.status for sample in loop.finish()] == [0]
 
 
 class TestAddress:

@@ -63,7 +63,7 @@ class TestServers:
     def test_are_the_stacks_own_whatever_the_environment_names(self, servers):
         for variable in VARIABLES.values():
             assert "@127.0.0.1:" in servers.environment[variable]
-        assert {one.state for one in servers.stack.status()} == {"running"}
+        assert {server.state for server in servers.stack.status()} == {"running"}
 
     def test_nor_does_a_dotenv_file_name_others(self, tmp_path, monkeypatch):
         for variable in VARIABLES.values():
@@ -72,7 +72,7 @@ class TestServers:
         monkeypatch.delenv("PYTHON_DOTENV_DISABLED")
         (tmp_path / ".env").write_text("DATABASE_URL=postgresql://elsewhere.invalid/production\n")
 
-        assert [one.state for one in Stack(NAME, root=tmp_path).status()] == ["external"]
+        assert [server.state for server in Stack(NAME, root=tmp_path).status()] == ["external"]
         assert Stack(NAME, root=tmp_path, own_only=True).status() == []
 
 
@@ -144,7 +144,7 @@ class TestRun:
         assert "Kept: made_up." in told
         assert "putting everything back" in told
         assert steps == ["put back"]
-        assert [one.name for one in results.read(out)] == ["made_up"]
+        assert [result.name for result in results.read(out)] == ["made_up"]
         assert signal.getsignal(number) == before
 
     def test_is_2_for_a_name_that_is_none_and_names_the_near_ones(self, out, capsys):
@@ -219,7 +219,7 @@ class TestRun:
         assert main(["run", "made_up", "--out", str(out)]) == 0
         (result,) = results.read(out)
         assert counts == [20]
-        assert [one.when for one in result.steady] == ["before (both)", "after (both)"]
+        assert [state.when for state in result.steady] == ["before (both)", "after (both)"]
 
 
 class TestPredict:
@@ -287,5 +287,5 @@ class TestList:
         assert main(["list"]) == 0
 
         told = capsys.readouterr().out
-        for one in EXPERIMENTS.values():
-            assert one.name in told
+        for experiment in EXPERIMENTS.values():
+            assert experiment.name in told

@@ -50,7 +50,7 @@ class TestWrite:
 
         (read,) = results.read(tmp_path / "new")
         assert read == result()
-        assert [type(one) for one in read.charts] == [LineChart, BarChart]
+        assert [type(chart) for chart in read.charts] == [LineChart, BarChart]
         assert read.started_at.tzinfo == dt.UTC
 
     def test_leaves_nothing_but_the_file(self, tmp_path):
@@ -100,14 +100,14 @@ class TestRead:
         results.write(result(), tmp_path)
         results.write(dataclasses.replace(result(), experiment=first), tmp_path)
 
-        assert [one.name for one in results.read(tmp_path)] == ["z_first", "made_up"]
+        assert [result.name for result in results.read(tmp_path)] == ["z_first", "made_up"]
 
 
 class TestResult:
     def test_counts_outcomes_and_tells_what_is_not_as_declared(self):
         odd = result(slow_ms=2000.0)
 
-        assert [len(odd.with_outcome(one)) for one in Outcome] == [3, 0, 0]
+        assert [len(odd.with_outcome(outcome)) for outcome in Outcome] == [3, 0, 0]
         assert [row.expectation.key for row in odd.unexpected] == ["seconds"]
 
     def test_a_quick_run_may_be_declared_otherwise(self):

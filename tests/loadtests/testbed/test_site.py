@@ -82,12 +82,12 @@ class TestDrill:
 
         assert all(run.phases.values())
         assert store_outage.timeline(run).row_count == 30
-        by_promise = {one.promise: one for one in store_outage.verdicts(run)}
+        by_promise = {verdict.promise: verdict for verdict in store_outage.verdicts(run)}
         assert by_promise["before: every request is answered"].kept
-        stale = [one for promise, one in by_promise.items() if "stale read" in promise]
+        stale = [verdict for promise, verdict in by_promise.items() if "stale read" in promise]
         assert len(stale) == 1
         assert stale[0].kept
-        assert {one.state for one in site.stack.status()} == {"running"}
+        assert {server.state for server in site.stack.status()} == {"running"}
 
 
 class TestMain:

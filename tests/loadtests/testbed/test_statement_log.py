@@ -44,7 +44,7 @@ class TestStatementsLogged:
                 first, second = log.read("/*mine*/"), log.read("/*mine*/")
                 raise KeyboardInterrupt
 
-            assert [one.text for one in first] == ["SELECT 1 /*mine*/"]
+            assert [statement.text for statement in first] == ["SELECT 1 /*mine*/"]
             assert second == []
         with psycopg.connect(url) as asked:
             assert asked.execute("SHOW log_min_duration_statement").fetchone() == ("-1",)
