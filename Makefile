@@ -33,8 +33,9 @@ check: $(BIN)/.dev ## lint, types, import contracts, deployment, migrations, Ope
 	@$(CHECK_ENV) $(BIN)/python manage.py spectacular --validate --fail-on-warn --file /dev/null
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 
-prove: $(BIN)/.dev ## the cache protocol and the spool at length: every interleaving of the model, 2 000 random histories
+prove: $(BIN)/.dev ## the cache protocol and the spool at length: every interleaving of the models, 2 000 random histories
 	@$(BIN)/python -m tests.cachelayer.interleavings full
+	@$(BIN)/python -m tests.cachelayer.outage_interleavings full
 	@PROVE_EXAMPLES=2000 $(BIN)/python -m pytest -q tests/cachelayer/test_state_machine.py tests/activity/test_damage.py
 
 contract: $(BIN)/.dev ## the OpenAPI schema at length: schemathesis with 100 examples of each operation, others each time

@@ -259,7 +259,9 @@ class TestDecisions:
         assert places == sorted(places)
         assert places[0] == 0
         assert re.search(r"^\*\*Date:\*\* \d{4}-\d\d-\d\d$", told, re.MULTILINE)
-        assert re.search(r"^\*\*Status:\*\* (Accepted|Superseded by .+)$", told, re.MULTILINE)
+        assert re.search(
+            r"^\*\*Status:\*\* (Accepted|Proposed: .+|Superseded by .+)$", told, re.MULTILINE
+        )
         filled = re.findall(r"^(?:## |\*\*)(\w+).*\n\n(?=[^#*\n])", told, re.MULTILINE)
         assert filled == ["Context", "Decision", "Positive", "Negative", "Alternatives"]
         assert len(told.splitlines()) <= 60, "one page each"

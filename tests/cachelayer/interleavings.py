@@ -1,11 +1,12 @@
 """A model of the cache protocol and of naive ones, and a checker that tries every interleaving."""
 
+import functools
 import sys
-import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
+
+from tests.cachelayer.exploration import Outcome, report, search
 
 NOBODY = NOT_STARTED = -1
 MISSING = 0  # what is read of a key that is not there
@@ -143,10 +144,10 @@ def begin_lease(protocol: Protocol, state: State, i: int) -> Steps:
         yield "goes without the lease", protocol.read(state, i)
 
 
-def take(words: str, taken: Callable[[State], dict[str, Any]]) -> Callable[..., Steps]:
+def take(words: str, changes: Callable[[State], dict[str, Any]]) -> Callable[..., Steps]:
     """Return a step that changes the reader alone."""
     return lambda protocol, state, i: iter(
-        [(words.format(state), protocol.read(state, i, **taken(state)))]
+        [(words.format(state), protocol.read(state, i, **changes(state)))]
     )
 
 
@@ -255,31 +256,14 @@ SCOPES = {
 }
 
 
-class Outcome(NamedTuple):
-    """What an exploration found; the counterexample is a shortest one, None if there is none."""
-
-    states: int
-    counterexample: tuple[str, ...] | None
-    steps: set[str]  # all that happened anywhere
-
-
 def explore(protocol: Protocol, scope: Scope) -> Outcome:
-    """Go through all states, nearest first, up to one in which the guarantee is broken."""
+    """Go through all states of a protocol, up to one in which the guarantee is broken."""
     readers, writers = tuple(map(Reader, scope.reads)), tuple(map(Writer, scope.writes))
-    start = State(readers, writers, (MISSING,) * scope.tags)
-    known, steps = {_likeness(protocol, start)}, set()
-    waiting: deque[tuple[State, tuple[str, ...]]] = deque([(start, ())])
-    while waiting:
-        state, trace = waiting.popleft()
-        for step, following in _successors(protocol, scope, state):
-            steps.add(step)
-            if following == state or (likeness := _likeness(protocol, following)) in known:
-                continue
-            known.add(likeness)
-            if following.stale:
-                return Outcome(len(known), (*trace, step), steps)
-            waiting.append((following, (*trace, step)))
-    return Outcome(len(known), None, steps)
+    return search(
+        State(readers, writers, (MISSING,) * scope.tags),
+        functools.partial(_successors, protocol, scope),
+        functools.partial(_likeness, protocol),
+    )
 
 
 def _likeness(protocol: Protocol, state: State) -> tuple:
@@ -339,18 +323,11 @@ def _faults(protocol: Protocol, state: State) -> Steps:
 
 
 def main() -> None:
-    """Print, for each protocol, what the exploration of a scope found: small or full."""
+    """Print the outcome of each protocol in its scopes: small or full."""
     name = "full" if "full" in sys.argv[1:] else "small"
     for protocol in (*SAFE, *NAIVE):
         for scope in SCOPES[name]:
-            started = time.monotonic()
-            outcome = explore(protocol, scope)
-            seconds = time.monotonic() - started
-            trace = outcome.counterexample
-            told = "no counterexample" if trace is None else "; ".join(trace)
-            line = f"{protocol.name}: {outcome.states} states in {seconds:.0f} s: {told}\n"
-            sys.stdout.write(line)
-            if trace is not None:
+            if report(protocol.name, explore(protocol, scope)).counterexample:
                 break
 
 
