@@ -1,4 +1,4 @@
-"""The Profiles page of the admin: profiles found in the store that serves them, and one of them."""
+"""The Profiles page of the admin: a searchable list from the store that serves profiles, and one profile."""
 
 import json
 import re
@@ -27,7 +27,7 @@ _AWAY: Final = (PyMongoError, DatabaseError, InterfaceError)
 
 
 class ProfileSearch(forms.Form):
-    """Which profiles: q is what the store finds by, after the last user_id of the page before."""
+    """The search: q is the text to search for, after the last user_id of the previous page."""
 
     q = forms.CharField(max_length=EMAIL_MAX_BYTES, required=False)
     after = forms.CharField(max_length=_USER_ID_MAX_CHARACTERS, required=False)
@@ -45,20 +45,25 @@ class ProfileSearch(forms.Form):
 
 @admin.register(ProfileRow)
 class ProfileAdmin(ReadOnlyPage):
-    """Profiles of the store that serves: the table of this model is its copy, or it is that one."""
+    """Profiles of the store that serves them; the table of this model is that store or its mirror."""
 
     template = "admin/profiles/profiles.html"
 
     def contents(self, request: HttpRequest) -> dict[str, Any]:
-        """Return one profile where ?user_id= names it, else one page of those found."""
+        """Return the profile that ?user_id= names, else one page of the list."""
         form = ProfileSearch(request.GET)
-        told = {"title": "Profiles", "q": request.GET.get("q", ""), **_stores()}
+        context = {"title": "Profiles", "q": request.GET.get("q", ""), **_stores()}
         if not form.is_valid():
-            return {**told, "errors": mistakes(form)}
+            return {**context, "errors": mistakes(form)}
         user_id = form.cleaned_data["user_id"]
         if user_id:
-            return {**told, "title": f"Profile {user_id}", "user_id": user_id, **_one(user_id)}
-        return {**told, **_found(form.cleaned_data["q"], form.cleaned_data["after"])}
+            return {
+                **context,
+                "title": f"Profile {user_id}",
+                "user_id": user_id,
+                **_compared(user_id),
+            }
+        return {**context, **_listed(form.cleaned_data["q"], form.cleaned_data["after"])}
 
 
 def _stores() -> dict[str, str]:
@@ -67,26 +72,26 @@ def _stores() -> dict[str, str]:
     return {"store": serving, "mirror": other}
 
 
-def _found(text: str, after: str) -> dict[str, Any]:
+def _listed(text: str, after: str) -> dict[str, Any]:
     try:
-        found = selectors.profiles_find(text=text, after=after, limit=PROFILES_A_PAGE)
+        page = selectors.profiles_find(text=text, after=after, limit=PROFILES_A_PAGE)
     except _AWAY as exc:
         return {"errors": [("profiles", silence(exc))]}
     search = {"q": text} if text else {}
     return {
-        "lines": found.lines,
+        "lines": page.lines,
         "first": urlencode(search) if after else None,
-        "next": urlencode({**search, "after": found.next_after}) if found.next_after else None,
+        "next": urlencode({**search, "after": page.next_after}) if page.next_after else None,
     }
 
 
-def _one(user_id: str) -> dict[str, Any]:
-    """Return what the store, the other store and the cache have of a profile, and who agrees."""
+def _compared(user_id: str) -> dict[str, Any]:
+    """Return the profile in the primary, in the mirror and in the cache, and which of them agree."""
     stored, store_error = _read(selectors.profile_get_stored, user_id)
     copied, mirror_error = _read(selectors.profile_get_copied, user_id)
-    [found] = read.peek_many([cache_keys.profile(user_id)])
-    is_cached = found is not None and found.fresh
-    cached = found.value if found is not None and found.fresh else None
+    [lookup] = read.peek_many([cache_keys.profile(user_id)])
+    is_cached = lookup is not None and lookup.fresh
+    cached = lookup.value if lookup is not None and lookup.fresh else None
     nothing_to_compare = store_error or mirror_error or not (stored or copied)
     return {
         "stored": _pretty(stored),
@@ -95,24 +100,24 @@ def _one(user_id: str) -> dict[str, Any]:
         "copied": _pretty(copied),
         "mirror_error": mirror_error,
         "copy_agrees": None if nothing_to_compare else _same(stored, copied),
-        "found": found,
-        "seconds_left": found.remaining_ms // 1000 if found else 0,
+        "lookup": lookup,
+        "seconds_left": lookup.remaining_ms // 1000 if lookup else 0,
         "cached": _pretty(cached),
         "cache_agrees": _same(stored, cached) if is_cached and not store_error else None,
     }
 
 
 def _read(read: Any, user_id: str) -> tuple[Representation | None, str]:
-    """Return what one of the stores has, and "", or why it does not say."""
+    """Return the profile of one store and "", or None and the error message."""
     try:
         return read(user_id=user_id), ""
     except _AWAY as exc:
         return None, silence(exc)
 
 
-def _same(one: Representation | None, other: Representation | None) -> bool:
+def _same(first: Representation | None, second: Representation | None) -> bool:
     """Return whether both are the same JSON; jsonb keeps keys in an order of its own."""
-    return bool(_plain(one) == _plain(other))
+    return bool(_plain(first) == _plain(second))
 
 
 def _plain(profile: Representation | None) -> Any:
@@ -120,5 +125,5 @@ def _plain(profile: Representation | None) -> Any:
 
 
 def _pretty(profile: Representation | None) -> str:
-    """Return the JSON as it is sent, but with a line for each member; empty for None."""
+    """Return the JSON with one member a line; empty for None."""
     return "" if profile is None else json.dumps(_plain(profile), indent=2, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""Edits of profiles that were made past the service, in the MongoDB shell: seen by a change stream."""
+"""Edits of profiles that bypass the service, such as in the MongoDB shell, observed by a change stream."""
 
 import re
 import threading
@@ -23,13 +23,13 @@ from profiles import cache_keys, services
 
 log = structlog.get_logger("profiles")
 
-_LOCK_KEY: Final = 0x7072_6F66_696C_6573  # names the one watcher; ASCII "profiles"
+_LOCK_KEY: Final = 0x7072_6F66_696C_6573  # identifies the single watcher; ASCII "profiles"
 _RETRY_SECONDS: Final = 1.0
 _AWAIT_MS: Final = 500  # longest wait of the server for a change; below MONGODB_TIMEOUT_MS
 _BATCH: Final = 500
 _STREAM: Final = "user_profiles"
 _FIELDS: Final = ("operationType", "fullDocument.user_id", "fullDocumentBeforeChange.user_id")
-# The oplog does not reach back so far (286, 280), or the token is none of this server (260).
+# The oplog does not reach back so far (286, 280), or the token is from another server (260).
 _CANNOT_RESUME: Final = (260, 280, 286)
 COPIES_FAILED: Final = Counter(
     "profiles_copies_failed", "Profiles that the other store did not take", ["reason"]
@@ -38,11 +38,11 @@ COPIES_FAILED: Final = Counter(
 
 class Watcher:
     """
-    Invalidates, and copies to the mirror, whatever changes in user_profiles, until it is stopped.
+    Invalidates, and copies to the mirror, every change in user_profiles, until it is stopped.
 
-    Of all processes that run one, the holder of an advisory lock watches. Where it got to is kept
-    in MongoDB, beside the profiles, so that what changes while none runs is seen afterwards. It
-    sees the service's own writes as well; to invalidate these again costs a miss.
+    Of all processes that run a watcher, the holder of an advisory lock watches. Its resume token is
+    stored in MongoDB, beside the profiles, so that changes made while none runs are processed later.
+    It also sees the service's own writes; invalidating these again costs one miss.
     """
 
     def __init__(self) -> None:
@@ -50,11 +50,11 @@ class Watcher:
         self.watches = False
 
     def stop(self) -> None:
-        """Have run return within about a second."""
+        """Make run return within about a second."""
         self._stopping.set()
 
     def run(self) -> None:
-        """Watch until stop; survive whatever becomes of the servers."""
+        """Watch until stop is called; survive every failure of the servers."""
         while not self._stopping.is_set():
             own = own_connection()
             try:
@@ -77,7 +77,7 @@ class Watcher:
     def _watch(self, cursor: Any) -> None:
         try:
             with _stream() as stream:
-                _keep(stream.resume_token)
+                _save_token(stream.resume_token)
                 self.watches = True
                 while not self._stopping.is_set():
                     token = stream.resume_token
@@ -85,13 +85,13 @@ class Watcher:
                     if changes:
                         _handle(changes)
                     if stream.resume_token != token:
-                        _keep(stream.resume_token)
+                        _save_token(stream.resume_token)
                     cursor.execute("SELECT 1")  # the lock is held as long as this is answered
                     connections.close_all()
         except OperationFailure as exc:
             if exc.code not in _CANNOT_RESUME:
                 raise
-            # What changed meanwhile is not known, so nothing that is cached can be trusted.
+            # Changes in between are unknown, so no cached profile can be trusted.
             log.warning("change stream starts afresh", reason=str(exc).split("\n")[0])
             clear([cache_keys.PROFILES], cleared_by="change stream")
             _tokens().delete_one({"_id": _STREAM})
@@ -104,14 +104,14 @@ def start_in_background() -> None:
 
 
 def _stream() -> ChangeStream[dict[str, Any]]:
-    kept = _tokens().find_one({"_id": _STREAM}) or {}
+    stored = _tokens().find_one({"_id": _STREAM}) or {}
     collection: Collection[dict[str, Any]] = mongoengine.get_db()[_STREAM]
     return collection.watch(
         [{"$project": dict.fromkeys(_FIELDS, 1)}],  # the documents themselves may be large
         full_document="updateLookup",
         full_document_before_change="whenAvailable",
         max_await_time_ms=_AWAIT_MS,
-        resume_after=kept.get("token"),
+        resume_after=stored.get("token"),
     )
 
 
@@ -120,27 +120,27 @@ def _tokens() -> Collection[dict[str, Any]]:
     return tokens
 
 
-def _keep(token: Any) -> None:
-    """Remember where the stream is; called after what it brought was dealt with, not before."""
+def _save_token(token: Any) -> None:
+    """Store the position of the stream; called after its changes were handled, not before."""
     if token is not None:
         _tokens().replace_one({"_id": _STREAM}, {"token": token}, upsert=True)
 
 
 def _changes(stream: ChangeStream[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return what has changed, at most _BATCH changes; wait for the first at most _AWAIT_MS."""
-    found: list[dict[str, Any]] = []
-    while len(found) < _BATCH:
+    """Return at most _BATCH changes; wait at most _AWAIT_MS for the first."""
+    changes: list[dict[str, Any]] = []
+    while len(changes) < _BATCH:
         change = stream.try_next()
         if change is None:
             break
-        found.append(dict(change))
+        changes.append(dict(change))
         if not stream._cursor._data:  # else it would wait again
             break
-    return found
+    return changes
 
 
 def _handle(changes: Iterable[dict[str, Any]]) -> None:
-    """Invalidate what the changes are about, then copy it to the mirror."""
+    """Invalidate the profiles that have changed, then copy them to the mirror."""
     users: set[str] = set()
     tags: set[str] = set()
     known = True
@@ -153,7 +153,7 @@ def _handle(changes: Iterable[dict[str, Any]]) -> None:
         tags_of = cache_keys.tags_of_deleted_profile if is_delete else cache_keys.tags_of_profile
         tags |= {tag for user in named for tag in tags_of(user)}
     if not known:
-        # Deleted before pre-images were kept, dropped, or renamed: whose it was is not told.
+        # Deleted before pre-images were enabled, dropped, or renamed: the change does not name the user.
         clear([cache_keys.PROFILES], cleared_by="change stream")
     if tags:
         invalidate(*tags)
@@ -163,29 +163,31 @@ def _handle(changes: Iterable[dict[str, Any]]) -> None:
 
 def _users(change: dict[str, Any]) -> set[str] | None:
     """
-    Return whose profile the change is about; None where that is not told.
+    Return the users whose profile has changed; None where the change does not name them.
 
-    A user_id that the API would not accept is nobody's: nothing is cached of it.
+    A user_id that the API would not accept is ignored: nothing is cached for it.
     """
     before, after = change.get("fullDocumentBeforeChange"), change.get("fullDocument")
-    user_ids = [one.get("user_id") for one in (before, after) if one is not None]
-    named = {one for one in user_ids if isinstance(one, str) and re.fullmatch(USER_ID_PATTERN, one)}
-    is_told = bool(named) or before is not None or change.get("operationType") == "insert"
-    return named if is_told else None
+    user_ids = [image.get("user_id") for image in (before, after) if image is not None]
+    named = {
+        user for user in user_ids if isinstance(user, str) and re.fullmatch(USER_ID_PATTERN, user)
+    }
+    is_known = bool(named) or before is not None or change.get("operationType") == "insert"
+    return named if is_known else None
 
 
 def _copy(user_id: str) -> None:
     """
-    Copy the profile, which the cache has forgotten already, to the mirror.
+    Copy the profile, which was invalidated already, to the mirror.
 
-    Raises the driver's error where a store does not answer: then the change is seen again. What
-    fails otherwise is this document's own: it is counted, and is no reason to see no other.
+    Raises the driver's error where a store does not answer: the change is then processed again. Any
+    other failure concerns this document alone: it is counted, and the stream goes on.
     """
     try:
         services.mirror_update(user_id=user_id)
     except (OperationalError, InterfaceError, PyMongoError):
         raise
-    except Exception as exc:  # noqa: BLE001  # a document may hold whatever a person can write
+    except Exception as exc:  # noqa: BLE001  # a document edited by hand may hold anything
         COPIES_FAILED.labels(type(exc).__name__).inc()
         log.warning(
             "profile not copied",

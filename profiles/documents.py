@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class MalformedProfile(ValueError):
-    """A document of which it cannot be said whose profile it is."""
+    """A document without a valid user_id."""
 
 
 def _validate_email(email: str) -> None:
@@ -36,7 +36,7 @@ def _validate_email(email: str) -> None:
 
 
 class PreferencesField(me.DictField):
-    """theme, language, notifications, and further keys as given."""
+    """theme, language, notifications, and further keys, stored unchanged."""
 
     def validate(self, value: Any) -> None:
         super().validate(value)
@@ -47,7 +47,7 @@ class PreferencesField(me.DictField):
 
 
 class Metadata(me.EmbeddedDocument):
-    """When the profile came to be, changed, and was last used; UTC."""
+    """When the profile was created, changed, and last used; UTC."""
 
     meta = {"strict": False}
 
@@ -58,7 +58,7 @@ class Metadata(me.EmbeddedDocument):
 
 class UserProfile(me.Document):
     """
-    One user's profile, embedded whole: it is read and cached as one.
+    One user's profile, embedded whole: it is read and cached as a whole.
 
     strict is off, so that a document written by an older or newer version still loads.
     """
@@ -102,7 +102,7 @@ def record(document: dict[str, Any]) -> ProfileRecord:
     if user_id is None:
         raise MalformedProfile(f"The user_id of document {shaped.get('_id')!r} is no string.")
     metadata = _field(shaped, "metadata", dict) or {}
-    created_at = _field(metadata, "created_at", datetime) or _made_at(shaped.get("_id"))
+    created_at = _field(metadata, "created_at", datetime) or _created_at(shaped.get("_id"))
     return ProfileRecord(
         user_id=user_id,
         email=_field(shaped, "email", str) or "",
@@ -135,8 +135,8 @@ def _whole_number(document: dict[str, Any], name: str, *, default: int) -> int:
     return default
 
 
-def _made_at(document_id: Any) -> datetime:
-    """Return when the document was made, as far as its id tells."""
+def _created_at(document_id: Any) -> datetime:
+    """Return when the document was created, according to its id."""
     if isinstance(document_id, ObjectId):
         return document_id.generation_time.astimezone(UTC)
     return datetime.fromtimestamp(0, UTC)
@@ -144,10 +144,10 @@ def _made_at(document_id: Any) -> datetime:
 
 def upgraded(document: dict[str, Any]) -> dict[str, Any]:
     """
-    Return the document in the present shape; the one given is left alone.
+    Return the document in the present shape, without changing the argument.
 
     A change of shape adds a step here, by which old documents are read from then on, and raises
-    SCHEMA_VERSION; manage.py reshape_profiles then writes them back at leisure.
+    SCHEMA_VERSION; manage.py reshape_profiles then writes them back.
     """
     if _whole_number(document, "schema_version", default=1) < 2:
         times = ("created_at", "updated_at", "last_login")

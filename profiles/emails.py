@@ -1,4 +1,4 @@
-"""E-mail addresses: which ones a profile may have, and which two are the same."""
+"""E-mail addresses: which are valid, and which are equal without case."""
 
 import unicodedata
 from typing import Final
@@ -7,14 +7,14 @@ from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, valida
 
 from profiles.limits import EMAIL_MAX_BYTES
 
-# The library's list, made to be changed: in a closed network there are names such as mail.local, and
-# in tests there is erika@example.test.
+# The library documents this list as changeable: closed networks have names such as mail.local, and
+# tests use erika@example.test.
 SPECIAL_USE_DOMAIN_NAMES.clear()
 _LOCAL_PART_MAX_BYTES: Final = 64  # RFC 5321, 4.5.3.1.1
 
 
 class EmailRejected(ValueError):
-    """The text is no e-mail address, for the reason that the message gives."""
+    """The text is not a valid e-mail address; the message says why."""
 
 
 def check_email(text: str) -> None:
@@ -22,7 +22,7 @@ def check_email(text: str) -> None:
     Raise EmailRejected unless text is an address that a mail server may be asked to deliver to.
 
     RFC 5321 and, for letters beyond ASCII, RFC 6531 and IDNA 2008; quoted local parts and address
-    literals included. The domain has a period, so that localhost is none. No name is looked up.
+    literals included. The domain must have a period, so localhost is refused. DNS is not queried.
     """
     try:
         address = validate_email(
@@ -31,7 +31,7 @@ def check_email(text: str) -> None:
             allow_quoted_local=True,
             allow_domain_literal=True,
             check_deliverability=False,
-            globally_deliverable=False,  # its own rule of names is the one below
+            globally_deliverable=False,  # the rule for domain names is below
         )
     except EmailNotValidError as exc:
         raise EmailRejected(str(exc)) from exc
@@ -48,7 +48,7 @@ def check_email(text: str) -> None:
 
 def email_key(email: str) -> str:
     """
-    Return what two addresses have in common that differ in case alone.
+    Return the key that addresses differing only in case share.
 
     The canonical caseless match of the Unicode Standard, 3.13, definition D145.
     """

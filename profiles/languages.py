@@ -1,4 +1,4 @@
-"""Language tags (BCP 47): whether one is well-formed by RFC 5646, section 2.2.9."""
+"""Language tags (BCP 47): well-formedness by RFC 5646, section 2.2.9."""
 
 import re
 from typing import Final
@@ -28,7 +28,7 @@ _GRANDFATHERED: Final = frozenset(
 
 
 def _in_any_case(pattern: str) -> str:
-    """Return an expression of lower-case letters as one that needs no flag."""
+    """Return a lower-case expression as one that matches any case without a flag."""
     ranges = {"a-z": "a-zA-Z", "a-w": "a-wA-W", "y-z": "y-zY-Z"}
     return re.sub(
         "|".join(ranges) + "|[a-z]",
@@ -37,7 +37,7 @@ def _in_any_case(pattern: str) -> str:
     )
 
 
-# All but that nothing stands there twice, for the OpenAPI schema.
+# For the OpenAPI schema; it does not express that no subtag may be repeated.
 LANGUAGE_PATTERN: Final = _in_any_case(
     f"^({_LANGUAGE_TO_REGION}{_VARIANTS}{_EXTENSIONS}(-{_PRIVATE_USE})?"
     f"|{_PRIVATE_USE}|{'|'.join(sorted(_GRANDFATHERED))})$"
@@ -48,7 +48,7 @@ def is_language_tag(text: str) -> bool:
     """
     Return whether text is a well-formed language tag, compared without case.
 
-    No variant and no singleton of an extension may stand in it twice (2.2.5 and 2.2.6). Whether
+    No variant and no singleton of an extension may be repeated (2.2.5 and 2.2.6). Whether
     its subtags are registered is not looked up.
     """
     if not text.isascii():

@@ -1,4 +1,4 @@
-"""What a profile may be, for every way in."""
+"""The limits of a profile, for the API, the admin and the commands."""
 
 from typing import Final
 

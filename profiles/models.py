@@ -13,7 +13,7 @@ class ProfileRow(models.Model):
 
     user_id = models.CharField(max_length=128, primary_key=True)  # GET /profiles/{user_id}
     email = models.CharField(max_length=EMAIL_MAX_BYTES)
-    # profiles.emails.email_key; null where another profile had the address before that was compared.
+    # profiles.emails.email_key; null where another profile has had the address since before the rule.
     email_key = models.TextField(null=True)  # noqa: DJ001  # unique but for null
     preferences = models.JSONField()
     created_at = models.DateTimeField()

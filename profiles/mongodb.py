@@ -49,7 +49,7 @@ class MongoProfiles:
     def create(self, profile: ProfileRecord) -> None:
         document = _document(profile)
         document.validate()
-        with _taken():
+        with _duplicate_as_conflict():
             driver_collection().insert_one(document.to_mongo())
 
     def replace(
@@ -67,7 +67,7 @@ class MongoProfiles:
             "preferences": {"$literal": preferences},
             **_change_of(now),
         }
-        with _taken():
+        with _duplicate_as_conflict():
             return _changed(_filter(user_id, if_version), [{"$set": stage}])
 
     def patch(
@@ -75,11 +75,11 @@ class MongoProfiles:
     ) -> ProfileRecord | None:
         # One update in which the server itself merges: no read here that a write could overtake.
         result = merge_expression("$preferences", patch)
-        wanted = _filter(user_id, if_version)
+        condition = _filter(user_id, if_version)
         stage = {"preferences": result, **_change_of(now)}
-        changed = _changed({**wanted, "$expr": _fits(result)}, [{"$set": stage}])
+        changed = _changed({**condition, "$expr": _fits(result)}, [{"$set": stage}])
         if changed is None:
-            current = _documents(wanted).only("preferences").first()
+            current = _documents(condition).only("preferences").first()
             if current is not None:
                 check_size(merged(current.get("preferences"), patch))
         return changed
@@ -99,7 +99,7 @@ class MongoProfiles:
 
     def _copy(self, profile: ProfileRecord, fields: Mapping[str, Any]) -> None:
         not_newer = {"user_id": profile.user_id, "version": {"$lte": profile.version}}
-        with _taken():
+        with _duplicate_as_conflict():
             if driver_collection().replace_one(not_newer, fields).matched_count:
                 return
             # Where it is there in a newer version, this changes nothing.
@@ -110,7 +110,7 @@ class MongoProfiles:
     def rekey(self, profile: ProfileRecord) -> None:
         key = email_key(profile.email)
         other = {"user_id": profile.user_id, "email": profile.email, "email_key": {"$ne": key}}
-        with _taken():
+        with _duplicate_as_conflict():
             driver_collection().update_one(other, {"$set": {"email_key": key}})
 
     def page(self, *, after: str, limit: int) -> Sequence[ProfileRecord]:
@@ -118,16 +118,16 @@ class MongoProfiles:
         return [documents.record(row) for row in rows]
 
     def find(self, *, text: str, after: str, limit: int) -> Sequence[ProfileLine]:
-        found = list(by_beginning(text, after=after, limit=limit))
+        rows = list(by_beginning(text, after=after, limit=limit))
         if "@" in text:
-            known = {one["user_id"] for one in found}
-            found += [
-                one
-                for one in by_email(text)
-                if one.get("user_id", "") > after and one["user_id"] not in known
+            known = {row["user_id"] for row in rows}
+            rows += [
+                row
+                for row in by_email(text)
+                if row.get("user_id", "") > after and row["user_id"] not in known
             ]
-            found.sort(key=lambda one: one["user_id"])  # by code points, as MongoDB has them
-        return [records.line(documents.record(one)) for one in found[:limit]]
+            rows.sort(key=lambda row: row["user_id"])  # by code points, as MongoDB has them
+        return [records.line(documents.record(row)) for row in rows[:limit]]
 
     def load(self, profiles: Sequence[ProfileRecord]) -> int:
         try:
@@ -142,8 +142,8 @@ class MongoProfiles:
         return int(UserProfile.objects.count())
 
 
-class _taken(AbstractContextManager[None]):  # noqa: N801  # reads as a word of the language
-    """Turn the driver's duplicate key into the field that it is about."""
+class _duplicate_as_conflict(AbstractContextManager[None]):  # noqa: N801  # reads like a keyword
+    """Turn the driver's duplicate key error into Taken with the name of the field."""
 
     def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
         if isinstance(exc, DuplicateKeyError):
@@ -154,7 +154,7 @@ class _taken(AbstractContextManager[None]):  # noqa: N801  # reads as a word of 
 def rename(old: str, new: str, *, session: ClientSession) -> bool:
     """Give the profile another user_id; return whether there is one. Raises Taken."""
     change = {"$set": {"user_id": new}, "$inc": {"version": 1}}
-    with _taken():
+    with _duplicate_as_conflict():
         return (
             driver_collection().update_one({"user_id": old}, change, session=session).modified_count
             == 1
@@ -176,12 +176,12 @@ def by_email(email: str) -> Cursor[dict[str, Any]]:
 
 def fill_email_keys() -> list[str]:
     """
-    Give each document that has no email_key its own; return the users whose address is taken.
+    Give each document that has no email_key its own; return the users whose address another profile has.
 
     Of several documents with one address the oldest gets the key, and the others stay as they
     are. Raises PyMongoError; run again, it goes on.
     """
-    left: list[str] = []
+    duplicates: list[str] = []
     missing: dict[str, Any] = {"email_key": {"$exists": False}, "email": {"$type": "string"}}
     after: dict[str, Any] = {}
     while True:
@@ -189,8 +189,8 @@ def fill_email_keys() -> list[str]:
             rows = _documents({**missing, **after}).only("user_id", "email").order_by("id")
             batch = list(rows.limit(_BATCH))
             if not batch:
-                return left
-            left += [str(document["user_id"]) for document in _without_key(batch)]
+                return duplicates
+            duplicates += [str(document["user_id"]) for document in _without_key(batch)]
         after = {"_id": {"$gt": batch[-1]["_id"]}}
 
 
@@ -215,8 +215,8 @@ def _without_key(batch: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def outdated(limit: int) -> list[dict[str, Any]]:
     """Return documents of older shapes, as they are."""
-    wanted = {"schema_version": {"$not": {"$gte": SCHEMA_VERSION}}}  # missing is older, too
-    return list(_documents(wanted).limit(limit))
+    older = {"schema_version": {"$not": {"$gte": SCHEMA_VERSION}}}  # missing is older, too
+    return list(_documents(older).limit(limit))
 
 
 def reshape(document: dict[str, Any]) -> bool:
@@ -248,17 +248,17 @@ def _document(profile: ProfileRecord) -> UserProfile:
 
 
 def _filter(user_id: str, if_version: int | None) -> dict[str, Any]:
-    wanted: dict[str, Any] = {"user_id": user_id}
+    condition: dict[str, Any] = {"user_id": user_id}
     if if_version is not None:
-        wanted["version"] = if_version
-    return wanted
+        condition["version"] = if_version
+    return condition
 
 
-def _changed(wanted: dict[str, Any], change: Any) -> ProfileRecord | None:
-    found = driver_collection().find_one_and_update(
-        wanted, change, return_document=ReturnDocument.AFTER
+def _changed(condition: dict[str, Any], change: Any) -> ProfileRecord | None:
+    document = driver_collection().find_one_and_update(
+        condition, change, return_document=ReturnDocument.AFTER
     )
-    return None if found is None else documents.record(found)
+    return None if document is None else documents.record(document)
 
 
 def _change_of(now: datetime) -> dict[str, Expression]:

@@ -38,7 +38,7 @@ class PostgresProfiles:
         return {row.user_id: models.record(row) for row in rows}
 
     def create(self, profile: ProfileRecord) -> None:
-        with _taken():
+        with _duplicate_as_conflict():
             _row(profile).save(force_insert=True)
 
     def replace(
@@ -76,27 +76,27 @@ class PostgresProfiles:
         return row is not None
 
     def copy(self, profile: ProfileRecord) -> None:
-        taken: Taken | None = None
+        conflict: Taken | None = None
         with transaction.atomic(), connection.cursor() as cursor:
-            # The trigger is for edits past the service; whoever copies has invalidated already.
+            # The trigger is for edits that bypass the service; a copy has been invalidated already.
             cursor.execute("SET LOCAL trilith.copies_profile = 'on'")
             row = ProfileRow.objects.select_for_update().filter(pk=profile.user_id).first()
             if row is None or row.version <= profile.version:
                 copied = _row(profile)
                 how: dict[str, Any] = {"force_insert": row is None, "force_update": row is not None}
                 try:
-                    with _taken():
+                    with _duplicate_as_conflict():
                         copied.save(**how)
                 except Taken as exc:
-                    copied.email_key, taken = None, exc
+                    copied.email_key, conflict = None, exc
                     copied.save(**how)
-        if taken is not None:
-            raise taken
+        if conflict is not None:
+            raise conflict
 
     def rekey(self, profile: ProfileRecord) -> None:
         key = email_key(profile.email)
         rows = ProfileRow.objects.filter(pk=profile.user_id, email=profile.email)
-        with _taken():
+        with _duplicate_as_conflict():
             rows.exclude(email_key=key).update(email_key=key)
 
     def page(self, *, after: str, limit: int) -> Sequence[ProfileRecord]:
@@ -104,17 +104,17 @@ class PostgresProfiles:
         return [models.record(row) for row in rows]
 
     def find(self, *, text: str, after: str, limit: int) -> Sequence[ProfileLine]:
-        wanted = Q(pk__startswith=text) if text else Q()
+        condition = Q(pk__startswith=text) if text else Q()
         if "@" in text:
-            wanted |= Q(email_key=email_key(text))
-        rows = ProfileRow.objects.filter(wanted, pk__gt=after)
+            condition |= Q(email_key=email_key(text))
+        rows = ProfileRow.objects.filter(condition, pk__gt=after)
         return [_line(*row) for row in rows.order_by("pk").values_list(*_LINE)[:limit]]
 
     def load(self, profiles: Sequence[ProfileRecord]) -> int:
-        before = ProfileRow.objects.filter(pk__in=[one.user_id for one in profiles]).count()
+        before = ProfileRow.objects.filter(pk__in=[profile.user_id for profile in profiles]).count()
         with transaction.atomic():
             ProfileRow.objects.bulk_create(map(_row, profiles), ignore_conflicts=True)
-        after = ProfileRow.objects.filter(pk__in=[one.user_id for one in profiles]).count()
+        after = ProfileRow.objects.filter(pk__in=[profile.user_id for profile in profiles]).count()
         return after - before
 
     def count(self) -> int:
@@ -129,14 +129,17 @@ def _transaction(tags: Sequence[str]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _taken() -> Iterator[None]:
-    """Turn the driver's violated constraint into the field that it is about."""
+def _duplicate_as_conflict() -> Iterator[None]:
+    """Turn the violated constraint into Taken with the name of the field."""
     try:
         with transaction.atomic():  # a savepoint: the transaction around stays usable
             yield
     except IntegrityError as exc:
-        told = getattr(exc.__cause__, "diag", None)
-        is_email = told is not None and told.constraint_name == "user_profiles_email_key_unique"
+        diagnostics = getattr(exc.__cause__, "diag", None)
+        is_email = (
+            diagnostics is not None
+            and diagnostics.constraint_name == "user_profiles_email_key_unique"
+        )
         raise Taken("email" if is_email else "user_id") from exc
 
 
@@ -148,7 +151,7 @@ def _locked(user_id: str, if_version: int | None) -> ProfileRow | None:
 def _saved(row: ProfileRow, now: datetime) -> ProfileRecord:
     row.version += 1
     row.updated_at = now
-    with _taken():
+    with _duplicate_as_conflict():
         row.save(force_update=True)
     return models.record(row)
 
@@ -156,8 +159,8 @@ def _saved(row: ProfileRow, now: datetime) -> ProfileRecord:
 def _line(
     user_id: str, email: str, theme: Any, language: Any, version: int, updated_at: datetime
 ) -> ProfileLine:
-    told = {"theme": theme, "language": language}
-    chosen = {name: value for name, value in told.items() if value is not None}
+    columns = {"theme": theme, "language": language}
+    chosen = {name: value for name, value in columns.items() if value is not None}
     times = Metadata(updated_at, updated_at)
     return records.line(ProfileRecord(user_id, email, chosen, times, version))
 

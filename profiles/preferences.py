@@ -1,4 +1,4 @@
-"""Preferences: what they may hold, their defaults, and JSON Merge Patch (RFC 7396)."""
+"""Preferences: validation, defaults, and JSON Merge Patch (RFC 7396)."""
 
 import math
 from collections.abc import Iterator
@@ -36,12 +36,12 @@ class PreferencesRejected(Exception):
         self.mistakes = mistakes
 
 
-def check(given: Preferences) -> None:
+def check(preferences: Preferences) -> None:
     """Raise PreferencesRejected unless these may be stored as a user's preferences."""
-    mistakes = dict(_mistakes(given, "", PREFERENCE_LEVELS_MAX))
-    mistakes |= _known_keys(given, removable=False)
+    mistakes = dict(_mistakes(preferences, "", PREFERENCE_LEVELS_MAX))
+    mistakes |= _known_keys(preferences, removable=False)
     _reject(mistakes)
-    check_size(given)
+    check_size(preferences)
 
 
 def check_patch(patch: Preferences) -> None:
@@ -52,9 +52,9 @@ def check_patch(patch: Preferences) -> None:
     check_size(patch)
 
 
-def check_size(given: Preferences) -> None:
+def check_size(preferences: Preferences) -> None:
     """Raise PreferencesRejected where there are too many keys or too many bytes."""
-    keys, size = _count_keys(given), len(bson.encode(canonical(given)))
+    keys, size = _count_keys(preferences), len(bson.encode(canonical(preferences)))
     if keys > PREFERENCE_KEYS_MAX:
         _reject(
             {"": f"{keys} keys; at most {PREFERENCE_KEYS_MAX} are allowed, nested ones included."}
@@ -77,11 +77,11 @@ def merged(target: Any, patch: Any) -> Any:
 
 
 def completed(stored: Any) -> Preferences:
-    """Return what is stored with the defaults of what is missing."""
-    given = stored if isinstance(stored, dict) else {}
-    notifications = given.get("notifications")
-    told = notifications if isinstance(notifications, dict) else {}
-    return {**_DEFAULTS, **given, "notifications": {**_DEFAULTS["notifications"], **told}}  # type: ignore[dict-item]
+    """Return the stored preferences, completed with defaults."""
+    chosen = stored if isinstance(stored, dict) else {}
+    notifications = chosen.get("notifications")
+    channels = notifications if isinstance(notifications, dict) else {}
+    return {**_DEFAULTS, **chosen, "notifications": {**_DEFAULTS["notifications"], **channels}}  # type: ignore[dict-item]
 
 
 def canonical(value: Any) -> Any:
@@ -123,23 +123,23 @@ def _reject(mistakes: dict[str, str]) -> None:
         raise PreferencesRejected(mistakes)
 
 
-def _known_keys(given: Preferences, *, removable: bool) -> dict[str, str]:
-    """Return the mistakes in the keys that have a meaning; removable: null takes one away."""
-    notifications = given.get("notifications", {})
+def _known_keys(preferences: Preferences, *, removable: bool) -> dict[str, str]:
+    """Return the mistakes in the keys that have a meaning; removable: null removes a key."""
+    notifications = preferences.get("notifications", {})
     channels = notifications if isinstance(notifications, dict) else {}
     rules = (
-        ("theme", given, _is_theme, f"Must be one of {', '.join(THEMES)}."),
-        ("language", given, _is_language, "Must be a language tag (BCP 47), such as pt-BR."),
-        ("notifications", given, _is_object, "Must be an object."),
+        ("theme", preferences, _is_theme, f"Must be one of {', '.join(THEMES)}."),
+        ("language", preferences, _is_language, "Must be a language tag (BCP 47), such as pt-BR."),
+        ("notifications", preferences, _is_object, "Must be an object."),
         ("notifications.email", channels, _is_boolean, "Must be true or false."),
         ("notifications.push", channels, _is_boolean, "Must be true or false."),
     )
-    found = {}
+    mistakes = {}
     for path, place, allows, message in rules:
         key = path.rpartition(".")[2]
         if key in place and not allows(place[key]) and not (removable and place[key] is None):
-            found[path] = message
-    return found
+            mistakes[path] = message
+    return mistakes
 
 
 def _is_theme(value: Any) -> bool:
@@ -161,7 +161,7 @@ def _is_language(value: Any) -> bool:
 
 
 def _mistakes(value: Any, path: str, levels: int) -> Iterator[tuple[str, str]]:
-    """Yield (path, message) for keys and values that one of the stores could not keep as given."""
+    """Yield (path, message) for keys and values that one of the stores could not store unchanged."""
     if not isinstance(value, dict | list):
         mistake = _mistake_in_value(value)
         if mistake:

@@ -10,7 +10,7 @@ from profiles import preferences
 
 
 def _plain(value: Any) -> Any:
-    """Return what JSON has for a type of BSON alone; all but Int64 come from edits past the service."""
+    """Return the JSON value of a BSON-only type; all but Int64 come from edits that bypass the service."""
     return int(value) if isinstance(value, int) else str(value)
 
 
@@ -18,7 +18,7 @@ _json = msgspec.json.Encoder(enc_hook=_plain)
 
 
 class Metadata(msgspec.Struct, frozen=True):
-    """When the profile came to be, changed, and was last used. UTC, to the millisecond."""
+    """When the profile was created, changed, and last used. UTC, to the millisecond."""
 
     created_at: datetime
     updated_at: datetime
@@ -71,5 +71,5 @@ def now() -> datetime:
 
 
 def to_milliseconds(time: datetime) -> datetime:
-    """Return the time without what MongoDB does not keep of it."""
+    """Return the time truncated to milliseconds, the precision of MongoDB."""
     return time.replace(microsecond=time.microsecond // 1000 * 1000)

@@ -1,7 +1,7 @@
 """
-Made-up profiles, a pure function of a few numbers: the same on every machine, in every run.
+Generated profiles, a pure function of a few numbers: the same on every machine, in every run.
 
-Their users are those of the made-up notes: abc, and user-0001 and so on.
+Their users are those of the generated notes: abc, and user-0001 and so on.
 """
 
 import random
@@ -13,13 +13,13 @@ from profiles.limits import THEMES
 from profiles.records import Metadata, ProfileRecord
 
 BATCH: Final = 1_000
-_SECONDS: Final = 2 * 365 * 86_400  # over so many profiles were made
+_SECONDS: Final = 2 * 365 * 86_400  # the time span in which profiles were created
 _LANGUAGES: Final = ("en", "en", "en", "de", "de-CH", "fr", "pt-BR", "ja")
 _EDITORS: Final = ("plain", "markdown", "vim")
 
 
 def user_ids(count: int) -> Iterator[str]:
-    """Yield so many user ids, abc first."""
+    """Yield count user ids, abc first."""
     width = len(str(count))
     yield "abc"
     for number in range(1, count):
@@ -27,7 +27,7 @@ def user_ids(count: int) -> Iterator[str]:
 
 
 def batches(*, count: int, seed: int, until: date) -> Iterator[list[ProfileRecord]]:
-    """Yield so many profiles in lists of BATCH, the last one shorter, changed before until (00:00 UTC)."""
+    """Yield count profiles in lists of BATCH, the last one shorter, changed before until (00:00 UTC)."""
     end = datetime(until.year, until.month, until.day, tzinfo=UTC)
     batch: list[ProfileRecord] = []
     for user_id in user_ids(count):

@@ -42,7 +42,7 @@ def profile_create(
     """
     _refuse_others(user_id, caller)
     check_email(email)
-    preconditions.require(None)  # /profiles is created in, and has no representation of its own
+    preconditions.require(None)  # /profiles is the collection, which has no representation
     now = records.now()
     profile = ProfileRecord(user_id, email, canonical(preferences), Metadata(now, now), version=1)
     with backends.primary().writing(cache_keys.tags_of_profile(user_id)):
@@ -117,7 +117,7 @@ def profile_delete(
 
 
 def mirror_update(*, user_id: str) -> None:
-    """Make the other store's copy what the profile is now. Raises what the drivers raise, Taken."""
+    """Bring the mirror's copy of a profile up to date. Raises what the drivers raise, Taken."""
     profile = backends.primary().get(user_id)
     if profile is None:
         backends.mirror().delete(user_id, if_version=None)
@@ -130,10 +130,10 @@ def mirror_update(*, user_id: str) -> None:
 
 def profiles_copy() -> Iterator[int]:
     """
-    Make the other store's copies what the profiles are, and delete those of profiles that are gone.
+    Bring the mirror up to date: copy every profile, and delete the copies of deleted profiles.
 
-    Yield after each batch how many were looked at. Raises what the drivers raise; run again, it
-    ends the same. A copy that collides with another's e-mail is made once that one is copied.
+    Yield the size of each batch that was compared. Raises what the drivers raise; it may be run
+    again. A copy that collides with another's e-mail is made once that one is copied.
     """
     postponed: list[str] = []
     for batch in _pages(backends.primary()):
@@ -144,9 +144,9 @@ def profiles_copy() -> Iterator[int]:
                 postponed.append(profile.user_id)
         yield len(batch)
     for batch in _pages(backends.mirror()):
-        there = backends.primary().get_many([one.user_id for one in batch])
+        present = backends.primary().get_many([profile.user_id for profile in batch])
         for profile in batch:
-            if profile.user_id not in there:
+            if profile.user_id not in present:
                 backends.mirror().delete(profile.user_id, if_version=None)
     for user_id in postponed:
         _copy_again(user_id)
@@ -168,7 +168,7 @@ def profiles_load(*, profiles: Sequence[ProfileRecord]) -> int:
 
 def profiles_reshape() -> Iterator[int]:
     """
-    Write documents of older shapes back in the present one; yield how many of each batch.
+    Rewrite documents of older shapes in the present one; yield how many in each batch.
 
     What is answered stays the same, so nothing is invalidated. A document that a write overtakes
     is left as it is, for the next run.
@@ -181,7 +181,7 @@ def profiles_reshape() -> Iterator[int]:
 
 
 def _copy_again(user_id: str) -> None:
-    """Copy a profile whose address another one had; where it still has, both are from before that counted."""
+    """Copy a profile whose address another one had; a remaining conflict predates the rule of unique addresses."""
     try:
         mirror_update(user_id=user_id)
     except Taken as exc:
@@ -227,7 +227,7 @@ def _not_found(user_id: str) -> ProfileNotFound:
 
 
 def _done(profile: ProfileRecord) -> Representation:
-    """Copy what was written to the mirror, whose failure is none of the caller's, and return it."""
+    """Copy the written profile to the mirror, whose failure does not concern the caller, and return it."""
     try:
         backends.mirror().copy(profile)
     except (PyMongoError, DatabaseError, InterfaceError, Taken) as exc:
@@ -236,5 +236,5 @@ def _done(profile: ProfileRecord) -> Representation:
 
 
 def _log_mirror_failure(user_id: str, exc: Exception) -> None:
-    # The change stream, or manage.py copy_profiles, makes up for it.
+    # The change stream, or manage.py copy_profiles, repairs it.
     log.warning("profile not copied", user_id=user_id, reason=type(exc).__name__)

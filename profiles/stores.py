@@ -1,4 +1,4 @@
-"""The one interface behind which profiles live, in MongoDB or in PostgreSQL."""
+"""The interface of both profile stores, MongoDB and PostgreSQL."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -35,7 +35,7 @@ class ProfileStore(Protocol):
         """Return the profile."""
 
     def get_many(self, user_ids: Sequence[str]) -> Mapping[str, ProfileRecord]:
-        """Return those profiles that there are, by user_id, with one request."""
+        """Return the profiles that exist, by user_id, with one request."""
 
     def create(self, profile: ProfileRecord) -> None:
         """Store a new profile. Raises Taken."""
@@ -65,28 +65,28 @@ class ProfileStore(Protocol):
 
     def copy(self, profile: ProfileRecord) -> None:
         """
-        Make the profile here the same, unless it is here in a newer version.
+        Store this copy of a profile, unless a newer version is stored here.
 
-        Raises Taken where another profile has its address here; it is copied all the same, but not
-        found by that address.
+        Raises Taken where another profile here has its address; it is copied all the same, but a
+        search for that address does not return it.
         """
 
     def rekey(self, profile: ProfileRecord) -> None:
-        """Have the profile found by its address, where an edit past the service changed it. Raises Taken."""
+        """Update the profile's e-mail key after an edit that bypassed the service. Raises Taken."""
 
     def page(self, *, after: str, limit: int) -> Sequence[ProfileRecord]:
         """Return the profiles that follow a user_id, in the order of the user_ids."""
 
     def find(self, *, text: str, after: str, limit: int) -> Sequence[ProfileLine]:
         """
-        Return the profiles found that follow a user_id, in the order of the user_ids.
+        Search the profiles that follow a user_id, in the order of the user_ids.
 
-        Found are those whose user_id begins with text, and the one whose email is text, compared
+        Matches are those whose user_id begins with text, and the one whose email is text, compared
         without case; with an empty text, all.
         """
 
     def load(self, profiles: Sequence[ProfileRecord]) -> int:
-        """Store those whose user_id and email are not there yet; return how many that were."""
+        """Store those whose user_id and email are not stored yet; return how many were new."""
 
     def count(self) -> int:
         """Return about how many profiles there are, without reading them."""

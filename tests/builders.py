@@ -1,4 +1,4 @@
-"""Notes and events with defaults in one place."""
+"""Builders of notes and events with defaults."""
 
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -38,7 +38,7 @@ def make_notes(count: int, *, user_id: str = "abc", word: str = "plain") -> list
 
 
 def make_event(timestamp: datetime | None = None, **changes: Any) -> ObjectId:
-    """Insert one event as MongoDB keeps it; return its id."""
+    """Insert an event as MongoDB stores it; return its id."""
     values = {
         "user_id": "abc",
         "action": "note_viewed",

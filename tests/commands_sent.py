@@ -11,7 +11,7 @@ from config.observability import tracing
 
 def sent_by(call: Callable[[], object]) -> int:
     """
-    Return how many commands a call sends; getMore, of which there is one a batch, is not counted.
+    Return how many commands a call sends; getMore, sent once a batch, is not counted.
 
     Those of this thread alone: in others an earlier test's events may be on their way.
     """

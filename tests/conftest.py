@@ -35,7 +35,7 @@ hypothesis_settings.load_profile("tests")
 @pytest.fixture(autouse=True)
 def _own_cache(settings, monkeypatch) -> None:
     settings.CACHE_PREFIX = f"test-{os.getpid()}-{next(_numbers)}"
-    # What earlier tests have read, and no one has flushed, would rank above this one's reads.
+    # Reads of earlier tests that were not flushed would rank above those of this test.
     monkeypatch.setattr(popularity, "_reads", Counter())
     monkeypatch.setattr(popularity, "_results", Counter())
 
@@ -47,7 +47,7 @@ def _own_activity_spool(settings, tmp_path) -> None:
 
 @pytest.fixture(autouse=True)
 def _closed_breakers() -> Iterator[None]:
-    """Where a test has left a breaker open, its server is back by now: the next one may ask it."""
+    """Close breakers that a test has left open: its server is back by now."""
     yield
     for breaker in (client.breaker, mongodb_client.breaker, outages.breaker, outages.writing):
         if breaker.is_open:
@@ -75,7 +75,7 @@ def closed_breaker() -> Iterator[None]:
 
 @pytest.fixture
 def mongodb_restored(stack) -> Iterator[Stack]:
-    """The servers, of which the test may kill and pause MongoDB; trusted again for the next one."""
+    """The servers, of which the test may kill and pause MongoDB; trusted again for the next test."""
     yield stack
     stack.up()
     assert wait_until(lambda: not mongodb_client.breaker.is_open, 30)
@@ -115,5 +115,5 @@ def _quick_flush() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup) -> Iterator[None]:
     yield
-    for one in connections.all():
-        one.close()
+    for alias_connection in connections.all():
+        alias_connection.close()

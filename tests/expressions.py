@@ -2,7 +2,7 @@
 Every regular expression of the project, on 100 000 of each character that may be awkward for it.
 
 Run by tests/test_expressions.py within a deadline: `python -m tests.expressions`. Each is named
-before it is tried, so the last line names the one that does not end.
+before it is tried, so the last line names the expression that does not end.
 """
 
 import ast
@@ -22,7 +22,7 @@ _LENGTH = 100_000
 _PAIRED_LENGTH = 5_000
 _AWKWARD = "#*_`[]()<>!\\&-+=~|:\"' \t\n\ra1/?0.,;$%@{}eE\u00a0\u0131é"
 _PAIRED = "\"' -a1/*(,"
-# Beginnings whose end is looked for, one after the other; and what goes before many spaces.
+# Beginnings whose end is searched for, one after the other; and what goes before many spaces.
 _BEGINNINGS = ("/*", "$a$ ", "%s,", "a-", "W/", "\r\n", "--\n", "e'", "%(")
 _BEFORE_SPACES = ("# a", "a", "'", '"', "(%s", "LIMIT", "1")
 

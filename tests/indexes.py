@@ -8,7 +8,7 @@ from config.stack.process import wait_until
 
 def vacuum(table: str) -> None:
     """
-    Give the planner statistics, and make every page one of which an index alone can answer.
+    Give the planner statistics, and make every page all-visible, so that an index alone can answer.
 
     By itself VACUUM leaves a few dead rows to the indexes (below a fiftieth of the pages), such as
     those that another test has left; and a page that somebody uses at the moment it passes over.

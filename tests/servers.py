@@ -3,7 +3,7 @@ Pytest plugin: the tests' own three servers, started before Django reads its set
 
 Named in pyproject.toml by -p, since conftest.py would be too late. Where the environment names
 all three servers, those are used. In a parallel run (-n 2) each process has three of its own; the
-one that was started by hand starts and removes them all.
+a run started by hand starts and removes them all.
 """
 
 import fcntl
@@ -23,9 +23,9 @@ _WORKER = os.environ.get("PYTEST_XDIST_WORKER")  # unset in the process that was
 if _WORKER:
     # This process is measured by now; the sites that its tests start would only be slower.
     os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
-# Its files share a site, and servers with names of their own: all in one process, one by one.
+# Its files share a site, and servers with names of their own: all in one process, one after the other.
 _LOADTESTS = "tests/loadtests/"
-# Begun first, so that no process is left alone with one of them at the end.
+# Begun first, so that none of them runs alone at the end.
 _LONG = (
     _LOADTESTS,
     "tests/config/test_run.py",
@@ -57,12 +57,14 @@ def pytest_load_initial_conftests(
         _start(_parallel(known.numprocesses))
 
 
-def _parallel(asked: int | str | None) -> list[str]:
-    """Return the names that xdist gives to its processes; one where servers are not ours alone."""
-    if isinstance(asked, str):
-        pytest.exit(f"-n {asked}: say a number, since servers are started for each", returncode=3)
+def _parallel(requested: int | str | None) -> list[str]:
+    """Return the names that xdist gives to its processes; one name where the servers are shared."""
+    if isinstance(requested, str):
+        pytest.exit(
+            f"-n {requested}: say a number, since servers are started for each", returncode=3
+        )
     shared = any(os.environ.get(name) for name in VARIABLES.values())
-    return [f"gw{number}" for number in range(1 if shared else asked or 1)]
+    return [f"gw{number}" for number in range(1 if shared else requested or 1)]
 
 
 def _start(workers: list[str]) -> None:
@@ -123,7 +125,7 @@ def _take_turn() -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_cmdline_main(config: pytest.Config) -> Iterator[None]:
     if not _WORKER and len(_started) < 2:
-        config.option.numprocesses = 0  # servers that the environment names stand only one run
+        config.option.numprocesses = 0  # servers named by the environment serve a single process
     try:
         return (yield)
     finally:

@@ -34,7 +34,7 @@ class TestCompose:
     def test_the_site_waits_until_every_server_is_healthy(self):
         waits = SERVICES["web"]["depends_on"]
 
-        assert {name: one["condition"] for name, one in waits.items()} == dict.fromkeys(
+        assert {name: wait["condition"] for name, wait in waits.items()} == dict.fromkeys(
             ("postgres", "redis", "mongodb"), "service_healthy"
         )
 
@@ -45,10 +45,10 @@ class TestCompose:
         assert all(port.startswith("127.0.0.1:") for port in published)
 
     def test_each_variable_it_asks_for_is_documented(self):
-        asked = set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", TEXT))
+        variables = set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", TEXT))
         known = set(re.findall(r"^# ([A-Z][A-Z_]+)=", (ROOT / ".env.example").read_text(), re.M))
 
-        assert asked <= known
+        assert variables <= known
 
     def test_each_variable_of_the_site_is_one_that_the_settings_read(self):
         given = set(SERVICES["web"]["environment"])

@@ -28,7 +28,7 @@ def of_http_block(text: str) -> list[str]:
 
 
 class TestNames:
-    """granian makes HTTP_X_USER_ID of X_User_Id and of X-User-Id, and the last one wins."""
+    """granian makes HTTP_X_USER_ID of X_User_Id and of X-User-Id, and the last value wins."""
 
     def test_with_underscores_are_dropped_by_nginx(self):
         outer = of_http_block(NGINX.read_text())

@@ -42,18 +42,18 @@ def first_cells(name: str) -> list[str]:
 
 
 def routes(patterns: list[URLPattern | URLResolver], prefix: str = "/") -> list[str]:
-    found = []
-    for one in patterns:
-        path = prefix + re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", str(one.pattern))
-        if isinstance(one, URLResolver):
-            found += ["/admin/"] if path == "/admin/" else routes(one.url_patterns, path)
+    paths = []
+    for pattern in patterns:
+        path = prefix + re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", str(pattern.pattern))
+        if isinstance(pattern, URLResolver):
+            paths += ["/admin/"] if path == "/admin/" else routes(pattern.url_patterns, path)
         else:
-            found.append(path)
-    return found
+            paths.append(path)
+    return paths
 
 
 class TestKeys:
-    @pytest.mark.parametrize("namespace", NAMESPACES, ids=lambda one: one.name)
+    @pytest.mark.parametrize("namespace", NAMESPACES, ids=lambda namespace: namespace.name)
     def test_each_family_has_its_row(self, namespace):
         row = (
             f"| `{namespace.name}` | `{namespace.pattern}` | {namespace.ttl_seconds} "
@@ -69,13 +69,15 @@ class TestKeys:
         assert rows == [namespace.name for namespace in NAMESPACES]
 
     def test_each_write_ends_what_its_row_says(self):
-        told = dict(re.findall(r"^\| a (note|profile) \| (`.+`) \|$", text(CACHING), re.MULTILINE))
+        rows = dict(re.findall(r"^\| a (note|profile) \| (`.+`) \|$", text(CACHING), re.MULTILINE))
         tags = {
             "note": note_keys.tags_of_note(note_id="{id}", user_id="{userId}"),
             "profile": profile_keys.tags_of_profile("{userId}"),
         }
 
-        assert told == {what: ", ".join(f"`{tag}`" for tag in one) for what, one in tags.items()}
+        assert rows == {
+            what: ", ".join(f"`{tag}`" for tag in names) for what, names in tags.items()
+        }
 
     def test_each_other_key_lives_as_long_as_its_row_says(self):
         rows = re.findall(r"^\| (`\w+:\{.+?`) \| .+ \| (\d+) \|$", text(CACHING), re.MULTILINE)
@@ -116,8 +118,8 @@ class TestIndexes:
 
     def test_each_index_of_the_profiles_mirror_has_its_row(self):
         rows = re.findall(r"^\| `(\w*profiles_\w+)` \| `?[^`|]", text("docs/data.md"), re.MULTILINE)
-        constraints = [one.name for one in ProfileRow._meta.constraints]
-        indexes = [one.name for one in ProfileRow._meta.indexes]
+        constraints = [constraint.name for constraint in ProfileRow._meta.constraints]
+        indexes = [index.name for index in ProfileRow._meta.indexes]
 
         assert [row for row in rows if row != "user_profiles_pkey"] == constraints + indexes
 
@@ -177,9 +179,9 @@ class TestEndpoints:
         }
 
     def test_each_cache_status_is_explained(self):
-        told = re.findall(r"^\| `trilith; (.+?)`", text("docs/api.md"), re.MULTILINE)
+        values = re.findall(r"^\| `trilith; (.+?)`", text("docs/api.md"), re.MULTILINE)
 
-        assert sorted(re.sub(r"ttl=-?\d+", "ttl={ttl}", one) for one in told) == sorted(
+        assert sorted(re.sub(r"ttl=-?\d+", "ttl={ttl}", value) for value in values) == sorted(
             _TOLD.values()
         )
 
@@ -187,9 +189,9 @@ class TestEndpoints:
 class TestCommands:
     def test_each_command_of_ours_is_told(self):
         ours = {name for name, app in get_commands().items() if app in APPS}
-        told = set(re.findall(r"^\| `manage\.py (\w+)", text("docs/operations.md"), re.MULTILINE))
+        listed = set(re.findall(r"^\| `manage\.py (\w+)", text("docs/operations.md"), re.MULTILINE))
 
-        assert told - {"migrate"} == ours
+        assert listed - {"migrate"} == ours
 
     def test_each_command_of_the_stack_is_told(self):
         rows = " ".join(first_cells("docs/operations.md"))
@@ -222,9 +224,9 @@ class TestFromTheSeed:
         assert set(re.findall(r"config\.stack (\w+)", page)) <= {*_WHOLE, *_SINGLE, "env"}
 
     def test_each_query_of_the_report_exists(self):
-        wanted = set(re.findall(r"explain_report --query ([\w-]+)", text(SEED)))
+        names = set(re.findall(r"explain_report --query ([\w-]+)", text(SEED)))
 
-        assert wanted == {"user-deep"}
+        assert names == {"user-deep"}
         assert '"user-deep"' in text("config/explain/catalogue.py")
 
     def test_each_endpoint_exists(self):
@@ -248,33 +250,33 @@ class TestFromTheSeed:
 class TestDecisions:
     @pytest.mark.parametrize("page", ADRS, ids=lambda page: page.stem)
     def test_each_has_all_sections_in_order(self, page):
-        told = page.read_text()
+        content = page.read_text()
         sections = (
             *("# ", "**Date:** ", "**Status:** ", "## Context", "## Decision", "## Consequences"),
             *("**Positive:**", "**Negative:**", "## Alternatives considered"),
         )
-        places = [told.find(f"{section}") for section in sections]
+        places = [content.find(f"{section}") for section in sections]
 
         assert re.fullmatch(r"\d{4}-[a-z0-9-]+", page.stem)
         assert places == sorted(places)
         assert places[0] == 0
-        assert re.search(r"^\*\*Date:\*\* \d{4}-\d\d-\d\d$", told, re.MULTILINE)
+        assert re.search(r"^\*\*Date:\*\* \d{4}-\d\d-\d\d$", content, re.MULTILINE)
         assert re.search(
-            r"^\*\*Status:\*\* (Accepted|Proposed: .+|Superseded by .+)$", told, re.MULTILINE
+            r"^\*\*Status:\*\* (Accepted|Proposed: .+|Superseded by .+)$", content, re.MULTILINE
         )
-        filled = re.findall(r"^(?:## |\*\*)(\w+).*\n\n(?=[^#*\n])", told, re.MULTILINE)
+        filled = re.findall(r"^(?:## |\*\*)(\w+).*\n\n(?=[^#*\n])", content, re.MULTILINE)
         assert filled == ["Context", "Decision", "Positive", "Negative", "Alternatives"]
-        assert len(told.splitlines()) <= 60, "one page each"
+        assert len(content.splitlines()) <= 60, "one page each"
 
     @pytest.mark.parametrize("page", ADRS, ids=lambda page: page.stem)
     def test_what_each_names_is_there(self, page):
-        told = page.read_text()
+        content = page.read_text()
 
-        for path in re.findall(r"`((?:tests|config|profiles|notes|activity)/[\w/]+\.py)", told):
+        for path in re.findall(r"`((?:tests|config|profiles|notes|activity)/[\w/]+\.py)", content):
             assert (ROOT / path).exists(), path
-        assert set(re.findall(r"manage\.py (\w+)", told)) <= set(get_commands())
-        assert set(re.findall(r"loadtests ([\w-]+)", told)) <= set(COMMANDS)
-        assert set(re.findall(r"loadtests run (\w+)", told)) <= set(EXPERIMENTS)
+        assert set(re.findall(r"manage\.py (\w+)", content)) <= set(get_commands())
+        assert set(re.findall(r"loadtests ([\w-]+)", content)) <= set(COMMANDS)
+        assert set(re.findall(r"loadtests run (\w+)", content)) <= set(EXPERIMENTS)
 
     def test_the_overview_lists_each_by_its_title(self):
         rows = re.findall(

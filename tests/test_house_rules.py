@@ -75,10 +75,10 @@ class TestThreads:
 class TestDomainErrors:
     def test_each_error_of_a_service_has_its_answer(self):
         raised = {
-            one
+            error
             for module in (notes.services, profiles.services, profiles.stores)
-            for _, one in inspect.getmembers(module, inspect.isclass)
-            if issubclass(one, Exception) and one.__module__ == module.__name__
+            for _, error in inspect.getmembers(module, inspect.isclass)
+            if issubclass(error, Exception) and error.__module__ == module.__name__
         }
 
         assert set(DOMAIN_ERRORS) == raised | {PreconditionFailed, Overloaded}
@@ -92,12 +92,12 @@ class TestDomainErrors:
 
 def pins() -> dict[str, str]:
     """Each pinned package with its line."""
-    found = {}
+    pinned = {}
     for name in REQUIREMENTS:
         for line in (ROOT / name).read_text().splitlines():
             if line and not line.startswith(("#", "-r")):
-                found[normal(Requirement(line.split("#")[0]).name)] = line
-    return found
+                pinned[normal(Requirement(line.split("#")[0]).name)] = line
+    return pinned
 
 
 def normal(name: str) -> str:
@@ -118,6 +118,6 @@ class TestRequirements:
             except importlib.metadata.PackageNotFoundError:
                 continue  # for another platform or Python
             for text in needed:
-                wanted = Requirement(text)
-                if wanted.marker is None or wanted.marker.evaluate({"extra": ""}):
-                    assert normal(wanted.name) in pinned, f"{name} needs {wanted.name}"
+                requirement = Requirement(text)
+                if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                    assert normal(requirement.name) in pinned, f"{name} needs {requirement.name}"

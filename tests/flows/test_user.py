@@ -49,14 +49,14 @@ def test_what_a_user_does_is_cached_invalidated_and_told_in_the_feed(call):
 
     Shipper(services.own_spool()).ship()
     feed = call("GET", "activity/abc?limit=100").json()["results"]
-    assert [one["action"] for one in reversed(feed)] == [
+    assert [event["action"] for event in reversed(feed)] == [
         *("profile_created", "note_created", "note_viewed", "note_viewed", "notes_listed"),
         *("note_updated", "preferences_updated", "note_viewed", "notes_listed"),
         *("profile_viewed", "profile_viewed", "profile_viewed", "note_deleted"),
     ]
-    assert {one["resource_id"] for one in feed if one["action"].startswith("note_")} == {note}
+    assert {event["resource_id"] for event in feed if event["action"].startswith("note_")} == {note}
     summary = call("GET", "activity/abc/summary").json()["results"]
     assert summary[0]["count"] == 3
-    assert {one["action"]: one["count"] for one in summary}["notes_listed"] == 2
+    assert {row["action"]: row["count"] for row in summary}["notes_listed"] == 2
     (today,) = call("GET", "activity/trend?days=1").json()["results"]
     assert (today["total_activities"], today["unique_users"]) == (13, 1)

@@ -107,9 +107,13 @@ class TestReserved:
         assert set(RESERVED_USER_IDS) < set(limits.RESERVED_USER_IDS)
 
     def test_no_pattern_matches_one(self):
-        assert not [one for one in RESERVED_USER_IDS if re.search(NEW_USER_ID_PATTERN, one)]
         assert not [
-            one for one in limits.RESERVED_USER_IDS if re.search(limits.NEW_USER_ID_PATTERN, one)
+            user_id for user_id in RESERVED_USER_IDS if re.search(NEW_USER_ID_PATTERN, user_id)
+        ]
+        assert not [
+            user_id
+            for user_id in limits.RESERVED_USER_IDS
+            if re.search(limits.NEW_USER_ID_PATTERN, user_id)
         ]
 
     @pytest.mark.parametrize("user_id", limits.RESERVED_USER_IDS)

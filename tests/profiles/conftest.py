@@ -12,7 +12,7 @@ from profiles.models import ProfileRow
 
 @pytest.fixture(scope="module")  # another module drops the collections
 def _mongodb_indexes() -> None:
-    # Made anew: one malformed document with a list has made an index multikey, with other plans.
+    # Recreated: a malformed document with a list may have made an index multikey, which changes plans.
     UserProfile._get_collection().drop_indexes()
     UserProfile.ensure_indexes()
 

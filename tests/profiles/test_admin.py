@@ -1,4 +1,4 @@
-"""The Profiles page of the admin: found, paged, one looked into, and who may look."""
+"""The Profiles page of the admin: search, pages, a single profile, and permissions."""
 
 import re
 
@@ -54,8 +54,8 @@ def shown(response) -> list[str]:
 
 
 def link(response, rel: str) -> str | None:
-    found = re.search(rf'<a rel="{rel}" href="([^"]+)"', response.content.decode())
-    return found and PAGE + found.group(1).replace("&amp;", "&")
+    match = re.search(rf'<a rel="{rel}" href="([^"]+)"', response.content.decode())
+    return match and PAGE + match.group(1).replace("&amp;", "&")
 
 
 class TestFind:
@@ -64,7 +64,7 @@ class TestFind:
     pytestmark = pytest.mark.usefixtures("backend")
 
     @pytest.mark.parametrize(
-        ("text", "found"),
+        ("text", "expected"),
         [
             ("", IDS),
             ("abc", ["abc", "abc-1", "abc-2"]),
@@ -78,20 +78,20 @@ class TestFind:
             ("nobody@mail.example", []),
         ],
     )
-    def test_finds_by_beginning_of_the_id_or_by_address(self, text, found):
-        load(*(profile(one) for one in IDS if one != "abd"))
+    def test_finds_by_beginning_of_the_id_or_by_address(self, text, expected):
+        load(*(profile(user_id) for user_id in IDS if user_id != "abd"))
         load(profile("abd", email="Z@Example.org"))
 
         lines = backends.primary().find(text=text, after="", limit=100)
 
-        assert [line.user_id for line in lines] == found
+        assert [line.user_id for line in lines] == expected
         for limit in (1, 2):  # in parts, the same
             parts, after = [], ""
             while part := backends.primary().find(text=text, after=after, limit=limit):
                 assert len(part) <= limit
                 parts += [line.user_id for line in part]
                 after = parts[-1]
-            assert parts == found
+            assert parts == expected
 
     def test_tells_theme_and_language_with_their_defaults(self):
         load(profile("a"), profile("b", preferences={"theme": "dark", "language": "de", "x": 1}))
@@ -120,10 +120,10 @@ class TestPlans:
         checked.rows_fetched_at_most(51).rows_examined_at_most(52)
 
     def test_an_address_is_found_by_its_index(self):
-        found = mongodb.by_email("USER-0105@example.org")
+        cursor = mongodb.by_email("USER-0105@example.org")
 
-        assert [one["user_id"] for one in found.clone()] == ["user-0105"]
-        assert_plan(found).uses_only("email_key_unique").no_seq_scan().rows_fetched_at_most(1)
+        assert [row["user_id"] for row in cursor.clone()] == ["user-0105"]
+        assert_plan(cursor).uses_only("email_key_unique").no_seq_scan().rows_fetched_at_most(1)
 
     def test_a_list_reads_no_more_of_a_profile_than_it_shows(self):
         [line] = mongodb.by_beginning("user-0001", after="", limit=1)
@@ -161,14 +161,16 @@ class TestList:
         settings.PROFILE_BACKEND = "postgres"
         page = operator.get(PAGE).content.decode()
         assert "copy@example.org" in page
-        assert "Of PostgreSQL" in page
+        assert "From PostgreSQL" in page
 
     def test_says_so_where_there_is_nothing(self, operator):
         assert "There is no profile." in operator.get(PAGE).content.decode()
-        assert "No user id begins so" in operator.get(PAGE, {"q": "abc"}).content.decode()
+        assert (
+            "No user id begins with this text" in operator.get(PAGE, {"q": "abc"}).content.decode()
+        )
 
     @pytest.mark.parametrize(
-        ("name", "value", "told"),
+        ("name", "value", "message"),
         [
             ("q", "{$gt: 1}", "q: Must be the beginning of a user id"),
             ("q", "a\0b@x", "q: Null characters are not allowed."),
@@ -178,11 +180,11 @@ class TestList:
         ],
     )
     @pytest.mark.usefixtures("backend")
-    def test_names_what_is_wrong(self, operator, name, value, told):
+    def test_names_what_is_wrong(self, operator, name, value, message):
         response = operator.get(PAGE, {name: value})
 
         assert response.status_code == 200
-        assert told in response.content.decode()
+        assert message in response.content.decode()
 
     @pytest.mark.parametrize("name", ["q", "after", "user_id"])
     @pytest.mark.parametrize("evil", ["$where", "[$ne]", '{"$gt": ""}', "a@$gt", "\ud83d@", "%00"])

@@ -73,7 +73,7 @@ class TestCreate:
 
         response = send("POST", "", {"user_id": user, "email": email}, user=user)
 
-        assert [one["field"] for one in problem(response, 409)["errors"]] == [field]
+        assert [error["field"] for error in problem(response, 409)["errors"]] == [field]
 
     def test_another_user_s_is_a_403(self, send):
         problem(send("POST", "", {"user_id": "xyz", "email": "x@example.org"}), 403)

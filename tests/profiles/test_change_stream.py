@@ -129,7 +129,7 @@ class TestWatcher:
         made()
         send("GET", "/abc")
         assert is_cached()
-        change_stream._keep({"_data": "of a time before the oplog"})
+        change_stream._save_token({"_data": "of a time before the oplog"})
         stream, refusals = change_stream._stream, [OperationFailure("resume point is gone", 286)]
         monkeypatch.setattr(
             change_stream, "_stream", lambda: fail(refusals) if refusals else stream()
@@ -207,8 +207,8 @@ class TestMalformed:
 
     @pytest.mark.parametrize("pre_images", [True, False])
     def test_the_watcher_goes_on_and_its_copy_is_dropped(self, send, made, pre_images):
-        """Each shape in turn, by one watcher; a second one begins after them all."""
-        made("eve")  # whose e-mail is taken, in the other store alone
+        """Each shape in turn, by the same watcher; a second watcher begins after them all."""
+        made("eve")  # whose e-mail belongs to another profile in the other store
         collection().delete_one({"user_id": "eve"})
         intact = collection().find_one({"user_id": "abc"})
         keep_pre_images(pre_images)

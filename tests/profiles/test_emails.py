@@ -1,4 +1,4 @@
-"""E-mail addresses: one rule, which every way in applies; and which two are the same."""
+"""E-mail addresses: the rule that every entry point applies; and which two are the same."""
 
 import io
 
@@ -146,7 +146,7 @@ class TestUniqueness:
 
         for response in (created, replaced):
             assert response.status_code == 409
-            assert [one["field"] for one in response.json()["errors"]] == ["email"]
+            assert [error["field"] for error in response.json()["errors"]] == ["email"]
         assert send("PUT", "/abc", {"email": other, "preferences": {}}).status_code == 200
         assert [
             line.user_id for line in backends.primary().find(text=email, after="", limit=9)
@@ -194,7 +194,7 @@ class TestEditsPastTheService:
 
 
 class TestProfilesThatShareAnAddress:
-    """From before addresses were compared without case: kept, told of, and copied whole."""
+    """From before addresses were compared without case: kept, reported, and copied whole."""
 
     @pytest.fixture(params=["mongo", "postgres"])
     def shared(self, request, settings) -> None:

@@ -19,7 +19,7 @@ COUNT = 5_000
 
 # Each index that no query of the service uses, and why it is there all the same.
 SERVES_NO_QUERY = {
-    "idx_profiles_preferences": "the mirror's promise that preferences can be asked by containment; "
+    "idx_profiles_preferences": "the mirror's promise that preferences can be queried by containment; "
     "no endpoint asks so yet, and every write of a profile pays for it",
 }
 
@@ -62,15 +62,15 @@ class TestPlans:
         checked.uses_one_of("user_profiles_pkey", like).rows_examined_at_most(1)
 
     def test_a_profile_is_one_document_by_the_index_of_its_user(self):
-        found = get_db()["user_profiles"].find({"user_id": "abc"})
+        cursor = get_db()["user_profiles"].find({"user_id": "abc"})
 
-        assert_plan(found).uses_only("user_id_unique").rows_examined_at_most(1)
+        assert_plan(cursor).uses_only("user_id_unique").rows_examined_at_most(1)
 
     def test_an_address_is_looked_up_by_the_index_of_its_key(self):
-        found = get_db()["user_profiles"].find({"email_key": "abc@example.org"})
+        cursor = get_db()["user_profiles"].find({"email_key": "abc@example.org"})
         rows = ProfileRow.objects.filter(email_key="abc@example.org")
 
-        assert_plan(found).uses_only("email_key_unique").rows_examined_at_most(1)
+        assert_plan(cursor).uses_only("email_key_unique").rows_examined_at_most(1)
         assert_plan(rows).uses_only("user_profiles_email_key_unique").rows_examined_at_most(1)
 
     def test_a_page_walks_the_key(self):
@@ -96,8 +96,8 @@ class TestIndexes:
         assert plain - used - {_like_index()} == set(SERVES_NO_QUERY)
 
     def test_the_table_has_no_other_index_than_the_documents_tell_of(self):
-        declared = {one.name for one in ProfileRow._meta.indexes}
-        declared |= {one.name for one in ProfileRow._meta.constraints}
+        declared = {index.name for index in ProfileRow._meta.indexes}
+        declared |= {constraint.name for constraint in ProfileRow._meta.constraints}
 
         assert of_table("user_profiles") == {*declared, "user_profiles_pkey", _like_index()}
 

@@ -15,7 +15,7 @@ from tests.commands_sent import sent_by
 def many(request) -> int:
     """So many profiles of other users, in both stores."""
     batches = seeding.batches(count=request.param + 1, seed=1, until=SEEDED_UNTIL)
-    profiles = [one for batch in batches for one in batch if one.user_id != "abc"]
+    profiles = [profile for batch in batches for profile in batch if profile.user_id != "abc"]
     PostgresProfiles().load(profiles)
     MongoProfiles().load(profiles)
     return request.param
@@ -25,7 +25,7 @@ def cost(call) -> tuple[int, int]:
     """Return the statements that a call sends to PostgreSQL, and its commands to MongoDB."""
     with CaptureQueriesContext(connection) as captured:
         commands = sent_by(call)
-    sent = [one["sql"] for one in captured.captured_queries]
+    sent = [query["sql"] for query in captured.captured_queries]
     statements = [sql for sql in sent if sql.split()[0] in ("SELECT", "INSERT", "UPDATE", "DELETE")]
     return len(statements), commands
 
@@ -68,12 +68,12 @@ class TestWrite:
     def test_costs_the_same_whatever_the_number_of_profiles(self, send, backend):
         few = self.costs(send)
         profiles = [
-            one
+            profile
             for batch in seeding.batches(count=400, seed=1, until=SEEDED_UNTIL)
-            for one in batch[1:]
+            for profile in batch[1:]
         ]
         PostgresProfiles().load(profiles)
         MongoProfiles().load(profiles)
 
         assert self.costs(send) == few
-        assert all(sum(one) <= 20 for one in few.values())
+        assert all(sum(counts) <= 20 for counts in few.values())

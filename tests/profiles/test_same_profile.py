@@ -15,7 +15,7 @@ from profiles.models import ProfileRow
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
 KEYS = TEXTS.filter(lambda key: key and not key.startswith("$") and "." not in key)
-# Numbers as text: the same one may be spelled in many ways.
+# Numbers as text: the same number may be spelled in many ways.
 NUMBERS = st.one_of(
     st.integers(-(2**64), 2**64).map(str),
     st.floats(allow_nan=False, allow_infinity=False).map(repr),
@@ -35,9 +35,9 @@ CLOSE = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.
 
 
 def answers(send) -> list[tuple[bytes, str]]:
-    found = [send("GET", f"/{store}/abc") for store in ("mongo", "postgres")]
-    assert [response.status_code for response in found] == [200, 200]
-    return [(response.content, response["ETag"]) for response in found]
+    responses = [send("GET", f"/{store}/abc") for store in ("mongo", "postgres")]
+    assert [response.status_code for response in responses] == [200, 200]
+    return [(response.content, response["ETag"]) for response in responses]
 
 
 class TestSameProfile:
@@ -120,13 +120,13 @@ class TestSameProfile:
 
         mongo, postgres = answers(send)
         assert mongo == postgres
-        told = json.loads(mongo[0])["preferences"]["odd"]
-        assert (told["id"], told["nan"]) == (str(odd["id"]), None)
+        sent = json.loads(mongo[0])["preferences"]["odd"]
+        assert (sent["id"], sent["nan"]) == (str(odd["id"]), None)
 
     def test_a_time_from_psql_is_told_to_the_millisecond(self, send, made):
         made()
         ProfileRow.objects.update(updated_at=datetime(2026, 1, 31, 1, 2, 3, 456789, tzinfo=UTC))
 
-        told = send("GET", "/postgres/abc").json()["metadata"]["updated_at"]
+        updated_at = send("GET", "/postgres/abc").json()["metadata"]["updated_at"]
 
-        assert told == "2026-01-31T01:02:03.456000Z"
+        assert updated_at == "2026-01-31T01:02:03.456000Z"

@@ -76,19 +76,19 @@ class TestShapes:
         UserProfile._get_collection().insert_one(dict(OLD))
         before = send("GET", "/abc").content
 
-        assert command("reshape_profiles") == "1 profiles written back.\n"
+        assert command("reshape_profiles") == "1 profiles rewritten.\n"
 
         stored = UserProfile._get_collection().find_one()
         assert stored["schema_version"] == documents.SCHEMA_VERSION
         assert stored["metadata"]["created_at"] == OLD["created_at"]
         assert stored["shoe_size"] == 43
         assert send("GET", "/abc?cache=false").content == before
-        assert command("reshape_profiles") == "0 profiles written back.\n"
+        assert command("reshape_profiles") == "0 profiles rewritten.\n"
 
 
 class TestMergeExpression:
     def test_agrees_with_the_rfc_on_random_documents(self):
-        """The server's merge against the one in Python, which the other store uses."""
+        """The server's merge against the merge in Python, which the other store uses."""
         chance = random.Random(1)
         collection = UserProfile._get_collection()
 
@@ -191,7 +191,7 @@ class TestMirror:
             updated_at=OLD["created_at"],
         )
 
-        assert command("copy_profiles") == "2 profiles of mongo copied.\n"
+        assert command("copy_profiles") == "2 profiles copied from mongo to the other store.\n"
 
         rows = ProfileRow.objects.order_by("pk").values_list("user_id", "email")
         assert list(rows) == [("abc", "abc@example.org"), ("xyz", "xyz@example.org")]
@@ -220,23 +220,25 @@ class TestSeedProfiles:
         (these,) = seeding.batches(count=500, seed=1, until=SEEDED_UNTIL)
         (later,) = seeding.batches(count=500, seed=1, until=SEEDED_UNTIL + day)
 
-        for one, moved in zip(these, later, strict=True):
-            assert one.metadata.created_at <= one.metadata.updated_at
-            assert one.metadata.updated_at < datetime(2026, 1, 1, tzinfo=UTC)
-            assert moved.metadata.updated_at - one.metadata.updated_at == day
-            assert moved.preferences == one.preferences
+        for profile, moved in zip(these, later, strict=True):
+            assert profile.metadata.created_at <= profile.metadata.updated_at
+            assert profile.metadata.updated_at < datetime(2026, 1, 1, tzinfo=UTC)
+            assert moved.metadata.updated_at - profile.metadata.updated_at == day
+            assert moved.preferences == profile.preferences
 
     def test_is_the_same_in_every_run_and_adds_only_what_is_missing(self, settings):
         first = [
-            one for batch in seeding.batches(count=30, seed=1, until=SEEDED_UNTIL) for one in batch
+            profile
+            for batch in seeding.batches(count=30, seed=1, until=SEEDED_UNTIL)
+            for profile in batch
         ]
 
         assert "30 of them new" in command("seed_profiles", "--count=30", f"--until={SEEDED_UNTIL}")
         assert " 0 of them new" in command("seed_profiles", "--count=30")
         assert "already" in command("seed_profiles", "--if-empty")
 
-        assert MongoProfiles().get_many([one.user_id for one in first]) == {
-            one.user_id: one for one in first
+        assert MongoProfiles().get_many([profile.user_id for profile in first]) == {
+            profile.user_id: profile for profile in first
         }
         assert ProfileRow.objects.count() == 30
 

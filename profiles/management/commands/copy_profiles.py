@@ -1,4 +1,4 @@
-"""manage.py copy_profiles: the other store's copies of the profiles, made good."""
+"""manage.py copy_profiles: copy all profiles to the other store."""
 
 import sys
 from typing import Any
@@ -14,7 +14,7 @@ from profiles import backends, services
 
 
 class Command(BaseCommand):
-    help = "Copy every profile from the store that serves it to the other one. Safe to repeat."
+    help = "Copy every profile from the store of PROFILE_BACKEND to the other one. Safe to repeat."
 
     def handle(self, *args: Any, **options: Any) -> None:
         terminal = self.stdout.isatty()
@@ -26,8 +26,14 @@ class Command(BaseCommand):
                     copied += number
                     progress.advance(task, number)
         except KeyboardInterrupt:
-            self.stderr.write(f"Interrupted after {copied}; run it again to go on.")
+            self.stderr.write(
+                f"Interrupted after {copied} profiles. Run it again: it starts over, safely."
+            )
             sys.exit(130)
         except (DatabaseError, PyMongoError) as exc:
-            raise CommandError(f"after {copied}: {str(exc).splitlines()[0]}") from exc
-        self.stdout.write(f"{copied} profiles of {settings.PROFILE_BACKEND} copied.")
+            raise CommandError(
+                f"{str(exc).splitlines()[0]}, after {copied} profiles. Run it again."
+            ) from exc
+        self.stdout.write(
+            f"{copied} profiles copied from {settings.PROFILE_BACKEND} to the other store."
+        )

@@ -1,4 +1,4 @@
-"""manage.py reshape_profiles: documents of older shapes, written back in the present one."""
+"""manage.py reshape_profiles: rewrite profile documents of older shapes in the present one."""
 
 from typing import Any
 
@@ -10,8 +10,9 @@ from profiles import services
 
 class Command(BaseCommand):
     help = (
-        "Write profiles of older shapes back in the present one, in MongoDB. Reading needs no "
-        "such thing; it is for indexes and queries over a field that moved. Safe to repeat."
+        "Rewrite profile documents of older shapes in MongoDB in the present one. The site reads "
+        "old shapes as they are; run this before you index or query a field that has moved. Safe "
+        "to repeat."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -20,5 +21,7 @@ class Command(BaseCommand):
             for number in services.profiles_reshape():
                 reshaped += number
         except PyMongoError as exc:
-            raise CommandError(f"MongoDB, after {reshaped}: {str(exc).splitlines()[0]}") from exc
-        self.stdout.write(f"{reshaped} profiles written back.")
+            raise CommandError(
+                f"MongoDB failed after {reshaped} profiles: {str(exc).splitlines()[0]}"
+            ) from exc
+        self.stdout.write(f"{reshaped} profiles rewritten.")

@@ -1,4 +1,4 @@
-"""manage.py seed_profiles: made-up profiles, the same on every machine."""
+"""manage.py seed_profiles: generate profiles, the same on every machine."""
 
 import sys
 import time
@@ -16,19 +16,26 @@ from profiles import seeding, selectors, services
 
 class Command(BaseCommand):
     help = (
-        "Store made-up profiles in both stores. Run again, also after an interruption, it adds "
-        "only what is missing."
+        "Generate profiles and store them in both stores. Run again, for example after an "
+        "interruption, it adds only the missing ones."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--count", type=int, default=1000, help="how many there shall be")
-        parser.add_argument("--seed", type=int, default=1, help="another number, other profiles")
+        parser.add_argument("--count", type=int, default=1000, help="number of profiles")
+        parser.add_argument(
+            "--seed",
+            type=int,
+            default=1,
+            help="seed of the random numbers: another seed gives other profiles",
+        )
         parser.add_argument(
             "--until",
             type=date.fromisoformat,
-            help="the day before which they end, in UTC (default: today)",
+            help="end before this day, YYYY-MM-DD in UTC (default: today)",
         )
-        parser.add_argument("--if-empty", action="store_true", help="only where there is none")
+        parser.add_argument(
+            "--if-empty", action="store_true", help="do nothing if there are profiles already"
+        )
 
     def handle(
         self,
@@ -54,11 +61,11 @@ class Command(BaseCommand):
                     stored += services.profiles_load(profiles=batch)
                     progress.advance(task, len(batch))
         except KeyboardInterrupt:
-            self.stderr.write(f"Interrupted after {stored} new ones; run it again to go on.")
+            self.stderr.write(f"Interrupted after {stored} new profiles. Run it again to continue.")
             sys.exit(130)
         except (DatabaseError, PyMongoError) as exc:
             raise CommandError(
-                f"{str(exc).splitlines()[0]}: {stored} of {count} were stored; run it again."
+                f"{str(exc).splitlines()[0]}: {stored} of {count} profiles were stored. Run it again to continue."
             ) from exc
         seconds = time.monotonic() - started
         self.stdout.write(f"{count} profiles are there, {stored} of them new: {seconds:.1f} s.")
