@@ -95,19 +95,19 @@ def look_up(name: str) -> dict[str, Any]:
     try:
         key = key_named(name)
         told = explain.explain(name)
-        found = protocol.look_many([key])[0]
+        lookup = protocol.look_many([key])[0]
     except NoSuchKey as exc:
         return {"error": str(exc)}
     except CacheDown:
         return {"error": "Redis does not answer."}
     loader = loader_of(key.namespace)
-    can_load = loader is not None and (found.origin or key.namespace.warms)
-    stored = loader([(key, found.origin)])[0] if loader and can_load else None
+    can_load = loader is not None and (lookup.origin or key.namespace.warms)
+    stored = loader([(key, lookup.origin)])[0] if loader and can_load else None
     return {
         "told": told,
-        "cached": _shown(found.value) if found.fresh else None,
+        "cached": _shown(lookup.value) if lookup.fresh else None,
         "stored": _shown(stored) if can_load else "not to be loaded from its name alone",
-        "agree": found.value == stored if found.fresh and can_load else None,
+        "agree": lookup.value == stored if lookup.fresh and can_load else None,
     }
 
 

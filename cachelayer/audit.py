@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from cachelayer import protocol
 from cachelayer.client import ask
-from cachelayer.entries import Found
+from cachelayer.entries import Lookup
 from cachelayer.namespace import Key, NoSuchKey, key_named, loader_of, root_of_names
 
 _DRAWN_AT_ONCE: Final = 50
@@ -36,11 +36,11 @@ def audit(number: int) -> Iterator[Audit]:
     tally = Audit()
     pause = threading.Event()
     for key in _sample(number):
-        found = protocol.look_many([key])[0]
-        if not found.fresh:
+        lookup = protocol.look_many([key])[0]
+        if not lookup.fresh:
             continue
         tally.checked += 1
-        if _agrees(key, found):
+        if _agrees(key, lookup):
             tally.fresh += 1
         elif _agrees_later(key, pause):
             tally.in_flight += 1
@@ -52,16 +52,16 @@ def audit(number: int) -> Iterator[Audit]:
 
 def _agrees_later(key: Key[Any], pause: threading.Event) -> bool:
     pause.wait(_SECOND_LOOK_SECONDS)
-    found = protocol.look_many([key])[0]
-    return not found.fresh or _agrees(key, found)
+    lookup = protocol.look_many([key])[0]
+    return not lookup.fresh or _agrees(key, lookup)
 
 
-def _agrees(key: Key[Any], found: Found[Any]) -> bool:
+def _agrees(key: Key[Any], lookup: Lookup[Any]) -> bool:
     loader = loader_of(key.namespace)
     if loader is None:
         raise NoSuchKey(f"no loader is registered for {key.namespace.name}")
-    (value,) = loader([(key, found.origin)])
-    return bool(value == found.value)
+    (value,) = loader([(key, lookup.origin)])
+    return bool(value == lookup.value)
 
 
 def _sample(number: int) -> Iterator[Key[Any]]:

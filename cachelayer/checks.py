@@ -12,7 +12,7 @@ from django.utils.module_loading import import_string
 from django_redis.cache import RedisCache
 from redis.connection import parse_url
 
-from cachelayer.namespace import ERASURE, Namespace, declared
+from cachelayer.namespace import PURGE, Namespace, declared
 
 _TIMEOUT_SECONDS_MAX: Final = 0.5  # a longer one is felt by each request before the breaker opens
 
@@ -30,11 +30,11 @@ def check_namespaces(namespaces: Sequence[Namespace[Any]]) -> Iterator[checks.Ch
                 id="cachelayer.E002",
             )
         elif any(
-            tag.startswith(ERASURE) for tag in one.tags_of(one.example.removeprefix(one.prefix))
+            tag.startswith(PURGE) for tag in one.tags_of(one.example.removeprefix(one.prefix))
         ):
             yield checks.Error(
-                f"Namespace {one.name}: a tag of {one.example} begins with {ERASURE!r}, so to "
-                f"invalidate it would erase an entry and leave its stamp.",
+                f"Namespace {one.name}: a tag of {one.example} begins with {PURGE!r}, so to "
+                f"invalidate it would purge an entry and leave its stamp.",
                 id="cachelayer.E010",
             )
     for one, other in itertools.permutations(namespaces, 2):

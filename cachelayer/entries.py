@@ -1,9 +1,15 @@
-"""The layout of a cached entry: a header with its stamps and times, and the value's bytes after it."""
+"""
+What is stored, and what a read returns.
 
+A cached entry is a header with its stamps and times, and the value's bytes after it.
+"""
+
+import enum
 import math
 import random
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
@@ -18,6 +24,40 @@ HEAD_BYTES = 1024
 _LENGTH_BYTES = 2  # of the header, big-endian, before it
 # Past this share of its lifetime an entry is served and loaded again in the background.
 _SOFT_SHARE = 0.8
+
+
+class Bypass(enum.Enum):
+    """Whether the caller wants the store's own answer, and whether the cache may keep it."""
+
+    NO = "no"
+    REFRESH = "refresh"
+    NO_STORE = "no-store"
+
+
+class Source(enum.Enum):
+    """Where an answer came from."""
+
+    HIT = "hit"
+    LOADED = "loaded"  # and stored
+    COLLAPSED = "collapsed"  # waited for another caller's load
+    FENCED = "fenced"  # loaded, not stored: a tag was invalidated during the load, or Redis is full
+    BYPASSED = "bypassed"
+    STALE = "stale"  # past its time, served because the store does not answer
+    CACHE_DOWN = "cache-down"
+
+
+@dataclass(frozen=True, slots=True)
+class Cached(Generic[V]):
+    """A value (None: there is no such thing), where it came from, and its freshness left."""
+
+    value: V | None
+    source: Source
+    remaining_seconds: int = 0
+    head_only: bool = False  # whether the value's body was left unread
+
+
+class Overloaded(Exception):
+    """Redis does not answer, and as many loads are running as the store may be given."""
 
 
 class _Header(msgspec.Struct, array_like=True, frozen=True):
@@ -35,7 +75,7 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(_Header)
 
 
-class Found(msgspec.Struct, Generic[V], frozen=True):
+class Lookup(msgspec.Struct, Generic[V], frozen=True):
     """What one look into Redis brought: a value that may be served, or the reason for none."""
 
     reason: MissReason | None  # None: fresh
@@ -89,7 +129,7 @@ def encode(
     return len(header).to_bytes(_LENGTH_BYTES, "big") + header + body
 
 
-def judge(key: Key[V], entry: Any, stamps: list[Any]) -> Found[V]:
+def judge(key: Key[V], entry: Any, stamps: list[Any]) -> Lookup[V]:
     """
     Return whether an entry may be served, given the stamps that Redis holds now.
 
@@ -98,15 +138,15 @@ def judge(key: Key[V], entry: Any, stamps: list[Any]) -> Found[V]:
     (docs/caching-strategy.md). Unreadable bytes are a miss.
     """
     if entry is None:
-        return Found("absent")
+        return Lookup("absent")
     try:
         end = _LENGTH_BYTES + int.from_bytes(entry[:_LENGTH_BYTES], "big")
         header = _decoder.decode(entry[_LENGTH_BYTES:end])
         if header.schema != key.namespace.schema:
-            return Found("epoch", size_bytes=len(entry), origin=header.origin)
+            return Lookup("epoch", size_bytes=len(entry), origin=header.origin)
         value = None if header.absent else _join(key.namespace, header.head, entry[end:])
     except (msgspec.MsgspecError, ValueError, TypeError):  # ValueError: of UTF-8 too
-        return Found("corrupt", size_bytes=len(entry))
+        return Lookup("corrupt", size_bytes=len(entry))
     age_ms = int(time.time() * 1000) - header.stored_at_ms
     remaining_ms = header.fresh_ms - age_ms
     reason: MissReason | None = None if remaining_ms > 0 else "expired"
@@ -114,7 +154,7 @@ def judge(key: Key[V], entry: Any, stamps: list[Any]) -> Found[V]:
     if header.stamps != stamps or None in stamps:
         stale_tags = _differing(key, header.stamps, stamps)
         reason = "epoch" if key.namespace.tag in stale_tags else "invalidated"
-    return Found(
+    return Lookup(
         reason,
         value,
         remaining_ms,

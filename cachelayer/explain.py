@@ -16,25 +16,25 @@ def explain(name: str) -> dict[str, Any]:
     within the last hour. Raises NoSuchKey, or CacheDown.
     """
     key = key_named(name)
-    found = protocol.look_many([key])[0]
+    lookup = protocol.look_many([key])[0]
     tags, missed = ask("explain", lambda r: _noted(r, key))
     invalidated = [(at, tag) for tag, at in tags.items() if at is not None]
     last = max(invalidated, default=None)
-    present = found.reason != "absent"
+    present = lookup.reason != "absent"
     return {
         "key": key.name,
         "namespace": key.namespace.name,
-        "cached": found.fresh,
-        "reason": found.reason,
-        "says_absent": found.fresh and found.value is None,
-        "age": found.age_ms / 1000 if present else None,
-        "ttl": found.remaining_ms / 1000 if present else None,
-        "size": found.size_bytes if present else None,
-        "load_ms": found.load_ms if present else None,
+        "cached": lookup.fresh,
+        "reason": lookup.reason,
+        "says_absent": lookup.fresh and lookup.value is None,
+        "age": lookup.age_ms / 1000 if present else None,
+        "ttl": lookup.remaining_ms / 1000 if present else None,
+        "size": lookup.size_bytes if present else None,
+        "load_ms": lookup.load_ms if present else None,
         "tags": [
             {
                 "tag": tag,
-                "valid": present and tag not in found.stale_tags,
+                "valid": present and tag not in lookup.stale_tags,
                 "invalidated_at": _time(at),
             }
             for tag, at in tags.items()

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 from django.http import HttpResponse
 
-from cachelayer.answers import Bypass, Cached, Source
+from cachelayer.entries import Bypass, Cached, Source
 
 _TOLD = {
     Source.HIT: "hit; ttl={ttl}",

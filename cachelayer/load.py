@@ -10,9 +10,8 @@ from typing import Any, TypeVar
 from django.conf import settings
 
 from cachelayer import hooks, metrics, protocol
-from cachelayer.answers import Cached, Overloaded, Source
 from cachelayer.client import CacheDown
-from cachelayer.entries import Found
+from cachelayer.entries import Cached, Lookup, Overloaded, Source
 from cachelayer.failures import unavailable_store
 from cachelayer.namespace import Key
 from cachelayer.single_flight import Batches, Flight, Flights
@@ -31,30 +30,32 @@ def load_past_cache(key: Key[V], load: Callable[[], V | None], *, keep: bool) ->
     if not keep:
         return Cached(load(), Source.BYPASSED)
     try:
-        begun = protocol.begin(key)
+        ticket = protocol.begin(key)
     except CacheDown:
         return Cached(load(), Source.BYPASSED)
-    return Cached(load_begun(key, load, begun), Source.BYPASSED)
+    return Cached(load_with_ticket(key, load, ticket), Source.BYPASSED)
 
 
-def load_begun(key: Key[V], load: Callable[[], V | None], begun: protocol.Begun) -> V | None:
+def load_with_ticket(
+    key: Key[V], load: Callable[[], V | None], ticket: protocol.LoadTicket
+) -> V | None:
     """Load and store, after begin; return the value."""
-    value, load_ms = _timed(key, load, begun)
-    _end(key, begun, value, load_ms)
+    value, load_ms = _timed(key, load, ticket)
+    _end(key, ticket, value, load_ms)
     return value
 
 
 def load_many(
     keys: Sequence[Key[V]],
-    begun: Sequence[protocol.Begun],
+    tickets: Sequence[protocol.LoadTicket],
     load: Callable[[Sequence[Key[V]]], Sequence[V | None]],
 ) -> list[Cached[V]]:
-    """Load all keys by one call, begun before it, and store what they brought by one pipeline."""
+    """Load all keys by one call, after their tickets, and store the values by one pipeline."""
     started = time.perf_counter()
     values = load(keys)
     load_ms = (time.perf_counter() - started) * 1000 / len(keys)
     try:
-        outcomes = protocol.end_many(list(zip(keys, begun, values, strict=True)), load_ms=load_ms)
+        outcomes = protocol.end_many(list(zip(keys, tickets, values, strict=True)), load_ms=load_ms)
     except CacheDown:
         return [Cached(value, Source.CACHE_DOWN) for value in values]
     return [
@@ -63,49 +64,49 @@ def load_many(
     ]
 
 
-def load_together(key: Key[V], load: Callable[[], V | None], found: Found[V]) -> Cached[V]:
+def load_together(key: Key[V], load: Callable[[], V | None], lookup: Lookup[V]) -> Cached[V]:
     """
     Lead the load of a missed key, or wait for the caller in this process who does.
 
     Raises CacheDown, or what the load raised.
     """
     if hooks.single_flight_scope.get() == "none":
-        begun = protocol.begin(key)
-        value, load_ms = _timed(key, load, begun)
-        return _answer(key, value, _end(key, begun, value, load_ms))
+        ticket = protocol.begin(key)
+        value, load_ms = _timed(key, load, ticket)
+        return _answer(key, value, _end(key, ticket, value, load_ms))
     deadline = time.monotonic() + settings.CACHE_LEASE_MS / 1000
     while True:
         flight, leads = _flights.join(key.entry_name)
         if leads:
-            return _lead(flight, key, load, found, deadline)
+            return _lead(flight, key, load, lookup, deadline)
         in_time = flight.wait(max(0.0, deadline - time.monotonic()))
         if not in_time:
-            return _lead(Flight(), key, load, found, deadline)
+            return _lead(Flight(), key, load, lookup, deadline)
         if flight.error is not None:
-            return _stale_or_raise(key, found, flight.error)
+            return _stale_or_raise(key, lookup, flight.error)
         if flight.shared:
             metrics.waits(key.namespace.name).inc()
             cached: Cached[V] = flight.result
             return Cached(cached.value, Source.COLLAPSED, cached.remaining_seconds)
-        found = protocol.look(key)
-        if found.fresh:
-            return _found(key, found, Source.COLLAPSED)
+        lookup = protocol.look(key)
+        if lookup.fresh:
+            return _cached(key, lookup, Source.COLLAPSED)
 
 
 def _lead(
-    flight: Flight, key: Key[V], load: Callable[[], V | None], found: Found[V], deadline: float
+    flight: Flight, key: Key[V], load: Callable[[], V | None], lookup: Lookup[V], deadline: float
 ) -> Cached[V]:
     try:
-        begun, waited = _begin_with_lease(key, deadline, found.reason or "")
-        if begun.found.fresh:
+        ticket, waited = _begin_with_lease(key, deadline, lookup.reason or "")
+        if ticket.lookup.fresh:
             # Stored by another process. Followers look for themselves: one of them may have
             # come after an invalidation that this look did not see.
             _flights.close(key.entry_name, flight)
             flight.finish(None, shared=False)
-            return _found(key, begun.found, Source.COLLAPSED if waited else Source.HIT)
-        value, load_ms = _timed(key, load, begun)
+            return _cached(key, ticket.lookup, Source.COLLAPSED if waited else Source.HIT)
+        value, load_ms = _timed(key, load, ticket)
         _flights.close(key.entry_name, flight)  # before end: see Flights
-        source = _end(key, begun, value, load_ms)
+        source = _end(key, ticket, value, load_ms)
     except CacheDown:
         _flights.close(key.entry_name, flight)
         flight.finish(None, shared=False)
@@ -113,13 +114,15 @@ def _lead(
     except BaseException as exc:  # noqa: BLE001  # followers must be woken whatever happened
         _flights.close(key.entry_name, flight)
         flight.fail(exc)
-        return _stale_or_raise(key, found, exc)
+        return _stale_or_raise(key, lookup, exc)
     cached = _answer(key, value, source)
     flight.finish(cached, shared=source is Source.LOADED)
     return cached
 
 
-def _begin_with_lease(key: Key[V], deadline: float, reason: str) -> tuple[protocol.Begun, bool]:
+def _begin_with_lease(
+    key: Key[V], deadline: float, reason: str
+) -> tuple[protocol.LoadTicket, bool]:
     """
     Begin until the lease is ours, the value is there, or the deadline has passed.
 
@@ -129,13 +132,13 @@ def _begin_with_lease(key: Key[V], deadline: float, reason: str) -> tuple[protoc
     pause = _POLL_SECONDS_MIN
     waited = False
     while True:
-        begun = protocol.begin(key, reason=reason)
-        if begun.leased and begun.found.fresh:
-            protocol.release(key, begun)
-        if begun.leased or begun.found.fresh or time.monotonic() >= deadline:
-            return begun, waited
+        ticket = protocol.begin(key, reason=reason)
+        if ticket.leased and ticket.lookup.fresh:
+            protocol.release(key, ticket)
+        if ticket.leased or ticket.lookup.fresh or time.monotonic() >= deadline:
+            return ticket, waited
         if hooks.single_flight_scope.get() == "process":
-            return begun, waited
+            return ticket, waited
         waited, reason = True, ""
         # Full jitter, so that waiters do not come back together.
         threading.Event().wait(pause * random.random())  # noqa: S311
@@ -143,7 +146,7 @@ def _begin_with_lease(key: Key[V], deadline: float, reason: str) -> tuple[protoc
 
 
 def _timed(
-    key: Key[Any], load: Callable[[], V | None], begun: protocol.Begun
+    key: Key[Any], load: Callable[[], V | None], ticket: protocol.LoadTicket
 ) -> tuple[V | None, float]:
     """Load; return the value and the milliseconds that it took. After an error give the lease up."""
     started = time.perf_counter()
@@ -152,16 +155,16 @@ def _timed(
     except BaseException:
         metrics.loads(key.namespace.name, "failed").inc()
         with contextlib.suppress(CacheDown):  # then the lease runs out by itself
-            protocol.release(key, begun)
+            protocol.release(key, ticket)
         raise
     seconds = time.perf_counter() - started
     metrics.load_seconds(key.namespace.name).observe(seconds)
     return value, seconds * 1000
 
 
-def _end(key: Key[V], begun: protocol.Begun, value: V | None, load_ms: float) -> Source:
+def _end(key: Key[V], ticket: protocol.LoadTicket, value: V | None, load_ms: float) -> Source:
     try:
-        return _source(protocol.end(key, begun, value, load_ms=load_ms))
+        return _source(protocol.end(key, ticket, value, load_ms=load_ms))
     except CacheDown:
         metrics.loads(key.namespace.name, "unstored").inc()
         return Source.CACHE_DOWN
@@ -177,20 +180,20 @@ def _answer(key: Key[V], value: V | None, source: Source) -> Cached[V]:
     return Cached(value, source, seconds)
 
 
-def _found(key: Key[V], found: Found[V], source: Source) -> Cached[V]:
+def _cached(key: Key[V], lookup: Lookup[V], source: Source) -> Cached[V]:
     if source is Source.COLLAPSED:
         metrics.waits(key.namespace.name).inc()
-    return Cached(found.value, source, found.remaining_ms // 1000)
+    return Cached(lookup.value, source, lookup.remaining_ms // 1000)
 
 
-def _stale_or_raise(key: Key[V], found: Found[V], exc: BaseException) -> Cached[V]:
+def _stale_or_raise(key: Key[V], lookup: Lookup[V], exc: BaseException) -> Cached[V]:
     """Serve an expired copy where its store is down; an invalidated one only where that is declared."""
-    servable = found.reason == "expired" or (
-        found.reason == "invalidated" and key.namespace.serves_invalidated
+    servable = lookup.reason == "expired" or (
+        lookup.reason == "invalidated" and key.namespace.serves_invalidated
     )
     if not servable or unavailable_store(exc) is None:
         raise exc
-    return Cached(found.value, Source.STALE, -(-found.remaining_ms // 1000))
+    return Cached(lookup.value, Source.STALE, -(-lookup.remaining_ms // 1000))
 
 
 def load_without_cache(key: Key[V], load: Callable[[], V | None]) -> Cached[V]:

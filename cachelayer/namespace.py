@@ -14,7 +14,7 @@ V = TypeVar("V")
 # entry that carries it. One that runs out too early costs a miss and nothing else.
 STAMP_MARGIN_SECONDS = 60
 _NAMESPACE_TAG = "namespace:"
-ERASURE = "entry:"  # begins what erases a key, so no tag may begin so (cachelayer.E010)
+PURGE = "entry:"  # the start of a purge, so no tag may start so (cachelayer.E010)
 
 # Gets keys, each with the origin that its entry carries ("" where it has none or is not cached);
 # returns their values in the same order, None for those that do not exist.
@@ -115,14 +115,14 @@ class Key(Generic[V]):
         return self.name.removeprefix(self.namespace.prefix)
 
     @property
-    def erasure(self) -> str:
+    def purge(self) -> str:
         """
         What takes the value itself out of Redis, given to invalidate among the tags of a write.
 
         For what must not lie there until its time is over, though nobody is served it. Name the
         tags as well: it is their stamps that a load under way is compared with.
         """
-        return f"{ERASURE}{self.name}"
+        return f"{PURGE}{self.name}"
 
     def __repr__(self) -> str:
         return f"<Key {self.name} tags={self.tags}>"
@@ -167,9 +167,9 @@ def stamp_name(tag: str) -> str:
 
 
 def unlinked_name(tag: str) -> str:
-    """Return the name in Redis of what is deleted to invalidate a tag, or to erase a key."""
-    if tag.startswith(ERASURE):
-        return f"{root_of_names()}{tag.removeprefix(ERASURE)}"
+    """Return the name in Redis of what is deleted to invalidate a tag, or to purge a key."""
+    if tag.startswith(PURGE):
+        return f"{root_of_names()}{tag.removeprefix(PURGE)}"
     return stamp_name(tag)
 
 

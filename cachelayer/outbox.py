@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import structlog
+from django.core.cache import caches
 from django.db import connection, connections, transaction
+from redis.exceptions import RedisError
 
 from cachelayer import client, metrics, protocol
+from cachelayer.namespace import declared
 
 log = structlog.get_logger("cachelayer")
 
@@ -54,6 +57,33 @@ def add_intent(tags: Sequence[str]) -> int:
 def add_by(cursor: Any, tags: Sequence[str]) -> None:
     """Insert a row, due at once, by a cursor on another database than the one in use."""
     cursor.execute(_INSERT, [list(tags), 0, False])
+
+
+def invalidate_restored(cursor: Any) -> None:
+    """
+    Write into a restored database, before it is used, that no entry of any namespace is valid.
+
+    That is an outbox row: deliver_restored delivers it, or else the next start of the site,
+    before it trusts the cache.
+    """
+    add_by(cursor, [namespace.tag for namespace in declared()])
+
+
+def deliver_restored() -> bool:
+    """
+    Deliver every row that is due, and clear Django's caches: sessions are read from the database.
+
+    Return False where Redis does not answer.
+    """
+    try:
+        while deliver(also_not_due=True):
+            pass
+        for cache in caches.all(initialized_only=False):
+            cache.clear()
+    except (client.CacheDown, RedisError) as exc:
+        log.info("cache not cleared", reason=str(exc).split("\n")[0])
+        return False
+    return True
 
 
 def _insert(tags: Sequence[str], seconds: float, *, is_intent: bool) -> int:

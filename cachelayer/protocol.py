@@ -12,7 +12,7 @@ from django.conf import settings
 
 from cachelayer import client, entries, hooks, metrics
 from cachelayer.client import ask
-from cachelayer.entries import HEAD_BYTES, Found
+from cachelayer.entries import HEAD_BYTES, Lookup
 from cachelayer.namespace import STAMP_MARGIN_SECONDS, Key, note_name, unlinked_name
 
 V = TypeVar("V")
@@ -51,25 +51,25 @@ Outcome = Literal["fenced", "stored", "refused"]
 _OUTCOMES: tuple[Outcome, ...] = ("fenced", "stored", "refused")  # what the script's numbers mean
 
 
-class Begun(NamedTuple):
+class LoadTicket(NamedTuple):
     """The stamps as they were before the load, and whether this caller holds the lease."""
 
     stamps: list[bytes | None]  # None: evicted within the round trip
     token: bytes
     leased: bool
-    found: Found[Any]
+    lookup: Lookup[Any]
 
 
-def look(key: Key[V]) -> Found[V]:
+def look(key: Key[V]) -> Lookup[V]:
     """Return what is cached under key, judged by the stamps of now: one MGET. Raises CacheDown."""
     started = time.perf_counter()
     entry, *stamps = ask("look", lambda r: r.mget(key.entry_name, *key.stamp_names))
-    found = entries.judge(key, entry, stamps)
-    _log_look(key, found, started)
-    return found
+    lookup = entries.judge(key, entry, stamps)
+    _log_look(key, lookup, started)
+    return lookup
 
 
-def look_head(key: Key[V]) -> Found[V]:
+def look_head(key: Key[V]) -> Lookup[V]:
     """
     Return the same without the body, which is not read: one pipeline. Raises CacheDown.
 
@@ -85,12 +85,12 @@ def look_head(key: Key[V]) -> Found[V]:
         return pipe.execute()
 
     head, stamps = ask("look", pipeline)
-    found: Found[V] = entries.judge(key, head or None, stamps)
-    _log_look(key, found, started)
-    return found
+    lookup: Lookup[V] = entries.judge(key, head or None, stamps)
+    _log_look(key, lookup, started)
+    return lookup
 
 
-def look_many(keys: Sequence[Key[V]]) -> list[Found[V]]:
+def look_many(keys: Sequence[Key[V]]) -> list[Lookup[V]]:
     """Return what is cached under each key, in their order: one MGET. Raises CacheDown."""
     if not keys:
         return []
@@ -101,7 +101,7 @@ def look_many(keys: Sequence[Key[V]]) -> list[Found[V]]:
     ]
 
 
-def begin(key: Key[V], *, reason: str = "") -> Begun:
+def begin(key: Key[V], *, reason: str = "") -> LoadTicket:
     """
     Read or make the stamps of key's tags, and try to take the lease: one pipeline.
 
@@ -124,10 +124,10 @@ def begin(key: Key[V], *, reason: str = "") -> Begun:
     after = 2 * len(key.stamp_names)
     stamps = replies[1:after:2]
     leased, entry = replies[after : after + 2]
-    return Begun(stamps, token, bool(leased), entries.judge(key, entry, stamps))
+    return LoadTicket(stamps, token, bool(leased), entries.judge(key, entry, stamps))
 
 
-def begin_many(keys: Sequence[Key[V]]) -> list[Begun]:
+def begin_many(keys: Sequence[Key[V]]) -> list[LoadTicket]:
     """Read or make the stamps of all keys, without leases: one pipeline. Raises CacheDown."""
 
     def pipeline(r: redis.Redis) -> list[Any]:
@@ -137,26 +137,28 @@ def begin_many(keys: Sequence[Key[V]]) -> list[Begun]:
         return pipe.execute()
 
     stamps = iter(ask("begin", pipeline)[1::2])
-    return [Begun([next(stamps) for _ in key.tags], b"", False, Found("absent")) for key in keys]
+    return [
+        LoadTicket([next(stamps) for _ in key.tags], b"", False, Lookup("absent")) for key in keys
+    ]
 
 
-def end(key: Key[V], begun: Begun, value: V | None, *, load_ms: float = 0.0) -> Outcome:
+def end(key: Key[V], ticket: LoadTicket, value: V | None, *, load_ms: float = 0.0) -> Outcome:
     """
-    Store a value loaded after begun, if no tag was invalidated since, and release the lease.
+    Store a value if no tag was invalidated since its ticket was drawn, and release the lease.
 
     Return what became of it: one script. Raises CacheDown.
     """
-    return end_many([(key, begun, value)], load_ms=load_ms)[0]
+    return end_many([(key, ticket, value)], load_ms=load_ms)[0]
 
 
 def end_many(
-    loaded: Sequence[tuple[Key[V], Begun, V | None]], *, load_ms: float = 0.0
+    loaded: Sequence[tuple[Key[V], LoadTicket, V | None]], *, load_ms: float = 0.0
 ) -> list[Outcome]:
     """Store several values by one pipeline; otherwise as end. Raises CacheDown."""
     for hook in hooks.before_store:
         hook()
     started = time.perf_counter()
-    calls = [_end_call(key, begun, value, load_ms) for key, begun, value in loaded]
+    calls = [_end_call(key, ticket, value, load_ms) for key, ticket, value in loaded]
 
     def pipeline(r: redis.Redis) -> list[Any]:
         if len(calls) == 1:
@@ -174,16 +176,16 @@ def end_many(
     return outcomes
 
 
-def release(key: Key[V], begun: Begun) -> None:
+def release(key: Key[V], ticket: LoadTicket) -> None:
     """Give the lease up without storing, after a load that raised. Raises CacheDown."""
     names = [key.entry_name, key.lease_name, note_name("missed", key.name), key.stamp_names[0]]
     # A stamp that no one holds: nothing can be stored by this call.
-    ask("release", lambda r: _script(r)(names, [b"", 1, begun.token, 0, 0, b""]))
+    ask("release", lambda r: _script(r)(names, [b"", 1, ticket.token, 0, 0, b""]))
 
 
 def unlink(tags: Sequence[str], *, past_breaker: bool = False) -> None:
     """
-    Delete the stamps of tags, and the entries of erasures: one UNLINK, which works in a full
+    Delete the stamps of tags, and the entries to purge: one UNLINK, which works in a full
     Redis too. Raises CacheDown.
 
     When each was deleted is noted beside it, where there is room.
@@ -216,20 +218,20 @@ def _read_or_make(pipe: Any, key: Key[Any]) -> None:
 
 
 def _end_call(
-    key: Key[V], begun: Begun, value: V | None, load_ms: float
+    key: Key[V], ticket: LoadTicket, value: V | None, load_ms: float
 ) -> tuple[list[str], list[Any]]:
     namespace = key.namespace
     seconds = namespace.absent_ttl_seconds if value is None else namespace.ttl_seconds
     fresh_ms = int(seconds * 1000 * entries.jitter())
     grace_ms = 0 if value is None else settings.CACHE_GRACE_SECONDS * 1000
     # A stamp that was evicted within begin's round trip equals nothing that may be there now.
-    stamps = [b"" if stamp is None else stamp for stamp in begun.stamps]
+    stamps = [b"" if stamp is None else stamp for stamp in ticket.stamps]
     entry = entries.encode(key, value, stamps=stamps, fresh_ms=fresh_ms, load_ms=load_ms)
     names = [key.entry_name, key.lease_name, note_name("missed", key.name), *key.stamp_names]
     lifetime_ms = fresh_ms + grace_ms
     stamp_ms = lifetime_ms + STAMP_MARGIN_SECONDS * 1000
     noted_ms = 0 if value is None else _NOTED_SECONDS * 1000
-    return names, [entry, lifetime_ms, begun.token, stamp_ms, noted_ms, *stamps]
+    return names, [entry, lifetime_ms, ticket.token, stamp_ms, noted_ms, *stamps]
 
 
 @functools.cache
@@ -241,10 +243,10 @@ def _noted(what: str) -> str:
     return f"{int(time.time() * 1000)} {what}"
 
 
-def _log_look(key: Key[Any], found: Found[Any], started: float) -> None:
-    word = "HIT" if found.fresh else "MISS"
+def _log_look(key: Key[Any], lookup: Lookup[Any], started: float) -> None:
+    word = "HIT" if lookup.fresh else "MISS"
     event = f"Cache {word}: {key.name}"
-    _log(event, "look", key.name, started, hit=found.fresh, reason=found.reason)
+    _log(event, "look", key.name, started, hit=lookup.fresh, reason=lookup.reason)
 
 
 def _log(event: str, operation: str, key: str | list[str], started: float, **facts: Any) -> None:

@@ -6,9 +6,8 @@ from typing import Generic, NamedTuple, TypeVar
 from django.db import connection
 
 from cachelayer import metrics, popularity, protocol, refresh
-from cachelayer.answers import Bypass, Cached, Source
 from cachelayer.client import CacheDown
-from cachelayer.entries import Found
+from cachelayer.entries import Bypass, Cached, Lookup, Source
 from cachelayer.load import load_many, load_past_cache, load_together, load_without_cache
 from cachelayer.namespace import Key
 
@@ -59,12 +58,12 @@ def get_or_load(
             if head.fresh and head.value is not None and accepts_head(head.value):
                 result = ""
                 return hit(key, head, load, head_only=True)
-        found = protocol.look(key)
-        if found.reason is None:
+        lookup = protocol.look(key)
+        if lookup.reason is None:
             result = ""  # counted there
-            return hit(key, found, load)
-        result = found.reason
-        cached = load_together(key, load, found)
+            return hit(key, lookup, load)
+        result = lookup.reason
+        cached = load_together(key, load, lookup)
         if cached.source is Source.STALE:
             result = "stale"
     except CacheDown:
@@ -78,19 +77,19 @@ def get_or_load(
 
 def hit(
     key: Key[V],
-    found: Found[V],
+    lookup: Lookup[V],
     load: Callable[[], V | None] | None = None,
     *,
     head_only: bool = False,
 ) -> Cached[V]:
     """Return the answer of a fresh entry; start its background refresh where it is time."""
     _count(key, "hit")
-    if load is not None and found.value is not None and found.wants_refresh:
+    if load is not None and lookup.value is not None and lookup.wants_refresh:
         refresh.refresh(key, load)
-    return Cached(found.value, Source.HIT, found.remaining_ms // 1000, head_only)
+    return Cached(lookup.value, Source.HIT, lookup.remaining_ms // 1000, head_only)
 
 
-def peek_many(keys: Sequence[Key[V]]) -> Sequence[Found[V] | None]:
+def peek_many(keys: Sequence[Key[V]]) -> Sequence[Lookup[V] | None]:
     """Return what is cached under each key, in one round trip; None where Redis does not answer."""
     try:
         return protocol.look_many(keys)
@@ -111,18 +110,18 @@ def get_many(
     if connection.in_atomic_block:
         return [Cached(value, Source.BYPASSED) for value in _loaded(keys, load, "bypass")]
     try:
-        found = protocol.look_many(keys)
-        missed = [key for key, one in zip(keys, found, strict=True) if not one.fresh]
-        begun = protocol.begin_many(missed) if missed else []
+        lookups = protocol.look_many(keys)
+        missed = [key for key, lookup in zip(keys, lookups, strict=True) if not lookup.fresh]
+        tickets = protocol.begin_many(missed) if missed else []
     except CacheDown:
         return [Cached(value, Source.CACHE_DOWN) for value in _loaded(keys, load, "degraded")]
-    loaded = iter(load_many(missed, begun, load) if missed else [])
-    answers = []
-    for key, one in zip(keys, found, strict=True):
-        answers.append(hit(key, one) if one.fresh else next(loaded))
-        if one.reason is not None:
-            _count(key, one.reason)
-    return answers
+    loaded = iter(load_many(missed, tickets, load) if missed else [])
+    results = []
+    for key, lookup in zip(keys, lookups, strict=True):
+        results.append(hit(key, lookup) if lookup.fresh else next(loaded))
+        if lookup.reason is not None:
+            _count(key, lookup.reason)
+    return results
 
 
 def _loaded(

@@ -10,7 +10,7 @@ from django.db import connections
 
 from cachelayer import protocol
 from cachelayer.client import CacheDown
-from cachelayer.load import load_begun
+from cachelayer.load import load_with_ticket
 from cachelayer.namespace import Key
 
 V = TypeVar("V")
@@ -41,9 +41,9 @@ def refresh(key: Key[V], load: Callable[[], V | None]) -> bool:
 
 def _refresh(key: Key[Any], load: Callable[[], Any]) -> None:
     try:
-        begun = protocol.begin(key)
-        if begun.leased:
-            load_begun(key, load, begun)
+        ticket = protocol.begin(key)
+        if ticket.leased:
+            load_with_ticket(key, load, ticket)
     except CacheDown:
         pass  # counted where it was noticed
     except Exception as exc:  # noqa: BLE001  # nobody waits for this load: whoever needs it will see

@@ -31,12 +31,12 @@ def warm(namespace: Namespace[Any], *, number: int = HOTTEST) -> int:
     for first in range(0, len(keys), _BATCH):
         if _is_nearly_full():
             break
-        some = keys[first : first + _BATCH]
-        found = zip(some, protocol.look_many(some), strict=True)
-        missed: list[Key[Any]] = [key for key, one in found if not one.fresh]
+        batch = keys[first : first + _BATCH]
+        lookups = zip(batch, protocol.look_many(batch), strict=True)
+        missed: list[Key[Any]] = [key for key, lookup in lookups if not lookup.fresh]
         if missed:
-            begun = protocol.begin_many(missed)
-            load.load_many(missed, begun, lambda some: loader([(key, "") for key in some]))
+            tickets = protocol.begin_many(missed)
+            load.load_many(missed, tickets, lambda keys: loader([(key, "") for key in keys]))
             loaded += len(missed)
     return loaded
 

@@ -9,7 +9,7 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
-from cachelayer.answers import Overloaded
+from cachelayer.entries import Overloaded
 from cachelayer.failures import unavailable_store
 from cachelayer.http import PreconditionFailed
 from config.web import problems

@@ -41,4 +41,4 @@ def tags_of_profile(user_id: str) -> tuple[str, ...]:
 
 def tags_of_deleted_profile(user_id: str) -> tuple[str, ...]:
     """Return the same, and what takes its copy, with its e-mail, out of Redis at once."""
-    return (*_tags_of_profile_key(user_id), profile(user_id).erasure)
+    return (*_tags_of_profile_key(user_id), profile(user_id).purge)

@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 import notes.services
 import profiles.services
 import profiles.stores
-from cachelayer.answers import Overloaded
+from cachelayer.entries import Overloaded
 from cachelayer.http import PreconditionFailed
 from config.errors import DOMAIN_ERRORS
 from config.stack import ROOT

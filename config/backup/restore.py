@@ -5,7 +5,7 @@ from typing import Final
 
 from django.db.migrations.loader import MigrationLoader
 
-from cachelayer import restored
+from cachelayer import outbox
 from config.backup import BackupRefused, OnProgress, manifest, mongodb, postgres
 from config.backup.manifest import Manifest
 
@@ -43,7 +43,9 @@ def backup_restore(*, folder: Path, force: bool, on_progress: OnProgress) -> Man
         raise BackupRefused(f"the databases are not empty ({counts}): --force replaces everything")
     on_progress("PostgreSQL", 0, 0)
     with (
-        postgres.restored_aside(folder, checked.tables, restored.forget) as swap_in_tables,
+        postgres.restored_aside(
+            folder, checked.tables, outbox.invalidate_restored
+        ) as swap_in_tables,
         mongodb.restored_aside(folder, checked.collections, on_progress) as swap_in_collections,
     ):
         on_progress(PUTTING_IN_PLACE, 0, 0)

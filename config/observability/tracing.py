@@ -95,4 +95,4 @@ def _add_redis_operation(operation: str, started_at: float, seconds: float) -> N
     add_statement("redis", operation, started_at, seconds)
 
 
-cache_client.after_operation = _add_redis_operation
+cache_client.observers.append(_add_redis_operation)

@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from cachelayer import http
-from cachelayer.answers import Bypass, Cached, Source
+from cachelayer.entries import Bypass, Cached, Source
 from cachelayer.http import Representation
 from cachelayer.read import CachedRead
 from config.web.authentication import UserOrStaffAuthentication

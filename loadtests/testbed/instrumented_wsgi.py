@@ -63,7 +63,7 @@ def _judge_without_stamps(key: Any, entry: Any, stamps: list[Any]) -> Any:
     if lookup.reason not in ("invalidated", "epoch"):
         return lookup
     fresh = lookup.remaining_ms > 0
-    return entries.Found(None if fresh else "expired", lookup.value, lookup.remaining_ms)
+    return entries.Lookup(None if fresh else "expired", lookup.value, lookup.remaining_ms)
 
 
 def _store_unconditionally(
@@ -71,11 +71,11 @@ def _store_unconditionally(
 ) -> list[protocol.Outcome]:
     for hook in hooks.before_store:
         hook()
-    for key, begun, value in loaded:
+    for key, ticket, value in loaded:
         fresh_ms = 1000 * key.namespace.ttl_seconds
-        entry = entries.encode(key, value, stamps=begun.stamps, fresh_ms=fresh_ms, load_ms=load_ms)
+        entry = entries.encode(key, value, stamps=ticket.stamps, fresh_ms=fresh_ms, load_ms=load_ms)
         _set(key.entry_name, entry, fresh_ms)
-        protocol.release(key, begun)
+        protocol.release(key, ticket)
     return ["stored"] * len(loaded)
 
 

@@ -45,7 +45,7 @@ class TestNamespaces:
 
         assert "cachelayer.E003" in ids(checks.check_namespaces([greedy, cache_keys.NOTE_LISTS]))
 
-    def test_a_tag_that_reads_as_an_erasure_is_an_error(self):
+    def test_a_tag_that_reads_as_a_purge_is_an_error(self):
         wrong = dataclasses.replace(cache_keys.NOTES, tags_of=lambda member: (f"entry:{member}",))
 
         assert ids(checks.check_namespaces([wrong])) == ["cachelayer.E010"]

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from cachelayer import hooks, protocol
-from cachelayer.answers import Source
+from cachelayer.entries import Source
 from tests.cachelayer.test_read import Loads, Word, get_or_load, key
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -3,7 +3,7 @@
 import pytest
 
 from cachelayer import http
-from cachelayer.answers import Bypass, Cached, Source
+from cachelayer.entries import Bypass, Cached, Source
 from cachelayer.http import PreconditionFailed, Preconditions, Representation
 
 

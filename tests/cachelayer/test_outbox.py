@@ -146,11 +146,11 @@ class TestDeliver:
         assert not protocol.look(key()).fresh
 
 
-class TestErasure:
+class TestPurge:
     def test_takes_the_value_out_of_redis_and_is_as_durable_as_a_tag(self, redis_client):
         get_or_load(key(), Loads())
         with transaction.atomic():
-            outbox.add(["word:one", key().erasure])  # and then the process died
+            outbox.add(["word:one", key().purge])  # and then the process died
         assert redis_client.exists(key().entry_name)
 
         outbox.deliver(also_not_due=True)
@@ -158,7 +158,7 @@ class TestErasure:
         assert not redis_client.exists(key().entry_name)
 
     def test_a_load_under_way_does_not_bring_it_back(self, redis_client):
-        get_or_load(key(), Loads(during=lambda: invalidate("word:one", key().erasure)))
+        get_or_load(key(), Loads(during=lambda: invalidate("word:one", key().purge)))
 
         assert not redis_client.exists(key().entry_name)
 

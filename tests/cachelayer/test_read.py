@@ -11,7 +11,7 @@ import redis
 from django.db import OperationalError, transaction
 
 from cachelayer import client, entries, protocol, read
-from cachelayer.answers import Bypass, Source
+from cachelayer.entries import Bypass, Source
 from cachelayer.invalidation import clear, invalidate
 from cachelayer.namespace import Namespace
 from cachelayer.read import get_or_load

@@ -7,7 +7,7 @@ import pytest
 from django.test import Client
 
 from cachelayer import client, entries, load, metrics, protocol, read, refresh
-from cachelayer.answers import Overloaded, Source
+from cachelayer.entries import Overloaded, Source
 from config.stack import process
 from tests.builders import make_note
 from tests.cachelayer.test_read import Loads, Word, age, get_or_load, key, never
@@ -87,7 +87,7 @@ class TestSoftTtl:
 
     def test_the_dearer_the_load_the_earlier(self):
         def share(load_ms: float) -> float:
-            found = entries.Found(None, Word("x"), 70_000, 230_000, 0, load_ms)
+            found = entries.Lookup(None, Word("x"), 70_000, 230_000, 0, load_ms)
             return sum(found.wants_refresh for _ in range(400)) / 400
 
         assert share(1) < 0.05 < share(10_000) < share(100_000)

@@ -4,7 +4,7 @@ import pytest
 from django.contrib.sessions.backends.cached_db import SessionStore
 from django.db import connection
 
-from cachelayer import client, outbox, restored
+from cachelayer import client, outbox
 from cachelayer.models import OutboxRow
 from tests.builders import make_note
 
@@ -27,7 +27,7 @@ def cached(api):
 
 def forget() -> None:
     with connection.cursor() as cursor:
-        restored.forget(cursor)
+        outbox.invalidate_restored(cursor)
 
 
 class TestForget:
@@ -44,7 +44,7 @@ class TestDeliver:
     def test_no_copy_of_any_namespace_is_served_afterwards(self, cached):
         forget()
 
-        assert restored.deliver()
+        assert outbox.deliver_restored()
 
         assert outbox.depth_and_age()[0] == 0
         assert not cached()
@@ -57,7 +57,7 @@ class TestDeliver:
         assert SessionStore(session.session_key).load()  # from Redis
 
         forget()
-        restored.deliver()
+        outbox.deliver_restored()
 
         assert not SessionStore(session.session_key).load()
 
@@ -65,7 +65,7 @@ class TestDeliver:
         forget()
         stack.kill("redis")
         try:
-            assert not restored.deliver()
+            assert not outbox.deliver_restored()
         finally:
             stack.start("redis")
 

@@ -21,8 +21,8 @@ from hypothesis.stateful import (
 )
 
 from cachelayer import client, entries, invalidation, outbox, popularity, protocol, read
-from cachelayer.answers import Bypass, Source
 from cachelayer.client import CacheDown
+from cachelayer.entries import Bypass, Source
 from cachelayer.invalidation import around, clear, invalidate
 from cachelayer.models import OutboxRow
 from tests.cachelayer.test_read import WORDS, Word, key
@@ -290,5 +290,5 @@ def trusting(judge, key, entry, stamps):
     """What a cache without stamps would find: whatever was stored last."""
     found = judge(key, entry, stamps)
     if found.reason in ("invalidated", "epoch"):
-        return entries.Found(None, found.value, 10_000, 0, found.size_bytes)
+        return entries.Lookup(None, found.value, 10_000, 0, found.size_bytes)
     return found

@@ -12,7 +12,7 @@ from pymongo.errors import PyMongoError
 from rich.console import Console
 from rich.progress import Progress
 
-from cachelayer import restored
+from cachelayer import outbox
 from config.backup import BackupRefused, OnProgress
 from config.backup.restore import PUTTING_IN_PLACE, backup_check, backup_restore
 
@@ -63,7 +63,7 @@ class Command(BaseCommand):
         call_command("migrate", verbosity=0, interactive=False)
         call_command("mongo_indexes", ensure=True, stdout=self.stderr, verbosity=0)
         call_command("copy_profiles", stdout=self.stderr)
-        if not restored.deliver():
+        if not outbox.deliver_restored():
             self.stdout.write(
                 "Redis does not answer: the site will not serve anything that Redis has cached, but "
                 "start Redis empty, since it may hold sessions newer than the backup."
