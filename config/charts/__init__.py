@@ -1,17 +1,17 @@
-"""Charts as plain values that any format can be made of; config.charts.drawing makes SVG of them."""
+"""Charts as plain values for any format; config.charts.drawing renders them as SVG."""
 
 import msgspec
 
 
 class Axis(msgspec.Struct, frozen=True, kw_only=True):
-    """What one axis shows; the label names the unit."""
+    """An axis; its label names the unit."""
 
     label: str
     log: bool = False
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):
-    """A measured or predicted point; low and high enclose it where its spread is known."""
+    """A measured or predicted point; low and high are its error bar, if known."""
 
     x: float
     y: float
@@ -20,7 +20,7 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """Points joined by a line; a predicted one is dashed."""
+    """Points joined by a line; predicted lines are dashed."""
 
     name: str
     points: tuple[Point, ...]
@@ -28,7 +28,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Span(msgspec.Struct, frozen=True, kw_only=True):
-    """A stretch of the horizontal axis with a name, such as an outage."""
+    """A named range of the horizontal axis, such as an outage."""
 
     name: str
     start: float
@@ -38,31 +38,31 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
 class LineChart(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="lines"):
     """Lines over a numeric axis, such as depth, load, or seconds since the start."""
 
-    title: str  # the answer that the chart gives, as a sentence
+    title: str  # the conclusion that the chart shows, as a sentence
     x: Axis
     y: Axis
     lines: tuple[Line, ...]
     spans: tuple[Span, ...] = ()
 
 
-class Bar(msgspec.Struct, frozen=True, kw_only=True):
-    """One value; low and high enclose it where its spread is known; told is its label."""
+class Bar(msgspec.Struct, frozen=True, kw_only=True, rename={"label": "told"}):
+    """A value; low and high are its error bar, if known. label replaces the value's own text."""
 
     name: str
     value: float
     low: float | None = None
     high: float | None = None
-    told: str = ""
+    label: str = ""  # "told" in the results of experiments
 
 
 class BarChart(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="bars"):
     """
-    Horizontal bars, to be compared by length.
+    Horizontal bars, compared by length.
 
-    They begin at zero, or at a power of ten, or at the origin, to both sides, as ratios do at 1.
+    They start at zero, at a power of ten, or at origin, to both sides of it, as ratios do at 1.
     """
 
-    title: str  # the answer that the chart gives, as a sentence
+    title: str  # the conclusion that the chart shows, as a sentence
     axis: Axis
     bars: tuple[Bar, ...]
     origin: float | None = None

@@ -1,4 +1,4 @@
-"""A bar chart as SVG: level bars with their names before and their values behind them."""
+"""A bar chart as SVG: horizontal bars, their names on the left and values on the right."""
 
 from collections.abc import Iterator
 from textwrap import wrap
@@ -22,7 +22,7 @@ def parts(chart: BarChart) -> tuple[float, Iterator[str]]:
     bottom = _TOP + _ROW * len(chart.bars)
     names = [_wrapped(bar.name) for bar in chart.bars]
     left = 14 + max((text_width(line) for lines in names for line in lines), default=0)
-    behind = 14 + max((text_width(_told(bar)) for bar in chart.bars), default=0)
+    behind = 14 + max((text_width(_bar_label(bar)) for bar in chart.bars), default=0)
     values = [
         value for bar in chart.bars for value in (bar.value, bar.low, bar.high) if value is not None
     ]
@@ -59,7 +59,7 @@ def _bar(bar: Bar, over: Scale, origin: float, middle: float) -> Iterator[str]:
     end = over.place(bar.value)
     yield element(
         "rect",
-        titled(f"{bar.name}: {_told(bar)}"),
+        titled(f"{bar.name}: {_bar_label(bar)}"),
         x=min(origin, end),
         y=middle - _BAR / 2,
         width=round(abs(end - origin), 1),
@@ -70,7 +70,7 @@ def _bar(bar: Bar, over: Scale, origin: float, middle: float) -> Iterator[str]:
         low, high = over.place(bar.low), over.place(bar.high)
         yield interval(low, middle, high, middle, "whisker")
         end = max(end, high)
-    yield text(_told(bar), round(max(end, origin) + 9, 1), middle + 4, kind="value")
+    yield text(_bar_label(bar), round(max(end, origin) + 9, 1), middle + 4, kind="value")
 
 
 def _name(lines: list[str], right: float, middle: float) -> str:
@@ -81,9 +81,9 @@ def _name(lines: list[str], right: float, middle: float) -> str:
     )
 
 
-def _told(bar: Bar) -> str:
-    if bar.told:
-        return bar.told
+def _bar_label(bar: Bar) -> str:
+    if bar.label:
+        return bar.label
     spread = ""
     if bar.low is not None and bar.high is not None:
         spread = f" ({number(bar.low)} to {number(bar.high)})"

@@ -1,19 +1,19 @@
-"""Charts as SVG that needs no script and no other file, in both colour schemes."""
+"""Charts as self-contained SVG without scripts, in light and dark colour schemes."""
 
 from typing import Final
 
 from config.charts import Chart, LineChart, bar_chart, line_chart
 from config.charts.elements import STYLE, element, titled
 
-_NAMESPACE: Final = "http://www.w3.org/2000/svg"  # a page of HTML knows it
+_NAMESPACE: Final = "http://www.w3.org/2000/svg"  # implied inside HTML
 __all__ = ["STYLE", "svg"]
 
 
 def svg(chart: Chart, *, standalone: bool = False) -> str:
     """
-    Return the chart as an element for a page that has STYLE in it.
+    Return the chart as an element for a page that contains STYLE.
 
-    standalone: as a file of its own, with the style inside. All text is escaped.
+    standalone: return a complete file with the style inside. All text is escaped.
     """
     if isinstance(chart, LineChart):
         height, parts = line_chart.parts(chart)

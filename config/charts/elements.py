@@ -1,10 +1,10 @@
-"""SVG elements as text, escaped, and the style that they share in both colour schemes."""
+"""SVG elements as escaped text, and their shared style in light and dark colour schemes."""
 
 from typing import Final
 from xml.sax.saxutils import escape, quoteattr
 
-# Blue, vermilion, green, purple, ochre, grey: told apart also by who sees no red or no green
-# (after Okabe and Ito), each with a contrast of 3 to 1 or more to the page.
+# Blue, vermilion, green, purple, ochre, grey: distinguishable with red-green colour blindness
+# (after Okabe and Ito), each with a contrast of at least 3:1 to the page.
 COLOURS: Final = 6
 MARKERS: Final = ("circle", "square", "triangle", "diamond", "cross", "plus")
 STYLE: Final = """
@@ -22,29 +22,31 @@ STYLE: Final = """
 .chart .marker { fill: currentColor; stroke: currentColor; stroke-width: 1.6; }
 .chart .hollow { fill: none; } .chart .bar { fill: currentColor; opacity: .8; }
 .chart .whisker { stroke: var(--chart-ink); stroke-width: 1.4; fill: none; }
-""" + "\n".join(f".chart .colour-{one} {{ color: var(--chart-{one}); }}" for one in range(1, 7))
+""" + "\n".join(
+    f".chart .colour-{number} {{ color: var(--chart-{number}); }}" for number in range(1, 7)
+)
 
 
 def element(name: str, content: str = "", **attributes: object) -> str:
     """
-    Return an element; content is markup that was escaped where it was made.
+    Return an element; content is markup that is already escaped.
 
-    A trailing underscore is cut from a name (class_), others become hyphens.
+    In names a trailing underscore is removed (class_), others become hyphens.
     """
-    told = "".join(
+    pairs = "".join(
         f" {key.rstrip('_').replace('_', '-')}={quoteattr(str(value))}"
         for key, value in attributes.items()
     )
-    return f"<{name}{told}>{content}</{name}>" if content else f"<{name}{told}/>"
+    return f"<{name}{pairs}>{content}</{name}>" if content else f"<{name}{pairs}/>"
 
 
 def text(content: str, x: float, y: float, *, anchor: str = "start", kind: str = "label") -> str:
-    """Return one line of text."""
+    """Return a line of text."""
     return element("text", escape(content), x=x, y=y, text_anchor=anchor, class_=kind)
 
 
 def titled(content: str) -> str:
-    """Return what a browser shows when one points there, and a screen reader says."""
+    """Return a title: the tooltip in a browser, and what a screen reader says."""
     return element("title", escape(content))
 
 
@@ -54,7 +56,7 @@ def rule(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
 
 
 def interval(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
-    """Return an error bar with its caps, upright or level."""
+    """Return an error bar with caps, vertical or horizontal."""
     cap = 4
     if x1 == x2:
         caps = f"M{x1 - cap} {y1}h{2 * cap}M{x1 - cap} {y2}h{2 * cap}"
@@ -63,8 +65,8 @@ def interval(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
     return element("path", d=f"M{x1} {y1}L{x2} {y2}{caps}", class_=kind)
 
 
-def marker(number: int, x: float, y: float, told: str = "", *, hollow: bool = False) -> str:
-    """Return the marker of the line with that number, from 1; told: its title."""
+def marker(number: int, x: float, y: float, title: str = "", *, hollow: bool = False) -> str:
+    """Return the marker of the line with this number, from 1."""
     shape = MARKERS[(number - 1) % len(MARKERS)]
     paths = {
         "circle": f"M{x - 3.5} {y}a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0 -7 0z",
@@ -75,9 +77,9 @@ def marker(number: int, x: float, y: float, told: str = "", *, hollow: bool = Fa
         "plus": f"M{x - 5} {y}h10M{x} {y - 5}v10",
     }
     kind = "marker hollow" if hollow else "marker"
-    return element("path", titled(told) if told else "", d=paths[shape], class_=kind)
+    return element("path", titled(title) if title else "", d=paths[shape], class_=kind)
 
 
 def colour(number: int) -> str:
-    """Return the class that gives the line with that number, from 1, its colour."""
+    """Return the CSS class for the colour of the line with this number, from 1."""
     return f"colour-{(number - 1) % COLOURS + 1}"

@@ -14,7 +14,7 @@ _ROW: Final = 19  # of the legend
 _RIGHT: Final = 22
 _BELOW: Final = 46
 _MOST_MARKERS: Final = 24
-_MARKED: Final = 12  # of a line with more points
+_MARKED: Final = 12  # markers of a line with more points
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +45,12 @@ def _plot(chart: LineChart, top: float) -> _Plot:
     points = [point for line in chart.lines for point in line.points]
     xs = [point.x for point in points]
     xs += [edge for span in chart.spans for edge in (span.start, span.end)]
-    ys = [y for one in points for y in (one.y, one.low, one.high) if y is not None]
+    ys = [y for point in points for y in (point.y, point.low, point.high) if y is not None]
     bottom = top + _PLOT_HEIGHT
     y = scale(ys, log=chart.y.log, start=bottom, end=top, from_zero=not chart.y.log)
     left = 18 + max(text_width(number(tick)) for tick in y.ticks())
     x = scale(xs, log=chart.x.log, start=left, end=WIDTH - _RIGHT, from_zero=False)
-    if not x.log:  # its ends are the data's, since an empty margin would say nothing
+    if not x.log:  # it ends with the data: an empty margin shows nothing
         low = 0.0 if x.low == 0 else min(xs, default=0.0)
         high = max(xs, default=1.0)
         x = Scale(
@@ -78,8 +78,8 @@ def _axes(chart: LineChart, plot: _Plot) -> Iterator[str]:
 
 
 def _spans(chart: LineChart, plot: _Plot) -> Iterator[str]:
-    free_from = [0.0]  # by row of names, so that none is set upon another
-    for span in sorted(chart.spans, key=lambda one: one.start):
+    free_from = [0.0]  # by row, so that names do not overlap
+    for span in sorted(chart.spans, key=lambda span: span.start):
         x1, x2 = plot.x.place(span.start), plot.x.place(span.end)
         width = max(round(x2 - x1, 1), 1.5)
         yield element("rect", x=x1, y=plot.top, width=width, height=_PLOT_HEIGHT, class_="span")
@@ -104,10 +104,10 @@ def _line(number_: int, line: Line, plot: _Plot, chart: LineChart) -> Iterator[s
         if point.low is not None and point.high is not None:
             yield interval(x, plot.y.place(point.low), x, plot.y.place(point.high), "interval")
         if at % every == 0:
-            yield marker(number_, x, y, _told(line, point, chart), hollow=line.predicted)
+            yield marker(number_, x, y, _point_title(line, point, chart), hollow=line.predicted)
 
 
-def _told(line: Line, point: Point, chart: LineChart) -> str:
+def _point_title(line: Line, point: Point, chart: LineChart) -> str:
     spread = ""
     if point.low is not None and point.high is not None:
         spread = f" ({number(point.low)} to {number(point.high)})"
@@ -117,8 +117,8 @@ def _told(line: Line, point: Point, chart: LineChart) -> str:
 
 
 def _legend(chart: LineChart) -> tuple[list[str], int]:
-    """Return its elements and how many rows they take."""
-    found: list[str] = []
+    """Return the elements of the legend and its number of rows."""
+    elements: list[str] = []
     x, row = 4.0, 0
     for number_, line in enumerate(chart.lines, 1):
         wide = 40 + text_width(line.name) + 18
@@ -128,7 +128,7 @@ def _legend(chart: LineChart) -> tuple[list[str], int]:
         kind = "series predicted" if line.predicted else "series"
         sample = element("polyline", points=f"{x},{y} {x + 32},{y}", class_=kind)
         sample += marker(number_, x + 16, y, hollow=line.predicted)
-        found.append(element("g", sample, class_=colour(number_)))
-        found.append(text(line.name, round(x + 40, 1), y + 4, kind="name"))
+        elements.append(element("g", sample, class_=colour(number_)))
+        elements.append(text(line.name, round(x + 40, 1), y + 4, kind="name"))
         x += wide
-    return found, row + 1
+    return elements, row + 1

@@ -1,4 +1,4 @@
-"""Axes in figures: from values to places, the ticks between, and how numbers and text are set."""
+"""Axis scales: positions of values, ticks, number formats, and text widths."""
 
 import math
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 _STEPS: Final = (1, 2, 5, 10)
-_MOST_DECADES: Final = 2.0  # of a logarithmic axis that has ticks at 2 and 5, too
+_MOST_DECADES: Final = 2.0  # a logarithmic axis of at most this many also has ticks at 2 and 5
 _FONT_PX: Final = 12
 _WIDE: Final = frozenset("mwMW%@")
 _NARROW: Final = frozenset("ijlftrI.,:;'|!()[] \u202f")
@@ -14,7 +14,7 @@ _NARROW: Final = frozenset("ijlftrI.,:;'|!()[] \u202f")
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """An axis from low to high, over a stretch of the drawing; start may lie behind end."""
+    """An axis from low to high between two positions of the drawing; start may exceed end."""
 
     low: float
     high: float
@@ -23,7 +23,7 @@ class Scale:
     log: bool
 
     def place(self, value: float) -> float:
-        """Return where a value lies, kept within the axis; a place below zero has no logarithm."""
+        """Return the position of a value, clamped to the axis."""
         if self.log:
             value = max(value, self.low)
             share = math.log(value / self.low) / math.log(self.high / self.low)
@@ -32,7 +32,7 @@ class Scale:
         return round(self.start + (self.end - self.start) * min(max(share, 0.0), 1.0), 1)
 
     def ticks(self, most: int = 7) -> list[float]:
-        """Return round values from low to high, about so many."""
+        """Return round values from low to high, about `most` of them."""
         if not self.log:
             step = _step((self.high - self.low) / most)
             first = math.ceil(self.low / step - 1e-9)
@@ -42,18 +42,18 @@ class Scale:
         factors = (1, 2, 5) if decades <= _MOST_DECADES else (1,)
         every = max(1, math.ceil(decades / most))
         powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
-        found = [factor * 10.0**power for power in powers[::every] for factor in factors]
-        return [one for one in found if self.low * 0.999 <= one <= self.high * 1.001]
+        ticks = [factor * 10.0**power for power in powers[::every] for factor in factors]
+        return [tick for tick in ticks if self.low * 0.999 <= tick <= self.high * 1.001]
 
 
 def scale(
     values: Sequence[float], *, log: bool, start: float, end: float, from_zero: bool
 ) -> Scale:
     """
-    Return the axis that holds the values, its ends being round.
+    Return an axis with round ends that contains the values.
 
-    from_zero: for lengths, which begin at zero, or at the power of ten below all of them. A
-    logarithmic axis shows what is above zero.
+    from_zero: for bars, which start at zero or at the power of ten below all values. A
+    logarithmic axis shows only positive values.
     """
     if log:
         shown = [value for value in values if value > 0] or [1.0]
@@ -89,7 +89,7 @@ def _round_down(value: float) -> float:
 
 
 def number(value: float) -> str:
-    """Return a number as an axis shows it: 0.05, 250, 10 000, 2 M."""
+    """Return a number as shown on an axis: 0.05, 250, 10 000, 2 M."""
     if abs(value) >= 1e6:
         return f"{_grouped(value / 1e6)}\u202fM"
     return _grouped(value)
@@ -99,11 +99,13 @@ def _grouped(value: float) -> str:
     if value == int(value):
         return f"{int(value):,}".replace(",", "\u202f")
     digits = max(0, 3 - math.floor(math.log10(abs(value))))
-    told = f"{value:,.{digits}f}".replace(",", "\u202f")
-    return told.rstrip("0").rstrip(".") if digits else told
+    digits_text = f"{value:,.{digits}f}".replace(",", "\u202f")
+    return digits_text.rstrip("0").rstrip(".") if digits else digits_text
 
 
 def text_width(text: str, size_px: float = _FONT_PX) -> float:
-    """Return about how wide a text is, rather too wide than too narrow."""
-    ems = sum(0.9 if one in _WIDE else 0.34 if one in _NARROW else 0.6 for one in text)
+    """Return the approximate width of a text, erring on the wide side."""
+    ems = sum(
+        0.9 if character in _WIDE else 0.34 if character in _NARROW else 0.6 for character in text
+    )
     return ems * size_px

@@ -48,7 +48,7 @@ _LOCK_SECONDS: Final = 60.0
 
 @dataclass(frozen=True)
 class Status:
-    """What can be said of one server."""
+    """The state of one server."""
 
     server: str
     state: str  # running, paused, stopped or external
@@ -61,7 +61,7 @@ class Status:
 
 @dataclass(frozen=True)
 class _Memory:
-    """What is made at the first start and kept."""
+    """What is generated at the first start and kept."""
 
     ports: dict[str, int]
     passwords: dict[str, str]
@@ -86,7 +86,7 @@ class Stack:
         self._external: dict[str, str] = {}
         if own_only:
             return
-        # Read once: who starts a stack exports its URLs afterwards, and it is theirs all the same.
+        # Read once: a caller may export the URLs of this stack later, which does not make it external.
         own = {server.name: server.url for server in self._own()}
         self._external = {
             server: os.environ[variable]
@@ -95,7 +95,7 @@ class Stack:
         }
 
     def up(self, *, new_ports: bool = False) -> None:
-        """Start what does not run; nothing where everything runs."""
+        """Start the servers that do not run; do nothing if all run."""
         with self._locked():
             known = self._remembered()
             if new_ports and known:
@@ -104,7 +104,7 @@ class Stack:
             self._start_all(attempts=1 if known else 3)
 
     def _start_all(self, *, attempts: int) -> None:
-        """Start all; at the very first start a port lost to somebody else is just replaced."""
+        """Start all. At the very first start, a port that is taken meanwhile is replaced."""
         try:
             self._each(lambda server: server.start())
         except PortTaken:
@@ -167,7 +167,7 @@ class Stack:
         return self._urls(lambda server: server.url)
 
     def operator_urls(self) -> dict[str, str]:
-        """Return the same with every right, for drills and tests; external ones as they are."""
+        """Return the same URLs with all privileges, for drills and tests; external ones unchanged."""
         return self._urls(lambda server: server.operator_url)
 
     def status(self) -> list[Status]:
@@ -191,7 +191,7 @@ class Stack:
         return next(server for server in self._made() or self._make() if server.name == name)
 
     def _own(self) -> list[Server]:
-        """Return the servers of a stack that was started before; none, if it never was."""
+        """Return the servers of a stack that was started before; none if it never was."""
         known = self._remembered()
         if known is None:
             return []
@@ -201,7 +201,7 @@ class Stack:
         ]
 
     def _made(self) -> list[Server]:
-        """Return those of the stack's own servers that no external one stands in for."""
+        """Return the stack's own servers that no external one replaces."""
         return [server for server in self._own() if server.name not in self._external]
 
     def _make(self) -> list[Server]:
@@ -218,7 +218,7 @@ class Stack:
             outcome.result()
 
     def _stop_all(self) -> list[str]:
-        # All that run from this folder: one may have been started before an external one was named.
+        # All that run from this folder: some may have been started before an external URL was set.
         return self._stop(self._own())
 
     def _stop(self, servers: Iterable[Server]) -> list[str]:
@@ -244,7 +244,7 @@ class Stack:
         return known
 
     def _remember(self, memory: _Memory) -> None:
-        """Write ports and passwords as one step: a crash leaves the old file or the new one."""
+        """Write ports and passwords atomically: a crash leaves the old file or the new one."""
         fresh = self.folder / "stack.json.new"
         fresh.touch(0o600)
         fresh.write_text(json.dumps(asdict(memory), indent=1))
@@ -264,14 +264,14 @@ class Stack:
             raise StackError(f"{exc.strerror}: {exc.filename or self.folder}") from exc
 
     def _take(self, lock: IO[str]) -> None:
-        def taken() -> bool:
+        def acquired() -> bool:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return False
             return True
 
-        if not process.wait_until(taken, _LOCK_SECONDS):
+        if not process.wait_until(acquired, _LOCK_SECONDS):
             raise StackError(
                 f"another command has held the stack {self.name} for {_LOCK_SECONDS:g} s"
             )

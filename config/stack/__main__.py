@@ -79,25 +79,25 @@ def _run(stack: Stack, options: argparse.Namespace) -> int:
 
 def _show(status: list[Status], *, as_json: bool) -> int:
     if as_json:
-        print(json.dumps([dataclasses.asdict(one) for one in status], indent=1))
+        print(json.dumps([dataclasses.asdict(server) for server in status], indent=1))
     elif not status:
         print("This stack was never started: python -m config.stack up")
     else:
-        for one in status:
-            print(_line(one))
-    good = bool(status) and all(one.state in ("running", "external") for one in status)
+        for server in status:
+            print(_line(server))
+    good = bool(status) and all(server.state in ("running", "external") for server in status)
     return 0 if good else NOT_ALL_RUNNING
 
 
-def _line(one: Status) -> str:
+def _line(server: Status) -> str:
     facts = [
-        f"127.0.0.1:{one.port}" if one.port else None,
-        f"pid {one.pid}" if one.pid else None,
-        f"{one.memory_bytes // 2**20} MiB" if one.memory_bytes else None,
-        one.version,
-        one.origin,
+        f"127.0.0.1:{server.port}" if server.port else None,
+        f"pid {server.pid}" if server.pid else None,
+        f"{server.memory_bytes // 2**20} MiB" if server.memory_bytes else None,
+        server.version,
+        server.origin,
     ]
-    return f"{one.server:<9} {one.state:<8} " + ", ".join(fact for fact in facts if fact)
+    return f"{server.server:<9} {server.state:<8} " + ", ".join(fact for fact in facts if fact)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ _DISABLED: Final = ("1", "true", "t", "yes", "y")  # as python-dotenv reads it
 
 def load(path: Path) -> None:
     """
-    Put what the file says into the environment, where that says nothing; no file is an empty one.
+    Add the variables of the file to the environment unless they are set; a missing file is empty.
 
     Raises StackError, in one line that quotes no value, where the file cannot be read or a line
     is no NAME=value: python-dotenv would leave it out.

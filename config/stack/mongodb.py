@@ -66,7 +66,10 @@ class MongoDB(Server):
             *("--bind_ip", "127.0.0.1", "--nounixsocket"),
             *("--replSet", "rs0", "--auth", "--keyFile", self.folder / "keyfile"),
             *("--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "128"),
-            *("--networkMessageCompressors", "snappy,zstd"),  # zlib had a hole in this version
+            *(
+                "--networkMessageCompressors",
+                "snappy,zstd",
+            ),  # zlib has a vulnerability in this version
             *("--setParameter", "diagnosticDataCollectionEnabled=false"),
             *("--setParameter", "ttlMonitorSleepSecs=5"),
         ]
@@ -80,7 +83,7 @@ class MongoDB(Server):
         return True
 
     def settle(self) -> None:
-        """Form the replica set, make the two users, and let the set know its present port."""
+        """Initiate the replica set, create both users, and update the port of the set."""
         with self._client() as stranger:
             _command(
                 stranger,
@@ -142,7 +145,7 @@ class MongoDB(Server):
         """
         Return the set's configuration, which a mongod that has just started is still reading.
 
-        After a change of ports it asks at the old one whether that is itself, and waits 30 s
+        After a change of ports it checks whether the old one is itself, and waits 30 s
         where whoever listens there takes the question and says nothing.
         """
         found: list[dict[str, Any]] = []
@@ -175,7 +178,7 @@ def _command(
     but: Sequence[int] = (),
     **options: Any,
 ) -> None:
-    """Run a command on admin; the error codes in but say that it was done before."""
+    """Run a command on admin; ignore the error codes in but: it was done before."""
     try:
         client.admin.command(name, value, **options)
     except OperationFailure as exc:
@@ -187,8 +190,8 @@ def _refuse_missing_libraries(path: Path) -> None:
     ldd = shutil.which("ldd")
     if ldd is None:
         return
-    told = subprocess.run([ldd, path], check=False, capture_output=True, text=True).stdout
-    missing = [line.split()[0] for line in told.splitlines() if "not found" in line]
+    output = subprocess.run([ldd, path], check=False, capture_output=True, text=True).stdout
+    missing = [line.split()[0] for line in output.splitlines() if "not found" in line]
     if missing:
         raise StackError(
             f"mongod lacks {', '.join(missing)}: apt-get install libcurl4 libssl3 liblzma5, "

@@ -44,12 +44,12 @@ class Postgres(Server):
 
     @property
     def marker(self) -> str:
-        # Not the data folder: initdb is given that one too.
+        # Not the data folder: initdb has that argument, too.
         return f"external_pid_file={self.data / 'server.pid'}"
 
     @property
     def _made(self) -> Path:
-        """Written when initdb is through; PG_VERSION is there long before."""
+        """Written when initdb has finished; PG_VERSION exists long before that."""
         return self.folder / "made-by-initdb"
 
     @property
@@ -71,7 +71,9 @@ class Postgres(Server):
         initdb = process.find(str(self.data))
         if initdb is not None:  # its launcher was killed
             process.kill(initdb)
-        orphans = process.living_in(self.data)  # of a postmaster that was killed; they end alone
+        orphans = process.living_in(
+            self.data
+        )  # of a postmaster that was killed; they end by themselves
         if not process.wait_until(lambda: not any(map(process.is_alive, orphans)), 5):
             for orphan in orphans:
                 process.kill(orphan)
@@ -110,13 +112,13 @@ class Postgres(Server):
 
     def _refuse_another_major(self, binary: Binary) -> None:
         made_by = (self.data / "PG_VERSION").read_text().strip()
-        told = process.run(
+        output = process.run(
             [binary.path / "postgres", "--version"], environment=ENVIRONMENT, identity={}
         )
-        major = told.split()[2].split(".")[0]
+        major = output.split()[2].split(".")[0]
         if made_by != major:
             raise StackError(
-                f"the data was made by PostgreSQL {made_by}, and {binary.origin} is {major}: use that "
+                f"the data was created by PostgreSQL {made_by}, but {binary.origin} is {major}: use that "
                 f"version, or start over with: reset"
             )
 
@@ -176,41 +178,44 @@ class Postgres(Server):
 
     def answers(self) -> bool:
         try:
-            with self._superuser("postgres") as asked:
-                asked.execute("SELECT 1")
+            with self._superuser("postgres") as connection:
+                connection.execute("SELECT 1")
         except psycopg.OperationalError:
             return False
         return True
 
     def settle(self) -> None:
-        """Make the site's role and database, and load pg_stat_statements where it is installed."""
-        with self._superuser("postgres") as asked:
-            if not _exists(asked, "SELECT 1 FROM pg_roles WHERE rolname = 'trilith'"):
+        """Create the site's role and database, and load pg_stat_statements if it is installed."""
+        with self._superuser("postgres") as connection:
+            if not _exists(connection, "SELECT 1 FROM pg_roles WHERE rolname = 'trilith'"):
                 password = sql.Literal(self.passwords["postgres"])
-                asked.execute(
+                connection.execute(
                     sql.SQL("CREATE ROLE trilith LOGIN CREATEDB PASSWORD {}").format(password)
                 )
-                asked.execute("GRANT pg_monitor TO trilith")
-            if not _exists(asked, "SELECT 1 FROM pg_database WHERE datname = 'trilith'"):
-                asked.execute("CREATE DATABASE trilith OWNER trilith")
+                connection.execute("GRANT pg_monitor TO trilith")
+            if not _exists(connection, "SELECT 1 FROM pg_database WHERE datname = 'trilith'"):
+                connection.execute("CREATE DATABASE trilith OWNER trilith")
             available = _exists(
-                asked, "SELECT 1 FROM pg_available_extensions WHERE name = 'pg_stat_statements'"
+                connection,
+                "SELECT 1 FROM pg_available_extensions WHERE name = 'pg_stat_statements'",
             )
-            loaded = _statements_loaded(asked)
+            loaded = _statements_loaded(connection)
             if available and not loaded:
-                asked.execute("ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements'")
+                connection.execute(
+                    "ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements'"
+                )
         if available and not loaded:
             self.stop()
             self._await(self._spawn())
         if available:
             for database in ("template1", "trilith"):
-                with self._superuser(database) as asked:
-                    asked.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+                with self._superuser(database) as connection:
+                    connection.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
 
     def version(self) -> str:
-        with self._superuser("postgres") as asked:
-            number = asked.execute("SHOW server_version").fetchone()
-            loaded = _statements_loaded(asked)
+        with self._superuser("postgres") as connection:
+            number = connection.execute("SHOW server_version").fetchone()
+            loaded = _statements_loaded(connection)
         counted = _STATEMENTS if loaded else f"no {_STATEMENTS}: pg_stat_user_tables counts instead"
         return f"PostgreSQL {number[0].split()[0] if number else '?'} ({counted})"
 
@@ -224,22 +229,22 @@ class Postgres(Server):
             dbname=database,
             autocommit=True,
             connect_timeout=5,
-        ) as asked:
-            yield asked
+        ) as connection:
+            yield connection
 
 
 def _has_a_name(uid: int) -> bool:
     try:
         pwd.getpwuid(uid)
-    except KeyError:  # as in a container that runs as any number
+    except KeyError:  # as in a container that runs with an arbitrary uid
         return False
     return True
 
 
-def _exists(asked: psycopg.Connection[Any], question: Any) -> bool:
-    return asked.execute(question).fetchone() is not None
+def _exists(connection: psycopg.Connection[Any], query: Any) -> bool:
+    return connection.execute(query).fetchone() is not None
 
 
-def _statements_loaded(asked: psycopg.Connection[Any]) -> bool:
-    row = asked.execute("SHOW shared_preload_libraries").fetchone()
+def _statements_loaded(connection: psycopg.Connection[Any]) -> bool:
+    row = connection.execute("SHOW shared_preload_libraries").fetchone()
     return row is not None and _STATEMENTS in row[0]

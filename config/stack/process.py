@@ -23,7 +23,7 @@ _PR_SET_CHILD_SUBREAPER: Final = 36
 
 
 class StackError(Exception):
-    """What keeps the stack from doing what was asked: one line that says what to do."""
+    """The stack cannot do what was requested; the message is one line with the remedy."""
 
 
 def find(marker: str) -> psutil.Process | None:
@@ -82,11 +82,12 @@ def listens(process: psutil.Process, port: int) -> bool:
     """
     Return whether this very process listens on the port.
 
-    To connect would not tell whose server answers; writing to somebody else's would be the end.
+    Connecting would not show whose server answers, and we must never write to somebody else's.
     """
     sockets = _quiet(lambda: process.net_connections(kind="tcp4"), [])
     return any(
-        one.status == psutil.CONN_LISTEN and one.laddr and one.laddr.port == port for one in sockets
+        listener.status == psutil.CONN_LISTEN and listener.laddr and listener.laddr.port == port
+        for listener in sockets
     )
 
 
@@ -110,7 +111,7 @@ def spawn(
             **identity,
         )
     spawned = psutil.Process(child.pid)
-    threading.Thread(target=child.wait, daemon=True).start()  # else it would stay as a zombie
+    threading.Thread(target=child.wait, daemon=True).start()  # reap it, or it stays a zombie
     return spawned
 
 
@@ -131,14 +132,14 @@ def run(
     )
     if done.returncode:
         lines = done.stdout.strip().splitlines() or [f"exit status {done.returncode}"]
-        told = next((line for line in lines if "error" in line.lower()), lines[-1])
-        raise StackError(f"{Path(str(command[0])).name} failed: {told}")
+        reason = next((line for line in lines if "error" in line.lower()), lines[-1])
+        raise StackError(f"{Path(str(command[0])).name} failed: {reason}")
     output: str = done.stdout
     return output
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
-    """Wait until condition holds, looking every 20 ms; return False where it did not in time."""
+    """Wait until condition holds, checking every 20 ms; return False if it did not in time."""
     deadline = time.monotonic() + seconds
     pause = threading.Event()
     while not condition():
@@ -184,7 +185,7 @@ def adopt_orphans() -> None:
 
 
 def descendants() -> list[psutil.Process]:
-    """Return the live processes that this one has started or adopted, theirs included."""
+    """Return the live processes that this one has started or adopted, and their descendants."""
     return [child for child in psutil.Process().children(recursive=True) if is_alive(child)]
 
 
@@ -232,12 +233,14 @@ def port_is_free(port: int) -> bool:
     Raises StackError where this user may not use it at all.
     """
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # else TIME_WAIT reads as taken
+        probe.setsockopt(
+            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+        )  # otherwise TIME_WAIT looks like a port in use
         try:
             probe.bind(("127.0.0.1", port))
         except PermissionError as exc:
             raise StackError(
-                f"port {port} needs rights that this user lacks: use one from 1024 on"
+                f"port {port} needs rights that this user lacks: use a port from 1024 on"
             ) from exc
         except OSError as exc:
             if exc.errno == errno.EADDRINUSE:
@@ -247,7 +250,7 @@ def port_is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 on which nobody listens. Raises StackError where there is none."""
+    """Return a port of 127.0.0.1 on which nobody listens. Raises StackError if there is none."""
     for port in random.sample(_PORTS, 200):
         if port_is_free(port):
             return port

@@ -10,8 +10,8 @@ import redis
 from config.stack.server import Binary, Server, binary_from
 
 # What the site may do. Not FLUSHALL, FLUSHDB, KEYS, CONFIG, DEBUG, MONITOR, SHUTDOWN: all of
-# @admin and @dangerous is taken away, INFO given back. +client would give CLIENT KILL and PAUSE
-# too, so its harmless subcommands are named.
+# @admin and @dangerous is denied, except INFO. +client would allow CLIENT KILL and PAUSE as well,
+# so its harmless subcommands are named.
 _APPLICATION_RIGHTS = (
     "~* &* +@all -@admin -@dangerous -client +info +client|id +client|tracking "
     "+client|trackinginfo +client|setname +client|getname"
@@ -19,7 +19,7 @@ _APPLICATION_RIGHTS = (
 
 
 class Redis(Server):
-    """Memory only: nothing that the cache holds may be missed, so nothing is written to disk."""
+    """In memory only: everything in the cache can be lost, so nothing is written to disk."""
 
     name: ClassVar[str] = "redis"
 
@@ -75,14 +75,14 @@ class Redis(Server):
             return False
 
     def settle(self) -> None:
-        """Nothing to do: the users stand in a file that the server reads at its start."""
+        """Do nothing: the server reads its users from a file at its start."""
 
     def version(self) -> str:
         with self._client() as client:
-            told = client.info("server")
-        if "valkey_version" in told:
-            return f"Valkey {told['valkey_version']} (as Redis {told['redis_version']})"
-        return f"Redis {told['redis_version']}"
+            info = client.info("server")
+        if "valkey_version" in info:
+            return f"Valkey {info['valkey_version']} (as Redis {info['redis_version']})"
+        return f"Redis {info['redis_version']}"
 
     def _client(self) -> redis.Redis:
         return redis.Redis.from_url(self.operator_url, socket_timeout=2, socket_connect_timeout=2)

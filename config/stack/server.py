@@ -92,7 +92,7 @@ class Server(ABC):
 
     @abstractmethod
     def prepare(self, binary: Binary) -> None:
-        """Make the data folder and the configuration where they are missing."""
+        """Create the data folder and the configuration if they are missing."""
 
     @abstractmethod
     def command(self, binary: Binary) -> Sequence[str | Path]:
@@ -100,18 +100,18 @@ class Server(ABC):
 
     @abstractmethod
     def answers(self) -> bool:
-        """Return whether the server, which is ours, accepts connections by now."""
+        """Return whether the server, which is ours, accepts connections."""
 
     @abstractmethod
     def settle(self) -> None:
-        """Make users and databases where they are missing; harmless when repeated."""
+        """Create users and databases if they are missing; safe to repeat."""
 
     @abstractmethod
     def version(self) -> str:
         """Return the product and version, as the running server says."""
 
     def identity(self) -> dict[str, Any]:
-        """Return as whom the process runs, as arguments of subprocess.Popen."""
+        """Return the user to run the process as, as arguments of subprocess.Popen."""
         return {}
 
     def process(self) -> psutil.Process | None:
@@ -124,7 +124,7 @@ class Server(ABC):
         return "paused" if process.is_paused(running) else "running"
 
     def start(self) -> None:
-        """Start the server and wait until it answers; nothing where it runs. Raises StackError."""
+        """Start the server unless it runs, and wait until it answers. Raises StackError."""
         self._await(self._resumed() or self._spawn())
         self.settle()
 
@@ -137,7 +137,7 @@ class Server(ABC):
         process.wait_until(lambda: self._is_settled(running), START_SECONDS)
         if process.is_alive(running):
             return running
-        self._await_port()  # it was killed just now, and seen all the same
+        self._await_port()  # it may have been killed just now
         return None
 
     def _spawn(self) -> psutil.Process:
@@ -145,8 +145,8 @@ class Server(ABC):
         self.folder.mkdir(parents=True, exist_ok=True)
         if not process.port_is_free(self.port):
             raise PortTaken(
-                f"port {self.port}, which {self.name} had, is taken by another process: end that "
-                f"one, or give this stack new ports with: up --new-ports"
+                f"port {self.port}, which {self.name} had, is in use by another process: end that "
+                f"process, or give this stack new ports with: up --new-ports"
             )
         self.prepare(binary)
         return process.spawn(
@@ -157,9 +157,9 @@ class Server(ABC):
         in_time = process.wait_until(lambda: self._is_settled(running), START_SECONDS)
         if not process.is_alive(running):
             if not process.port_is_free(self.port):
-                raise PortTaken(f"port {self.port} was taken while {self.name} started; try again")
+                raise PortTaken(f"port {self.port} was lost while {self.name} started; try again")
             raise StackError(
-                f"{self.name} ended at its start: {self.last_words()} (log: {self.log})"
+                f"{self.name} ended during its start: {self.last_words()} (log: {self.log})"
             )
         if not in_time:
             raise StackError(
@@ -176,13 +176,13 @@ class Server(ABC):
         """Return the line of the log that says why the server ended."""
         lines = self.log.read_text(errors="replace").splitlines()[-40:] if self.log.exists() else []
         for word in ("No space left on device", "FATAL", "Fatal", '"s":"F"', '"s":"E"'):
-            told = [line for line in lines if word in line]
-            if told:
-                return told[-1].strip()[:300]
+            matching = [line for line in lines if word in line]
+            if matching:
+                return matching[-1].strip()[:300]
         return lines[-1].strip()[:300] if lines else "it said nothing"
 
     def stop(self) -> bool:
-        """End the server in good order; return whether it had to be killed for it."""
+        """Shut the server down cleanly; return whether it had to be killed."""
         running = self.process()
         if running is None:
             return False
@@ -212,4 +212,4 @@ class Server(ABC):
 
 
 class PortTaken(StackError):
-    """Somebody else listens on the port."""
+    """Another process listens on the port."""

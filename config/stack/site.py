@@ -5,15 +5,15 @@ import sys
 import urllib.request
 from typing import Final
 
-DRAIN_SECONDS: Final = 10  # granian gives requests in flight so long
-# The site is on loopback, where a proxy that the environment names would not find it.
+DRAIN_SECONDS: Final = 10  # how long granian waits for requests in flight
+# The site is on loopback, which a proxy from the environment could not reach.
 _direct: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def site_command(
     port: int, *, workers: int, threads: int, application: str = "config.wsgi:application"
 ) -> list[str]:
-    """Return granian's command line: so many worker processes of so many threads, on loopback."""
+    """Return granian's command line, with this many worker processes and threads, on loopback."""
     return [
         *(sys.executable, "-m", "granian", "--interface", "wsgi", "--http", "1", "--no-ws"),
         *("--host", "127.0.0.1", "--port", str(port)),
@@ -24,7 +24,7 @@ def site_command(
 
 
 def is_answering(url: str, path: str = "/health/live") -> bool:
-    """Return whether the site at url answers 200 at path; no proxy is ever involved."""
+    """Return whether the site at url answers 200 at path, without any proxy."""
     try:
         with _direct.open(f"{url}{path}", timeout=3) as response:
             return bool(response.status == 200)

@@ -19,7 +19,7 @@ def median_bar(name: str, values: Sequence[float], label: str = "") -> Bar:
     """Return the median of the values as a bar; its label defaults to their spread and number."""
     median, least, greatest = statistics.median(values), min(values), max(values)
     label = label or f"{median:.4g} ({least:.4g} to {greatest:.4g}, n={len(values)})"
-    return Bar(name=name, value=median, low=least, high=greatest, told=label)
+    return Bar(name=name, value=median, low=least, high=greatest, label=label)
 
 
 def line(name: str, points: Iterable[tuple[float, float]], *, predicted: bool = False) -> Line:

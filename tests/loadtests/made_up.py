@@ -77,7 +77,7 @@ BARS = BarChart(
     axis=Axis(label="median latency (ms)"),
     bars=(
         Bar(name="cached", value=1.2, low=1.1, high=1.5),
-        Bar(name="from the store", value=12.0, low=9.0, high=14.0, told="12 ms (n=40)"),
+        Bar(name="from the store", value=12.0, low=9.0, high=14.0, label="12 ms (n=40)"),
     ),
 )
 

@@ -92,7 +92,7 @@ def _by_state(observations: Observations) -> BarChart:
                 value=percentile(latencies, 0.5),
                 low=percentile(latencies, 0.25),
                 high=percentile(latencies, 0.75),
-                told=f"{percentile(latencies, 0.5):.1f} ms, {lookups_per_read(phases):.2f} look-ups in PostgreSQL "
+                label=f"{percentile(latencies, 0.5):.1f} ms, {lookups_per_read(phases):.2f} look-ups in PostgreSQL "
                 f"(n={len(latencies)})",
             )
         )

@@ -120,7 +120,7 @@ def _bar(pair: Pair) -> Bar:
         value=ratio.value,
         low=ratio.low,
         high=ratio.high,
-        told=f"{ratio.value:.2f}",
+        label=f"{ratio.value:.2f}",
     )
 
 

@@ -19,20 +19,20 @@ def drawn(chart):
 
 
 def of(root, name, kind=None):
-    found = root.iter(f"{SVG}{name}")
-    return [one for one in found if kind is None or kind in one.get("class", "").split()]
+    nodes = root.iter(f"{SVG}{name}")
+    return [node for node in nodes if kind is None or kind in node.get("class", "").split()]
 
 
 def labels(root):
-    return [one.text for one in of(root, "text")]
+    return [node.text for node in of(root, "text")]
 
 
 def boxes(root):
     """Where each text lies: left, right, baseline."""
-    for one in of(root, "text"):
-        wide, x = text_width(one.text), float(one.get("x"))
-        left = {"start": x, "middle": x - wide / 2, "end": x - wide}[one.get("text-anchor")]
-        yield one.text, left, left + wide, float(one.get("y"))
+    for node in of(root, "text"):
+        wide, x = text_width(node.text), float(node.get("x"))
+        left = {"start": x, "middle": x - wide / 2, "end": x - wide}[node.get("text-anchor")]
+        yield node.text, left, left + wide, float(node.get("y"))
 
 
 @pytest.mark.parametrize("chart", [LINES, BARS], ids=["lines", "bars"])
@@ -46,9 +46,9 @@ class TestSvg:
         assert root[0].text == chart.title
 
     def test_asks_for_nothing(self, chart):
-        told = svg(chart, standalone=True).replace('xmlns="http://www.w3.org/2000/svg"', "")
+        markup = svg(chart, standalone=True).replace('xmlns="http://www.w3.org/2000/svg"', "")
 
-        assert not re.search(r"https?:|<script|url\(|@import|href", told)
+        assert not re.search(r"https?:|<script|url\(|@import|href", markup)
 
     def test_alone_it_has_its_style_in_both_colour_schemes(self, chart):
         assert "prefers-color-scheme: dark" in of(drawn(chart), "style")[0].text
@@ -70,10 +70,10 @@ class TestSvg:
 
 class TestLineChart:
     def test_names_axes_lines_and_spans(self):
-        told = labels(drawn(LINES))
+        texts = labels(drawn(LINES))
 
         for text in ("notes skipped", "latency (ms)", "measured", "predicted <linear>", "outage"):
-            assert text in told
+            assert text in texts
 
     def test_a_predicted_line_is_dashed_and_has_hollow_markers(self):
         chart = LineChart(
@@ -86,16 +86,18 @@ class TestLineChart:
 
         assert of(root, "polyline", "predicted")
         assert of(root, "path", "hollow")
-        assert not [one for one in of(root, "path", "marker") if "hollow" not in one.get("class")]
+        assert not [
+            node for node in of(root, "path", "marker") if "hollow" not in node.get("class")
+        ]
 
     def test_each_point_has_its_interval_and_its_figures(self):
         root = drawn(LINES)
-        told = [one.find(f"{SVG}title") for one in of(root, "path", "marker")]
+        titles = [node.find(f"{SVG}title") for node in of(root, "path", "marker")]
 
         assert len(of(root, "path", "interval")) == 4
         assert any(
-            one is not None and "measured: latency (ms) 0.9 (0.72 to 1.17)" in one.text
-            for one in told
+            node is not None and "measured: latency (ms) 0.9 (0.72 to 1.17)" in node.text
+            for node in titles
         )
 
     def test_more_lines_than_colours_still_differ(self):
@@ -104,7 +106,7 @@ class TestLineChart:
             for at in range(6)
         )
         root = drawn(LineChart(title="t", x=Axis(label="x"), y=Axis(label="y"), lines=lines))
-        shapes = {re.sub(r"[\d.-]+", "", one.get("d")) for one in of(root, "path", "marker")}
+        shapes = {re.sub(r"[\d.-]+", "", node.get("d")) for node in of(root, "path", "marker")}
 
         assert len(shapes) == len(MARKERS)
         assert len({round(y) for _, _, _, y in boxes(root) if y < 60}) > 1  # the legend has rows
@@ -153,16 +155,16 @@ class TestBarChart:
         assert float(long.get("width")) == pytest.approx(10 * float(short.get("width")), rel=0.01)
 
     def test_tells_each_value_with_its_interval(self):
-        told = labels(drawn(BARS))
+        texts = labels(drawn(BARS))
 
-        assert "1.2 (1.1 to 1.5)" in told
-        assert "12 ms (n=40)" in told
+        assert "1.2 (1.1 to 1.5)" in texts
+        assert "12 ms (n=40)" in texts
         assert len(of(drawn(BARS), "path", "whisker")) == 2
 
     def test_on_a_logarithmic_axis_a_power_of_ten_is_where_it_begins(self):
         bars = (Bar(name="a", value=0.03), Bar(name="b", value=2000))
         root = drawn(BarChart(title="t", axis=Axis(label="ms", log=True), bars=bars))
-        short, long = (float(one.get("width")) for one in of(root, "rect", "bar"))
+        short, long = (float(node.get("width")) for node in of(root, "rect", "bar"))
 
         assert 0 < short < long
         assert "0.01" in labels(root)

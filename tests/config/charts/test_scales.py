@@ -55,7 +55,7 @@ class TestScale:
 
 class TestNumber:
     @pytest.mark.parametrize(
-        ("value", "told"),
+        ("value", "text"),
         [
             (0, "0"),
             (0.05, "0.05"),
@@ -68,5 +68,5 @@ class TestNumber:
             (-3.25, "-3.25"),
         ],
     )
-    def test_is_short(self, value, told):
-        assert number(value) == told
+    def test_is_short(self, value, text):
+        assert number(value) == text

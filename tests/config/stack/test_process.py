@@ -1,4 +1,4 @@
-"""Ports of loopback: free, taken, and not for this user."""
+"""Ports on loopback: free, in use, and privileged."""
 
 import socket
 
@@ -23,5 +23,5 @@ class TestPortIsFree:
 
         monkeypatch.setattr(socket.socket, "bind", refuse)
 
-        with pytest.raises(StackError, match=r"^port 80 needs rights .*: use one from 1024 on$"):
+        with pytest.raises(StackError, match=r"^port 80 needs rights .*: use a port from 1024 on$"):
             process.port_is_free(80)

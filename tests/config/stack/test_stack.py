@@ -77,7 +77,7 @@ def another_server(port: int) -> Iterator[None]:
 
 
 def pids(stack: Stack) -> dict[str, int | None]:
-    return {one.server: one.pid for one in stack.status()}
+    return {status.server: status.pid for status in stack.status()}
 
 
 def ask(stack: Stack) -> None:
@@ -96,7 +96,7 @@ class TestUp:
     def test_starts_three_servers_that_answer(self, running):
         ask(running)
 
-        assert {one.server: one.state for one in running.status()} == dict.fromkeys(
+        assert {status.server: status.state for status in running.status()} == dict.fromkeys(
             SERVERS, "running"
         )
 
@@ -123,7 +123,9 @@ class TestUp:
     def test_brings_a_killed_server_back_with_its_data(self, running, name):
         ask(running)
         running.kill(name)
-        assert next(one for one in running.status() if one.server == name).state == "stopped"
+        assert (
+            next(status for status in running.status() if status.server == name).state == "stopped"
+        )
 
         running.up()
 
@@ -170,7 +172,7 @@ class TestUp:
         other = Stack("own", root=tmp_path)
         other.up()
         try:
-            ports = [{one.port for one in stack.status()} for stack in (running, other)]
+            ports = [{status.port for status in stack.status()} for stack in (running, other)]
             assert not ports[0] & ports[1]
             assert running.urls() != other.urls()
             ask(other)
@@ -180,7 +182,7 @@ class TestUp:
 
     def test_a_taken_port_is_named_and_new_ports_keep_the_data(self, running):
         ask(running)
-        port = next(one.port for one in running.status() if one.server == "mongodb")
+        port = next(status.port for status in running.status() if status.server == "mongodb")
         running.down()
         with another_server(port):
             with pytest.raises(StackError, match=rf"port {port}, which mongodb had.*--new-ports"):
@@ -225,10 +227,10 @@ class TestServers:
 
     def test_redis_is_bounded_and_evicts(self, running):
         with redis.Redis.from_url(running.operator_urls()["REDIS_URL"]) as client:
-            told = client.config_get("maxmemory*")
+            options = client.config_get("maxmemory*")
 
-        assert told["maxmemory"] == str(256 * 2**20)
-        assert told["maxmemory-policy"] == "allkeys-lru"
+        assert options["maxmemory"] == str(256 * 2**20)
+        assert options["maxmemory-policy"] == "allkeys-lru"
 
     @pytest.mark.parametrize("variable", VARIABLES.values())
     def test_nobody_gets_in_without_the_password(self, running, variable):
@@ -251,9 +253,9 @@ class TestServers:
         secrets = json.loads((running.folder / "stack.json").read_text())["passwords"].values()
         lines = " ".join(
             part
-            for one in psutil.process_iter()
-            for part in process._arguments(one)
-            if one.pid != os.getpid()
+            for running_process in psutil.process_iter()
+            for part in process._arguments(running_process)
+            if running_process.pid != os.getpid()
         )
 
         assert not [secret for secret in secrets if secret in lines]
@@ -262,13 +264,13 @@ class TestServers:
 
     def test_servers_listen_on_loopback_alone(self, running):
         for pid in pids(running).values():
-            for one in psutil.Process(pid).net_connections(kind="inet"):
-                assert one.laddr.ip == "127.0.0.1"
+            for connection in psutil.Process(pid).net_connections(kind="inet"):
+                assert connection.laddr.ip == "127.0.0.1"
 
     @pytest.mark.parametrize("name", SERVERS)
     def test_a_paused_server_is_seen_and_goes_on(self, running, name):
         running.pause(name)
-        state = next(one.state for one in running.status() if one.server == name)
+        state = next(status.state for status in running.status() if status.server == name)
         running.resume(name)
 
         assert state == "paused"
@@ -298,7 +300,7 @@ class TestExternal:
         stack.up()
         stack.down()
 
-        assert {one.state for one in stack.status()} == {"external"}
+        assert {status.state for status in stack.status()} == {"external"}
         assert stack.urls()["REDIS_URL"] == "somewhere://REDIS_URL"
         with pytest.raises(StackError, match="left alone"):
             stack.kill("postgres")
@@ -317,16 +319,16 @@ class TestExportedUrls:
         stack.reset()
 
     def test_they_can_be_seen_killed_and_stopped(self, exported):
-        assert {one.state for one in exported.status()} == {"running"}
+        assert {status.state for status in exported.status()} == {"running"}
         exported.kill("redis")
 
         exported.down()
 
-        assert {one.state for one in exported.status()} == {"stopped"}
+        assert {status.state for status in exported.status()} == {"stopped"}
 
     def test_a_reset_ends_the_servers_whose_data_it_deletes(self, exported, monkeypatch):
-        monkeypatch.setenv("REDIS_URL", "redis://elsewhere.example/0")  # and one is external now
-        pids = [one.pid for one in exported.status()]
+        monkeypatch.setenv("REDIS_URL", "redis://elsewhere.example/0")  # now one is external
+        pids = [status.pid for status in exported.status()]
 
         Stack(exported.name, root=exported.folder.parent.parent).reset()
 
@@ -335,7 +337,7 @@ class TestExportedUrls:
 
 
 class TestErrors:
-    """Each is one line that says what to do."""
+    """Each is a single line with the remedy."""
 
     @pytest.mark.parametrize("name", ["", "../up", "UPPER", "a" * 33, "-a"])
     def test_a_name_that_is_no_name(self, name):
@@ -371,13 +373,13 @@ class TestErrors:
 
     def test_data_of_another_major_version(self, running):
         running.stop("postgres")
-        told = running.folder / "postgres" / "data" / "PG_VERSION"
-        told.write_text("15\n")
+        version = running.folder / "postgres" / "data" / "PG_VERSION"
+        version.write_text("15\n")
         try:
-            with pytest.raises(StackError, match=r"made by PostgreSQL 15.*reset"):
+            with pytest.raises(StackError, match=r"created by PostgreSQL 15.*reset"):
                 running.up()
         finally:
-            told.write_text("18\n")
+            version.write_text("18\n")
 
     def test_a_server_that_dies_at_its_start_is_quoted(self, running, tmp_path, monkeypatch):
         program = tmp_path / "dying-server"
@@ -386,7 +388,7 @@ class TestErrors:
         monkeypatch.setenv("STACK_REDIS_BIN", str(program))
         running.stop("redis")
 
-        with pytest.raises(StackError, match=r"redis ended at its start: FATAL: the stars"):
+        with pytest.raises(StackError, match=r"redis ended during its start: FATAL: the stars"):
             running.start("redis")
 
     def test_the_urls_of_a_stack_that_never_ran(self, tmp_path):
@@ -404,11 +406,11 @@ class TestCommandLine:
         monkeypatch.setenv("STACK_REDIS_BIN", str(link))
         try:
             assert main(["--name", "cli", "up"]) == 0
-            told = capsys.readouterr().out
-            assert f"STACK_REDIS_BIN={link}" in told
+            output = capsys.readouterr().out
+            assert f"STACK_REDIS_BIN={link}" in output
             assert main(["--name", "cli", "status", "--json"]) == 0
             status = json.loads(capsys.readouterr().out)
-            assert {one["server"] for one in status} == set(SERVERS)
+            assert {server["server"] for server in status} == set(SERVERS)
             assert main(["--name", "cli", "env"]) == 0
             lines = capsys.readouterr().out.splitlines()
             assert [line.split("=")[0] for line in lines] == [
