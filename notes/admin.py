@@ -1,4 +1,4 @@
-"""Notes in the Django admin: cheap on a million rows, and each with the state of its cached copy."""
+"""Notes in the Django admin: cheap on a million rows, each with the state of its cached copy."""
 
 import contextlib
 import re
@@ -26,10 +26,10 @@ COUNT_BOUND = 10_000
 
 class NewlinesAsStored(forms.CharField):
     """
-    Text that goes through a browser and comes back the same, but for what somebody has edited.
+    Text that survives a browser unchanged, except for what somebody has edited.
 
-    A browser sends each end of a line as CR LF, and leaves them out where there is one line alone
-    (HTML, 4.10.5.1.2 and 4.10.11): neither is an edit. What was edited is stored with LF.
+    A browser sends each line end as CR LF, and drops line ends from a single-line field
+    (HTML, 4.10.5.1.2 and 4.10.11): neither is an edit. Edited text is stored with LF.
     """
 
     def to_python(self, value: Any) -> str:
@@ -43,7 +43,7 @@ class NewlinesAsStored(forms.CharField):
 
 
 class NoteForm(forms.ModelForm):
-    """A note as it was seen: a field that was not edited keeps what is stored, byte for byte."""
+    """A note in the form: a field that was not edited keeps the stored text, byte for byte."""
 
     title = NewlinesAsStored(
         max_length=TITLE_MAX_CHARACTERS, strip=False, widget=AdminTextInputWidget
@@ -72,13 +72,13 @@ class NoteForm(forms.ModelForm):
         return str(self.cleaned_data["content"])
 
     def clean(self) -> dict[str, Any]:
-        """Refuse what was written over a note that is no longer the one that was seen."""
-        seen = self.cleaned_data.get("seen_version")
-        if seen is not None and seen != self.instance.version:
+        """Refuse an edit of a note that has changed since the form was shown."""
+        shown = self.cleaned_data.get("seen_version")
+        if shown is not None and shown != self.instance.version:
             raise forms.ValidationError(
-                f"Not saved: somebody changed this note while you did (version {seen} was shown, "
-                f"it has {self.instance.version} now). What you wrote is still below: copy it, open "
-                "the note again, and repeat the change."
+                f"Not saved: somebody changed this note while you did (version {shown} was shown, "
+                f"the current one is {self.instance.version}). Your text is still below: copy it, reopen "
+                "the note, and repeat the change."
             )
         return self.cleaned_data
 
@@ -88,7 +88,7 @@ def _with_lf(text: str) -> str:
 
 
 class BoundedPaginator(Paginator):
-    """Count no further than COUNT_BOUND rows: nobody turns so many pages, and a full count scans all."""
+    """Count no further than COUNT_BOUND rows: nobody turns that many pages, and a full count scans the table."""
 
     @cached_property
     def count(self) -> int:
@@ -131,7 +131,7 @@ class OwnerFilter(admin.ListFilter):
 
 @admin.register(Note)
 class NoteAdmin(StrictListAdmin):
-    """Inspect and mend notes. Every write goes through notes.services, so the cache follows."""
+    """View and edit notes. Every write goes through notes.services, which invalidates the cache."""
 
     form = NoteForm
     list_display = ("title", "user_id", "cached", "created_at", "version")
@@ -149,7 +149,7 @@ class NoteAdmin(StrictListAdmin):
         *("id", "user_id", "title", "content", "created_at", "updated_at", "version"),
         "seen_version",
     )
-    add_fields = ("user_id", "title", "content")  # the rest comes to be when it is saved
+    add_fields = ("user_id", "title", "content")  # the other fields are set when it is saved
     actions = ("drop_cached_copies",)
 
     def get_search_results(
@@ -167,7 +167,7 @@ class NoteAdmin(StrictListAdmin):
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
     ) -> Any:
-        """Return the note, locked where it is about to be written: what the form saw stands until then."""
+        """Return the note, locked where it is about to be written, so that it cannot change before."""
         note = super().get_object(request, object_id, from_field)
         if note is not None and request.method == "POST" and connection.in_atomic_block:
             return Note.objects.select_for_update().filter(pk=note.pk).first()
@@ -184,11 +184,13 @@ class NoteAdmin(StrictListAdmin):
 
     @admin.display(description="cached")
     def cached(self, note: Any) -> str:
-        found = note.cached_state
-        if found is None:
+        lookup = note.cached_state
+        if lookup is None:
             return "Redis does not answer"
         return (
-            f"yes, {found.remaining_ms // 1000} s left" if found.fresh else f"no ({found.reason})"
+            f"yes, {lookup.remaining_ms // 1000} s left"
+            if lookup.fresh
+            else f"no ({lookup.reason})"
         )
 
     @admin.action(description="Drop the cached copies of the selected notes")
@@ -223,5 +225,5 @@ class NoteAdmin(StrictListAdmin):
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         for note_id in queryset.values_list("pk", flat=True):
-            with contextlib.suppress(services.NoteNotFound):  # somebody else was faster
+            with contextlib.suppress(services.NoteNotFound):  # somebody else has deleted it
                 services.note_delete(note_id=note_id, caller=None)

@@ -1,4 +1,4 @@
-"""A note as a file that import_notes reads back to the same note, byte for byte."""
+"""A note as a file, which import_notes restores byte for byte."""
 
 import hashlib
 import math
@@ -20,7 +20,7 @@ _FILE_NAME = re.compile(r"(?:.*-)?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\
 
 
 class NotOverwritten(Exception):
-    """What is at the note's place in the folder would be lost; the message says what it is."""
+    """A file at the note's path would be lost; the message says why it is not overwritten."""
 
 
 def exported_files(folder: Path) -> dict[UUID, Path]:
@@ -73,7 +73,7 @@ def file_text(note_id: UUID, user_id: str, title: str, content: str) -> str:
 
 
 def _is_current(path: Path, note: NoteRecord, folder: Path) -> bool:
-    """Return whether the file says what the note does. Raises NotOverwritten where it is not ours."""
+    """Return whether the file equals the note. Raises NotOverwritten where the file is not an export of it."""
     try:
         file = read_note_file(path, root=folder)
     except Unreadable as exc:

@@ -13,7 +13,7 @@ from notes.headings import first_heading
 from notes.limits import CONTENT_MAX_CHARACTERS, TITLE_MAX_CHARACTERS
 
 SUFFIXES: Final = (".md", ".markdown", ".txt")
-# UTF-8 takes at most four bytes for a character; an exported file has its front matter besides.
+# UTF-8 takes at most four bytes for a character; an exported file has front matter as well.
 _BYTES_MAX: Final = CONTENT_MAX_CHARACTERS * 4 + 16_384
 
 
@@ -23,7 +23,7 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True)
 class Origin:
-    """Which note a file was exported from: its id, its user, and the checksum of what was written."""
+    """The note that a file was exported from: its id, its user, and the checksum of the exported text."""
 
     note_id: UUID
     user_id: str
@@ -33,10 +33,10 @@ class Origin:
 @dataclass(frozen=True)
 class FileNote:
     """
-    A note as a file has it.
+    A note read from a file.
 
-    content is the file's text, exactly as it is but for a byte order mark; without the front matter
-    that the export put before it where the file has an origin.
+    content is the file's text, unchanged but for a byte order mark; without the front matter that
+    the export added, where the file has an origin.
     """
 
     title: str
@@ -48,13 +48,13 @@ def find_files(root: Path, *, unreadable: Callable[[OSError], None]) -> Iterator
     """
     Yield every file below root, folder by folder, sorted; root itself, where it is a file.
 
-    Hidden files and folders are left out. A symbolic link to a folder is yielded like a file,
+    Hidden files and folders are skipped. A symbolic link to a folder is yielded like a file,
     not followed, so a loop is harmless. unreadable is called for each folder that cannot be listed.
     """
     if not root.is_dir():
         yield root
         return
-    folders = [root]  # a stack of its own, since recursion would bound the depth
+    folders = [root]  # an explicit stack, since recursion would limit the depth
     while folders:
         folder = folders.pop()
         try:
@@ -81,7 +81,7 @@ def read_note_file(path: Path, *, root: Path) -> FileNote:
     """Return the file's note. Raises Unreadable; a device or a pipe is never opened."""
     try:
         if path.is_symlink() and not path.resolve(strict=True).is_relative_to(root.resolve()):
-            raise Unreadable("is a symbolic link that leaves the folder")
+            raise Unreadable("is a symbolic link to a place outside the folder")
         content = _decoded(_read_bytes(path))
     except (OSError, RuntimeError) as exc:  # RuntimeError: a loop of links
         raise Unreadable(getattr(exc, "strerror", None) or str(exc)) from exc
@@ -99,8 +99,8 @@ def title_of(content: str, *, markdown: bool) -> str | None:
     """
     Return the title in the front matter, else the first heading (in Markdown only), else None.
 
-    A title of the front matter is kept as it is written, but on one line; in a heading white space
-    is collapsed. A title that is too long for a note ends in an ellipsis.
+    A title from the front matter is kept as written, but on a single line; white space in a heading is
+    collapsed. A title that is too long for a note ends in an ellipsis.
     """
     header = front_matter(content)
     if header:
@@ -113,7 +113,7 @@ def title_of(content: str, *, markdown: bool) -> str | None:
 
 
 def _read_bytes(path: Path) -> bytes:
-    """Return what a regular file holds. Raises OSError, and Unreadable for any other kind."""
+    """Return the content of a regular file. Raises OSError, and Unreadable for any other kind of file."""
     _refuse_irregular(path.stat())
     # O_NONBLOCK: by now it may be a pipe, which must not be waited for.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -121,7 +121,7 @@ def _read_bytes(path: Path) -> bytes:
         _refuse_irregular(os.fstat(file.fileno()))
         raw = file.read(_BYTES_MAX + 1)  # some files hold more than their size says
     if len(raw) > _BYTES_MAX:
-        raise Unreadable(f"has more than the {_BYTES_MAX} bytes that can be a note")
+        raise Unreadable(f"has more than {_BYTES_MAX} bytes, the maximum of a note")
     return raw
 
 
@@ -129,7 +129,7 @@ def _refuse_irregular(status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise Unreadable("is not a regular file")
     if status.st_size > _BYTES_MAX:
-        raise Unreadable(f"has {status.st_size} bytes; at most {_BYTES_MAX} can be a note")
+        raise Unreadable(f"has {status.st_size} bytes; a note has at most {_BYTES_MAX}")
 
 
 def _decoded(raw: bytes) -> str:
@@ -139,13 +139,15 @@ def _decoded(raw: bytes) -> str:
         raise Unreadable(f"is not UTF-8 at byte {exc.start}") from exc
     if "\0" in content:
         line = content[: content.index("\0")].count("\n") + 1
-        raise Unreadable(f"holds a null character in line {line}")
+        raise Unreadable(f"contains a null character in line {line}")
     return content
 
 
 def _fitting(content: str) -> str:
     if len(content) > CONTENT_MAX_CHARACTERS:
-        raise Unreadable(f"has {len(content)} characters; at most {CONTENT_MAX_CHARACTERS} fit")
+        raise Unreadable(
+            f"has {len(content)} characters; a note has at most {CONTENT_MAX_CHARACTERS}"
+        )
     return content
 
 
@@ -165,7 +167,7 @@ def _origin(header: FrontMatter) -> Origin | None:
 
 
 def _exported_note(header: FrontMatter, origin: Origin, content: str) -> FileNote:
-    """Return the note with its title exactly as it was. Raises Unreadable where none was left."""
+    """Return the note with its title unchanged. Raises Unreadable where the title was removed."""
     title = header.scalars.get("title", "").replace("\0", " ")
     if not title:
         raise Unreadable("has a trilith_note in its front matter, but no title")
@@ -173,7 +175,7 @@ def _exported_note(header: FrontMatter, origin: Origin, content: str) -> FileNot
 
 
 def _one_line(text: str) -> str:
-    """Return the text with each run of control characters and line breaks as one space."""
+    """Return the text with each run of control characters and line breaks replaced by a space."""
     visible = "".join(" " if _is_control(character) else character for character in text)
     if visible != text:
         visible = " ".join(visible.split())
@@ -189,6 +191,6 @@ def _tidy(text: str) -> str:
 
 
 def _shortened(title: str) -> str | None:
-    """Return the title, no longer than a note may have it; None for an empty one."""
+    """Return the title, shortened to the maximum length; None for an empty title."""
     fits = len(title) <= TITLE_MAX_CHARACTERS
     return (title if fits else title[: TITLE_MAX_CHARACTERS - 1].rstrip() + "…") or None

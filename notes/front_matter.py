@@ -1,4 +1,4 @@
-"""Front matter, YAML or TOML at the head of a file: its scalars as they are written, in bounded work."""
+"""Front matter, YAML or TOML at the head of a file: its scalars as written, parsed in bounded work."""
 
 import re
 import tomllib
@@ -8,7 +8,7 @@ from typing import Final
 
 import yaml
 
-LENGTH_MAX: Final = 65_536  # characters of the block; a longer one is passed over unread
+LENGTH_MAX: Final = 65_536  # characters of the block; a longer block is skipped unread
 _DEPTH_MAX: Final = 64  # of collections; libyaml's work grows with length times depth
 _NULLS: Final = ("", "~", "null", "Null", "NULL")  # YAML 1.2.2, section 10.3.2
 _LINE_END: Final = r"[ \t]*(?:\r\n?|\n|\Z)"
@@ -24,7 +24,7 @@ _YAML_11_BREAKS = str.maketrans(dict.fromkeys("\x85\u2028\u2029", " "))
 
 @dataclass(frozen=True)
 class FrontMatter:
-    """The block's top-level scalars by key, null left out; and the offset of what follows it."""
+    """The block's top-level scalars by key, without nulls; end is the offset of the text after it."""
 
     scalars: Mapping[str, str]
     end: int
@@ -34,9 +34,9 @@ def front_matter(text: str) -> FrontMatter | None:
     """
     Return the front matter that the text begins with, or None.
 
-    Between lines of "---" (the last may be "...") stands YAML, between lines of "+++" TOML. A block
-    that YAML reads as something else than a mapping is Markdown between two thematic breaks.
-    One that is malformed, or too long or too deep to be read, has no scalars.
+    YAML is delimited by lines of "---" (the last may be "..."), TOML by lines of "+++". A block that
+    is valid YAML but not a mapping is Markdown between two thematic breaks. A block that is
+    malformed, too long or too deep has no scalars.
     """
     opening = _OPENING.match(text)
     closing = opening and _CLOSING[opening.group(1)].search(text, opening.end())

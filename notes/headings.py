@@ -10,7 +10,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markdown_it.utils import EnvType
 
-# A document takes 1 to 3 calls for a character; markdown-it-py's work can be quadratic, or worse.
+# A document usually takes 1 to 3 calls a character; markdown-it-py's work can be quadratic, or worse.
 _CALLS_MAX: Final = 2_000_000  # about 1 s
 _BREAKS: Final = ("softbreak", "hardbreak")
 _TEXTS: Final = ("text", "text_special", "code_inline")
@@ -21,7 +21,7 @@ class _TooMuchWork(Exception):
 
 
 class _Parser(MarkdownIt):
-    """CommonMark without a view on URLs: each link is a link, and none is rewritten."""
+    """CommonMark that neither validates nor rewrites URLs."""
 
     def validateLink(self, url: str) -> bool:  # noqa: N802, markdown-it's name
         return True
@@ -37,7 +37,7 @@ def first_heading(markdown: str) -> str | None:
     """
     Return the text of the first heading that has any: without markup, images by their description.
 
-    None where there is none, or none among what takes a bounded number of calls to parse.
+    None where there is none, or none that is found within a bounded number of calls.
     """
     source = markdown.replace("\r\n", "\n").replace("\r", "\n")
     env: EnvType = {}
@@ -70,7 +70,7 @@ def _texts(spans: Sequence[Token]) -> Iterator[str]:
 
 def _within_calls_max(work: Callable[[], None]) -> None:
     """
-    Do the work, or so much of it as takes a bounded number of calls.
+    Do the work, but stop after a bounded number of calls.
 
     Calls, not seconds, so that a file has the same title on every machine.
     """

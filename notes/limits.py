@@ -1,4 +1,4 @@
-"""What a note may be, for the table's constraints and for every way in."""
+"""The limits of a note, for the table's constraints, the API, the admin and the commands."""
 
 from typing import Final
 

@@ -38,7 +38,7 @@ class RandomUUID(models.Func):
 
 
 class Note(models.Model):
-    """One note of one user. Written by notes.services alone."""
+    """A note of a user. Only notes.services writes notes."""
 
     id = models.UUIDField(
         primary_key=True, default=uuid.uuid4, db_default=RandomUUID(), editable=False
@@ -69,7 +69,7 @@ class Note(models.Model):
             models.CheckConstraint(name="notes_version_from_1", condition=models.Q(version__gte=1)),
         ]
         indexes = [
-            # How many notes a user has: the count beside a page of one user's list.
+            # How many notes a user has: the count of a page of one user's list.
             models.Index(fields=["user_id"], name="idx_notes_user_id"),
             # The list over all users, newest first, by page and by cursor.
             models.Index(fields=["-created_at"], name="idx_notes_created_at"),

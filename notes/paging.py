@@ -1,4 +1,4 @@
-"""What part of which list: the query as plain values, and the signed cursor."""
+"""One page of a list: the query as plain values, and the signed cursor."""
 
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
@@ -23,7 +23,7 @@ _signer = signing.Signer(salt="notes.cursor")
 
 
 class CursorRejected(Exception):
-    """The cursor was altered, or belongs to another filter or sort."""
+    """The cursor was altered, or belongs to another filter or sort order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Sort:
 
 @dataclass(frozen=True, kw_only=True)
 class PageQuery:
-    """One page by number. user_id and search are None for no such filter."""
+    """One page by number. user_id and search are None where they do not filter."""
 
     user_id: str | None = None
     search: str | None = None
@@ -56,29 +56,29 @@ class PageQuery:
 
     @property
     def filters(self) -> str:
-        """The canonical text of all that is neither user nor window; empty for the default list."""
-        said: dict[str, str] = {}
+        """The canonical text of all parameters but user and window; empty for the default list."""
+        parameters: dict[str, str] = {}
         if self.search is not None:
-            said["q"] = self.search
+            parameters["q"] = self.search
         if self.sort.text != DEFAULT_SORT:
-            said["sort"] = self.sort.text
+            parameters["sort"] = self.sort.text
         if not self.with_count:
-            said["count"] = "false"
-        return urlencode(said)
+            parameters["count"] = "false"
+        return urlencode(parameters)
 
     def to_query_string(self) -> str:
-        """Return the query string that asks for this page."""
+        """Return the query string of this page."""
         return self.link_to(self.page)
 
     def link_to(self, page: int) -> str:
         """Return the query string of another page of the same list."""
-        said: dict[str, Any] = {} if self.user_id is None else {"userId": self.user_id}
+        parameters: dict[str, Any] = {} if self.user_id is None else {"userId": self.user_id}
         if self.search is not None:
-            said["q"] = self.search
-        said |= {"page": page, "limit": self.limit, "sort": self.sort.text}
+            parameters["q"] = self.search
+        parameters |= {"page": page, "limit": self.limit, "sort": self.sort.text}
         if not self.with_count:
-            said["count"] = "false"
-        return urlencode(said)
+            parameters["count"] = "false"
+        return urlencode(parameters)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,24 +126,26 @@ class CursorQuery:
     def filters(self) -> str:
         """The canonical text of the sort and the position."""
         at = self.position
-        said = {"sort": self.sort.text}
+        parameters = {"sort": self.sort.text}
         if at is not None:
-            said |= {"side": at.side, "value": at.value, "id": at.note_id}
-        return urlencode(said)
+            parameters |= {"side": at.side, "value": at.value, "id": at.note_id}
+        return urlencode(parameters)
 
     def to_query_string(self) -> str:
-        """Return the query string that asks for this page."""
+        """Return the query string of this page."""
         return self.link_to(self.position)
 
     def link_to(self, position: Position | None) -> str:
         """Return the query string of the page at another position of the same list, or its start."""
-        said: dict[str, Any] = {} if self.user_id is None else {"userId": self.user_id}
+        parameters: dict[str, Any] = {} if self.user_id is None else {"userId": self.user_id}
         cursor = ""
         if position is not None:
             cursor = _signer.sign_object(
                 [self.user_id, self.sort.text, position.side, position.value, position.note_id]
             )
-        return urlencode(said | {"cursor": cursor, "limit": self.limit, "sort": self.sort.text})
+        return urlencode(
+            parameters | {"cursor": cursor, "limit": self.limit, "sort": self.sort.text}
+        )
 
 
 def position_of(cursor: str, *, user_id: str | None, sort: Sort) -> Position | None:

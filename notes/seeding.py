@@ -1,9 +1,9 @@
 """
-Made-up notes, a pure function of a few numbers: the same rows on every machine, in every run.
+Generated notes, a pure function of a few numbers: the same rows on every machine, in every run.
 
-Skewed as real use is: user abc owns every seventh note, the others follow Zipf's law; so do the
-words of titles, which makes searches rare and common; times crowd towards the end and into
-working hours; few notes are long, few were edited.
+Skewed as real use is: user abc owns every seventh note, the others follow Zipf's law; and so do
+the words of titles, which makes some searches common and others rare; times cluster towards the
+end and in working hours; few notes are long, few were edited.
 """
 
 import hashlib
@@ -17,33 +17,11 @@ from uuid import UUID
 BATCH_ROWS: Final = 10_000
 HEAVY_USER: Final = "abc"
 _HEAVY_EVERY: Final = 7  # more than an eighth, exactly, in any prefix
-DAYS: Final = 731  # over so many the notes were made
-_HOUR_WEIGHTS: Final = [
-    1,
-    1,
-    1,
-    1,
-    1,
-    1,
-    2,
-    5,
-    9,
-    12,
-    12,
-    11,
-    8,
-    10,
-    12,
-    12,
-    11,
-    9,
-    6,
-    5,
-    5,
-    4,
-    3,
-    2,
-]
+DAYS: Final = 731  # the time span in which the notes were created
+_HOUR_WEIGHTS: Final = (
+    *(1, 1, 1, 1, 1, 1, 2, 5, 9, 12, 12, 11),
+    *(8, 10, 12, 12, 11, 9, 6, 5, 5, 4, 3, 2),
+)
 _WORDS: Final = """
     meeting notes project plan review database index query cache budget draft ideas report
     design release test customer weekly summary market research todo list travel book recipe
@@ -79,10 +57,10 @@ class Row(NamedTuple):
 
 def batches(*, count: int, users: int, seed: int, until: date) -> Iterator[list[Row]]:
     """
-    Yield count notes in lists of BATCH_ROWS, the last one shorter, made before until (00:00 UTC).
+    Yield count notes in lists of BATCH_ROWS, the last one shorter, created before until (00:00 UTC).
 
-    A smaller count gives the beginning of a larger one; another day moves all times, and nothing
-    else. Batches do not depend on each other.
+    A smaller count gives the beginning of a larger one; another day shifts all times and
+    changes nothing else. Batches do not depend on each other.
     """
     vocabulary = _Vocabulary(users, seed, until)
     for number in range(-(-count // BATCH_ROWS)):
@@ -97,7 +75,7 @@ def note_id(*, seed: int, index: int) -> UUID:
 
 
 class _Vocabulary:
-    """What all batches draw from: users, words and sentences, with their weights."""
+    """Users, words and sentences with their weights, from which all batches draw."""
 
     def __init__(self, users: int, seed: int, until: date) -> None:
         self.seed = seed
@@ -146,7 +124,7 @@ class _Vocabulary:
         lengths: list[int],
         weights: list[float] | None = None,
     ) -> list[str]:
-        """Return texts of so many parts each."""
+        """Return a text for each length, which is its number of parts."""
         drawn = iter(chance.choices(parts, cum_weights=weights, k=sum(lengths)))
         return [" ".join(itertools.islice(drawn, length)) for length in lengths]
 
@@ -166,7 +144,7 @@ class _Vocabulary:
 
 
 def _sentences(chance: random.Random, row: int) -> int:
-    """Return how long a content is: about 3 sentences; one note in a hundred has 100 and more."""
+    """Return the number of sentences of a content: about 3; every hundredth note has 100 or more."""
     usual = 1 + int(chance.expovariate(0.4))
     return min(100 + usual * 20, 900) if row % 100 == 99 else usual
 

@@ -1,4 +1,4 @@
-"""Reads of notes: one, and lists by page and by cursor, through the cache."""
+"""Reads of notes: single notes, and lists by page and by cursor, through the cache."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -20,7 +20,7 @@ def note_read(*, note_id: UUID) -> CachedRead[Representation]:
     """
     Return how the note is read, ready to send; its value is None where there is none.
 
-    The read raises what the driver raises where PostgreSQL does not answer and no copy is at hand.
+    The read raises what the driver raises where PostgreSQL does not answer and there is no cached copy.
     """
     return CachedRead(cache_keys.note(note_id), lambda: _load_note(note_id))
 
@@ -44,8 +44,8 @@ def note_list_read(*, query: PageQuery | CursorQuery) -> CachedRead[Representati
 def load_notes(note_ids: Sequence[UUID]) -> list[Representation | None]:
     """Return the notes in the order of the ids, from PostgreSQL: 1 statement."""
     rows = Note.objects.filter(pk__in=note_ids).values_list(*records.FIELDS)
-    found = {row[0]: records.representation(NoteRecord(*row)) for row in rows}
-    return [found.get(note_id) for note_id in note_ids]
+    by_id = {row[0]: records.representation(NoteRecord(*row)) for row in rows}
+    return [by_id.get(note_id) for note_id in note_ids]
 
 
 def load_list(query: PageQuery | CursorQuery) -> Representation:
@@ -57,7 +57,7 @@ def notes_of_user(*, user_id: str) -> Iterator[NoteRecord]:
     """
     Yield every note of the user, newest first, past the cache: 1 statement for each 100 of them.
 
-    A note written meanwhile may be left out, or be as it was before.
+    A note that is written meanwhile may be missing, or be its previous version.
     """
     query = CursorQuery(user_id=user_id, limit=MAX_LIMIT)
     while rows := [NoteRecord(*row) for row in cursor_rows(query)]:
@@ -68,7 +68,7 @@ def notes_of_user(*, user_id: str) -> Iterator[NoteRecord]:
 
 
 def note_count(*, user_id: str | None = None) -> int:
-    """Return how many notes there are, of one user or of all; reads an index as long as they are."""
+    """Return the number of notes, of one user or of all; reads the whole range of an index."""
     return _matching(PageQuery(user_id=user_id)).count()
 
 
@@ -78,27 +78,27 @@ def notes_exist() -> bool:
 
 
 def note_search(*, rows: QuerySet[Note], text: str) -> QuerySet[Note]:
-    """Return those rows whose title has the words; or the one with that id; or user:NAME's."""
-    wanted = text.strip()
-    if not wanted:
+    """Return the rows whose title has the words, or the row with this id, or those of user:NAME."""
+    term = text.strip()
+    if not term:
         return rows
-    if wanted.startswith("user:"):
-        return rows.filter(user_id=wanted.removeprefix("user:"))
+    if term.startswith("user:"):
+        return rows.filter(user_id=term.removeprefix("user:"))
     try:
-        return rows.filter(pk=UUID(wanted))
+        return rows.filter(pk=UUID(term))
     except ValueError:
-        return _with_words(rows, wanted)
+        return _with_words(rows, term)
 
 
 def page_rows(query: PageQuery) -> QuerySet[Note, Any]:
-    """Return the statement of a page, one note longer, which tells whether there is a next."""
+    """Return the statement of a page and one more note, which shows whether there is a next page."""
     offset = (query.page - 1) * query.limit
     ordered = _matching(query).order_by(*_order(query.sort))
     return ordered.values_list(*records.FIELDS)[offset : offset + query.limit + 1]
 
 
 def cursor_rows(query: CursorQuery) -> QuerySet[Note, Any]:
-    """Return the statement of a page by keyset, one note longer; backwards before a position."""
+    """Return the statement of a page by keyset and one more note; backwards before a position."""
     at = query.position
     backwards = at is not None and at.is_backwards
     rows = Note.objects.order_by(*_order(query.sort, backwards=backwards))
@@ -148,7 +148,7 @@ def _link(
     """
     Return the query string of the page beside the note at the edge.
 
-    Beside a page that deletes have emptied is the one that it was reached from.
+    Where deletes have emptied the page, the adjacent page is the one that led to it.
     """
     if not edge:
         return None if query.position is None else query.link_to(query.position.reversed())
@@ -167,8 +167,8 @@ def _matching(query: PageQuery) -> QuerySet[Note]:
 
 
 def _with_words(rows: QuerySet[Note], text: str) -> QuerySet[Note]:
-    wanted = SearchQuery(text, config="english", search_type="websearch")
-    return rows.alias(title_vector=TitleVector("title")).filter(title_vector=wanted)
+    words = SearchQuery(text, config="english", search_type="websearch")
+    return rows.alias(title_vector=TitleVector("title")).filter(title_vector=words)
 
 
 def _order(sort: Sort, *, backwards: bool = False) -> tuple[str, str]:

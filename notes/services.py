@@ -26,7 +26,7 @@ def note_create(
     *, user_id: str, title: str, content: str, note_id: UUID | None = None
 ) -> tuple[UUID, Representation]:
     """
-    Store a new note of the user; return its id and what is sent of it.
+    Store a new note of the user; return its id and its representation.
 
     title: 1 to 200 characters, trimmed; content: at most 100 000 characters. The database
     refuses anything else with IntegrityError.
@@ -90,8 +90,8 @@ def note_import(
     """
     Store a note that came from a file, under the id that belongs to that file.
 
-    A note that is there already is left alone, unless overwrite says that the file wins. Raises
-    NotOwner where that note is another user's.
+    An existing note is not changed, unless overwrite is true. Raises NotOwner where the note belongs
+    to another user.
     """
     with transaction.atomic():
         note = Note.objects.select_for_update().filter(pk=note_id).first()
@@ -117,10 +117,10 @@ def note_import(
 
 def note_load(*, rows: Sequence[Sequence[Any]]) -> int:
     """
-    Store those of the rows, each in the order of records.FIELDS, whose id is not there yet.
+    Store those of the rows, each in the order of records.FIELDS, whose id is not stored yet.
 
-    Return how many were stored: all of the missing or, where this raises, none. By COPY; end
-    with notes_loaded.
+    Return how many were stored: all of the missing ones or, where this raises, none. Uses COPY; call
+    notes_loaded after the last load.
     """
     with transaction.atomic(), connection.cursor() as cursor:
         # One array instead of ten thousand parameters, each of which would cost as much as a row.
@@ -139,10 +139,10 @@ def note_load(*, rows: Sequence[Sequence[Any]]) -> int:
 
 def notes_loaded() -> None:
     """
-    Tidy up after a large load; outside of transactions only.
+    Vacuum after a large load; call it outside of transactions.
 
-    VACUUM gives the planner statistics, counts their index-only scans, and moves what the
-    search index has noted down as pending to its place.
+    VACUUM gives the planner statistics, enables index-only scans, and merges the pending list of the
+    search index.
     """
     with connection.cursor() as cursor:
         cursor.execute("VACUUM (ANALYZE) notes")

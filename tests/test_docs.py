@@ -47,7 +47,7 @@ def routes(patterns: list[URLPattern | URLResolver], prefix: str = "/") -> list[
         path = prefix + re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", str(pattern.pattern))
         if isinstance(pattern, URLResolver):
             paths += ["/admin/"] if path == "/admin/" else routes(pattern.url_patterns, path)
-        else:
+        elif not path.startswith("/admin/"):  # the row of the admin stands for all of it
             paths.append(path)
     return paths
 

@@ -1,4 +1,4 @@
-"""Cached notes and pages, loaded again from PostgreSQL without a request: for warming and auditing."""
+"""Loads cached notes and pages from PostgreSQL without an HTTP request, for warming and auditing."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -10,14 +10,14 @@ from cachelayer.namespace import Key
 from notes import selectors
 from notes.api import query
 
-Wanted = Sequence[tuple[Key[Representation], str]]
+Requested = Sequence[tuple[Key[Representation], str]]
 
 
-def notes(wanted: Wanted) -> list[Representation | None]:
+def notes(requested: Requested) -> list[Representation | None]:
     """Return the notes, by one statement."""
-    return selectors.load_notes([UUID(key.member) for key, _ in wanted])
+    return selectors.load_notes([UUID(key.member) for key, _ in requested])
 
 
-def lists(wanted: Wanted) -> list[Representation]:
+def lists(requested: Requested) -> list[Representation]:
     """Return the pages, each by the query string from which it was cached."""
-    return [selectors.load_list(query.parse_list(QueryDict(origin))) for _, origin in wanted]
+    return [selectors.load_list(query.parse_list(QueryDict(origin))) for _, origin in requested]

@@ -1,4 +1,4 @@
-"""The query string of a list: parsed, bounded, and nothing unknown let through."""
+"""The query string of a list: parsed, bounded, unknown parameters refused."""
 
 import re
 
@@ -22,13 +22,13 @@ from notes.paging import (
 SEARCH_MAX_CHARACTERS = 200
 _BY_PAGE = ("userId", "user_id", "q", "page", "limit", "sort", "count", "cache")
 _BY_CURSOR = ("userId", "user_id", "cursor", "limit", "sort", "cache")
-SORTS = [f"{field}:{way}" for field in SORT_FIELDS for way in ("ASC", "DESC")]
+SORTS = [f"{field}:{direction}" for field in SORT_FIELDS for direction in ("ASC", "DESC")]
 
 
-def parse_list(given: QueryDict) -> PageQuery | CursorQuery:
-    """Return what a list's query string asks for. Raises ValidationError that names each mistake."""
-    by_cursor = "cursor" in given
-    parameters = Parameters(given, known=_BY_CURSOR if by_cursor else _BY_PAGE)
+def parse_list(query_string: QueryDict) -> PageQuery | CursorQuery:
+    """Return the requested page of a list. Raises ValidationError that names each mistake."""
+    by_cursor = "cursor" in query_string
+    parameters = Parameters(query_string, known=_BY_CURSOR if by_cursor else _BY_PAGE)
     user_id = _user_id(parameters)
     limit = parameters.integer("limit", default=DEFAULT_LIMIT, most=MAX_LIMIT)
     sort = _sort(parameters)
@@ -37,7 +37,7 @@ def parse_list(given: QueryDict) -> PageQuery | CursorQuery:
         position = None
         if parameters.are_good:
             try:
-                position = position_of(given.get("cursor", ""), user_id=user_id, sort=sort)
+                position = position_of(query_string.get("cursor", ""), user_id=user_id, sort=sort)
             except CursorRejected as exc:
                 parameters.refuse("cursor", str(exc))
         parameters.end()
@@ -72,10 +72,11 @@ def _search(parameters: Parameters) -> str | None:
 
 
 def _sort(parameters: Parameters) -> Sort:
-    given = parameters.text("sort")
-    text = DEFAULT_SORT if given is None else given
+    text = parameters.text("sort")
+    if text is None:
+        text = DEFAULT_SORT
     if text not in SORTS:
         parameters.refuse("sort", f"Must be one of {', '.join(SORTS)}.")
         return Sort()
-    field, way = text.split(":")
-    return Sort(field=field, descending=way == "DESC")
+    field, direction = text.split(":")
+    return Sort(field=field, descending=direction == "DESC")

@@ -84,7 +84,7 @@ _OWNERS: Final = {403: NOT_YOURS, 404: UNKNOWN}
 
 
 class NoteListView(CachedView):
-    """All notes, or one user's."""
+    """The list of notes, of all users or of one."""
 
     @extend_schema(
         operation_id="notes_list",
@@ -192,11 +192,11 @@ class NoteView(CachedView):
     def _change(
         self, request: Request, note_id: str, form: type[NoteReplace | NoteChange]
     ) -> HttpResponse:
-        wanted = _parsed(note_id)
+        parsed_id = _parsed(note_id)
         body = form(data=body_of(request))
         body.is_valid(raise_exception=True)
         note = services.note_update(
-            note_id=wanted,
+            note_id=parsed_id,
             caller=request.user.get_username(),
             preconditions=http.preconditions_of(request.headers),
             **body.validated_data,
@@ -205,7 +205,7 @@ class NoteView(CachedView):
 
 
 def _parsed(note_id: str) -> UUID:
-    """Return the id of the path. Raises NoteNotFound: no note has a malformed one."""
+    """Return the id of the path. Raises NoteNotFound where it is malformed."""
     if not re.fullmatch(_ID_PATTERN, note_id):
         raise _not_found(note_id)
     return UUID(note_id)

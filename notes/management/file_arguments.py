@@ -1,4 +1,4 @@
-"""What the commands share that move notes to and from files: arguments, and names made printable."""
+"""Arguments and printable names, shared by the commands that import and export notes."""
 
 import argparse
 import os
@@ -14,7 +14,7 @@ INTERRUPTED: Final = 130  # exit status, as a shell has it for SIGINT
 
 
 def path_argument(text: str) -> Path:
-    """Return the path; an empty one is refused, since Path("") is the working directory."""
+    """Return the path; an empty path is refused, since Path("") is the working directory."""
     if not text:
         raise argparse.ArgumentTypeError("is empty")
     return Path(text)
@@ -28,7 +28,7 @@ def refuse_user_id(user_id: str, pattern: str = USER_ID_PATTERN) -> None:
 
 
 def printable(path: str | os.PathLike[str]) -> str:
-    """Return the path with all escaped that would steer a terminal, or that is no text."""
+    """Return the path with control characters and undecodable bytes escaped."""
     text = os.fsencode(path).decode(errors="backslashreplace")
     return "".join(
         character if character.isprintable() else ascii(character)[1:-1] for character in text

@@ -40,7 +40,9 @@ _USER_ID: Final = OpenApiParameter(
     "user_id", {"type": "string", "pattern": USER_ID_PATTERN}, OpenApiParameter.PATH
 )
 _OWNERS: Final = {403: NOT_YOURS, 404: UNKNOWN}
-_TAKEN: Final = OpenApiResponse(description="user_id or email is taken; errors names which.")
+_CONFLICT: Final = OpenApiResponse(
+    description="Another profile has this user_id or email; errors names which."
+)
 
 
 class ProfileListView(View):
@@ -52,7 +54,7 @@ class ProfileListView(View):
         operation_id="profiles_create",
         parameters=[*PRECONDITIONS, ETAG, LOCATION],
         request=ProfileCreate,
-        responses={201: ProfileOutput, 403: NOT_YOURS, 409: _TAKEN},
+        responses={201: ProfileOutput, 403: NOT_YOURS, 409: _CONFLICT},
     )
     def post(self, request: Request) -> HttpResponse:
         """Create the caller's profile; staff may create anyone's."""
@@ -91,15 +93,15 @@ class ProfileView(CachedView):
         operation_id="profiles_replace",
         parameters=[_USER_ID, *PRECONDITIONS, ETAG],
         request=ProfileReplace,
-        responses={200: ProfileOutput, **_OWNERS, 409: _TAKEN},
+        responses={200: ProfileOutput, **_OWNERS, 409: _CONFLICT},
     )
     def put(self, request: Request, user_id: str) -> HttpResponse:
         """Replace email and preferences of the caller's profile."""
-        wanted = _parsed(user_id)
+        parsed_id = _parsed(user_id)
         body = ProfileReplace(data=body_of(request))
         body.is_valid(raise_exception=True)
         profile = services.profile_replace(
-            user_id=wanted,
+            user_id=parsed_id,
             caller=_caller(request),
             preconditions=http.preconditions_of(request.headers),
             **body.validated_data,
@@ -135,14 +137,14 @@ class PreferencesView(View):
     )
     def patch(self, request: Request, user_id: str) -> HttpResponse:
         """Merge a JSON Merge Patch (RFC 7396) into the preferences: null takes a key away."""
-        wanted = _parsed(user_id)
+        parsed_id = _parsed(user_id)
         patch: Any = body_of(request)
         if not isinstance(patch, dict):
             raise ValidationError({"body": [ErrorDetail("Must be an object.", "invalid")]})
         try:
             preferences.check_patch(patch)
             profile = services.preferences_patch(
-                user_id=wanted,
+                user_id=parsed_id,
                 patch=patch,
                 caller=_caller(request),
                 preconditions=http.preconditions_of(request.headers),
@@ -153,9 +155,9 @@ class PreferencesView(View):
 
 
 class ProfileOfStoreView(View):
-    """The profile as one of the stores has it, past the cache: to compare the two."""
+    """The profile as a single store has it, bypassing the cache, to compare both stores."""
 
-    store: StoreName = "mongo"  # given by the route
+    store: StoreName = "mongo"  # set by the route
 
     @extend_schema(
         parameters=[_USER_ID, *PRECONDITIONS, ETAG],
@@ -164,14 +166,14 @@ class ProfileOfStoreView(View):
     def get(self, request: Request, user_id: str) -> HttpResponse:
         """Return the profile as this store has it now."""
         Parameters(request.query_params, known=()).end()
-        found = selectors.profile_get_from(store=self.store, user_id=_parsed(user_id))
-        if found is None:
+        profile = selectors.profile_get_from(store=self.store, user_id=_parsed(user_id))
+        if profile is None:
             raise _not_found(user_id)
-        return http.answer(found)
+        return http.answer(profile)
 
 
 def _parsed(user_id: str) -> str:
-    """Return the id of the path. Raises ProfileNotFound: no profile has a malformed one."""
+    """Return the id of the path. Raises ProfileNotFound where it is malformed."""
     if not re.fullmatch(USER_ID_PATTERN, user_id):
         raise _not_found(user_id)
     return user_id

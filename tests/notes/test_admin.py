@@ -1,4 +1,4 @@
-"""Notes in the admin: found, seen with their cached state, changed through the services."""
+"""Notes in the admin: search, cached state, and changes through the services."""
 
 import re
 from html.parser import HTMLParser
@@ -195,7 +195,7 @@ class TestChange:
         assert LogEntry.objects.get().get_change_message() == "Changed title."
 
     @pytest.mark.parametrize(
-        ("edit", "told"),
+        ("edit", "message"),
         [
             ({"title": " "}, "This field is required."),
             ({"title": "x" * 201}, "at most 200 characters"),
@@ -205,13 +205,13 @@ class TestChange:
         ],
         ids=lambda edit: str(edit)[:20],
     )
-    def test_names_what_is_wrong_and_writes_nothing(self, operator, edit, told):
+    def test_names_what_is_wrong_and_writes_nothing(self, operator, edit, message):
         note_id = make_note()
 
         form = fields_of(operator.get(f"{LIST}{note_id}/change/"))
         response = operator.post(f"{LIST}{note_id}/change/", form | edit)
 
-        assert told in response.content.decode()
+        assert message in response.content.decode()
         assert Note.objects.get().version == 1
 
     def test_what_somebody_else_changed_meanwhile_is_not_written_over(self, operator, api):
@@ -286,7 +286,7 @@ class TestChange:
         chosen = {"_selected_action": [str(ids[0])]}
 
         operator.post(LIST, chosen | {"action": "drop_cached_copies"})
-        assert [protocol.look(cache_keys.note(one)).fresh for one in ids] == [False, True]
+        assert [protocol.look(cache_keys.note(note_id)).fresh for note_id in ids] == [False, True]
 
         operator.post(LIST, chosen | {"action": "delete_selected", "post": "yes"})
         assert list(Note.objects.values_list("pk", flat=True)) == [ids[1]]

@@ -527,14 +527,14 @@ class TestCursors:
     def test_break_ties_by_id(self, api):
         notes = make_notes(6)
         Note.objects.update(created_at=notes[0].created_at)
-        seen, url = [], "/api/v1/notes?cursor=&limit=2"
+        ids, url = [], "/api/v1/notes?cursor=&limit=2"
 
         while url:
             body = api.get(url).json()
-            seen += [note["id"] for note in body["results"]]
+            ids += [note["id"] for note in body["results"]]
             url = body["next"]
 
-        assert seen == sorted((str(note.id) for note in notes), reverse=True)
+        assert ids == sorted((str(note.id) for note in notes), reverse=True)
 
     @pytest.mark.parametrize("sort", ["created_at:DESC", "title:ASC", "updated_at:DESC"])
     @pytest.mark.parametrize("owner", ["", "userId=abc&"])

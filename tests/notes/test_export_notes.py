@@ -193,7 +193,7 @@ class TestIdentity:
         _, complaints, status = run("import_notes", tmp_path, update=True)
 
         assert status == 1
-        assert "x.md: its note belongs to another user" in complaints
+        assert "x.md: the note belongs to another user" in complaints
         assert Note.objects.get().title == "Theirs"
 
     @pytest.mark.parametrize(
@@ -309,7 +309,7 @@ class TestMisuse:
     def test_a_file_in_the_folder_s_place(self, tmp_path):
         (tmp_path / "file").write_text("x")
 
-        with pytest.raises(CommandError, match="file: is not a folder"):
+        with pytest.raises(CommandError, match="file: not a folder"):
             run("export_notes", tmp_path / "file")
         with pytest.raises(CommandError, match="Not a directory"):
             run("export_notes", tmp_path / "file" / "deeper")
@@ -335,7 +335,7 @@ class TestFailure:
 
         monkeypatch.setattr(Path, "replace", full)
 
-        with pytest.raises(CommandError, match=r"No space left.*after 1 created.*run it again"):
+        with pytest.raises(CommandError, match=r"No space left.*after 1 created.*Run it again"):
             run("export_notes", tmp_path)
 
         assert [path.name[:3] for path in tmp_path.iterdir()] == ["two"]
@@ -354,7 +354,7 @@ class TestFailure:
 
         monkeypatch.setattr(file_export, "exported_files", cut_off)
 
-        with pytest.raises(CommandError, match=r"PostgreSQL failed.*run it again to go on"):
+        with pytest.raises(CommandError, match=r"PostgreSQL failed.*Run it again to continue"):
             run("export_notes", tmp_path)
         connection.close()
 
@@ -369,5 +369,5 @@ class TestFailure:
         _, complaints, status = run("export_notes", tmp_path)
 
         assert status == 130
-        assert "Run it again to go on" in complaints
+        assert "Run it again to continue" in complaints
         assert list(tmp_path.iterdir()) == []

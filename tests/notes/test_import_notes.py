@@ -1,4 +1,4 @@
-"""manage.py import_notes: real files, every kind of bad one among them."""
+"""manage.py import_notes: real files, with every kind of bad file among them."""
 
 import contextlib
 import io
@@ -22,7 +22,7 @@ from config.web.user_ids import RESERVED_USER_IDS
 from notes import file_import, services
 from notes.models import Note
 
-# Each mapping merges the one before twice: 2 ** 24 pairs where merge keys are expanded.
+# Each mapping merges the previous mapping twice: 2 ** 24 pairs where merge keys are expanded.
 MERGE_KEY_BOMB = (
     "---\na: &a {k: v}\n"
     + "".join(f"{b}: &{b} {{<<: [*{a}, *{a}]}}\n" for a, b in pairwise(ascii_lowercase[:25]))
@@ -54,10 +54,10 @@ def folder(tmp_path) -> Path:
 
 class TestImport:
     def test_makes_a_note_of_each_file(self, folder):
-        told, _, status = run(folder)
+        output, _, status = run(folder)
 
         assert status == 0
-        assert told.startswith("3 created, 0 updated, 0 unchanged")
+        assert output.startswith("3 created, 0 updated, 0 unchanged")
         assert dict(Note.objects.values_list("title", "content")) == {
             "One": "# One\n\ntext\n",
             "Two": "---\ntitle: Two\n---\nbody",
@@ -69,9 +69,9 @@ class TestImport:
         run(folder)
         before = list(Note.objects.order_by("id").values())
 
-        told, _, _ = run(folder)
+        output, _, _ = run(folder)
 
-        assert told.startswith("0 created, 0 updated, 3 unchanged")
+        assert output.startswith("0 created, 0 updated, 3 unchanged")
         assert list(Note.objects.order_by("id").values()) == before
 
     def test_a_note_that_was_changed_since_is_kept(self, folder):
@@ -79,9 +79,9 @@ class TestImport:
         note = Note.objects.get(title="One")
         services.note_update(note_id=note.pk, caller="abc", title="Mine now")
 
-        told, complained, status = run(folder)
+        output, complained, status = run(folder)
 
-        assert "1 differs" in told
+        assert "1 differs" in output
         assert "one.md" in complained
         assert status == 0
         assert Note.objects.get(pk=note.pk).title == "Mine now"
@@ -90,31 +90,31 @@ class TestImport:
         run(folder)
         (folder / "one.md").write_text("# One, edited\n")
 
-        told, _, _ = run(folder, update=True)
+        output, _, _ = run(folder, update=True)
 
-        assert "1 updated, 2 unchanged" in told
+        assert "1 updated, 2 unchanged" in output
         assert Note.objects.get(title="One, edited").version == 2
 
     def test_two_folders_with_the_same_names_do_not_overwrite_each_other(self, folder, tmp_path):
         shutil.copytree(folder, tmp_path / "other")
         run(folder)
 
-        told, _, _ = run(tmp_path / "other")
+        output, _, _ = run(tmp_path / "other")
 
-        assert told.startswith("3 created")
+        assert output.startswith("3 created")
 
     def test_one_file_can_be_imported_alone(self, folder):
-        told, _, _ = run(folder / "one.md")
+        output, _, _ = run(folder / "one.md")
 
-        assert told.startswith("1 created")
+        assert output.startswith("1 created")
 
     def test_this_project_s_own_documents_are_imported_and_read_over_http(self, api):
         _, complained, status = run(ROOT / "docs")
 
         assert (complained, status) == ("", 0)
-        found = api.get("/api/v1/notes?userId=abc&q=architecture").json()["results"]
-        assert found[0]["title"] == "Architecture"
-        assert found[0]["content"] == (ROOT / "docs" / "architecture.md").read_text()
+        notes = api.get("/api/v1/notes?userId=abc&q=architecture").json()["results"]
+        assert notes[0]["title"] == "Architecture"
+        assert notes[0]["content"] == (ROOT / "docs" / "architecture.md").read_text()
 
 
 class TestBadFiles:
@@ -138,11 +138,11 @@ class TestBadFiles:
         (folder / "empty.md").write_text("")
         (folder / "bom.md").write_bytes(b"\xef\xbb\xbf# With a mark")
 
-        told, complained, status = run(folder)
+        output, complained, status = run(folder)
 
         assert status == 1
-        assert "5 created" in told
-        assert "10 skipped, 1 other files" in told
+        assert "5 created" in output
+        assert "10 skipped, 1 other files" in output
         assert set(Note.objects.values_list("title", flat=True)) == {
             "One",
             "Two",
@@ -153,11 +153,11 @@ class TestBadFiles:
         for name, reason in {
             "latin1.md": "is not UTF-8 at byte 5",
             "nul.md": "null character in line 3",
-            "long.md": "has 100001 characters; at most 100000",
+            "long.md": "has 100001 characters; a note has at most 100000",
             "huge.md": "has 500000 bytes",
             "dangling.md": "No such file",
             "loop.md": "ymlink loop",
-            "leaving.md": "leaves the folder",
+            "leaving.md": "outside the folder",
             "linked.md": "not a regular file",
             "pipe.md": "not a regular file",
             r"bad-name-\xff.md": "not UTF-8",
@@ -203,7 +203,7 @@ class TestMisuse:
     def test_a_file_that_can_be_no_note(self, folder):
         (folder / "picture.png").write_bytes(b"\x89PNG")
 
-        with pytest.raises(CommandError, match=r"picture\.png: is no folder, and no \.md"):
+        with pytest.raises(CommandError, match=r"picture\.png: neither a folder nor a \.md"):
             run(folder / "picture.png")
 
     def test_a_path_through_a_file(self, folder):
@@ -264,13 +264,13 @@ class TestHostileFiles:
         _, complaints_too, _ = run(device)
 
         assert status == 1
-        assert "leaves the folder" in complaints
+        assert "outside the folder" in complaints
         assert "not a regular file" in complaints_too
 
     def test_a_file_that_holds_more_than_its_size_says_is_read_within_bounds(self, monkeypatch):
         monkeypatch.setattr(file_import, "_BYTES_MAX", 10)
 
-        with pytest.raises(file_import.Unreadable, match="more than the 10 bytes"):
+        with pytest.raises(file_import.Unreadable, match="more than 10 bytes"):
             file_import._read_bytes(Path("/proc/self/status"))
 
 
@@ -361,14 +361,14 @@ class TestFailure:
 
         monkeypatch.setattr(services, "note_import", cut_off)
 
-        with pytest.raises(CommandError, match=r"after 1 created.*run it again to go on"):
+        with pytest.raises(CommandError, match=r"after 1 created.*Run it again to continue"):
             run(folder)
         connection.close()
         monkeypatch.setattr(services, "note_import", original)
 
         assert Note.objects.count() == 1
-        told, _, _ = run(folder)
-        assert told.startswith("2 created, 0 updated, 1 unchanged")
+        output, _, _ = run(folder)
+        assert output.startswith("2 created, 0 updated, 1 unchanged")
 
     def test_an_interruption_says_how_to_go_on(self, folder, monkeypatch):
         def interrupted(**note):
@@ -379,4 +379,4 @@ class TestFailure:
         _, complained, status = run(folder)
 
         assert status == 130
-        assert "Run it again to go on" in complained
+        assert "Run it again to continue" in complained

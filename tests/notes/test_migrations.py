@@ -1,4 +1,4 @@
-"""The indexes are one step of the schema: back it drops exactly them, forward it makes them again."""
+"""The indexes are a migration of their own: reversed it drops exactly them, applied it creates them again."""
 
 import pytest
 from django.core.management import call_command

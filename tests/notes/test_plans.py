@@ -89,7 +89,7 @@ class TestPlans:
 
     @pytest.mark.parametrize("user_id", ["user-7", "abc"])
     def test_the_count_of_a_user_reads_the_narrow_index_alone(self, user_id):
-        """The composite one would do as well, and is several times as large."""
+        """The composite index would do as well, and is several times as large."""
         _, count = statements(PageQuery(user_id=user_id))
 
         assert_plan(count).uses_only("idx_notes_user_id").reads_the_index_alone()
@@ -121,7 +121,7 @@ class TestIndexes:
         assert unused() == set()
 
     def test_one_that_serves_none_is_found_out(self):
-        """Though it is the smallest, and so the one by which all notes would be counted."""
+        """Though it is the smallest, and so the index by which all notes would be counted."""
         with connection.cursor() as cursor:
             cursor.execute("CREATE INDEX idx_notes_version ON notes (version)")
 

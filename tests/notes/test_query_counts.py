@@ -15,7 +15,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def round_trips(monkeypatch):
-    """What is sent to Redis, one element for each write to the socket."""
+    """What is sent to Redis, an element for each write to the socket."""
     sent: list[object] = []
     send = redis.connection.AbstractConnection.send_packed_command
 

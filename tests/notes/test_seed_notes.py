@@ -29,10 +29,10 @@ def stored() -> list[tuple]:
 
 class TestSeedNotes:
     def test_stores_as_many_as_asked_and_says_so(self):
-        told = seed(count=300)
+        output = seed(count=300)
 
         assert Note.objects.count() == 300
-        assert told.startswith("300 notes are there, 300 of them new")
+        assert output.startswith("300 notes are there, 300 of them new")
 
     def test_they_end_today_unless_another_day_is_said(self):
         seed(count=2_000)
@@ -47,9 +47,9 @@ class TestSeedNotes:
         seed(count=300)
         before = stored()
 
-        told = seed(count=300)
+        output = seed(count=300)
 
-        assert "0 of them new" in told
+        assert "0 of them new" in output
         assert stored() == before
 
     def test_run_again_it_adds_only_what_is_missing(self):
@@ -98,7 +98,7 @@ class TestSeedNotes:
 
         monkeypatch.setattr(services, "note_load", cut_off)
 
-        with pytest.raises(CommandError, match="run it again to go on"):
+        with pytest.raises(CommandError, match="Run it again to continue"):
             seed(count=30_000)
 
         assert Note.objects.count() % 10_000 == 0
@@ -120,9 +120,9 @@ class TestSeedNotes:
     def test_reset_deletes_every_note_first(self):
         make_note()
 
-        told = seed(count=10, reset=True)
+        output = seed(count=10, reset=True)
 
-        assert "1 notes deleted." in told
+        assert "1 notes deleted." in output
         assert Note.objects.count() == 10
 
     def test_reset_asks_on_a_terminal(self, monkeypatch):

@@ -1,4 +1,4 @@
-"""manage.py export_notes: a user's notes become a folder of Markdown files."""
+"""manage.py export_notes: write a user's notes as Markdown files into a folder."""
 
 import sys
 from collections import Counter
@@ -18,14 +18,16 @@ _SUMMARY: Final = ("created", "updated", "unchanged", "skipped")
 
 class Command(BaseCommand):
     help = (
-        "Export a user's notes into the folder PATH, one file each, which import_notes reads back "
-        "to the same notes. Run again, it replaces what it wrote, and nothing else. Exit status 1 "
-        "where a note had to be skipped."
+        "Export a user's notes into the folder PATH, one file for each note; import_notes restores "
+        "the same notes from them. Run again, it replaces only the files that it wrote. Exit "
+        "status 1 if a note was skipped."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("path", type=path_argument, help="a folder; made where there is none")
-        parser.add_argument("--user-id", required=True, help="whose notes they are")
+        parser.add_argument(
+            "path", type=path_argument, help="a folder; created if it does not exist"
+        )
+        parser.add_argument("--user-id", required=True, help="the owner of the notes")
 
     def handle(self, *args: Any, path: Path, user_id: str, **options: Any) -> None:
         refuse_user_id(user_id)
@@ -34,19 +36,19 @@ class Command(BaseCommand):
             path.mkdir(parents=True, exist_ok=True)
             self._export_all(path, user_id)
         except KeyboardInterrupt:
-            self.stderr.write(f"Interrupted after {self._summary()}. Run it again to go on.")
+            self.stderr.write(f"Interrupted after {self._summary()}. Run it again to continue.")
             sys.exit(INTERRUPTED)
         except FileExistsError as exc:
-            raise CommandError(f"{printable(path)}: is not a folder.") from exc
+            raise CommandError(f"{printable(path)}: not a folder.") from exc
         except OSError as exc:
             raise CommandError(
                 f"{printable(exc.filename or path)}: {exc.strerror}, after {self._summary()}. "
-                "Every file is whole; run it again to go on."
+                "Every file is complete. Run it again to continue."
             ) from exc
         except DatabaseError as exc:
             raise CommandError(
                 f"PostgreSQL failed ({str(exc).splitlines()[0]}) after {self._summary()}. "
-                "Every file is whole; run it again to go on."
+                "Every file is complete. Run it again to continue."
             ) from exc
         self.stdout.write(f"{self._summary().capitalize()}.")
         if self.outcomes["skipped"]:

@@ -1,4 +1,4 @@
-"""manage.py import_notes: a folder of Markdown or text files becomes a user's notes."""
+"""manage.py import_notes: store Markdown and text files as a user's notes."""
 
 import sys
 import uuid
@@ -15,25 +15,25 @@ from config.web.user_ids import NEW_USER_ID_PATTERN
 from notes import file_import, services
 from notes.management.file_arguments import INTERRUPTED, path_argument, printable, refuse_user_id
 
-# Fixed for ever: with the user and the file's place it makes the note's id.
+# Must never change: the note's id is derived from it, the user and the file's path.
 _NAMESPACE: Final = uuid.UUID("6f1d5a1e-3a0c-4d0b-9a57-5b6a8a5f2c11")
 _SUMMARY: Final = ("created", "updated", "unchanged", "differs", "skipped", "other")
 
 
 class Command(BaseCommand):
     help = (
-        "Import the .md, .markdown and .txt files below PATH as notes. Run twice, it changes "
-        "nothing. Hidden files are left out. Exit status 1 where a file or a folder had to be "
+        "Import the .md, .markdown and .txt files below PATH as notes. Running it "
+        "again changes nothing. Hidden files are ignored. Exit status 1 if a file or a folder was "
         "skipped."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("path", type=path_argument, help="a folder, or one file")
-        parser.add_argument("--user-id", required=True, help="whose notes they shall be")
+        parser.add_argument("path", type=path_argument, help="a folder or a file")
+        parser.add_argument("--user-id", required=True, help="the owner of the notes")
         parser.add_argument(
             "--update",
             action="store_true",
-            help="where file and note differ the file wins (else the note is kept)",
+            help="replace notes that differ from their file (default: keep the note)",
         )
 
     def handle(self, *args: Any, path: Path, user_id: str, update: bool, **options: Any) -> None:
@@ -41,22 +41,24 @@ class Command(BaseCommand):
         try:
             path.stat()
         except FileNotFoundError as exc:
-            raise CommandError(f"{printable(path)}: there is no such file or folder.") from exc
+            raise CommandError(f"{printable(path)}: no such file or folder.") from exc
         except OSError as exc:
             raise CommandError(f"{printable(path)}: {exc.strerror}.") from exc
         if path.is_file() and not file_import.is_note_file(path):
-            raise CommandError(f"{printable(path)}: is no folder, and no .md, .markdown or .txt.")
+            raise CommandError(
+                f"{printable(path)}: neither a folder nor a .md, .markdown or .txt file."
+            )
         self.outcomes: Counter[str] = Counter()
         self.imported: dict[uuid.UUID, Path] = {}
         try:
             self._import_all(path, user_id, update)
         except KeyboardInterrupt:
-            self.stderr.write(f"Interrupted after {self._summary()}. Run it again to go on.")
+            self.stderr.write(f"Interrupted after {self._summary()}. Run it again to continue.")
             sys.exit(INTERRUPTED)
         except DatabaseError as exc:
             raise CommandError(
                 f"PostgreSQL failed ({str(exc).splitlines()[0]}) after {self._summary()}. "
-                "Every note is whole; run it again to go on."
+                "Every note is complete. Run it again to continue."
             ) from exc
         self.stdout.write(f"{self._summary().capitalize()}.")
         if self.outcomes["skipped"]:
@@ -69,12 +71,12 @@ class Command(BaseCommand):
         for path in track(
             files, "importing", console=console, disable=not self.stdout.isatty(), transient=True
         ):
-            outcome, reason = self._import_one(path, root, place, user_id, update)
+            outcome, reason = self._import_file(path, root, place, user_id, update)
             self.outcomes[outcome] += 1
             if reason:
                 self.stderr.write(f"{outcome:<8} {printable(path)}: {reason}")
 
-    def _import_one(
+    def _import_file(
         self, path: Path, root: Path, place: Path, user_id: str, update: bool
     ) -> tuple[str, str]:
         """Return the outcome, and its reason where there is something to say."""
@@ -97,8 +99,8 @@ class Command(BaseCommand):
                 overwrite=update,
             )
         except services.NotOwner:
-            return "skipped", "its note belongs to another user"
-        reason = "the note is kept; --update replaces it" if outcome == "differs" else ""
+            return "skipped", "the note belongs to another user"
+        reason = "the note was kept; --update replaces it" if outcome == "differs" else ""
         return outcome, reason
 
     def _skip_folder(self, exc: OSError) -> None:
@@ -114,8 +116,8 @@ def _id_of(note: file_import.FileNote, place: Path, user_id: str) -> uuid.UUID:
     """
     Return the id of the note that belongs to a file.
 
-    An exported file names its note; as another user's it is a note of its own. Any other file is
-    known by its whole path, so that two folders with a README.md each do not overwrite one another.
+    An exported file names its note; imported for another user it becomes a new note. Any other file is
+    identified by its absolute path, so that the README.md of two folders do not overwrite each other.
     """
     if note.origin is None:
         name = str(place).encode(errors="surrogateescape").hex()

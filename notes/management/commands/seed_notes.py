@@ -1,4 +1,4 @@
-"""manage.py seed_notes: made-up notes, the same on every machine."""
+"""manage.py seed_notes: generate notes, the same on every machine."""
 
 import sys
 import time
@@ -22,23 +22,33 @@ _WRITERS = 2
 
 class Command(BaseCommand):
     help = (
-        "Store made-up notes. Run again, also after an interruption, it adds only what is missing."
+        "Generate notes and store them. Run again, for example after an interruption, it adds only the "
+        "missing ones."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--count", type=int, default=100_000, help="how many there shall be")
+        parser.add_argument("--count", type=int, default=100_000, help="number of notes")
         parser.add_argument(
-            "--users", type=int, default=1000, help="of how many users, abc among them"
+            "--users", type=int, default=1000, help="number of users, one of them abc"
         )
-        parser.add_argument("--seed", type=int, default=1, help="another number, other notes")
+        parser.add_argument(
+            "--seed",
+            type=int,
+            default=1,
+            help="seed of the random numbers: another seed gives other notes",
+        )
         parser.add_argument(
             "--until",
             type=date.fromisoformat,
             help="the day before which they end, in UTC (default: today)",
         )
         parser.add_argument("--reset", action="store_true", help="delete all notes first")
-        parser.add_argument("--if-empty", action="store_true", help="only where there is no note")
-        parser.add_argument("--no-input", action="store_true", help="--reset without asking")
+        parser.add_argument(
+            "--if-empty", action="store_true", help="do nothing if there are notes already"
+        )
+        parser.add_argument(
+            "--no-input", action="store_true", help="do not ask for confirmation of --reset"
+        )
 
     def handle(
         self,
@@ -65,13 +75,15 @@ class Command(BaseCommand):
             services.notes_loaded()
         except KeyboardInterrupt:
             there = selectors.note_count()
-            self.stderr.write(f"Interrupted: there are {there} notes now; run it again to go on.")
+            self.stderr.write(
+                f"Interrupted: {there} notes are stored so far. Run it again to continue."
+            )
             sys.exit(INTERRUPTED)
         except DatabaseError as exc:
             reason = str(exc).splitlines()[0]
             raise CommandError(
-                f"PostgreSQL failed ({reason}): at least {stored} of {count} notes were stored; "
-                "run it again to go on."
+                f"PostgreSQL failed ({reason}): at least {stored} of {count} notes were stored. "
+                "Run it again to continue."
             ) from exc
         seconds = time.monotonic() - started
         self.stdout.write(
@@ -81,9 +93,9 @@ class Command(BaseCommand):
 
     def _load(self, count: int, users: int, seed: int, until: date) -> Iterator[int]:
         """
-        Store batch by batch, each whole or not at all; yield how many of each are new.
+        Store the notes in batches, each completely or not at all; yield the number of new ones in each.
 
-        This thread makes the notes up, two others have PostgreSQL store them side by side.
+        This thread generates notes while two others store them.
         """
         terminal = self.stdout.isatty()
         with (
@@ -102,7 +114,7 @@ class Command(BaseCommand):
 
     def _reset(self, *, ask: bool) -> None:
         if ask and sys.stdin.isatty():
-            answer = input("Delete all notes, also those that were not made up? Type yes: ")
+            answer = input("Delete all notes, including those of real users? Type yes: ")
             if answer.strip() != "yes":
                 raise CommandError("Nothing was deleted.")
         self.stdout.write(f"{services.notes_delete_all()} notes deleted.")
@@ -112,7 +124,7 @@ def _store(rows: list[seeding.Row]) -> int:
     try:
         return services.note_load(rows=rows)
     finally:
-        connection.close()  # the thread's own; nobody else would close it
+        connection.close()  # the thread's own connection; nothing else closes it
 
 
 def _refuse(name: str, value: int, most: int) -> None:
