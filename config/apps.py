@@ -1,4 +1,4 @@
-"""The site's own application: it opens MongoDB once in each process, lazily."""
+"""The site's own application: registers checks, schema and hooks, and opens the MongoDB client."""
 
 from django.apps import AppConfig
 

@@ -1,10 +1,10 @@
-"""What the site itself shows in the admin; nothing of it has a table."""
+"""Models of the site's own admin pages; none has a table."""
 
 from django.db import models
 
 
 class SlowStatement(models.Model):
-    """A statement that was slow: kept in Redis (config.observability.slow_queries); here for its permissions."""
+    """A slow statement, stored in Redis (config.observability.slow_queries); a model for its permissions."""
 
     class Meta:
         managed = False

@@ -1,5 +1,5 @@
 """
-What make run does once everything is installed: the stack, the schema, demo data, the site.
+What make run starts once everything is installed: the stack, the schema, demo data, the site.
 
 python -m config.run             serve on PORT (default 8000) until Ctrl-C, SIGTERM or SIGHUP
 python -m config.run manage ...  run manage.py with the same stack and environment
@@ -38,7 +38,7 @@ _START_SECONDS: Final = 60
 _END_SECONDS: Final = DRAIN_SECONDS + 2
 _LARGEST_PORT: Final = 65_535
 _ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_READING_COUNTS: Final = ("cache", "pool_advice")  # of all the processes of the site
+_READING_METRICS: Final = ("cache", "pool_advice")  # commands that read the running site's metrics
 _PREPARATIONS: Final = (
     ("migrate", "--no-input", "--verbosity=0"),
     ("mongo_indexes", "--ensure", "--verbosity=0"),
@@ -47,7 +47,7 @@ _PREPARATIONS: Final = (
 
 
 class _Stopped(BaseException):
-    """A signal has come that ends the site: its number."""
+    """A signal that ends the site, by its number."""
 
 
 def main(arguments: list[str]) -> int:
@@ -72,9 +72,9 @@ def main(arguments: list[str]) -> int:
 def _manage(stack: Stack, arguments: list[str]) -> int:
     stack.up()
     _set_environment(stack)
-    counted = stack.folder / "metrics"
-    if arguments[:1] and arguments[0] in _READING_COUNTS and counted.is_dir():
-        os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(counted))  # the running site's
+    metrics = stack.folder / "metrics"
+    if arguments[:1] and arguments[0] in _READING_METRICS and metrics.is_dir():
+        os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(metrics))
     return subprocess.run(
         [sys.executable, "manage.py", *arguments], cwd=ROOT, check=False
     ).returncode
@@ -83,26 +83,26 @@ def _manage(stack: Stack, arguments: list[str]) -> int:
 def _port() -> int:
     text = os.environ.get("PORT") or "8000"
     if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= _LARGEST_PORT):
-        raise StackError(f"PORT={text!r}: must be a port's number, 1 to {_LARGEST_PORT}")
+        raise StackError(f"PORT={text!r}: must be a port number from 1 to {_LARGEST_PORT}")
     return int(text)
 
 
 def _watched_serve(port: int) -> int:
     """
-    Serve in a child process; return its exit status once nothing is left of it.
+    Serve in a child process; return its exit status once all its descendants have ended.
 
-    Each of the two sees the end of the other, be it by SIGKILL: the child ends in good order when
+    Each process notices the end of the other, even by SIGKILL: the child shuts down in order when
     this process is gone, and this process ends what a killed child leaves behind.
     """
-    if "MAKELEVEL" in os.environ:  # make waits for this process: where it is gone, it was killed
+    if "MAKELEVEL" in os.environ:  # make waits for this process: if make is gone, it was killed
         die_with_parent()
     adopt_orphans()
     stack = Stack()
     launcher = os.getpid()
-    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)  # until both know what to do about them
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)  # until both have their handlers
     child = os.fork()
     if child == 0:
-        os.setsid()  # Ctrl-C reaches the launcher alone, which passes one signal on
+        os.setsid()  # Ctrl-C reaches the launcher alone, which passes it on once
         die_with_parent()
         return _serve(stack, port, launcher)
     for number in _ENDING:
@@ -111,7 +111,7 @@ def _watched_serve(port: int) -> int:
     _, status = os.waitpid(child, 0)
     for number in _ENDING:
         signal.signal(number, signal.SIG_IGN)
-    _end_everything(stack)
+    _end_all(stack)
     exit_status = os.waitstatus_to_exitcode(status)
     return exit_status if exit_status >= 0 else 128 - exit_status
 
@@ -126,7 +126,7 @@ def _serve(stack: Stack, port: int, launcher: int) -> int:
     adopt_orphans()
     url = f"http://127.0.0.1:{port}"
     stack.folder.mkdir(mode=0o711, parents=True, exist_ok=True)
-    with (stack.folder / "site.lock").open("a+") as lock, _ending_everything(stack):
+    with (stack.folder / "site.lock").open("a+") as lock, _cleanup(stack):
         if os.getppid() != launcher:  # it was killed before die_with_parent
             return 1
         other = _held_by_another(lock)
@@ -136,22 +136,24 @@ def _serve(stack: Stack, port: int, launcher: int) -> int:
         lock.truncate(0)
         lock.write(json.dumps(f"{url} (pid {launcher})"))
         lock.flush()
-        # After a kill -9 the old site drains for a while.
+        # After a kill -9 the previous site drains for a while.
         if not wait_until(lambda: port_is_free(port), _END_SECONDS):
-            raise StackError(f"port {port} is taken: end what listens there, or set PORT")
+            raise StackError(
+                f"port {port} is in use: stop the process that listens there, or set PORT"
+            )
         _say("Starting PostgreSQL, Redis and MongoDB ...")
         stack.up()
         _set_environment(stack)
         workers, threads = settings.WEB_WORKERS, settings.WEB_THREADS
         for command in _PREPARATIONS:
             _prepare(command)
-        _count_afresh(stack.folder / "metrics")
+        _reset_metrics(stack.folder / "metrics")
         return _run_site(port, url, workers=workers, threads=threads)
 
 
 @contextlib.contextmanager
-def _ending_everything(stack: Stack) -> Iterator[None]:
-    """Raise _Stopped at the first ending signal; afterwards end what was started, undisturbed."""
+def _cleanup(stack: Stack) -> Iterator[None]:
+    """Raise _Stopped at the first signal that ends the site; then end all that was started."""
     stopped = False
 
     def stop(number: int, frame: object) -> None:
@@ -167,21 +169,21 @@ def _ending_everything(stack: Stack) -> Iterator[None]:
         yield
     finally:
         stopped = True
-        _end_everything(stack)
+        _end_all(stack)
 
 
-def _end_everything(stack: Stack) -> None:
+def _end_all(stack: Stack) -> None:
     """End the site and whatever else this process has started, then the servers that it started."""
     end_descendants(_END_SECONDS, but=stack.own_processes())
     stack.stop_descendants()
-    end_descendants(0)  # what was on its way to be a server
+    end_descendants(0)  # processes that were about to become servers
 
 
 def _held_by_another(lock: IO[str]) -> str | None:
     """
-    Take the lock of the running site; return what its holder has written where there is one.
+    Take the lock of the running site; return what its holder wrote into it, None if we have it.
 
-    One whose launcher is gone is about to end, and waited for.
+    Waits for a holder whose launcher is gone: it is about to end.
     """
     other: str | None = None
 
@@ -203,36 +205,36 @@ def _held_by_another(lock: IO[str]) -> str | None:
 
 
 def _set_environment(stack: Stack) -> None:
-    """Export what the site needs; whatever is set already stays as it is."""
+    """Set the variables that the site needs and that are not set yet."""
     os.environ.update(stack.urls())
     os.environ.setdefault("SECRET_KEY", _secret_key(stack.folder / "secret_key"))
     os.environ.setdefault("ALLOWED_HOSTS", "127.0.0.1,localhost")
     os.environ.setdefault("ACTIVITY_SPOOL_DIR", str(stack.folder / "spool"))
 
 
-def _count_afresh(folder: Path) -> None:
-    """Empty the folder in which the workers keep their counts, and tell them of it."""
+def _reset_metrics(folder: Path) -> None:
+    """Empty the folder of the workers' metrics, and set its variable."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
 
 
-def _secret_key(kept: Path) -> str:
-    """Return this checkout's own key, made once: sessions and cursors outlive a restart."""
-    if not kept.exists():
-        kept.touch(0o600)
-        kept.write_text(secrets.token_urlsafe(50))
-    return kept.read_text()
+def _secret_key(path: Path) -> str:
+    """Return this checkout's own key, created once: sessions and cursors survive a restart."""
+    if not path.exists():
+        path.touch(0o600)
+        path.write_text(secrets.token_urlsafe(50))
+    return path.read_text()
 
 
 def _prepare(command: tuple[str, ...]) -> None:
     done = subprocess.run([sys.executable, "manage.py", *command], cwd=ROOT, check=False)
     if done.returncode:
-        raise StackError(f"manage.py {command[0]} failed; its message stands above")
+        raise StackError(f"manage.py {command[0]} failed; see its message above")
 
 
 def _run_site(port: int, url: str, *, workers: int, threads: int) -> int:
-    """Serve until a signal comes; return the exit status, 0 where it came while the site served."""
+    """Serve until a signal comes; return exit status 0. Raises StackError where the site ends by itself."""
     site = subprocess.Popen(
         site_command(port, workers=workers, threads=threads),
         cwd=ROOT,
@@ -252,7 +254,7 @@ def _run_site(port: int, url: str, *, workers: int, threads: int) -> int:
 
 
 def _say(text: str, stream: TextIO | None = None) -> None:
-    """Print, also where nobody listens any more: the terminal may be what has ended this process."""
+    """Print, even if the terminal is gone: its end may be what ends this process."""
     stream = stream or sys.stdout
     try:
         print(text, file=stream, flush=True)

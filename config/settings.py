@@ -30,7 +30,7 @@ def _required(name: str, remedy: str) -> str:
     return value
 
 
-def _refuse_disorder(store: str, minimum: int, maximum: int) -> None:
+def _refuse_min_above_max(store: str, minimum: int, maximum: int) -> None:
     if minimum > maximum:
         raise ImproperlyConfigured(
             f"{store}_POOL_MIN={minimum}: must not exceed {store}_POOL_MAX={maximum}."
@@ -44,7 +44,7 @@ SECRET_KEY = (
     if DEBUG
     else _required(
         "SECRET_KEY",
-        'Make one with: python -c "import secrets; print(secrets.token_urlsafe(50))"',
+        'Create one with: python -c "import secrets; print(secrets.token_urlsafe(50))"',
     )
 )
 SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])  # former keys, still accepted
@@ -140,7 +140,7 @@ POSTGRES_POOL_MIN = env.whole("POSTGRES_POOL_MIN", default=5)  # connections in 
 POSTGRES_POOL_MAX = env.whole(
     "POSTGRES_POOL_MAX", default=20, minimum=1
 )  # connections in each process
-_refuse_disorder("POSTGRES", POSTGRES_POOL_MIN, POSTGRES_POOL_MAX)
+_refuse_min_above_max("POSTGRES", POSTGRES_POOL_MIN, POSTGRES_POOL_MAX)
 POSTGRES_POOL_IDLE_SECONDS = env.whole("POSTGRES_POOL_IDLE_SECONDS", default=30, minimum=1)
 POSTGRES_POOL_ACQUIRE_SECONDS = env.number(
     "POSTGRES_POOL_ACQUIRE_SECONDS", default=2.0, minimum=0.01
@@ -149,10 +149,10 @@ WEB_WORKERS = env.whole(
     "WEB_WORKERS", default=2, minimum=1, maximum=1_000
 )  # processes of the site, each with its pools
 WEB_THREADS = env.whole("WEB_THREADS", default=16, minimum=1, maximum=1_000)  # of each process
-SLOW_QUERY_MS = env.whole("SLOW_QUERY_MS", default=1000)  # slower statements are logged and kept
+SLOW_QUERY_MS = env.whole("SLOW_QUERY_MS", default=1000)  # slower statements are logged and stored
 TRACE_SHARE = env.number(
     "TRACE_SHARE", default=0.0, maximum=1
-)  # of all requests, 0 to 1, whose story is kept
+)  # of all requests, 0 to 1, whose trace is stored
 # Lets explain_report and index_advisor drop and make indexes, in transactions that are rolled back.
 ALLOW_EXPLAIN_DDL = env.flag("ALLOW_EXPLAIN_DDL", default=False)
 _database = database_from_url(_required("DATABASE_URL", _STACK))
@@ -170,7 +170,7 @@ if SERVES_REQUESTS:
             "max_size": POSTGRES_POOL_MAX,
             "max_idle": POSTGRES_POOL_IDLE_SECONDS,
             "timeout": POSTGRES_POOL_ACQUIRE_SECONDS,
-            "reconnect_timeout": 5,  # seconds before the pool gives one attempt up
+            "reconnect_timeout": 5,  # seconds after which the pool gives up an attempt
             "connection_class": DeadlineConnection,
         },
     }
@@ -181,12 +181,12 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 MONGODB_URI = checked_mongodb_uri(_required("MONGODB_URI", _STACK))
 MONGODB_TIMEOUT_MS = env.whole(
     "MONGODB_TIMEOUT_MS", default=2000, minimum=1
-)  # one operation, retries included
+)  # of an operation, retries included
 MONGODB_POOL_MIN = env.whole("MONGODB_POOL_MIN", default=5)  # connections in each process
 MONGODB_POOL_MAX = env.whole(
     "MONGODB_POOL_MAX", default=20, minimum=1
 )  # connections in each process
-_refuse_disorder("MONGODB", MONGODB_POOL_MIN, MONGODB_POOL_MAX)
+_refuse_min_above_max("MONGODB", MONGODB_POOL_MIN, MONGODB_POOL_MAX)
 MONGODB_POOL_IDLE_SECONDS = env.whole("MONGODB_POOL_IDLE_SECONDS", default=30, minimum=1)
 PROFILE_BACKEND = env.str("PROFILE_BACKEND", default="mongo")  # or postgres: who serves /profiles
 if PROFILE_BACKEND not in ("mongo", "postgres"):
@@ -197,7 +197,7 @@ ACTIVITY_RETENTION_DAYS = env.whole(
     "ACTIVITY_RETENTION_DAYS", default=90, minimum=1, maximum=24_855
 )
 ACTIVITY_FULL_IP = env.flag("ACTIVITY_FULL_IP", default=False)  # else /24, and /48 of IPv6
-# Events on disk until MongoDB has them; of one machine, shared by its processes.
+# Events on disk until MongoDB has them; shared by the processes of a machine.
 ACTIVITY_SPOOL_DIR = env.str("ACTIVITY_SPOOL_DIR", default="") or str(BASE_DIR / ".spool")
 ACTIVITY_SPOOL_MAX_BYTES = env.whole(
     "ACTIVITY_SPOOL_MAX_BYTES", default=67_108_864, minimum=1, maximum=2**53
@@ -252,11 +252,11 @@ CACHE_TTL_PROFILE_SECONDS = env.whole("CACHE_TTL_PROFILE_SECONDS", default=900, 
 CACHE_TTL_ABSENT_SECONDS = env.whole("CACHE_TTL_ABSENT_SECONDS", default=30, minimum=1)
 CACHE_GRACE_SECONDS = env.whole(
     "CACHE_GRACE_SECONDS", default=3600
-)  # kept past its TTL for an outage
+)  # of a copy past its TTL, for outages of its store
 CACHE_LEASE_MS = env.whole(
     "CACHE_LEASE_MS", default=3000, minimum=1
-)  # others wait this long for one loader
-# Loads at once in each process while Redis does not answer, and how long one more waits for its turn.
+)  # how long others wait for the loader
+# Concurrent loads of each process while Redis does not answer, and how long others wait.
 CACHE_LOADS_MAX = env.whole("CACHE_LOADS_MAX", default=8, minimum=1)
 CACHE_LOADS_WAIT_MS = env.whole("CACHE_LOADS_WAIT_MS", default=500)
 

@@ -1,4 +1,4 @@
-"""Renaming a user: the profile and the events change together, or not at all."""
+"""Rename a user: the profile and the events change together or not at all."""
 
 from typing import Any, Final
 
@@ -13,9 +13,9 @@ from profiles import cache_keys
 from profiles import mongodb as profiles_in_mongodb
 from profiles import services as profiles
 
-# In one transaction, all changes of which MongoDB holds in its cache until the commit.
+# In a single transaction, whose changes MongoDB holds in its cache until the commit.
 EVENTS_MAX: Final = 100_000
-_LONGEST_SECONDS: Final = 55  # MongoDB ends a transaction after 60 s
+_TIMEOUT_SECONDS: Final = 55  # MongoDB ends a transaction after 60 s
 
 
 class CannotRename(Exception):
@@ -34,12 +34,14 @@ def user_rename(*, old: str, new: str) -> int:
             "The profiles are in PostgreSQL, which shares no transaction with the events."
         )
     if activity.spool_state()["depth_events"]:
-        raise CannotRename("Events wait in the spool and would keep the old id: try again soon.")
+        raise CannotRename("Events in the spool would keep the old id. Try again soon.")
     number = activity_selectors.event_count_of(user_id=old, most=EVENTS_MAX + 1)
     if number > EVENTS_MAX:
         raise CannotRename(f"{old} has more than {EVENTS_MAX} events: too many for a transaction.")
     if activity_selectors.event_count_of(user_id=new, most=1):
-        raise CannotRename(f"{new} has events already, from which these could not be told again.")
+        raise CannotRename(
+            f"{new} has events already; the renamed ones could not be separated again."
+        )
 
     def rename(session: Any) -> int:
         if not profiles_in_mongodb.rename(old, new, session=session):
@@ -48,7 +50,7 @@ def user_rename(*, old: str, new: str) -> int:
 
     with (
         around(*cache_keys.tags_of_deleted_profile(old), *cache_keys.tags_of_profile(new)),
-        pymongo.timeout(_LONGEST_SECONDS),
+        pymongo.timeout(_TIMEOUT_SECONDS),
         get_connection().start_session() as session,
     ):
         renamed: int = session.with_transaction(rename)

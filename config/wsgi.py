@@ -1,4 +1,4 @@
-"""Entry for the application server."""
+"""The WSGI application that granian serves, and its background threads."""
 
 import os
 
@@ -10,8 +10,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 # A process that serves requests keeps pools and deadlines; commands are patient (see settings.SERVES_REQUESTS).
 os.environ.setdefault("SERVES_REQUESTS", "true")
 
-gateway.silence_environment()
-application = gateway.with_whole_bodies(get_wsgi_application())
+gateway.remove_request_variables()
+application = gateway.with_complete_bodies(get_wsgi_application())
 
 from activity import services as activity  # noqa: E402  # needs the settings that the line above loads
 from cachelayer import background  # noqa: E402

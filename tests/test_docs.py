@@ -86,7 +86,7 @@ class TestKeys:
             "`missed:{key}`, `invalidated:{tag}`": protocol._NOTED_SECONDS,
             "`hot:{family}`": popularity._HOT_TTL_SECONDS,
             "`minute:{minute}`": (popularity.MINUTES_KEPT + 1) * popularity.MINUTE_SECONDS,
-            "`kept:{list}`": capped_list.KEPT_SECONDS,
+            "`kept:{list}`": capped_list.TTL_SECONDS,
         }
         assert f"| {namespace.STAMP_MARGIN_SECONDS} more than any entry that carries it |" in text(
             CACHING

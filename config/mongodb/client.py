@@ -1,4 +1,4 @@
-"""The MongoDB client of the site: it fails at once while the server is silent, and counts what it does."""
+"""The MongoDB client of the site: fails at once while the server is down, and counts its commands."""
 
 import threading
 import time
@@ -16,35 +16,35 @@ from config.mongodb import metrics
 from config.observability import tracing
 
 _PROBE_TIMEOUT_MS: Final = 1000
-# What pymongo calls the failures in which the server itself said nothing.
+# pymongo's names of the failures in which the server sent no reply.
 _SILENCE: Final = ("NetworkTimeout", "AutoReconnect", "ConnectionFailure")
 
 
 def _recover() -> None:
-    """Ask on a connection of its own. Raises PyMongoError where no primary answers."""
+    """Ping on a new connection. Raises PyMongoError where no primary answers."""
     options: dict[str, Any] = {
         "timeoutMS": _PROBE_TIMEOUT_MS,
         "serverSelectionTimeoutMS": _PROBE_TIMEOUT_MS,
         "connectTimeoutMS": _PROBE_TIMEOUT_MS,
     }
-    with pymongo.MongoClient[dict[str, Any]](settings.MONGODB_URI, **options) as asked:
-        asked.admin.command("ping")
+    with pymongo.MongoClient[dict[str, Any]](settings.MONGODB_URI, **options) as client:
+        client.admin.command("ping")
 
 
-# A silent MongoDB would hold a thread of the site for each profile asked for, until its timeout,
-# and notes need those threads too.
+# Without it every request for a profile would hold a thread until its timeout while MongoDB is
+# down, and notes need those threads too.
 breaker = Breaker("MongoDB", _recover, first_seconds=0.05, longest_seconds=1.0)
 
 
 class NotAsked(ServerSelectionTimeoutError):
-    """MongoDB did not answer lately, and is asked again in the background."""
+    """MongoDB did not answer lately; the breaker probes it in the background."""
 
 
 class Client(pymongo.MongoClient):
-    """A client that does not wait for a server which is known to be silent."""
+    """A client that does not wait for a server known to be down."""
 
     def _select_server(self, *args: Any, **kwargs: Any) -> Any:
-        # The one door through which every operation goes; private, so pymongo is pinned.
+        # Every operation passes through here; private, which is why pymongo is pinned.
         if breaker.is_open:
             metrics.ERRORS.labels(NotAsked.__name__).inc()
             raise NotAsked("MongoDB does not answer")
@@ -56,13 +56,13 @@ class Client(pymongo.MongoClient):
 
 
 class Commands(monitoring.CommandListener):
-    """Adds each command's time to the request's and to the counts; published in its own thread."""
+    """Adds each command to the request's trace and to the metrics, in the thread that sent it."""
 
     def __init__(self) -> None:
         self._of_this_thread = threading.local()
 
     def started(self, event: monitoring.CommandStartedEvent) -> None:
-        """Remember the command until its end, which does not tell it."""
+        """Remember the command: the event of its end does not hold it."""
         self._of_this_thread.command = event.command
 
     def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
@@ -80,7 +80,7 @@ class Commands(monitoring.CommandListener):
         self, event: monitoring.CommandSucceededEvent | monitoring.CommandFailedEvent
     ) -> None:
         if event.command_name == "getMore":
-            return  # that of a change stream waits on purpose
+            return  # a change stream's waits on purpose
         seconds = event.duration_micros / 1e6
         metrics.COMMAND_SECONDS.labels(event.command_name).observe(seconds)
         command = self._of_this_thread.__dict__.pop("command", {event.command_name: 1})
@@ -88,7 +88,7 @@ class Commands(monitoring.CommandListener):
 
 
 class Pool(monitoring.ConnectionPoolListener):
-    """Keeps the gauges of the pool (CMAP events)."""
+    """Updates the gauges of the pool (CMAP events)."""
 
     def connection_created(self, event: Any) -> None:
         metrics.CONNECTIONS.inc()
@@ -114,7 +114,7 @@ class Pool(monitoring.ConnectionPoolListener):
         metrics.IN_USE.dec()
 
     def connection_ready(self, event: Any) -> None:
-        """Do nothing: a connection counts from when it was created."""
+        """Do nothing: a connection counts once created."""
 
     def pool_created(self, event: Any) -> None:
         """Do nothing: connections are counted."""
@@ -131,9 +131,9 @@ class Pool(monitoring.ConnectionPoolListener):
 
 def connect() -> None:
     """
-    Open the one client of this process, lazily: no socket and no thread before a fork.
+    Create the client of this process without connecting: no socket and no thread before a fork.
 
-    Raises ImproperlyConfigured where the DNS has nothing behind a mongodb+srv:// URI.
+    Raises ImproperlyConfigured where the DNS has no records for a mongodb+srv:// URI.
     """
     try:
         _connect()
@@ -148,7 +148,7 @@ def _connect() -> None:
         connect=False,
         uuidRepresentation="standard",
         tz_aware=True,
-        # One document with a year past 9999 or bytes that are no UTF-8 fails no read of others.
+        # So that one document with a year past 9999 or invalid UTF-8 does not fail a read of others.
         datetime_conversion="DATETIME_AUTO",
         unicode_decode_error_handler="replace",
         appname="trilith",

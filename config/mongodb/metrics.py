@@ -1,4 +1,4 @@
-"""What is counted of MongoDB in this process; PROMETHEUS_MULTIPROC_DIR adds the processes up."""
+"""Metrics of MongoDB in this process; PROMETHEUS_MULTIPROC_DIR adds up those of all processes."""
 
 from typing import Final
 

@@ -1,1 +1,1 @@
-"""What the site tells of itself: health, metrics, logs, traces, slow statements."""
+"""Health, metrics, logs, request traces and slow statements of the site."""

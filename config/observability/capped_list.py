@@ -1,4 +1,4 @@
-"""Bounded lists in Redis of what is worth looking at later, written past the request."""
+"""Bounded lists of rows in Redis, written by a background thread."""
 
 import contextlib
 import functools
@@ -17,23 +17,25 @@ from cachelayer.supervision import supervise
 
 log = structlog.get_logger("cachelayer")
 
-KEPT_SECONDS: Final = 7 * 24 * 3600  # after the last addition
-_PENDING_MAX: Final = 1_000  # rows of this process that wait for Redis; beyond, the oldest go
+TTL_SECONDS: Final = 7 * 24 * 3600  # after the last addition
+_PENDING_MAX: Final = (
+    1_000  # rows of this process that wait for Redis; beyond, the oldest are dropped
+)
 _BATCH: Final = 100
 _RETRY_SECONDS: Final = 1.0
 DROPPED: Final = Counter(
-    "cachelayer_kept_dropped", "Rows given up while Redis did not answer, or was full"
+    "cachelayer_kept_dropped", "Rows dropped while Redis did not answer or was full"
 )
 _decoder: Final = msgspec.json.Decoder(dict[str, Any])
 
 
 class CappedList:
     """
-    A list of the newest rows, JSON objects, of all processes.
+    The newest rows of all processes, each a JSON object.
 
-    add costs the caller an append: a thread, started by the first row, writes. While Redis does
-    not answer rows wait in the process, and the oldest are dropped and counted; so are those that
-    a full Redis refuses. Redis may evict or lose the list; then it begins anew.
+    add only queues the row; a thread, started by the first one, writes. While Redis does not
+    answer, rows wait in the process and the oldest are dropped and counted, as are those that a
+    full Redis refuses. Redis may evict or lose the list; then it starts empty.
     """
 
     def __init__(self, name: str, *, rows_max: int) -> None:
@@ -41,11 +43,11 @@ class CappedList:
         self._rows_max = rows_max
 
     def add(self, row: dict[str, Any]) -> None:
-        """Have the row written soon. Never raises for Redis."""
+        """Queue the row for writing. Never raises for Redis."""
         _writer.add(note_name("kept", self._name), self._rows_max, msgspec.json.encode(row))
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return what is kept, newest first, without what is no JSON object. Raises CacheDown."""
+        """Return the rows, newest first, without those that are no JSON object. Raises CacheDown."""
         name = note_name("kept", self._name)
         replies: Any = ask("kept", lambda r: r.lrange(name, 0, self._rows_max - 1))
         rows = []
@@ -56,7 +58,7 @@ class CappedList:
 
 
 def flush() -> None:
-    """Write at once what waits in this process. Raises CacheDown, and keeps it, where it cannot."""
+    """Write the queued rows of this process now. Raises CacheDown, and keeps them queued."""
     _writer.flush()
 
 
@@ -65,7 +67,7 @@ class _Writer:
         self._pending: deque[tuple[str, int, bytes]] = deque()
         self._lock = threading.Lock()  # of the deque and the thread
         self._writing = threading.Lock()  # held while a batch is under way
-        self._some = threading.Event()
+        self._has_rows = threading.Event()
         self._thread: threading.Thread | None = None
 
     def add(self, name: str, rows_max: int, row: bytes) -> None:
@@ -76,7 +78,7 @@ class _Writer:
             self._pending.append((name, rows_max, row))
             if self._thread is None or not self._thread.is_alive():  # a fork has none
                 self._thread = supervise("kept", self._run)
-        self._some.set()
+        self._has_rows.set()
 
     def flush(self) -> None:
         with self._writing:
@@ -90,7 +92,7 @@ class _Writer:
                 DROPPED.inc(sum(isinstance(reply, redis.RedisError) for reply in pushed))
 
     def _put_back(self, batch: list[tuple[str, int, bytes]]) -> None:
-        """Have the batch, older than what waits, wait again, as far as there is room."""
+        """Queue the batch again before the newer rows, as far as there is room."""
         with self._lock:
             dropped = max(0, len(batch) + len(self._pending) - _PENDING_MAX)
             self._pending.extendleft(reversed(batch[dropped:]))
@@ -103,13 +105,13 @@ class _Writer:
     def _run(self) -> None:
         pause = threading.Event()
         while True:
-            self._some.wait()
-            self._some.clear()
+            self._has_rows.wait()
+            self._has_rows.clear()
             try:
                 self.flush()
             except CacheDown:
                 pause.wait(_RETRY_SECONDS)
-                self._some.set()
+                self._has_rows.set()
 
 
 def _write(batch: list[tuple[str, int, bytes]], r: redis.Redis) -> Any:
@@ -118,8 +120,8 @@ def _write(batch: list[tuple[str, int, bytes]], r: redis.Redis) -> Any:
         pipe.lpush(name, row)
     for name, rows_max in {(name, rows_max) for name, rows_max, _ in batch}:
         pipe.ltrim(name, 0, rows_max - 1)
-        pipe.expire(name, KEPT_SECONDS)
-    # A full Redis refuses these; that is no sign that the cache does not answer.
+        pipe.expire(name, TTL_SECONDS)
+    # A full Redis refuses these, which does not mean that it is down.
     return pipe.execute(raise_on_error=False)
 
 

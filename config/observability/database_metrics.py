@@ -1,5 +1,6 @@
-"""The databases in figures, over all processes: pools, latencies, errors, and the spool before MongoDB."""
+"""Metrics of the databases over all processes: pools, latencies, errors, and the spool of events."""
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -16,17 +17,17 @@ from config.mongodb import client as mongodb_client
 from config.postgres import server
 from config.postgres.outages import breaker as postgres_breaker
 
-# What serverStatus need not gather.
+# Sections that serverStatus need not collect.
 _LEFT_OUT: Final = dict.fromkeys(("locks", "metrics", "repl", "wiredTiger"), 0)
 
 
-def store_figures() -> dict[str, Any]:
+def snapshot() -> dict[str, Any]:
     """
-    Return the figures of /api/v1/metrics/db.
+    Return the body of /api/v1/metrics/db.
 
     Times in milliseconds, ages in seconds, sizes in bytes. Connections are those of the site's
     own pools; server has those of all its clients, null where it does not answer. breaker_open:
-    this process does not ask the store at present.
+    this process sends nothing to the store at present.
     """
     samples = prometheus.samples()
     return {
@@ -69,16 +70,16 @@ def _pool(samples: Samples, store: str) -> dict[str, int]:
 
 
 def _latency(samples: Samples, metric: str) -> dict[str, float] | None:
-    """Return {count, p50, p95, p99} over whatever labels there are; None: nothing was measured."""
-    merged = [one._replace(labels={**one.labels, "all": ""}) for one in samples[f"{metric}_bucket"]]
+    """Return {count, p50, p95, p99} over all labels, None where nothing was measured."""
+    merged = [s._replace(labels={**s.labels, "all": ""}) for s in samples[f"{metric}_bucket"]]
     return prometheus.timings({f"{metric}_bucket": merged}, metric, "all").get("")
 
 
 def _by_kind(samples: Samples, metric: str) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for one in samples[metric]:
-        found[one.labels["kind"]] = found.get(one.labels["kind"], 0) + int(one.value)
-    return found
+    counts: Counter[str] = Counter()
+    for sample in samples[metric]:
+        counts[sample.labels["kind"]] += int(sample.value)
+    return dict(counts)
 
 
 def _events(samples: Samples) -> dict[str, int]:
@@ -97,22 +98,22 @@ def _postgres_server() -> dict[str, int] | None:
 
 def _mongodb_server() -> dict[str, int] | None:
     try:
-        told = get_connection().admin.command("serverStatus", **_LEFT_OUT)["connections"]
+        connections = get_connection().admin.command("serverStatus", **_LEFT_OUT)["connections"]
     except PyMongoError:
         return None
     return {
-        "connections": told["current"],
-        "max_connections": told["current"] + told["available"],
-        "usable": told["current"] + told["available"],
+        "connections": connections["current"],
+        "max_connections": connections["current"] + connections["available"],
+        "usable": connections["current"] + connections["available"],
     }
 
 
 class PresentState(Collector):
-    """As gauges for Prometheus, what is not counted but asked: the spool, the servers."""
+    """Gauges for Prometheus that are read at scrape time: the spool and the servers."""
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        for store, told in (("postgres", _postgres_server()), ("mongodb", _mongodb_server())):
-            for name, value in (told or {}).items():  # a silent server tells nothing
+        for store, state in (("postgres", _postgres_server()), ("mongodb", _mongodb_server())):
+            for name, value in (state or {}).items():  # None: the server does not answer
                 yield GaugeMetricFamily(
                     f"{store}_server_{name}", f"{name} of the server", value=value
                 )

@@ -1,4 +1,4 @@
-"""The plan of a statement whose values nobody kept: EXPLAIN (GENERIC_PLAN), which runs nothing."""
+"""The plan of a statement without its values: EXPLAIN (GENERIC_PLAN), which does not run it."""
 
 import re
 from typing import Final
@@ -13,18 +13,18 @@ _NAMES: Final = re.compile(r'"(?:[^"]|"")*"')
 
 
 class NoPlan(Exception):
-    """Why there is no plan, in words for whoever asked."""
+    """There is no plan, for the reason that the text gives."""
 
 
 def generic_plan(statement: str) -> str:
     """
-    Return the plan of a SELECT as config.observability.statements.sql_shape has it, one node a line.
+    Return the plan of a SELECT in the form of config.observability.statements.sql_shape, one node a line.
 
-    One value stands for a list of them. Never ANALYZE: the statement is not executed, and the
+    A single value stands for a list of values. Never ANALYZE: the statement is not executed, and the
     transaction can write nothing. Raises NoPlan.
     """
     if not re.match(r"SELECT\b", statement, re.IGNORECASE | re.ASCII):
-        raise NoPlan("Only a SELECT is explained.")
+        raise NoPlan("Only a SELECT can be explained.")
     if ";" in _NAMES.sub("", statement):
         raise NoPlan("This is more than one statement.")
     try:

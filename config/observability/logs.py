@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line in production, readable on a terminal, the request id on each."""
+"""Logs: one JSON object a line in production, plain text on a terminal, each with its request id."""
 
 import logging
 import logging.config
@@ -26,7 +26,7 @@ def _rendering(form: Literal["json", "console"]) -> list[Any]:
 
 def configure(*, level: str, form: Literal["json", "console"]) -> None:
     """
-    Send structlog's and the standard library's lines to standard error, in the same form.
+    Send structlog's and the standard library's records to standard error, in one format.
 
     level: a name of the standard library, such as INFO; form: json or console.
     Raises ValueError where level is no such name.
@@ -71,14 +71,14 @@ def _standard_library(
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "structured"}},
         "root": {"handlers": ["stderr"], "level": threshold},
         "loggers": {
-            # One line a request is config.observability.middleware's; Django's own would be a second.
+            # config.observability.middleware logs each request; Django's own line would be a second.
             "django.request": {"level": "ERROR"},
             "django.server": {"level": "ERROR"},
-            # Else each command with its data.
+            # Below INFO it logs each command with its data.
             "pymongo": {"level": max(threshold, logging.INFO)},
-            # A traceback for each probe of a store that is down; the probe's answer says it.
+            # It logs a traceback for each probe of a store that is down; the reply says so already.
             "health_check": {"level": "ERROR"},
-            # Pool warnings repeat once a second while PostgreSQL is down; the breaker says it once.
+            # Pool warnings repeat once a second while PostgreSQL is down; the breaker logs it once.
             "psycopg.pool": {"level": "ERROR"},
         },
     }

@@ -18,7 +18,7 @@ log = structlog.get_logger("request")
 
 
 class RequestContextMiddleware:
-    """Give each request an id and a trace of what it does in the stores, and report both."""
+    """Give each request an id and a trace of its work in the stores, and report both."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -54,12 +54,12 @@ class RequestContextMiddleware:
 
 def _request_id(request: HttpRequest) -> str:
     """Return the caller's X-Request-ID where it is safe to echo and to log, else a new one."""
-    given = request.META.get("HTTP_X_REQUEST_ID", "")
-    return given if re.fullmatch(REQUEST_ID_PATTERN, given) else uuid.uuid4().hex
+    request_id = request.META.get("HTTP_X_REQUEST_ID", "")
+    return request_id if re.fullmatch(REQUEST_ID_PATTERN, request_id) else uuid.uuid4().hex
 
 
 class _Statements:
-    """Surrounds each statement of one request: its comment, its time, its failure."""
+    """Wraps each statement of a request: adds its comment, measures it, counts its failure."""
 
     __slots__ = ("_comment", "_request", "_request_id")
 
@@ -71,8 +71,8 @@ class _Statements:
     def __call__(
         self, execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any
     ) -> Any:
-        """Run one statement on PostgreSQL, marked with the endpoint and the request's id."""
-        marked = sql + self._comment_of_now() if isinstance(sql, str) else sql
+        """Run a statement on PostgreSQL, marked with the endpoint and the request's id."""
+        marked = sql + self._current_comment() if isinstance(sql, str) else sql
         started = time.perf_counter()
         try:
             return repeating.run(execute, marked, params, many, context)
@@ -83,14 +83,14 @@ class _Statements:
             seconds = time.perf_counter() - started
             tracing.add_statement("postgres", sql, started, seconds)
             metrics.STATEMENT_SECONDS.observe(seconds)
-            query_stats.ran(tracing.endpoint_of(self._request), sql, seconds)
+            query_stats.count(tracing.endpoint_of(self._request), sql, seconds)
 
-    def _comment_of_now(self) -> str:
-        """Return the comment, made once: at the first statement that has an endpoint."""
+    def _current_comment(self) -> str:
+        """Return the comment, cached from the first statement after the route is resolved."""
         if self._comment:
             return self._comment
         endpoint = tracing.endpoint_of(self._request)
-        made = statements.comment(endpoint or "none", self._request_id)
+        comment = statements.comment(endpoint or "none", self._request_id)
         if endpoint:
-            self._comment = made
-        return made
+            self._comment = comment
+        return comment

@@ -1,4 +1,4 @@
-"""What probes and scrapers may do: reach /health* and /metrics by any Host, and only read."""
+"""Access for probes and scrapers: /health* and /metrics answer any Host, and only reads."""
 
 from collections.abc import Callable
 from http import HTTPStatus
@@ -16,10 +16,10 @@ PATHS: Final = frozenset({"/health", "/health/live", "/health/ready", "/metrics"
 
 class AnyHostMiddleware:
     """
-    Let probes name the site as they like.
+    Let probes send any Host.
 
-    A balancer asks by address, a pod's address changes, HTTP/1.0 sends no Host at all: none of
-    that can be listed in ALLOWED_HOSTS. Every other path keeps Django's check.
+    A load balancer sends an address, a pod's address changes, HTTP/1.0 sends no Host at all: none
+    of these can be listed in ALLOWED_HOSTS. Every other path keeps Django's check.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -27,7 +27,7 @@ class AnyHostMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if request.path_info in PATHS:
-            request.get_host = lambda: "localhost"  # type: ignore[method-assign]  # nor is theirs echoed
+            request.get_host = lambda: "localhost"  # type: ignore[method-assign]  # which also keeps theirs out of replies
         return self.get_response(request)
 
 
@@ -41,7 +41,7 @@ class ProbeView(View):
         return super().dispatch(request, *args, **kwargs)
 
     def http_method_not_allowed(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        """Return the 405, or, where the view is asynchronous, what is awaited for it."""
+        """Return the 405, as an awaitable where the view is asynchronous."""
         allowed = ", ".join(name.upper() for name in self.http_method_names)
         response = problems.problem_response(
             request, HTTPStatus.METHOD_NOT_ALLOWED, f"Only {allowed} are allowed here."

@@ -17,12 +17,12 @@ SLOW: Final = CappedList("slow", rows_max=1_000)
 _LOGGED_AS: Final = {"postgres": "sql", "mongodb": "command", "redis": "operation"}
 
 
-def slow_statement(trace: RequestTrace | None, step: Step) -> None:
-    """Warn of a statement slower than SLOW_QUERY_MS; keep it where it was a request's."""
+def record(trace: RequestTrace | None, step: Step) -> None:
+    """Log a statement slower than SLOW_QUERY_MS, and store it where it was part of a request."""
     statement = statements.described(step)
     duration_ms = round(step.seconds * 1000, 1)
-    told = {_LOGGED_AS[step.store]: statement}
-    log.warning("slow query", duration_ms=duration_ms, store=step.store, **told)
+    logged: dict[str, Any] = {_LOGGED_AS[step.store]: statement}
+    log.warning("slow query", duration_ms=duration_ms, store=step.store, **logged)
     if trace is None:
         return
     row = {
@@ -38,12 +38,12 @@ def slow_statement(trace: RequestTrace | None, step: Step) -> None:
     SLOW.add(row)
 
 
-tracing.when_slow = slow_statement
+tracing.when_slow = record
 
 
 def slow_statements(store: str | None = None) -> list[dict[str, Any]]:
     """
-    Return the kept statements by shape, the most expensive (total time) first.
+    Return the stored statements by shape, the highest total time first.
 
     Each: {store, kind, fingerprint, statement, count, total_ms, mean_ms, max_ms, endpoints,
     request_id (of the slowest), last_at (epoch seconds)}. Raises CacheDown.
@@ -53,7 +53,7 @@ def slow_statements(store: str | None = None) -> list[dict[str, Any]]:
         if store in (None, row["store"]):
             shapes[row["fingerprint"]].append(row)
     grouped = [_group(rows) for rows in shapes.values()]
-    return sorted(grouped, key=lambda one: one["total_ms"], reverse=True)
+    return sorted(grouped, key=lambda shape: shape["total_ms"], reverse=True)
 
 
 def _group(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

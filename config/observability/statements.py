@@ -1,4 +1,4 @@
-"""What a statement is, without anybody's values: its shape, its fingerprint, its comment."""
+"""Statements without their values: their shape, their fingerprint, their comment."""
 
 import hashlib
 import itertools
@@ -12,12 +12,12 @@ STATEMENT_CHARACTERS: Final = 2_000
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._~:/+=@-]")  # could end a comment, or be a placeholder
 
 # In the order in which they are tried. Names in quotes may look like anything. LIMIT, OFFSET, the
-# columns to sort and group by, and the configuration of a text search are no one's data, and
-# decide the plan. What is not ended goes on to the end, as PostgreSQL reads it: to look for each
-# beginning's end again would take quadratic time.
+# columns to sort and group by, and the configuration of a text search are nobody's data, and
+# decide the plan. What is not terminated extends to the end, as PostgreSQL reads it: searching the
+# end of each opening again would take quadratic time.
 _SQL: Final = re.compile(
     r"""
-      (?P<kept> "(?:[^"]|"")*" | %% | '[a-z_]{1,30}'::regconfig | \b(?:LIMIT|OFFSET)\s+\d+\b
+      (?P<verbatim> "(?:[^"]|"")*" | %% | '[a-z_]{1,30}'::regconfig | \b(?:LIMIT|OFFSET)\s+\d+\b
         | \b\d{1,2}\s+(?:ASC|DESC)\b | \bGROUP\s+BY\s+\d{1,2}\b(?:\s*,\s*\d{1,2}\b)* )
     | (?P<comment> /\*.*?(?:\*/|\Z) | --[^\n]* )
     | (?P<value>
@@ -31,16 +31,16 @@ _SEVERAL_ROWS: Final = re.compile(r"\((?:%s(?:, \.\.\.)?)\)(?:\s*,\s*\(%s(?:, \.
 _MARKED: Final = re.compile(r"%%|%s")
 _BOUND: Final = re.compile(r"\b(LIMIT|OFFSET)\s+\d+\b", re.IGNORECASE)
 
-# Of a MongoDB command: what tells its shape, and which of it is a document of somebody's.
+# The parts of a MongoDB command that make its shape, and those that are lists of writes.
 _SHAPING: Final = ("filter", "query", "q", "key", "sort", "projection", "pipeline", "limit", "skip")
 _LISTS: Final = ("updates", "deletes")
 _DEPTH_MAX: Final = 8
 
 
 def comment(endpoint: str, request_id: str) -> str:
-    """Return an SQL comment, as sqlcommenter has it, that says for whom a statement runs."""
-    told = (_UNSAFE.sub("_", one) for one in (endpoint, request_id))
-    return " /*endpoint='{}',request_id='{}'*/".format(*told)
+    """Return an SQL comment, in the form of sqlcommenter, that names the request of a statement."""
+    safe = (_UNSAFE.sub("_", value) for value in (endpoint, request_id))
+    return " /*endpoint='{}',request_id='{}'*/".format(*safe)
 
 
 def kind(step: Step) -> str:
@@ -69,7 +69,7 @@ def sql_shape(sql: Any) -> str:
     """
     Return SQL with %s for each value, in one line, without comments; LIMIT and OFFSET stay.
 
-    Lists of values are (%s, ...), since their length makes no other statement.
+    Lists of values become (%s, ...), since their length does not change the statement.
     """
     text = _SQL.sub(_without_value, str(sql))
     text = _SEVERAL.sub("(%s, ...)", text)
@@ -81,15 +81,15 @@ def numbered(statement: str) -> str:
     """Return a shape with $1, $2, ... for its placeholders, one for a list of them."""
     numbers = itertools.count(1)
     return _MARKED.sub(
-        lambda found: "%" if found[0] == "%%" else f"${next(numbers)}",
+        lambda match: "%" if match[0] == "%%" else f"${next(numbers)}",
         statement.replace(", ...", ""),
     )
 
 
-def _without_value(found: re.Match[str]) -> str:
-    if found["kept"] is not None:
-        return found["kept"]
-    return " " if found["comment"] is not None else "%s"
+def _without_value(match: re.Match[str]) -> str:
+    if match["verbatim"] is not None:
+        return match["verbatim"]
+    return " " if match["comment"] is not None else "%s"
 
 
 def command_shape(command: Mapping[str, Any]) -> str:
@@ -97,18 +97,20 @@ def command_shape(command: Mapping[str, Any]) -> str:
     name = next(iter(command), "")
     target = command.get(name)
     parts = [name, target] if isinstance(target, str) else [name]
-    told = {key: command[key] for key in _SHAPING if key in command}
+    parameters = {key: command[key] for key in _SHAPING if key in command}
     for key in _LISTS:
         if command.get(key):
-            told[key] = [{"q": command[key][0]["q"]}]  # of many, the first; what is written, never
-    return " ".join([*parts, _shape(told, 0)] if told else parts)
+            parameters[key] = [
+                {"q": command[key][0]["q"]}
+            ]  # the first of many, without the values that it writes
+    return " ".join([*parts, _shape(parameters, 0)] if parameters else parts)
 
 
 def _shape(value: Any, depth: int) -> str:
     if depth < _DEPTH_MAX:
         if isinstance(value, Mapping):
-            inner = ", ".join(f"{key}: {_shape(one, depth + 1)}" for key, one in value.items())
+            inner = ", ".join(f"{key}: {_shape(item, depth + 1)}" for key, item in value.items())
             return f"{{{inner}}}"
-        if isinstance(value, list) and any(isinstance(one, Mapping | list) for one in value):
-            return f"[{', '.join(_shape(one, depth + 1) for one in value)}]"
+        if isinstance(value, list) and any(isinstance(item, Mapping | list) for item in value):
+            return f"[{', '.join(_shape(item, depth + 1) for item in value)}]"
     return "?"

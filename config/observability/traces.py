@@ -14,7 +14,7 @@ from config.observability import statements
 from config.observability.capped_list import CappedList
 from config.observability.tracing import RequestTrace, endpoint_of
 
-# A list for each reason: a flood of slow requests does not push out what somebody asked for.
+# A list for each reason: a flood of slow requests does not push out those that staff marked.
 TRACES: Final = {
     reason: CappedList(f"traces:{reason}", rows_max=100) for reason in ("asked", "slow", "sampled")
 }
@@ -24,7 +24,7 @@ _STEP_CHARACTERS: Final = 300  # of a statement in a trace
 def keep_trace(
     request: HttpRequest, response: HttpResponse, trace: RequestTrace, elapsed_ms: float
 ) -> None:
-    """Keep the story of a request that is slow, sampled, or asked for by staff (X-Trace: 1)."""
+    """Store the trace of a request that is slow, sampled, or marked by staff (X-Trace: 1)."""
     reason = _reason(request, elapsed_ms)
     if reason is None:
         return
@@ -52,7 +52,7 @@ def keep_trace(
 
 
 def _reason(request: HttpRequest, elapsed_ms: float) -> str | None:
-    if "HTTP_X_TRACE" in request.META and _asked_by_staff(request):
+    if "HTTP_X_TRACE" in request.META and _is_marked_by_staff(request):
         return "asked"
     if elapsed_ms > settings.SLOW_QUERY_MS:
         return "slow"
@@ -61,8 +61,8 @@ def _reason(request: HttpRequest, elapsed_ms: float) -> str | None:
     return None
 
 
-def _asked_by_staff(request: HttpRequest) -> bool:
-    """Whether X-Trace is 1 and comes with ADMIN_TOKEN or with a session of staff."""
+def _is_marked_by_staff(request: HttpRequest) -> bool:
+    """Return whether X-Trace is 1 and comes with ADMIN_TOKEN or with a session of staff."""
     if request.headers["X-Trace"] != "1":
         return False
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
@@ -79,10 +79,10 @@ def _asked_by_staff(request: HttpRequest) -> bool:
 
 def traces_of(request_id: str) -> list[dict[str, Any]]:
     """Return the traces of the requests with that id, each with its reason, newest first."""
-    found = [
+    rows = [
         row | {"reason": reason}
-        for reason, kept in TRACES.items()
-        for row in kept.rows()
+        for reason, stored in TRACES.items()
+        for row in stored.rows()
         if row["request_id"] == request_id
     ]
-    return sorted(found, key=lambda row: row["at"], reverse=True)
+    return sorted(rows, key=lambda row: row["at"], reverse=True)

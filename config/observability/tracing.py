@@ -1,4 +1,4 @@
-"""What the current request does in each store: the seconds in all, and step by step."""
+"""The trace of the current request: its time in each store, in total and step by step."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ STEPS_MAX: Final = 200  # of one request; later ones are only counted
 
 class Step(NamedTuple):
     """
-    One statement, or one wait.
+    A statement, or a wait.
 
     statement is what was sent to the store, in the driver's own form and with all values: it is
     described, without them, only if the step is stored. started_at is of time.perf_counter().
@@ -64,7 +64,7 @@ def endpoint_of(request: HttpRequest) -> str:
 def trace_request(
     request_id: str = "", endpoint: Callable[[], str] = str
 ) -> Iterator[RequestTrace]:
-    """Collect, until the end of the block, what is done in the stores."""
+    """Collect every statement and wait until the end of the block."""
     trace = RequestTrace(request_id, endpoint)
     token = _current.set(trace)
     try:

@@ -1,4 +1,4 @@
-"""What operators ask over HTTP: figures of the cache, one key explained, namespaces cleared."""
+"""Endpoints for operators: metrics, and explaining and clearing the cache."""
 
 from typing import Any, ClassVar, Final
 
@@ -40,7 +40,7 @@ _READS: Final = {
     "misses": _COUNT,
     "hit_rate": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
 }
-_CACHE_FIGURES: Final = _object(
+_CACHE_METRICS: Final = _object(
     **_READS,
     memory_usage=_BYTES,
     memory_limit=_BYTES,
@@ -58,9 +58,9 @@ _STORE: Final = _object(
     latency_ms=_LATENCY,
     errors={"type": "object", "additionalProperties": _COUNT},
 )
-_NAMES: Final = [one.name for one in declared()]
+_NAMES: Final = [namespace.name for namespace in declared()]
 _NAMESPACE: Final = OpenApiParameter(
-    "namespace", str, enum=_NAMES, description="All, where it is left out."
+    "namespace", str, enum=_NAMES, description="All where it is omitted."
 )
 _KEY: Final = OpenApiParameter(
     "key",
@@ -69,16 +69,16 @@ _KEY: Final = OpenApiParameter(
     description="Such as notes:{id}.",
 )
 _CLEARED: Final = _object(cleared={"type": "array", "items": {"type": "string", "enum": _NAMES}})
-_STORE_FIGURES: Final = _object(postgres=_STORE, mongodb=_STORE)
+_DATABASE_METRICS: Final = _object(postgres=_STORE, mongodb=_STORE)
 _EXPLANATION: Final = _object(
     key={"type": "string"}, cached={"type": "boolean"}, reason={"type": "string"}
 )
 
 
 class CacheMetricsView(View):
-    """The cache in figures."""
+    """Metrics of the cache."""
 
-    @extend_schema(operation_id="metrics_cache", responses={200: _CACHE_FIGURES})
+    @extend_schema(operation_id="metrics_cache", responses={200: _CACHE_METRICS})
     def get(self, request: Request) -> Response:
         """Return hits, misses, loads, timings, memory and outbox, over all processes."""
         Parameters(request.query_params, known=()).end()
@@ -86,13 +86,13 @@ class CacheMetricsView(View):
 
 
 class StoreMetricsView(View):
-    """The databases in figures."""
+    """Metrics of the databases."""
 
-    @extend_schema(operation_id="metrics_db", responses={200: _STORE_FIGURES})
+    @extend_schema(operation_id="metrics_db", responses={200: _DATABASE_METRICS})
     def get(self, request: Request) -> Response:
         """Return pools, latencies and errors of PostgreSQL and MongoDB, over all processes."""
         Parameters(request.query_params, known=()).end()
-        return Response(database_metrics.store_figures(), headers=_NOT_STORED)
+        return Response(database_metrics.snapshot(), headers=_NOT_STORED)
 
 
 class _StaffView(View):
@@ -122,12 +122,12 @@ class CacheExplainView(_StaffView):
         except NoSuchKey as exc:
             raise ValidationError({"key": [ErrorDetail(str(exc), "invalid")]}) from exc
         except CacheDown:
-            told = {"key": name, "cached": False, "reason": "cache-down"}
-            return Response(told, headers=_NOT_STORED)
+            unknown = {"key": name, "cached": False, "reason": "cache-down"}
+            return Response(unknown, headers=_NOT_STORED)
 
 
 class CacheClearView(_StaffView):
-    """The cache as a whole, or one namespace of it."""
+    """The whole cache, or one of its namespaces."""
 
     query_of_writes = ("namespace",)
 
@@ -139,7 +139,7 @@ class CacheClearView(_StaffView):
 
     @extend_schema(operation_id="cache_clear", **_DOCUMENTED)
     def post(self, request: Request) -> Response:
-        """Make every entry unservable: one delete each namespace, however many entries."""
+        """Invalidate every entry: one delete for each namespace, however many entries it has."""
         return self._clear(request)
 
     @extend_schema(operation_id="cache_delete", **_DOCUMENTED)
@@ -150,18 +150,18 @@ class CacheClearView(_StaffView):
     def _clear(self, request: Request) -> Response:
         name = request.query_params.get("namespace")
         try:
-            wanted = [named(name)] if name is not None else list(declared())
+            namespaces = [named(name)] if name is not None else list(declared())
         except NoSuchKey as exc:
             raise ValidationError({"namespace": [ErrorDetail(str(exc), "invalid")]}) from exc
-        preconditions_of(request.headers).require(None)  # there is nothing here to be represented
-        return Response({"cleared": clear(wanted, cleared_by=request.user.get_username())})
+        preconditions_of(request.headers).require(None)  # there is no representation to match
+        return Response({"cleared": clear(namespaces, cleared_by=request.user.get_username())})
 
 
 class PrometheusView(ProbeView):
-    """All that is counted, for Prometheus."""
+    """All metrics, for Prometheus."""
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        """Return the figures of all processes in Prometheus' text format."""
+        """Return the metrics of all processes in Prometheus' text format."""
         return HttpResponse(
             stats.as_prometheus() + generate_latest(database_metrics.PresentState()),
             content_type=CONTENT_TYPE_LATEST,

@@ -15,11 +15,11 @@ from config.postgres.outages import breaker
 
 
 class NotAsked(psycopg.OperationalError):
-    """PostgreSQL did not answer lately, and is asked again in the background."""
+    """PostgreSQL did not answer lately; the breaker probes it in the background."""
 
 
 class PoolExhausted(psycopg.OperationalError):
-    """Every connection was in use for as long as one may be waited for; PostgreSQL is well."""
+    """Every connection stayed in use for the whole acquire timeout; PostgreSQL itself answers."""
 
 
 class NoConnection(psycopg.OperationalError):
@@ -47,9 +47,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
         started = time.perf_counter()
         metrics.WAITING.inc()
         try:
-            connection = self._whole_connection(conn_params)
+            connection = self._intact_connection(conn_params)
         except PoolTimeout as exc:
-            raise self._why_none(exc) from exc
+            raise self._acquire_error(exc) from exc
         finally:
             metrics.WAITING.dec()
             waited = time.perf_counter() - started
@@ -65,8 +65,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
         connection.net_timeout_seconds = max(longest - waited, longest / 5)
         return connection
 
-    def _whole_connection(self, conn_params: dict[str, Any]) -> Any:
-        """Take connections until one is whole; a restart has broken all that were idle then."""
+    def _intact_connection(self, conn_params: dict[str, Any]) -> Any:
+        """Take connections until one is intact: a restart breaks every idle one."""
         while True:
             if breaker.is_open:
                 metrics.ERRORS.labels(NotAsked.__name__).inc()
@@ -79,7 +79,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             metrics.REPLACED.inc()
             outages.lost(psycopg.OperationalError("PostgreSQL has closed an idle connection"))
 
-    def _why_none(self, exc: PoolTimeout) -> psycopg.OperationalError:
+    def _acquire_error(self, exc: PoolTimeout) -> psycopg.OperationalError:
         """
         Count that the pool had no connection to lend, and return the error that says why.
 

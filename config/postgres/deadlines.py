@@ -7,7 +7,7 @@ from typing import Any, Final
 import psycopg
 from psycopg import errors, pq
 
-# Told of each connection that broke or fell silent; set by config.postgres.outages.
+# Called for each connection that broke or fell silent; set by config.postgres.outages.
 when_lost: Callable[[Exception], None] = lambda exc: None  # noqa: E731
 
 # Called with the error of each write that a read-only server refused; set by the same.
@@ -37,7 +37,7 @@ class DeadlineConnection(psycopg.Connection[Any]):
     """
 
     net_timeout_seconds = 2.5
-    tells_of_loss = True
+    reports_loss = True
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         """Wait as psycopg does, at most net_timeout_seconds; then raise ServerSilent or AnswerLate."""
@@ -49,25 +49,25 @@ class DeadlineConnection(psycopg.Connection[Any]):
             is_certain = limit >= type(self).net_timeout_seconds * _CERTAIN_SHARE
             late = ServerSilent if is_certain else AnswerLate
             silent = late(f"no answer from PostgreSQL within {limit:g} s")
-            self._tell(silent)
+            self._report(silent)
             raise silent from exc
         except errors.ReadOnlySqlTransaction as exc:
             when_read_only(exc)
             raise
         except psycopg.OperationalError as exc:
             if self.pgconn.status == pq.ConnStatus.BAD:
-                self._tell(exc)
+                self._report(exc)
             raise
 
-    def _tell(self, exc: Exception) -> None:
-        if self.tells_of_loss:
+    def _report(self, exc: Exception) -> None:
+        if self.reports_loss:
             when_lost(exc)
 
 
 class ProbeConnection(DeadlineConnection):
-    """The connection on which it is found out whether the server answers."""
+    """A connection for probing whether the server answers."""
 
-    tells_of_loss = False
+    reports_loss = False
 
 
 def is_broken(connection: psycopg.Connection[Any]) -> bool:
@@ -79,6 +79,6 @@ def is_broken(connection: psycopg.Connection[Any]) -> bool:
     """
     if connection.closed:
         return True
-    asked = select.poll()
-    asked.register(connection.pgconn.socket, select.POLLIN)
-    return bool(asked.poll(0))
+    poll = select.poll()
+    poll.register(connection.pgconn.socket, select.POLLIN)
+    return bool(poll.poll(0))

@@ -1,4 +1,4 @@
-"""What is counted of PostgreSQL in this process; PROMETHEUS_MULTIPROC_DIR adds the processes up."""
+"""Metrics of PostgreSQL in this process; PROMETHEUS_MULTIPROC_DIR adds up those of all processes."""
 
 from typing import Final
 
@@ -19,7 +19,7 @@ ACQUIRE_SECONDS: Final = Histogram(
 HOLD_SECONDS: Final = Histogram(
     "postgres_hold_seconds", "Time for which a connection was lent", buckets=_BUCKETS
 )
-REPLACED: Final = Counter("postgres_replaced_connections", "Idle connections found broken")
+REPLACED: Final = Counter("postgres_replaced_connections", "Idle connections that were broken")
 REPEATED: Final = Counter("postgres_repeated_statements", "Reads run again on a whole connection")
 ERRORS: Final = Counter("postgres_errors", "Statements and waits that failed, by kind", ["kind"])
 CONNECTIONS: Final = Gauge(

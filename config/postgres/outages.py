@@ -1,4 +1,4 @@
-"""Does PostgreSQL answer and take writes: its breakers, and what one broken connection means."""
+"""PostgreSQL's breakers, for reads and writes, and what a single broken connection means."""
 
 import threading
 import time
@@ -14,13 +14,13 @@ from config.postgres import deadlines, server
 
 log = structlog.get_logger("postgres")
 
-_ANSWERED_SECONDS: Final = 0.2  # a server that answered just now is not asked again
+_ANSWERED_SECONDS: Final = 0.2  # a server that answered just now is not probed again
 # How a server that is alive refuses one more connection (SQLSTATE 53300, which libpq hides).
 _FULL: Final = ("too many clients", "too many connections", "remaining connection slots")
 
 
-def _ask() -> None:
-    """Ask on a new connection. Raises psycopg.Error where the server does not answer."""
+def _probe() -> None:
+    """Query on a new connection. Raises psycopg.Error where the server does not answer."""
     try:
         with server.connect(deadlines.ProbeConnection) as probe:
             probe.execute("SELECT 1")
@@ -32,8 +32,8 @@ def _ask() -> None:
 
 
 def _recover() -> None:
-    """Ask; then let each pool throw out the connections that the outage has broken."""
-    _ask()
+    """Probe; then let each pool throw out the connections that the outage has broken."""
+    _probe()
     for pool in _pools():
         pool.check()
 
@@ -66,7 +66,7 @@ writing = Breaker(
     "Writing to PostgreSQL", _recover_writing, first_seconds=0.05, longest_seconds=1.0
 )
 
-_asking = threading.Lock()
+_probing = threading.Lock()
 _answered_at = 0.0
 
 
@@ -75,9 +75,9 @@ def lost(exc: Exception) -> None:
     Find out what a lost connection means, and open the breaker only where the server is away.
 
     A silent connection means a silent server. One that broke, or that the pool could not make,
-    may be what a restart left behind: then the server is asked at once, by one thread for all
+    may be what a restart left behind: then the server is probed at once, by one thread for all
     that wait here. One that had little time left after a wait for the pool may just have a long
-    statement: then the server is asked in the background, since the request has no time left.
+    statement: then the server is probed in the background, since the request has no time left.
     """
     if breaker.is_open:
         return  # the probe itself throws out what broke before it: that is no new failure
@@ -90,13 +90,13 @@ def lost(exc: Exception) -> None:
 
 
 def _open_unless_answered(exc: Exception) -> None:
-    """Ask the server, one thread for all; open the breaker where it does not answer."""
+    """Probe the server, one thread for all; open the breaker where it does not answer."""
     global _answered_at
-    with _asking:
+    with _probing:
         if _is_known():
             return
         try:
-            _ask()
+            _probe()
         except psycopg.Error:
             breaker.failed(exc, opens=True)
         else:
@@ -104,7 +104,7 @@ def _open_unless_answered(exc: Exception) -> None:
 
 
 def _is_known() -> bool:
-    """Whether another thread found it out while this one waited for its turn."""
+    """Return whether another thread has probed while this one waited for its turn."""
     return breaker.is_open or time.monotonic() - _answered_at < _ANSWERED_SECONDS
 
 

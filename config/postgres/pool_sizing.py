@@ -1,4 +1,4 @@
-"""How large the pool before PostgreSQL should be: what the load needs, and what may be had."""
+"""The recommended size of a PostgreSQL pool: what the load needs, within what the server allows."""
 
 import math
 from typing import Final, Literal, NamedTuple
@@ -33,7 +33,7 @@ class Site(NamedTuple):
 
 
 class Advice(NamedTuple):
-    """Connections of each process, by what asks for them or limits them; and which one binds."""
+    """Connections of each process, by what needs or limits them, and which of these binds."""
 
     load: int | None
     formula: int
@@ -62,8 +62,8 @@ def advise(*, load: Load | None, at_once: int, usable: int, site: Site) -> Advic
     Return what POSTGRES_POOL_MAX should be, and why.
 
     at_once: the formula's, for the server. usable: connections that the server leaves to the
-    site. Each process has a pool of its own, so its share of the load is taken with two standard
-    deviations more (of the Poisson distribution), which suffices 98 % of the time.
+    site. Each process has a pool of its own, so its share of the load gets two standard deviations
+    on top (of the Poisson distribution), which suffices 98 % of the time.
     """
     needed = None
     if load is not None:
@@ -71,20 +71,20 @@ def advise(*, load: Load | None, at_once: int, usable: int, site: Site) -> Advic
         needed = math.ceil(share + 2 * math.sqrt(share))
     by_formula = math.ceil(at_once / site.workers)
     binds: Bound = "formula"
-    wanted = by_formula
+    size = by_formula
     if needed is not None and needed > by_formula:
-        wanted, binds = needed, "load"
+        size, binds = needed, "load"
     limits: dict[Bound, int] = {
         "threads": site.threads + BACKGROUND,
         "server": usable // site.workers,
     }
     for name, limit in limits.items():
-        if limit < wanted:
-            wanted, binds = limit, name
+        if limit < size:
+            size, binds = limit, name
     return Advice(
         load=needed,
         formula=by_formula,
         **limits,
         binds=binds,
-        pool_max=max(1, wanted),
+        pool_max=max(1, size),
     )

@@ -1,4 +1,4 @@
-"""The one reading of DATABASE_URL: what Django's wrapper, and through it everybody, connects with."""
+"""DATABASE_URL, parsed in this place alone, into the parameters that every connection uses."""
 
 from typing import Any, Final
 from urllib.parse import unquote
@@ -35,7 +35,7 @@ def database_from_url(url: str) -> dict[str, Any]:
     """
     scheme, separator, _ = url.partition("://")
     if not separator or scheme.lower() not in environ.Env.POSTGRES_FAMILY:
-        raise ImproperlyConfigured(f"DATABASE_URL is no URL of a PostgreSQL server: {_FORM}.")
+        raise ImproperlyConfigured(f"DATABASE_URL is not the URL of a PostgreSQL server: {_FORM}.")
     try:
         read = environ.Env.db_url_config(url)
     except ValueError as exc:  # its message may quote the password

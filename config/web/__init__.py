@@ -1,1 +1,1 @@
-"""The REST floor under the apps: views, query strings, bodies, problems, callers. It knows no app."""
+"""The REST floor under the apps: views, query strings, bodies, problems, callers. It imports no app."""

@@ -1,4 +1,4 @@
-"""Pages of the admin: one that only shows, and lists that name what is wrong in a request."""
+"""Base classes for the admin: a read-only page, and lists that report malformed requests."""
 
 from typing import Any, Final
 
@@ -15,20 +15,20 @@ from django.urls import URLPattern, path
 
 from cachelayer.failures import unavailable_store
 
-_SPELLED: Final = {"postgres": "PostgreSQL", "mongodb": "MongoDB"}
+_DISPLAY_NAMES: Final = {"postgres": "PostgreSQL", "mongodb": "MongoDB"}
 
 
 class ReadOnlyPage(admin.ModelAdmin):
     """
-    One page in the place of a model's list, for those who may view the model.
+    A page in place of a model's list, for users who may view the model.
 
-    A subclass names its template, and says by contents what the template shows.
+    A subclass sets template, and returns its context from contents.
     """
 
     template: str
 
     def get_urls(self) -> list[URLPattern]:
-        """Return the page alone: there is nothing to add, change or delete."""
+        """Return the page's route alone: there is nothing to add, change or delete."""
         name = f"{self.opts.app_label}_{self.opts.model_name}_changelist"
         return [path("", self.admin_site.admin_view(self.changelist_view), name=name)]
 
@@ -60,20 +60,20 @@ class ReadOnlyPage(admin.ModelAdmin):
 
 
 class StrictChangeList(ChangeList):
-    """A list whose filters may hold anything: what the database cannot compare is a message."""
+    """A list that reports filters which the database cannot compare as a message."""
 
     def get_results(self, request: HttpRequest) -> None:
-        """Find the rows. Raises IncorrectLookupParameters, after which the list is shown unfiltered."""
+        """Query the rows. Raises IncorrectLookupParameters, after which the list is shown unfiltered."""
         try:
             super().get_results(request)
-        except (ValueError, OverflowError, DataError) as exc:  # a NUL, a year beyond all years
+        except (ValueError, OverflowError, DataError) as exc:  # a NUL, a year past 9999
             reason = str(exc).splitlines()[0]
             messages.error(request, f"The list was not filtered: {reason}")
             raise IncorrectLookupParameters(reason) from exc
 
 
 class StrictListAdmin(admin.ModelAdmin):
-    """Rows of a table, of which a malformed filter or selection is a message and nothing else."""
+    """A model's list that reports a malformed filter or selection as a message, and changes nothing."""
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return StrictChangeList
@@ -81,7 +81,7 @@ class StrictListAdmin(admin.ModelAdmin):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Show the page, or do what was chosen with what was selected."""
+        """Show the page, or run the chosen action on the selected rows."""
         key = self.opts.pk
         try:
             for value in request.POST.getlist(ACTION_CHECKBOX_NAME):
@@ -93,13 +93,13 @@ class StrictListAdmin(admin.ModelAdmin):
 
 
 def mistakes(form: forms.Form) -> list[tuple[str, str]]:
-    """Return each field that is wrong, and what is wrong with it."""
+    """Return (field, message) of each invalid field."""
     return [(name, " ".join(map(str, texts))) for name, texts in form.errors.items()]
 
 
 def silence(exc: BaseException) -> str:
-    """Return the sentence that says which store does not answer. Raises exc where it says otherwise."""
+    """Return a message that names the store that does not answer. Raises exc where it has another cause."""
     store = unavailable_store(exc)
     if store is None:
         raise exc
-    return f"{_SPELLED[store]} does not answer. Try again in a moment."
+    return f"{_DISPLAY_NAMES[store]} does not answer. Try again in a moment."

@@ -1,4 +1,4 @@
-"""Who is calling: a stub for a real identity provider, in one class that a real one replaces."""
+"""Who is calling: a stand-in for an identity provider, in one class for the real one to replace."""
 
 import re
 from dataclasses import dataclass
@@ -27,16 +27,16 @@ class Caller:
     is_staff: bool = False
 
     def get_username(self) -> str:
-        """Return the user id, by the name that Django's own users have for it."""
+        """Return the user id, by the name that Django's own users have."""
         return self.user_id
 
 
 class UserIdAuthentication(BaseAuthentication):
     """
-    Believe the header X-User-Id. Raises ValidationError where it is malformed.
+    Trust the header X-User-Id. Raises ValidationError where it is malformed.
 
-    By WSGI, X_User_Id has the same name, and granian lets the last one win: a proxy that says who is
-    calling drops names with underscores, as those in docs/deploy do.
+    In WSGI, X_User_Id has the same name, and granian keeps the last: a proxy that sets the caller
+    must drop header names with underscores, as those in docs/deploy do.
     """
 
     def authenticate(self, request: Request) -> tuple[Caller, None]:
@@ -53,18 +53,18 @@ class UserIdAuthentication(BaseAuthentication):
 
 class StaffAuthentication(BaseAuthentication):
     """
-    A member of staff: by ADMIN_TOKEN as a bearer token, or by a Django session.
+    Staff: by ADMIN_TOKEN as a bearer token, or by a Django session.
 
-    Without a token in the settings only sessions count, and those need the CSRF token.
+    Without a token in the settings only sessions count; they need the CSRF token.
     """
 
     def authenticate(self, request: Request) -> tuple[Any, None] | None:
         """Return the caller, None without credentials. Raises PermissionDenied for wrong ones."""
-        given = request.headers.get("Authorization")
-        if given is None:
+        header = request.headers.get("Authorization")
+        if header is None:
             return SessionAuthentication().authenticate(request)
-        # RFC 9110, 11.4: one space or more; the ends of a field are no part of it (5.5).
-        scheme, _, token = given.strip(" \t").partition(" ")
+        # RFC 9110, 11.4: one or more spaces; white space at the ends is not part of the value (5.5).
+        scheme, _, token = header.strip(" \t").partition(" ")
         token = token.lstrip(" ")
         expected = settings.ADMIN_TOKEN
         if scheme.lower() != "bearer" or not expected or not constant_time_compare(token, expected):
@@ -77,9 +77,9 @@ class StaffAuthentication(BaseAuthentication):
 
 class UserOrStaffAuthentication(UserIdAuthentication):
     """
-    The user of X-User-Id; for a write also a member of staff, who may write for anyone.
+    The user of X-User-Id; for writes also staff, who may write for anyone.
 
-    Reading is open, so credentials change nothing there, and a hit needs no session.
+    Reads are open, so credentials change nothing there, and a hit needs no session.
     """
 
     def authenticate(self, request: Request) -> tuple[Any, None]:
@@ -96,7 +96,7 @@ def _has_credentials(request: Request) -> bool:
 
 
 class IsStaff(BasePermission):
-    """Staff may pass: anyone else gets a 401 without credentials, a 403 with others."""
+    """Staff may pass; anyone else gets a 401 without credentials, a 403 with wrong ones."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
         return bool(getattr(request.user, "is_staff", False))  # None: without credentials

@@ -1,4 +1,4 @@
-"""What granian leaves to a WSGI application: whole bodies, and an environment that is no request's."""
+"""What granian leaves to the application: complete bodies, and no header from the environment."""
 
 import io
 import os
@@ -12,48 +12,48 @@ from django.conf import settings
 Environ = dict[str, Any]
 Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
-_DISCARDED_LIMITS: Final = 8  # of a body that is too long, so many times REQUEST_BODY_MAX_BYTES
-_PIECE_BYTES: Final = 65_536
+_DISCARDED_LIMITS: Final = 8  # of too long a body, in multiples of REQUEST_BODY_MAX_BYTES
+_CHUNK_BYTES: Final = 65_536
 # The meta-variables of RFC 3875 (section 4.1), and what else Django reads in a request's META.
-_SPEAKS_FOR_A_REQUEST: Final = re.compile(
+_REQUEST_VARIABLES: Final = re.compile(
     r"HTTP_.*|CONTENT_(LENGTH|TYPE)|REMOTE_(ADDR|HOST|IDENT|USER)|AUTH_TYPE|QUERY_STRING"
     r"|REQUEST_METHOD|PATH_(INFO|TRANSLATED)|SERVER_(NAME|PORT|PROTOCOL)"
     r"|SCRIPT_(NAME|URL)|REDIRECT_URL|CSRF_COOKIE.*|wsgi\..*"
 )
 
 
-def silence_environment() -> None:
+def remove_request_variables() -> None:
     """
-    Take out of the process's environment every variable that would count as part of a request.
+    Remove every environment variable that would count as part of a request.
 
     granian copies the environment into each request (granian/wsgi.py), once the application is
-    loaded: HTTP_X_USER_ID=eve would be the header X-User-Id of all of them.
+    loaded: HTTP_X_USER_ID=eve would be the header X-User-Id of all requests.
     """
     for name in list(os.environ):
-        if _SPEAKS_FOR_A_REQUEST.fullmatch(name):
+        if _REQUEST_VARIABLES.fullmatch(name):
             del os.environ[name]
 
 
-def with_whole_bodies(application: Application) -> Application:
+def with_complete_bodies(application: Application) -> Application:
     """
-    Return the application that is called with each request's whole body, and its CONTENT_LENGTH.
+    Return an application that passes on complete bodies with their CONTENT_LENGTH.
 
-    Django reads as many bytes as CONTENT_LENGTH says, so none of a body that was sent in chunks
-    (RFC 9112, 7.1), for which granian has no length. Such a body is read here, at most one byte
-    more than REQUEST_BODY_MAX_BYTES: RequestBodyMiddleware refuses what is longer. A body that
-    ends before its Content-Length is a 400 (RFC 9112, 8), not a shorter body.
+    Django reads CONTENT_LENGTH bytes, so nothing of a chunked body (RFC 9112, 7.1), for which
+    granian has no length. Such a body is read here, up to one byte more than
+    REQUEST_BODY_MAX_BYTES, so that RequestBodyMiddleware refuses longer ones. A body that ends
+    before its Content-Length is a 400 (RFC 9112, 8), not a shorter body.
     """
 
     def serve(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         stream, most = environ["wsgi.input"], settings.REQUEST_BODY_MAX_BYTES
         length = int(environ.get("CONTENT_LENGTH") or 0)
-        is_in_chunks = "HTTP_TRANSFER_ENCODING" in environ
-        if not length and not is_in_chunks:
+        is_chunked = "HTTP_TRANSFER_ENCODING" in environ
+        if not length and not is_chunked:
             return application(environ, start_response)
         body = _read(stream, min(length, most + 1) if length else most + 1)
         if len(body) > most:
             _discard(stream, most * _DISCARDED_LIMITS)
-        elif not is_in_chunks and len(body) < length:
+        elif not is_chunked and len(body) < length:
             start_response(f"400 {HTTPStatus.BAD_REQUEST.phrase}", [("Connection", "close")])
             return [b""]
         environ["wsgi.input"] = io.BytesIO(body)
@@ -64,7 +64,7 @@ def with_whole_bodies(application: Application) -> Application:
 
 
 def _read(stream: Any, size: int) -> bytes:
-    """Return at most size bytes: a read of a body in chunks may return one chunk."""
+    """Return up to size bytes: a read of a chunked body may return a single chunk."""
     parts = []
     while size > 0 and (part := stream.read(size)):
         parts.append(part)
@@ -74,10 +74,9 @@ def _read(stream: Any, size: int) -> bytes:
 
 def _discard(stream: Any, size: int) -> None:
     """
-    Read size bytes more at the most, and keep none.
+    Read and drop up to size bytes.
 
-    Where the connection is closed on a client that still sends, it may never see the answer
-    (RFC 9112, 9.6).
+    A client that still sends when the connection closes may never see the reply (RFC 9112, 9.6).
     """
-    while size > 0 and (part := stream.read(min(size, _PIECE_BYTES))):
+    while size > 0 and (part := stream.read(min(size, _CHUNK_BYTES))):
         size -= len(part)

@@ -1,4 +1,4 @@
-"""The page at /: what runs here, and where to go from it."""
+"""The home page at /: links to the API, the admin, health and metrics."""
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -12,10 +12,10 @@ _POLICY = (
 )
 
 
-@csrf_exempt  # so that a POST is a 405 and no 403
+@csrf_exempt  # so that a POST is a 405, not a 403
 @require_safe
 def home(request: HttpRequest) -> HttpResponse:
-    """Return the page; no store is asked for it."""
+    """Return the page, without using any store."""
     response = render(request, "home.html")
     response.headers["Content-Security-Policy"] = _POLICY
     response.headers["Cache-Control"] = "no-cache"

@@ -1,4 +1,4 @@
-"""What HTTP says of every request and reply: bodies that no endpoint reads, and preconditions."""
+"""Middleware for every request: bodies that no endpoint reads, and the preconditions of reads."""
 
 from collections.abc import Callable
 from http import HTTPStatus
@@ -12,9 +12,9 @@ from config.web import problems
 
 class RequestBodyMiddleware:
     """
-    Refuse the bodies that no endpoint reads, whatever the endpoint: too long ones and coded ones.
+    Refuse bodies that are too long or encoded, whatever the endpoint.
 
-    A gateway has seen to it that CONTENT_LENGTH is the length of the body (config/web/gateway.py).
+    config/web/gateway.py has made CONTENT_LENGTH the length of the body.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -22,12 +22,12 @@ class RequestBodyMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         length = request.META.get("CONTENT_LENGTH")
-        refusal = _body_refused(request, int(length)) if length else None
+        refusal = _refusal(request, int(length)) if length else None
         return self.get_response(request) if refusal is None else refusal
 
 
-def _body_refused(request: HttpRequest, length: int) -> HttpResponse | None:
-    """Return the answer to a body that is not to be read, None for every other."""
+def _refusal(request: HttpRequest, length: int) -> HttpResponse | None:
+    """Return the refusal of a body, None where it may be read."""
     if length > settings.REQUEST_BODY_MAX_BYTES:
         return problems.problem_response(
             request,
@@ -41,7 +41,7 @@ def _body_refused(request: HttpRequest, length: int) -> HttpResponse | None:
             HTTPStatus.NOT_IMPLEMENTED,
             f"The transfer coding {transfer_coding} is not understood; chunked is.",
         )
-    codings = [one.strip() for one in request.headers.get("Content-Encoding", "").split(",")]
+    codings = [coding.strip() for coding in request.headers.get("Content-Encoding", "").split(",")]
     if length and any(coding.lower() not in ("", "identity") for coding in codings):
         refusal = problems.problem_response(  # RFC 9110, 15.5.16
             request,
@@ -56,10 +56,10 @@ def _body_refused(request: HttpRequest, length: int) -> HttpResponse | None:
 
 class PreconditionsMiddleware:
     """
-    Hold every read of the API to its preconditions: 412 or 304 for an answer that is not wanted.
+    Apply the preconditions of every read of the API: a 412 or 304 in place of a 200.
 
-    In the order of RFC 9110, 13.2.2; by 13.2.1 only where it would be a 200 otherwise. A write
-    compares them where it holds its row.
+    In the order of RFC 9110, 13.2.2; by 13.2.1 only where the reply would be a 200. A write
+    compares them while it holds its row.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -78,7 +78,7 @@ class PreconditionsMiddleware:
 
 
 def _conditional(request: HttpRequest, response: HttpResponse) -> HttpResponse:
-    """Return the answer to a read, or what its preconditions make of it."""
+    """Return the reply to a read, or the 412 or 304 that its preconditions ask for."""
     preconditions = preconditions_of(request.headers)
     etag = response.headers.get("ETag", "")
     try:

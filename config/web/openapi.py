@@ -1,4 +1,4 @@
-"""OpenAPI: what the endpoints of all apps have in common (callers, errors, headers), once for all."""
+"""OpenAPI: callers, headers, errors and parameters that the endpoints of all apps share."""
 
 from http import HTTPStatus
 from typing import Any, Final
@@ -32,7 +32,7 @@ CACHE = OpenApiParameter(
     bool,
     description="false: answer from the store, and refresh the cached copy. By default true.",
 )
-# As django.core.signing writes it: a payload that may be compressed, and a SHA-256. Empty: the start.
+# In the form of django.core.signing: a payload, perhaps compressed, and a SHA-256. Empty: the start.
 CURSOR_PATTERN: Final = r"^(\.?[A-Za-z0-9_-]+:[A-Za-z0-9_-]{43})?$"
 ETAG = OpenApiParameter(
     "ETag",
@@ -122,7 +122,7 @@ _ERROR_HEADERS: Final[dict[int, dict[str, Any]]] = {
 }
 
 _ITS_USER: Final = {"header.X-User-Id": "$response.body#/user_id"}
-# From a create to what may be done with its result: operations and the parameter that names it.
+# From each create to the operations on its result, with the parameters that name it.
 _LINKS: Final = {
     "notes_create": (
         ("notes_retrieve", "notes_replace", "notes_change", "notes_delete"),
@@ -146,22 +146,22 @@ _LINKS: Final = {
 
 
 class Schema(AutoSchema):
-    """What the views do not say one by one."""
+    """Adds to each operation what its view does not declare."""
 
     def get_override_parameters(self) -> list[Any]:
         """Add X-User-Id wherever it says who is calling."""
-        named: list[Any] = super().get_override_parameters()
-        if any(isinstance(one, UserIdAuthentication) for one in self.view.get_authenticators()):
-            return [*named, _USER_ID]
-        return named
+        parameters: list[Any] = super().get_override_parameters()
+        if any(isinstance(a, UserIdAuthentication) for a in self.view.get_authenticators()):
+            return [*parameters, _USER_ID]
+        return parameters
 
     def _insert_field_validators(self, field: Any, schema: dict[str, Any]) -> None:
-        """Leave text to its own extension: its bounds are those of the trimmed text."""
+        """Leave text to the extension below: its bounds are those of the trimmed text."""
         if not isinstance(field, TextField):
             super()._insert_field_validators(field, schema)
 
     def _get_request_body(self, direction: str = "request") -> dict[str, Any] | None:
-        """Nothing is no JSON text, so a body is never optional."""
+        """Mark every body as required: an empty one is not JSON."""
         body: dict[str, Any] | None = super()._get_request_body(direction)
         return body and {**body, "required": True}
 
@@ -194,7 +194,7 @@ class StaffScheme(OpenApiAuthenticationExtension):
 
 
 class UserOrStaffScheme(UserIdScheme):
-    """Writes on a user's own, or on anyone's with the token of staff."""
+    """Writes by the owner, or by staff with their token."""
 
     target_class = "config.web.authentication.UserOrStaffAuthentication"
 
@@ -217,7 +217,7 @@ class StrictBody(OpenApiSerializerExtension):
 
 
 class Text(OpenApiSerializerFieldExtension):
-    """Text without NUL; of the length that is left once its ends are trimmed."""
+    """Text without NUL, whose length counts once its ends are trimmed."""
 
     target_class = "config.web.serializers.TextField"
     match_subclasses = True
@@ -230,7 +230,7 @@ class Text(OpenApiSerializerFieldExtension):
 
 
 def complete_responses(result: dict[str, Any], **_context: Any) -> dict[str, Any]:
-    """Document errors that follow from what an operation takes, the headers of all replies, and links."""
+    """Add the errors that follow from an operation's input, the headers of all replies, and links."""
     result["components"]["schemas"]["Problem"] = _PROBLEM
     for operations in result["paths"].values():
         for operation in operations.values():
@@ -264,7 +264,7 @@ def _general_errors(operation: dict[str, Any]) -> set[int]:
     statuses = {400, 503}
     if operation.get("security"):
         statuses |= {403} if {} in operation["security"] else {401, 403}
-    if any(one["name"] == "If-Match" for one in operation["parameters"]):
+    if any(parameter["name"] == "If-Match" for parameter in operation["parameters"]):
         statuses |= {412}
     if "requestBody" in operation:
         statuses |= {413, 415}

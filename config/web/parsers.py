@@ -1,4 +1,4 @@
-"""JSON in and JSON out: strict about what comes, and deaf to what else a client would accept."""
+"""Strict JSON request bodies, and JSON replies whatever the Accept header says."""
 
 import codecs
 import json
@@ -15,13 +15,13 @@ from rest_framework.request import Request
 
 
 class NoBody(ParseError):
-    """Nothing, or white space alone, is no JSON text (RFC 8259, 2)."""
+    """An empty body, or white space alone, is not JSON (RFC 8259, 2)."""
 
     default_detail = "The body is empty; JSON is expected."
 
 
 class StrictJSONParser(BaseParser):
-    """JSON as RFC 8259 has it: UTF-8, no NaN, no lone surrogates, no name twice, no bottomless nesting."""
+    """JSON by RFC 8259: UTF-8, no NaN, no lone surrogates, no repeated name, bounded nesting."""
 
     media_type = "application/json"
 
@@ -54,9 +54,9 @@ class MergePatchParser(StrictJSONParser):
 
 def _refuse_repeated(members: list[tuple[str, Any]]) -> None:
     """
-    Raise ValidationError where an object has two members of one name.
+    Raise ValidationError where an object has two members of the same name.
 
-    RFC 8259, section 4 leaves it open which of them counts, and another reader may choose the other.
+    RFC 8259, section 4 leaves open which counts, and another reader may choose the other.
     """
     names = Counter(name for name, _ in members)
     repeated = [name for name, count in names.items() if count > 1]
@@ -67,19 +67,19 @@ def _refuse_repeated(members: list[tuple[str, Any]]) -> None:
 
 
 def body_of(request: Request) -> Any:
-    """Return what the body says. Raises ParseError where it is none, which DRF takes for an object."""
+    """Return the parsed body. Raises ParseError where there is none, which DRF reads as an empty object."""
     if request.stream is None:
         raise NoBody
     return request.data
 
 
 def media_types(parsers: Iterable[type[BaseParser]]) -> str:
-    """Return the media types that the parsers take, as Accept and Accept-Patch list them."""
+    """Return the media types of the parsers, in the form of Accept and Accept-Patch."""
     return ", ".join(str(parser.media_type) for parser in parsers)
 
 
 class ProblemRenderer(BaseRenderer):
-    """Errors are all that DRF renders here; answers are bytes already."""
+    """Renders errors, which are all that DRF renders here: other replies are bytes already."""
 
     media_type = "application/json"
     format = "json"
@@ -95,7 +95,7 @@ class ProblemRenderer(BaseRenderer):
 
 
 class JSONOnly(BaseContentNegotiation):
-    """There is one form of every answer, so Accept chooses nothing (RFC 9110, 12.1 allows that)."""
+    """Ignores Accept, since every reply has a single form (RFC 9110, 12.1 allows that)."""
 
     def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> BaseParser | None:
         offered = (request.content_type or "").split(";")[0].strip().lower()

@@ -9,12 +9,12 @@ from rest_framework.request import Request
 
 
 class Parameters:
-    """A query string read strictly: every mistake is kept, so that one answer names them all."""
+    """A query string read strictly: mistakes are collected, so that one reply names them all."""
 
-    def __init__(self, given: QueryDict, *, known: Iterable[str]) -> None:
-        self._given = given
+    def __init__(self, query: QueryDict, *, known: Iterable[str]) -> None:
+        self._query = query
         self._mistakes: dict[str, list[ErrorDetail]] = {}
-        for name, values in given.lists():
+        for name, values in query.lists():
             if name not in known:
                 self.refuse(name, f"Unknown parameter; known are {', '.join(known)}.", "unknown")
             elif len(values) > 1:
@@ -23,7 +23,7 @@ class Parameters:
                 self.refuse(name, "Null characters are not allowed.", "null_characters_not_allowed")
 
     def refuse(self, name: str, message: str, code: str = "invalid") -> None:
-        """Keep a mistake."""
+        """Record a mistake."""
         self._mistakes.setdefault(name, []).append(ErrorDetail(message, code))
 
     @property
@@ -37,20 +37,20 @@ class Parameters:
             raise ValidationError(self._mistakes)
 
     def text(self, name: str) -> str | None:
-        """Return the value as it is, None where it was not given."""
-        value: str | None = self._given.get(name)
+        """Return the value as it is, None where it is absent."""
+        value: str | None = self._query.get(name)
         return value
 
     def boolean(self, name: str) -> bool:
-        """Return true, unless it says false."""
-        value = self._given.get(name, "true")
+        """Return False where the value is false, else True."""
+        value = self._query.get(name, "true")
         if value not in ("true", "false"):
             self.refuse(name, "Must be true or false.")
         return value != "false"
 
     def integer(self, name: str, *, default: int, most: int) -> int:
         """Return a whole number from 1 to most."""
-        text = self._given.get(name)
+        text = self._query.get(name)
         if text is None:
             return default
         if re.fullmatch("[0-9]{1,10}", text) and 1 <= int(text) <= most:
@@ -60,7 +60,7 @@ class Parameters:
 
 
 def parse_single(request: Request) -> None:
-    """Refuse whatever the read of a single resource does not know. Raises ValidationError."""
+    """Check the query of a read of a single resource. Raises ValidationError."""
     if request._request.META.get("QUERY_STRING"):  # without one, a hit need not parse it
         parameters = Parameters(request.query_params, known=("cache",))
         parameters.boolean("cache")

@@ -5,7 +5,7 @@ from typing import Any, Final
 from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail
 
-# What str.strip takes away, spelled out: the \\s of ECMA 262, which JSON Schema uses, is another set.
+# What str.strip removes, spelled out: the \\s of ECMA 262, which JSON Schema uses, is another set.
 _SPACE: Final = r"\t-\r\u001c-\u0020\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 NO_NUL_PATTERN: Final = r"^[^\u0000]*$"
 
@@ -27,7 +27,7 @@ class TextField(serializers.CharField):
 
 
 class StrictSerializer(serializers.Serializer):
-    """A body whose every field is known; others are an error that names them."""
+    """A body in which unknown fields are an error that names them."""
 
     min_fields = 0
 

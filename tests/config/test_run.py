@@ -186,10 +186,10 @@ class TestServe:
     @pytest.mark.parametrize(
         ("variables", "message"),
         [
-            ({"PORT": "abc"}, "PORT='abc': must be a port's number, 1 to 65535"),
-            ({"PORT": "0"}, "PORT='0': must be a port's number, 1 to 65535"),
-            ({"PORT": "70000"}, "PORT='70000': must be a port's number, 1 to 65535"),
-            ({"PORT": "²"}, "PORT='²': must be a port's number, 1 to 65535"),
+            ({"PORT": "abc"}, "PORT='abc': must be a port number from 1 to 65535"),
+            ({"PORT": "0"}, "PORT='0': must be a port number from 1 to 65535"),
+            ({"PORT": "70000"}, "PORT='70000': must be a port number from 1 to 65535"),
+            ({"PORT": "²"}, "PORT='²': must be a port number from 1 to 65535"),
             (
                 {"WEB_WORKERS": "abc"},
                 "WEB_WORKERS='abc': must be a whole number from 1 to 1000.",
@@ -243,7 +243,10 @@ class TestServe:
         )
 
         assert done.returncode == 1
-        assert done.stderr == f"run: port {port} is taken: end what listens there, or set PORT\n"
+        assert (
+            done.stderr
+            == f"run: port {port} is in use: stop the process that listens there, or set PORT\n"
+        )
 
 
 class TestManage:

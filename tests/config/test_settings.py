@@ -109,7 +109,7 @@ class TestBounds:
             ("MONGODB_POOL_MIN", "21", "must not exceed MONGODB_POOL_MAX=20"),
             ("LOG_FORMAT", "xml", "no such level or format"),
             ("PROFILE_BACKEND", "redis", "must be mongo or postgres"),
-            ("DATABASE_URL", "mysql://h/d", "is no URL of a PostgreSQL server"),
+            ("DATABASE_URL", "mysql://h/d", "is not the URL of a PostgreSQL server"),
             ("REDIS_URL", "http://h/0", "cannot be read"),
             ("MONGODB_URI", "mongodb://h", "names no database"),
         ],

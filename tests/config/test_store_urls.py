@@ -83,13 +83,13 @@ class TestCheckedRedisUrl:
             ("http://u:hunter2@h/0", "cannot be read"),
             ("redis://u:hunter2@h:abc/0", "cannot be read"),
             ("redis://u:hunter2/x@h/0", "cannot be read"),
-            ("redis://u:hunter2@h/abc", "the database is no number"),
-            ("redis://u:hunter2@h/-1", "the database is no number"),
-            ("redis://u:hunter2@h/0?db=-1", "the database is no number"),
+            ("redis://u:hunter2@h/abc", "the database is not a number"),
+            ("redis://u:hunter2@h/-1", "the database is not a number"),
+            ("redis://u:hunter2@h/0?db=-1", "the database is not a number"),
             ("redis://u:hunter2@h/0?db=x", "cannot be read"),
             ("redis://u:hunter2@h/0?colour=red", "a parameter that redis-py does not know"),
-            ("unix://", "a socket's path has 1 to 107 bytes"),
-            (f"unix:///{'x' * 107}", "a socket's path has 1 to 107 bytes"),
+            ("unix://", "the path of a socket has 1 to 107 bytes"),
+            (f"unix:///{'x' * 107}", "the path of a socket has 1 to 107 bytes"),
         ],
     )
     def test_refuses_what_cannot_work_in_one_line_without_the_password(self, url, reason):
@@ -125,7 +125,7 @@ class TestCheckedMongodbUri:
             ("mongodb://u:hunter2/x@h/trilith", "cannot be read"),
             ("mongodb://u:hunter2@h:abc/trilith", "cannot be read"),
             ("mongodb://", "cannot be read"),
-            ("postgresql://u:hunter2@h/trilith", "is no URL of a MongoDB server"),
+            ("postgresql://u:hunter2@h/trilith", "is not the URL of a MongoDB server"),
         ],
     )
     def test_refuses_what_cannot_work_in_one_line_without_the_password(self, uri, reason):

@@ -100,7 +100,7 @@ class TestRename:
     def test_not_while_events_wait(self):
         activity.own_spool().append({"user_id": "abc"})
 
-        with pytest.raises(CommandError, match="wait in the spool"):
+        with pytest.raises(CommandError, match="Events in the spool"):
             rename()
 
     def test_not_more_than_a_transaction_holds(self, monkeypatch):

@@ -104,7 +104,7 @@ class TestPostgreSQL:
         assert "notes_pkey" not in flagged
 
     def test_does_not_propose_what_no_plan_would_use(self):
-        query_stats.ran("x", OF_ALL, 5.0)
+        query_stats.count("x", OF_ALL, 5.0)
         capped_list.flush()
 
         advice = postgres()
@@ -113,8 +113,8 @@ class TestPostgreSQL:
         assert rejection_reason(advice, "notes (version)")
 
     def test_leaves_out_what_cannot_be_run_again_and_says_why(self):
-        query_stats.ran("x", "SELECT id FROM notes WHERE %s", 1.0)
-        query_stats.ran("y", "SELECT id FROM notes WHERE id = %s::int", 1.0)
+        query_stats.count("x", "SELECT id FROM notes WHERE %s", 1.0)
+        query_stats.count("y", "SELECT id FROM notes WHERE id = %s::int", 1.0)
         capped_list.flush()
 
         left_out = {entry["what"]: entry["why"] for entry in postgres()["left_out"]}
@@ -125,7 +125,7 @@ class TestPostgreSQL:
         }
 
     def test_says_so_where_a_row_is_too_long_for_an_index(self):
-        query_stats.ran("x", 'SELECT "id" FROM "notes" WHERE "content" = %s', 5.0)
+        query_stats.count("x", 'SELECT "id" FROM "notes" WHERE "content" = %s', 5.0)
         capped_list.flush()
         Note.objects.filter(pk__in=Note.objects.values("pk")[:1]).update(content=random_text(9_000))
 

@@ -131,7 +131,7 @@ class TestPool:
         assert small.admin.command("ping")["ok"] == 1
 
     def test_is_said_to_be_in_use_by_the_answer(self, api):
-        problem = problems.of_silent_store(
+        problem = problems.of_unavailable_store(
             RequestFactory().get("/"), "mongodb", WaitQueueTimeoutError("no connection")
         )
 

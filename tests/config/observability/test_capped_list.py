@@ -60,7 +60,7 @@ class TestKept:
         CappedList("some", rows_max=3).add({"n": 1})
         capped_list.flush()
 
-        assert 0 < redis_client.ttl(note_name("kept", "some")) <= capped_list.KEPT_SECONDS
+        assert 0 < redis_client.ttl(note_name("kept", "some")) <= capped_list.TTL_SECONDS
 
     def test_rows_wait_for_redis_and_the_oldest_are_given_up(self, without_redis, monkeypatch):
         monkeypatch.setattr(capped_list, "_PENDING_MAX", 5)

@@ -37,11 +37,11 @@ class TestRan:
 
     def test_counts_what_comes_within_half_a_minute_and_hands_it_over_after_that(self, monkeypatch):
         for _ in range(4):
-            query_stats.ran("x", "SELECT 1 LIMIT 20", 0.5)
+            query_stats.count("x", "SELECT 1 LIMIT 20", 0.5)
         assert [row["calls"] for row in rows("x")] == [1]
 
         monkeypatch.setattr(query_stats, "_EVERY_SECONDS", 0.0)
-        query_stats.ran("x", "SELECT 1 LIMIT 50", 0.5)
+        query_stats.count("x", "SELECT 1 LIMIT 50", 0.5)
 
         assert [(row["calls"], row["total_ms"]) for row in rows("x")] == [(4, 2_000), (1, 500)]
         assert len({row["fingerprint"] for row in rows("x")}) == 1
@@ -50,12 +50,12 @@ class TestRan:
         monkeypatch.setattr(query_stats, "_SHAPES_MAX", 10)
 
         for number in range(25):
-            query_stats.ran(f"x{number}", "SELECT 1", 0.1)
+            query_stats.count(f"x{number}", "SELECT 1", 0.1)
 
         assert len(query_stats._counts) <= 10
 
     def test_keeps_nothing_of_a_command_or_of_what_is_no_text(self, settings, api):
-        query_stats.ran("x", object(), 0.1)
+        query_stats.count("x", object(), 0.1)
         settings.SERVES_REQUESTS = False
         api.get("/api/v1/notes")
 

@@ -19,7 +19,7 @@ from django.test import Client
 from config.backup.postgres import _parameters
 from config.postgres import outages, server
 from psycopg import conninfo
-outages._ask()
+outages._probe()
 print(
     Client().get("/api/v1/notes?cache=false").status_code,
     Client().get("/health").json()["postgres"]["status"],
@@ -85,9 +85,9 @@ class TestDatabaseFromUrl:
     @pytest.mark.parametrize(
         ("url", "reason"),
         [
-            ("mysql://u:hunter2@h/d", "is no URL of a PostgreSQL server"),
-            ("u:hunter2@h/d", "is no URL of a PostgreSQL server"),
-            ("postgresql+psycopg://u:hunter2@h/d", "is no URL of a PostgreSQL server"),
+            ("mysql://u:hunter2@h/d", "is not the URL of a PostgreSQL server"),
+            ("u:hunter2@h/d", "is not the URL of a PostgreSQL server"),
+            ("postgresql+psycopg://u:hunter2@h/d", "is not the URL of a PostgreSQL server"),
             ("postgresql://u:hunter2@h", "names no database"),
             ("postgresql://u:hunter2@h:abc/d", "cannot be read"),
             ("postgresql://u:hunter2@h:99999/d", "cannot be read"),

@@ -39,7 +39,7 @@ def echo(settings):
 
     def call(body: bytes, **environ: str):
         seen.clear()
-        gateway.with_whole_bodies(application)(
+        gateway.with_complete_bodies(application)(
             {"wsgi.input": OneByOne(body), **environ}, lambda *_: None
         )
         return seen[0] if seen else None
@@ -81,7 +81,7 @@ class TestSilenceEnvironment:
     def test_takes_out_what_would_speak_for_a_request(self, monkeypatch, name, is_silenced):
         monkeypatch.setenv(name, "x")
 
-        gateway.silence_environment()
+        gateway.remove_request_variables()
 
         assert (name not in os.environ) is is_silenced
 
