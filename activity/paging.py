@@ -1,8 +1,8 @@
 """One page of a feed, of one user or of all: the query as plain values, and the signed cursor."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal
+from typing import Any, Final
 from urllib.parse import urlencode
 
 from bson import ObjectId
@@ -10,51 +10,21 @@ from django.core import signing
 
 from activity.actions import actions_of
 from activity.time_window import ALL_TIME, Window, timestamp_text
+from config.web import paging
 
 DEFAULT_LIMIT: Final = 20
 MAX_LIMIT: Final = 100
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
-Side = Literal["after", "before", "from", "until"]
-_OTHER_SIDE: Final[dict[Side, Side]] = {
-    "after": "until",
-    "until": "after",
-    "before": "from",
-    "from": "before",
-}
-
 _signer = signing.Signer(salt="activity.cursor")
 
 
-class CursorRejected(Exception):
-    """The cursor was altered, or belongs to another user's feed or to other filters."""
-
-
 @dataclass(frozen=True, kw_only=True)
-class Position:
-    """
-    Where a page begins: on which side of the event with this time and id.
-
-    from and until include the event: they lead back from a page that deletes have emptied.
-    """
+class Position(paging.Position):
+    """Where a page begins: at the event with this time and id."""
 
     timestamp: datetime
     event_id: ObjectId
-    side: Side
-
-    @property
-    def is_backwards(self) -> bool:
-        """Return whether the page ends here, instead of beginning here."""
-        return self.side in ("before", "until")
-
-    @property
-    def is_inclusive(self) -> bool:
-        """Return whether the event itself belongs to the page."""
-        return self.side in ("from", "until")
-
-    def reversed(self) -> "Position":
-        """Return the position of the page on the other side of this point."""
-        return replace(self, side=_OTHER_SIDE[self.side])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,12 +78,9 @@ def position_of(cursor: str, *, query: FeedQuery) -> Position | None:
     """
     if not cursor:
         return None
-    try:
-        user_id, filters, side, milliseconds, event_id = _signer.unsign_object(cursor)
-    except (signing.BadSignature, ValueError, TypeError) as exc:
-        raise CursorRejected("this cursor was not made by this service, or was altered") from exc
+    user_id, filters, side, milliseconds, event_id = paging.unsigned(_signer, cursor, members=5)
     if (user_id, filters) != (query.user_id, query.filters):
-        raise CursorRejected("this cursor belongs to another user or to other filters")
+        raise paging.CursorRejected("this cursor belongs to another user or to other filters")
     return Position(
         timestamp=_EPOCH + milliseconds * _MILLISECOND, event_id=ObjectId(event_id), side=side
     )

@@ -1,10 +1,12 @@
 """One page of a list: the query as plain values, and the signed cursor."""
 
-from dataclasses import dataclass, replace
-from typing import Any, Final, Literal
+from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlencode
 
 from django.core import signing
+
+from config.web import paging
 
 SORT_FIELDS = ("created_at", "updated_at", "title")
 DEFAULT_LIMIT = 20
@@ -12,18 +14,7 @@ MAX_LIMIT = 100
 MAX_PAGE = 2_147_483_647
 DEFAULT_SORT = "created_at:DESC"
 
-Side = Literal["after", "before", "from", "until"]
-_OTHER_SIDE: Final[dict[Side, Side]] = {
-    "after": "until",
-    "until": "after",
-    "before": "from",
-    "from": "before",
-}
 _signer = signing.Signer(salt="notes.cursor")
-
-
-class CursorRejected(Exception):
-    """The cursor was altered, or belongs to another filter or sort order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,30 +73,11 @@ class PageQuery:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Position:
-    """
-    Where a page by cursor begins: on which side of the note with this sort value and id.
-
-    from and until include the note: they lead back from a page that deletes have emptied.
-    """
+class Position(paging.Position):
+    """Where a page by cursor begins: at the note with this sort value and id."""
 
     value: str
     note_id: str
-    side: Side
-
-    @property
-    def is_backwards(self) -> bool:
-        """Return whether the page ends here, instead of beginning here."""
-        return self.side in ("before", "until")
-
-    @property
-    def is_inclusive(self) -> bool:
-        """Return whether the note itself belongs to the page."""
-        return self.side in ("from", "until")
-
-    def reversed(self) -> "Position":
-        """Return the position of the page on the other side of this point."""
-        return replace(self, side=_OTHER_SIDE[self.side])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,10 +128,7 @@ def position_of(cursor: str, *, user_id: str | None, sort: Sort) -> Position | N
     """
     if not cursor:
         return None
-    try:
-        made_for, made_sort, side, value, note_id = _signer.unsign_object(cursor)
-    except (signing.BadSignature, ValueError, TypeError) as exc:
-        raise CursorRejected("this cursor was not made by this service, or was altered") from exc
+    made_for, made_sort, side, value, note_id = paging.unsigned(_signer, cursor, members=5)
     if (made_for, made_sort) != (user_id, sort.text):
-        raise CursorRejected("this cursor belongs to another userId or sort")
+        raise paging.CursorRejected("this cursor belongs to another userId or sort")
     return Position(value=value, note_id=note_id, side=side)

@@ -14,8 +14,9 @@ from activity import analytics, selectors
 from activity.admin.chart import chart
 from activity.admin.filters import EventFilters
 from activity.models import Event
-from activity.paging import CursorRejected, position_of
+from activity.paging import position_of
 from config.web.admin_pages import ReadOnlyPage, mistakes, silence
+from config.web.paging import CursorRejected
 
 CHART_DAYS: Final = 30
 

@@ -9,8 +9,9 @@ from typing import Final
 from django.http import QueryDict
 
 from activity.actions import ACTIONS, RESOURCES
-from activity.paging import DEFAULT_LIMIT, MAX_LIMIT, CursorRejected, FeedQuery, position_of
+from activity.paging import DEFAULT_LIMIT, MAX_LIMIT, FeedQuery, position_of
 from activity.time_window import YEARS, Moment, Window, parse_moment
+from config.web.paging import CursorRejected
 from config.web.query import Parameters
 from config.web.user_ids import USER_ID_PATTERN, USER_ID_RULE
 

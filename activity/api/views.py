@@ -13,6 +13,7 @@ from activity.actions import ACTIONS, RESOURCES
 from activity.api import query, serializers
 from activity.paging import DEFAULT_LIMIT, MAX_LIMIT
 from activity.time_window import MOMENT_PATTERN, Window
+from config.web import paging
 from config.web.openapi import CURSOR_PATTERN, LINK
 from config.web.user_ids import USER_ID_PATTERN
 from config.web.views import View
@@ -91,12 +92,10 @@ class FeedView(UncachedView):
         """List a user's events, newest first; empty for a user of whom nothing is known."""
         requested = query.parse_feed(user_id, request.query_params)
         page = selectors.feed(query=requested)
-        base = request.build_absolute_uri(request.path)
-        links = {
-            "next": None if page.next_query is None else f"{base}?{page.next_query}",
-            "previous": None if page.previous_query is None else f"{base}?{page.previous_query}",
-        }
-        header = ", ".join(f'<{url}>; rel="{rel}"' for rel, url in links.items() if url)
+        links = paging.links(
+            request, next_query=page.next_query, previous_query=page.previous_query
+        )
+        header = paging.link_header(links)
         return Response(
             {"results": page.events, "limit": requested.limit, **links},
             headers={"Link": header} if header else None,

@@ -4,6 +4,7 @@ import re
 
 from django.http import QueryDict
 
+from config.web.paging import CursorRejected
 from config.web.query import Parameters
 from config.web.user_ids import USER_ID_PATTERN, USER_ID_RULE
 from notes.paging import (
@@ -13,7 +14,6 @@ from notes.paging import (
     MAX_PAGE,
     SORT_FIELDS,
     CursorQuery,
-    CursorRejected,
     PageQuery,
     Sort,
     position_of,

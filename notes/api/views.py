@@ -13,6 +13,7 @@ from rest_framework.response import Response
 
 from cachelayer import http
 from cachelayer.http import UNCONDITIONAL, Representation
+from config.web import paging
 from config.web.openapi import (
     CACHE,
     CACHE_STATUS,
@@ -104,9 +105,7 @@ class NoteListView(CachedView):
 
     def respond(self, request: HttpRequest, stored: Representation) -> HttpResponse:
         response = super().respond(request, stored)
-        header = ", ".join(
-            f'<{url}>; rel="{rel}"' for rel, url in _links(request, stored).items() if url
-        )
+        header = paging.link_header(_links(request, stored))
         if header:
             response.headers["Link"] = header
         return response
@@ -216,8 +215,4 @@ def _not_found(note_id: str) -> services.NoteNotFound:
 
 
 def _links(request: HttpRequest, page: Representation) -> dict[str, str | None]:
-    base = request.build_absolute_uri(request.path)
-    return {
-        "next": f"{base}?{page.next_query}" if page.next_query is not None else None,
-        "previous": f"{base}?{page.previous_query}" if page.previous_query is not None else None,
-    }
+    return paging.links(request, next_query=page.next_query, previous_query=page.previous_query)

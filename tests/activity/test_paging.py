@@ -8,8 +8,9 @@ from urllib.parse import parse_qs
 import pytest
 from bson import ObjectId
 
-from activity.paging import CursorRejected, FeedQuery, Position, position_of
+from activity.paging import FeedQuery, Position, position_of
 from activity.time_window import Window
+from config.web.paging import CursorRejected
 
 AT = Position(
     timestamp=datetime(2026, 1, 31, 12, 0, 0, 123_000, tzinfo=UTC),
