@@ -1,6 +1,6 @@
 """The advice for MongoDB: each index is built, measured and dropped."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any, Final
 
@@ -8,7 +8,7 @@ from mongoengine.connection import get_db
 from pymongo.collection import Collection
 
 from config.advisor import mongodb_candidates, mongodb_profiler
-from config.advisor.advice import Advice, FlaggedIndex, Proposal, Rejection
+from config.advisor.advice import Advice, Proposal, Rejection, flag_unneeded, weigh_cost
 from config.advisor.measurement import Benchmark, OnProgress
 from config.advisor.mongodb_candidates import MongoCandidate
 from config.advisor.mongodb_profiler import ProfiledWorkload
@@ -16,14 +16,11 @@ from config.advisor.selection import (
     Baseline,
     ReplayQuery,
     Trial,
-    describe_loss,
     describe_threshold,
     rejection_reason,
     select_candidates,
-    write_cost_objection,
 )
 from config.explain import build_report, indexes, sandbox
-from config.explain.report import InsertCost
 
 # Times are the client's, so smaller differences are noise.
 WORTH_MS: Final = 0.2
@@ -57,15 +54,9 @@ def advise(*, limit: int, runs: int, on_progress: OnProgress) -> Advice:
     candidates, refused = _new_candidates(workload, limit)
     with mongodb_profiler.at_level(mongodb_profiler.NOTHING):  # do not profile our own commands
         benchmark = Benchmark(queries, runs, on_progress)
-        flagged = list(_flagged(existing, benchmark))
+        flagged = list(flag_unneeded(existing, benchmark, counted_since="MongoDB began to count"))
         chosen, others = _select(candidates, benchmark)
-        costs = [
-            build_report.measure_mongodb_insert_cost(
-                trial.candidate.collection, trial.candidate.name, trial.candidate.keys, on_progress
-            )
-            for trial in chosen
-        ]
-    proposals, costly = _weigh_costs(chosen, costs, workload)
+        weighed = [_weigh(trial, workload, on_progress) for trial in chosen]
     unproved = [
         Rejection(what=trial.candidate.text, why=rejection_reason(trial)) for trial in others
     ]
@@ -79,8 +70,12 @@ def advise(*, limit: int, runs: int, on_progress: OnProgress) -> Advice:
         source="system.profile",
         statements=len(queries),
         threshold=describe_threshold(WORTH_MS),
-        proposals=proposals,
-        refused=[*refused, *unproved, *costly],
+        proposals=[entry for entry in weighed if isinstance(entry, Proposal)],
+        refused=[
+            *refused,
+            *unproved,
+            *(entry for entry in weighed if isinstance(entry, Rejection)),
+        ],
         left_out=left_out,
         flagged=flagged,
     )
@@ -149,48 +144,18 @@ def _temporary_index(candidate: MongoCandidate) -> AbstractContextManager[str]:
     return sandbox.temporary_index(collection, candidate.name, candidate.keys, **candidate.options)
 
 
-def _weigh_costs(
-    chosen: Sequence[Trial[MongoCandidate]], costs: Sequence[InsertCost], workload: ProfiledWorkload
-) -> tuple[list[Proposal], list[Rejection]]:
-    """Return those that save more read time than they cost the recorded writes, and the others."""
-    proposals, costly = [], []
-    for trial, cost in zip(chosen, costs, strict=True):
-        candidate = trial.candidate
-        why = write_cost_objection(trial, cost, workload.writes.get(candidate.collection, 0))
-        if why is not None:
-            costly.append(Rejection(what=candidate.text, why=why))
-            continue
-        proposals.append(
-            Proposal(
-                store="mongodb",
-                table=candidate.collection,
-                name=candidate.name,
-                text=candidate.text,
-                line=candidate.line,
-                gains=trial.gains,
-                size_bytes=trial.size_bytes,
-                cost=cost,
-            )
-        )
-    return proposals, costly
-
-
-def _flagged(existing: Sequence[indexes.Index], benchmark: Benchmark) -> Iterator[FlaggedIndex]:
-    """Yield indexes that are a prefix of another one, and those without a use."""
-    for index in existing:
-        if index.is_unique or index.expires or (index.covered_by is None and index.uses):
-            continue
-        gains = benchmark.without(index.table, index.name, build_report.without_index(index))
-        if index.covered_by is None and gains:
-            continue
-        why = "not used since MongoDB began to count"
-        if index.covered_by is not None:
-            why = f"{index.covered_by} begins with the same fields"
-        yield FlaggedIndex(
-            store="mongodb",
-            table=index.table,
-            name=index.name,
-            kind="unused" if index.covered_by is None else "redundant",
-            size_bytes=index.size_bytes,
-            why=f"{why}; {describe_loss(gains)}",
-        )
+def _weigh(
+    trial: Trial[MongoCandidate], workload: ProfiledWorkload, on_progress: OnProgress
+) -> Proposal | Rejection:
+    candidate = trial.candidate
+    cost = build_report.measure_mongodb_insert_cost(
+        candidate.collection, candidate.name, candidate.keys, on_progress
+    )
+    return weigh_cost(
+        trial,
+        cost,
+        workload.writes.get(candidate.collection, 0),
+        store="mongodb",
+        table=candidate.collection,
+        line=candidate.line,
+    )

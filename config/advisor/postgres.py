@@ -1,6 +1,6 @@
 """The advice for PostgreSQL: each index is built and measured in a transaction that is rolled back."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -8,7 +8,7 @@ import psycopg
 from django.db import DatabaseError, connection, transaction
 
 from config.advisor import migration, parameters, postgres_candidates, query_analysis, workload
-from config.advisor.advice import Advice, FlaggedIndex, Proposal, Rejection
+from config.advisor.advice import Advice, Proposal, Rejection, flag_unneeded, weigh_cost
 from config.advisor.measurement import Benchmark, OnProgress
 from config.advisor.postgres_candidates import Candidate
 from config.advisor.query_analysis import QueryAnalysis, UnsupportedStatement
@@ -16,16 +16,13 @@ from config.advisor.selection import (
     Baseline,
     ReplayQuery,
     Trial,
-    describe_loss,
     describe_threshold,
     rejection_reason,
     select_candidates,
-    write_cost_objection,
 )
 from config.advisor.workload import QueryStats, Workload
 from config.explain import build_report, indexes, sandbox
 from config.explain.advice import WORTH_MS
-from config.explain.indexes import Index
 from config.explain.report import InsertCost
 
 _TOO_LATE: Final = (
@@ -58,7 +55,7 @@ def advise(*, limit: int, runs: int, on_progress: OnProgress) -> tuple[Advice, l
     candidates, refused = _new_candidates(readable)
     with sandbox.rolled_back():
         benchmark = Benchmark(readable.queries, runs, on_progress)
-        flagged = list(_flagged(existing, benchmark))
+        flagged = list(flag_unneeded(existing, benchmark, counted_since=_since()))
         chosen, others = select_candidates(
             candidates,
             dict(benchmark.before),
@@ -68,7 +65,19 @@ def advise(*, limit: int, runs: int, on_progress: OnProgress) -> tuple[Advice, l
         )
         costs = _costs(chosen, on_progress)
         redundant = _redundant_beside(chosen)
-    proposals, costly = _weigh_costs(chosen, costs, redundant, readable)
+    weighed = [
+        weigh_cost(
+            trial,
+            costs[trial.candidate.name],
+            readable.writes.get(trial.candidate.table, 0),
+            store="postgres",
+            table=trial.candidate.table,
+            line=migration.declaration(trial.candidate),
+            makes_redundant=redundant[trial.candidate.name],
+        )
+        for trial in chosen
+    ]
+    proposals = [entry for entry in weighed if isinstance(entry, Proposal)]
     unproved = [
         Rejection(what=trial.candidate.text, why=rejection_reason(trial)) for trial in others
     ]
@@ -78,7 +87,11 @@ def advise(*, limit: int, runs: int, on_progress: OnProgress) -> tuple[Advice, l
         statements=len(readable.queries),
         threshold=describe_threshold(WORTH_MS),
         proposals=proposals,
-        refused=[*refused, *unproved, *costly],
+        refused=[
+            *refused,
+            *unproved,
+            *(entry for entry in weighed if isinstance(entry, Rejection)),
+        ],
         left_out=readable.left_out,
         flagged=flagged,
     )
@@ -217,60 +230,6 @@ def _redundant_beside(chosen: Sequence[Trial[Candidate]]) -> dict[str, list[str]
         if index.covered_by in names and index.name not in names:
             redundant[index.covered_by].append(index.name)
     return redundant
-
-
-def _weigh_costs(
-    chosen: Sequence[Trial[Candidate]],
-    costs: dict[str, InsertCost],
-    redundant: dict[str, list[str]],
-    readable: _ReplayableWorkload,
-) -> tuple[list[Proposal], list[Rejection]]:
-    """Return those that save more read time than they cost the recorded writes, and the others."""
-    proposals, costly = [], []
-    for trial in chosen:
-        candidate, cost = trial.candidate, costs[trial.candidate.name]
-        why = write_cost_objection(trial, cost, readable.writes.get(candidate.table, 0))
-        if why is not None:
-            costly.append(Rejection(what=candidate.text, why=why))
-            continue
-        proposals.append(
-            Proposal(
-                store="postgres",
-                table=candidate.table,
-                name=candidate.name,
-                text=candidate.text,
-                line=migration.declaration(candidate),
-                gains=trial.gains,
-                size_bytes=trial.size_bytes,
-                cost=cost,
-                makes_redundant=redundant[candidate.name],
-            )
-        )
-    return proposals, costly
-
-
-def _flagged(existing: Sequence[Index], benchmark: Benchmark) -> Iterator[FlaggedIndex]:
-    """Yield indexes that are a prefix of another one, and those without a use."""
-    for index in existing:
-        if index.is_unique or (index.covered_by is None and index.uses):
-            continue
-        gains = benchmark.without(index.table, index.name, build_report.without_index(index))
-        if index.covered_by is not None:
-            why = f"{index.covered_by} begins with the same columns; {describe_loss(gains)}"
-            yield _flag(index, "redundant", why)
-        elif not gains:
-            yield _flag(index, "unused", f"not used since {_since()}, and {describe_loss(gains)}")
-
-
-def _flag(index: Index, kind: str, why: str) -> FlaggedIndex:
-    return FlaggedIndex(
-        store=index.store,
-        table=index.table,
-        name=index.name,
-        kind="redundant" if kind == "redundant" else "unused",
-        size_bytes=index.size_bytes,
-        why=why,
-    )
 
 
 def _since() -> str:
