@@ -21,14 +21,14 @@ def restored(stack):
 def pooled(restored):
     """A connection as the site has it, beside the tests' own."""
     connections["default"].close()
-    told = copy.deepcopy(connections["default"].settings_dict)
-    told["OPTIONS"]["pool"] = {
+    settings_dict = copy.deepcopy(connections["default"].settings_dict)
+    settings_dict["OPTIONS"]["pool"] = {
         "min_size": 1,
         "max_size": 2,
         "timeout": 10,
         "connection_class": DeadlineConnection,
     }
-    wrapper = DatabaseWrapper(told, "default")
+    wrapper = DatabaseWrapper(settings_dict, "default")
     yield wrapper
     wrapper.close()
     wrapper.close_pool()

@@ -166,4 +166,4 @@ class TestGeneratedClient:
             "activity", "activity_feed", "erika", limit=1, cursor=cursor_of(page.next_)
         ).results
         summary = call("activity", "activity_summary", "erika")
-        assert {one.action.value: one.count for one in summary.results}["note_created"] == 3
+        assert {row.action.value: row.count for row in summary.results}["note_created"] == 3

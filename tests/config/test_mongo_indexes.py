@@ -25,7 +25,7 @@ def _drop() -> None:
 
 @pytest.fixture(autouse=True)
 def _dropped():
-    """Before each test, and after it: what it made is none of another's."""
+    """Before and after each test, so that none sees the indexes of another."""
     _drop()
     yield
     _drop()
@@ -55,17 +55,17 @@ class TestMongoIndexes:
             "e": "a\u030a@example.org",
         }
         collection.insert_many({"user_id": key, "email": email} for key, email in addresses.items())
-        told = io.StringIO()
+        warnings = io.StringIO()
 
         for _ in range(2):
-            call_command("mongo_indexes", ensure=True, stdout=io.StringIO(), stderr=told)
+            call_command("mongo_indexes", ensure=True, stdout=io.StringIO(), stderr=warnings)
 
         assert collection.count_documents({}) == len(addresses)
-        keyed = {one["user_id"]: one.get("email_key") for one in collection.find()}
+        keyed = {row["user_id"]: row.get("email_key") for row in collection.find()}
         assert {user for user, key in keyed.items() if key is None} == {"b", "e"}
         assert (keyed["a"], keyed["c"]) == ("a@strasse.example", "c@example.org")
         for user in ("b", "e"):
-            assert told.getvalue().count(f"{user} has the e-mail address of another") == 2
+            assert warnings.getvalue().count(f"{user} has the e-mail address of another") == 2
         assert "email_unique" not in collection.index_information()
         assert "as declared" in run(diff=True)
 

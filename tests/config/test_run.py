@@ -43,8 +43,8 @@ def port() -> int:
 
 def environment_of(port: int, **variables: str) -> dict[str, str]:
     ours = {*VARIABLES.values(), "SECRET_KEY", "ALLOWED_HOSTS", "NO_PROXY", "no_proxy", "MAKELEVEL"}
-    kept = {k: v for k, v in os.environ.items() if k not in ours}
-    return kept | PROXIES | {"PORT": str(port), "PYTHONUNBUFFERED": "1"} | variables
+    inherited = {k: v for k, v in os.environ.items() if k not in ours}
+    return inherited | PROXIES | {"PORT": str(port), "PYTHONUNBUFFERED": "1"} | variables
 
 
 def start(checkout: Path, port: int, *arguments: str, **variables: str) -> subprocess.Popen[str]:
@@ -62,10 +62,10 @@ def start(checkout: Path, port: int, *arguments: str, **variables: str) -> subpr
 def processes_of(checkout: Path) -> list[psutil.Process]:
     """Whatever runs from the checkout: its servers by their arguments, its site by its folder."""
     return [
-        one
-        for one in psutil.process_iter()
-        if process._working_directory(one) == checkout
-        or any(str(checkout) in part for part in process._arguments(one))
+        running
+        for running in psutil.process_iter()
+        if process._working_directory(running) == checkout
+        or any(str(checkout) in part for part in process._arguments(running))
     ]
 
 
@@ -77,8 +77,8 @@ def operator_url(checkout: Path) -> str:
 
 
 def waits_for_a_lock(checkout: Path) -> bool:
-    with psycopg.connect(operator_url(checkout)) as asked:
-        row = asked.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone()
+    with psycopg.connect(operator_url(checkout)) as connection:
+        row = connection.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone()
     return row == (1,)
 
 
@@ -117,19 +117,19 @@ class TestServe:
             assert process.wait_until(lambda: waits_for_a_lock(checkout), 30)
             site.send_signal(number)
             threading.Event().wait(0.5)
-        told, _ = site.communicate(timeout=60)
+        output, _ = site.communicate(timeout=60)
         asking.join()
 
         assert site.returncode == 0
         assert statuses == [200]
-        assert "Trilith serves at" in told
-        assert "Finishing the requests in flight" in told
+        assert "Trilith serves at" in output
+        assert "Finishing the requests in flight" in output
         assert processes_of(checkout) == []
 
     @pytest.mark.parametrize("victim", ["launcher", "its child", "granian"])
     def test_whichever_process_is_killed_nothing_is_left(self, checkout, site, victim):
         [child] = psutil.Process(site.pid).children()
-        [granian] = [one for one in child.children() if "granian" in one.cmdline()]
+        [granian] = [running for running in child.children() if "granian" in running.cmdline()]
         victims = {"launcher": psutil.Process(site.pid), "its child": child, "granian": granian}
 
         victims[victim].kill()
@@ -208,10 +208,10 @@ class TestServe:
 
     def test_a_second_one_says_that_it_runs_and_after_a_kill_starts(self, checkout, port, site):
         second = start(checkout, port)
-        told, _ = second.communicate(timeout=60)
+        output, _ = second.communicate(timeout=60)
 
         assert second.returncode == 0
-        assert told == f"Already running: http://127.0.0.1:{port} (pid {site.pid})\n"
+        assert output == f"Already running: http://127.0.0.1:{port} (pid {site.pid})\n"
         assert answers(port)
 
         site.kill()
@@ -224,8 +224,8 @@ class TestServe:
         finally:
             again.send_signal(signal.SIGTERM)
             again.communicate(timeout=60)
-            for one in processes_of(checkout):
-                one.kill()
+            for running in processes_of(checkout):
+                running.kill()
 
     def test_a_taken_port_is_one_line(self, checkout, port, monkeypatch):
         program = (
@@ -252,16 +252,16 @@ class TestServe:
 class TestManage:
     def test_runs_a_command_on_the_local_servers(self, checkout, port):
         done = start(checkout, port, "manage", "check")
-        told, _ = done.communicate(timeout=60)
-        for one in processes_of(checkout):
-            one.kill()
+        output, _ = done.communicate(timeout=60)
+        for running in processes_of(checkout):
+            running.kill()
 
         assert done.returncode == 0
-        assert "no issues" in told
+        assert "no issues" in output
 
     def test_anything_else_is_misuse(self, checkout, port):
         done = start(checkout, port, "walk")
-        told, _ = done.communicate(timeout=60)
+        output, _ = done.communicate(timeout=60)
 
         assert done.returncode == 2
-        assert "python -m config.run manage" in told
+        assert "python -m config.run manage" in output

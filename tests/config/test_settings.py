@@ -27,11 +27,11 @@ COMPOSE = {"POSTGRES_PASSWORD", "REDIS_PASSWORD", "MONGODB_ROOT_PASSWORD", "MONG
 
 def evaluate(expression: str, **environment: str | None) -> subprocess.CompletedProcess[str]:
     """Load the settings in a process of their own, and print the expression."""
-    given = {"PATH": os.environ["PATH"], "PYTHON_DOTENV_DISABLED": "1"} | REQUIRED | environment
+    variables = {"PATH": os.environ["PATH"], "PYTHON_DOTENV_DISABLED": "1"} | REQUIRED | environment
     return subprocess.run(
         [sys.executable, "-c", f"from config import settings as s; print({expression})"],
         cwd=ROOT,
-        env={name: value for name, value in given.items() if value is not None},
+        env={name: value for name, value in variables.items() if value is not None},
         capture_output=True,
         text=True,
         check=False,
@@ -41,9 +41,9 @@ def evaluate(expression: str, **environment: str | None) -> subprocess.Completed
 def read_by_settings() -> dict[str, str]:
     """Each variable that settings.py reads, with its default as written."""
     text = (ROOT / "config" / "settings.py").read_text()
-    found = dict(re.findall(r'env\.\w+\(\s*"([A-Z_]+)"(?:,\s+default=([^),\n]+))?', text))
-    found |= dict.fromkeys(re.findall(r'_required\(\s*"([A-Z_]+)"', text), "")
-    return found
+    defaults = dict(re.findall(r'env\.\w+\(\s*"([A-Z_]+)"(?:,\s+default=([^),\n]+))?', text))
+    defaults |= dict.fromkeys(re.findall(r'_required\(\s*"([A-Z_]+)"', text), "")
+    return defaults
 
 
 def documented() -> dict[str, str]:
@@ -58,11 +58,11 @@ def numbers() -> set[str]:
 
 def check(**environment: str) -> subprocess.CompletedProcess[str]:
     """manage.py check with these variables."""
-    given = {"PATH": os.environ["PATH"], "PYTHON_DOTENV_DISABLED": "1"} | REQUIRED | environment
+    variables = {"PATH": os.environ["PATH"], "PYTHON_DOTENV_DISABLED": "1"} | REQUIRED | environment
     return subprocess.run(
         [sys.executable, "manage.py", "check"],
         cwd=ROOT,
-        env=given,
+        env=variables,
         capture_output=True,
         text=True,
         check=False,
@@ -199,14 +199,14 @@ class TestEnvFile:
 
 class TestPool:
     def test_the_site_has_pool_and_deadlines(self):
-        told = evaluate("s.DATABASES['default']['OPTIONS']", SERVES_REQUESTS="true").stdout
+        output = evaluate("s.DATABASES['default']['OPTIONS']", SERVES_REQUESTS="true").stdout
 
-        assert "'min_size': 5, 'max_size': 20, 'max_idle': 30, 'timeout': 2.0" in told
-        assert "statement_timeout=2000" in told
-        assert "DeadlineConnection" in told
+        assert "'min_size': 5, 'max_size': 20, 'max_idle': 30, 'timeout': 2.0" in output
+        assert "statement_timeout=2000" in output
+        assert "DeadlineConnection" in output
 
     @pytest.mark.parametrize(
-        ("variable", "given", "shown"),
+        ("variable", "value", "shown"),
         [
             ("POSTGRES_POOL_MIN", "3", "'min_size': 3,"),
             ("POSTGRES_POOL_MAX", "7", "'max_size': 7,"),
@@ -215,12 +215,12 @@ class TestPool:
             ("POSTGRES_STATEMENT_TIMEOUT_MS", "900", "statement_timeout=900"),
         ],
     )
-    def test_each_part_of_it_is_a_setting(self, variable, given, shown):
-        told = evaluate(
-            "s.DATABASES['default']['OPTIONS']", SERVES_REQUESTS="true", **{variable: given}
+    def test_each_part_of_it_is_a_setting(self, variable, value, shown):
+        output = evaluate(
+            "s.DATABASES['default']['OPTIONS']", SERVES_REQUESTS="true", **{variable: value}
         ).stdout
 
-        assert shown in told
+        assert shown in output
 
     def test_server_settings_of_the_url_stay_beside_the_deadline(self):
         done = evaluate(
@@ -232,15 +232,15 @@ class TestPool:
         assert done.stdout.strip() == "-c search_path=y -c statement_timeout=2000"
 
     def test_commands_are_patient(self):
-        told = evaluate("s.DATABASES['default']['OPTIONS']").stdout
+        output = evaluate("s.DATABASES['default']['OPTIONS']").stdout
 
-        assert "pool" not in told
-        assert "statement_timeout" not in told
+        assert "pool" not in output
+        assert "statement_timeout" not in output
 
     def test_tls_turns_on_what_goes_with_it(self):
-        told = evaluate("s.SECURE_SSL_REDIRECT, s.SESSION_COOKIE_SECURE", HTTPS="true").stdout
+        output = evaluate("s.SECURE_SSL_REDIRECT, s.SESSION_COOKIE_SECURE", HTTPS="true").stdout
 
-        assert told.strip() == "True True"
+        assert output.strip() == "True True"
 
 
 class TestEnvExample:

@@ -70,7 +70,7 @@ class TestCheckedRedisUrl:
     def test_sessions_have_a_pool_of_their_own_on_the_same_database(self, url, database):
         beside = with_own_pool(checked_redis_url("REDIS_URL", url), max_connections=20)
 
-        pools = [redis.ConnectionPool.from_url(one) for one in (url, beside)]
+        pools = [redis.ConnectionPool.from_url(each) for each in (url, beside)]
         assert beside != url
         assert pools[1].max_connections == 20
         first, second = [pool.make_connection() for pool in pools]

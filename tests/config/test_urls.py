@@ -46,7 +46,7 @@ class TestSchema:
         schema = Client().get("/api/schema").json()
         listing = schema["paths"]["/api/v1/notes"]["get"]
 
-        assert {one["name"] for one in listing["parameters"] if one["in"] == "query"} == {
+        assert {item["name"] for item in listing["parameters"] if item["in"] == "query"} == {
             *("userId", "user_id", "q", "page", "limit", "sort", "count", "cursor", "cache"),
         }
 

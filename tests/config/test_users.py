@@ -43,7 +43,7 @@ def rename(old: str = "abc", new: str = "new") -> str:
 
 
 def users() -> list[str]:
-    return sorted(one["user_id"] for one in ActivityEvent._get_collection().find())
+    return sorted(row["user_id"] for row in ActivityEvent._get_collection().find())
 
 
 class TestRename:
@@ -124,7 +124,7 @@ class TestSeed:
 
         call_command("seed", size="small", stdout=out)
 
-        known = {one["user_id"] for one in UserProfile._get_collection().find()}
+        known = {row["user_id"] for row in UserProfile._get_collection().find()}
         assert "200 notes" in out.getvalue()
         assert len(known) == 20
         seeded = set(users()) - {"xyz"}

@@ -92,7 +92,7 @@ class TestCounts:
 
 
 class TestPool:
-    """A pool of one connection, which somebody holds."""
+    """A pool whose only connection is in use."""
 
     @pytest.fixture
     def small(self, settings):

@@ -1,4 +1,4 @@
-"""Rows that are kept past the request: bounded, in order, and not lost with a short outage."""
+"""Rows stored after the request: bounded, in order, and not lost in a short outage."""
 
 import contextlib
 import itertools
@@ -109,7 +109,7 @@ class TestKept:
         for _ in range(3):
             CappedList("some", rows_max=10).add({"n": 1})
 
-        assert [one.name for one in threading.enumerate()].count("kept") == 1
+        assert [thread.name for thread in threading.enumerate()].count("kept") == 1
 
 
 class TestConservation:

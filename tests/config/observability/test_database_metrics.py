@@ -33,35 +33,35 @@ class TestMetricsDb:
         mongoengine.get_connection().admin.command("ping")
         api.get(f"/api/v1/notes/{make_note()}?cache=false")
 
-        told = figures()
+        metrics = figures()
 
         for store in ("postgres", "mongodb"):
             assert {"active_connections", "idle_connections", "waiting_requests"} <= set(
-                told[store]
+                metrics[store]
             )
-            latency = told[store]["latency_ms"]
+            latency = metrics[store]["latency_ms"]
             assert latency["count"] >= 1
             assert 0 < latency["p50"] <= latency["p95"] <= latency["p99"]
-            assert isinstance(told[store]["errors"], dict)
-            assert told[store]["breaker_open"] is False
-        assert told["mongodb"]["idle_connections"] >= 1
-        assert told["mongodb"]["commands"]["ping"]["count"] >= 1
+            assert isinstance(metrics[store]["errors"], dict)
+            assert metrics[store]["breaker_open"] is False
+        assert metrics["mongodb"]["idle_connections"] >= 1
+        assert metrics["mongodb"]["commands"]["ping"]["count"] >= 1
 
     def test_tells_the_connections_of_the_servers_and_their_maximum(self):
         connections["default"].ensure_connection()
 
-        told = figures()
+        metrics = figures()
 
-        assert told["postgres"]["server"]["max_connections"] == 100
-        assert told["postgres"]["server"]["usable"] == 97
-        assert 1 <= told["postgres"]["server"]["connections"] < 97
-        assert told["mongodb"]["server"]["connections"] >= 1
-        assert told["mongodb"]["server"]["max_connections"] > 100
+        assert metrics["postgres"]["server"]["max_connections"] == 100
+        assert metrics["postgres"]["server"]["usable"] == 97
+        assert 1 <= metrics["postgres"]["server"]["connections"] < 97
+        assert metrics["mongodb"]["server"]["connections"] >= 1
+        assert metrics["mongodb"]["server"]["max_connections"] > 100
 
     def test_tells_how_long_connections_were_waited_for_and_held(self):
-        told = copy.deepcopy(connections["default"].settings_dict)
-        told["OPTIONS"]["pool"] = {"min_size": 1, "max_size": 2}
-        pooled = DatabaseWrapper(told, "default")
+        settings_dict = copy.deepcopy(connections["default"].settings_dict)
+        settings_dict["OPTIONS"]["pool"] = {"min_size": 1, "max_size": 2}
+        pooled = DatabaseWrapper(settings_dict, "default")
         try:
             pooled.ensure_connection()
             pooled.close()
@@ -79,15 +79,15 @@ class TestMetricsDb:
         for name in ("postgres", "mongodb"):
             stack.kill(name)
         try:
-            told, text = figures(), Client().get("/metrics").content.decode()
+            metrics, text = figures(), Client().get("/metrics").content.decode()
         finally:
             stack.up()
             assert wait_until(lambda: not mongodb_client.breaker.is_open, 30)
             postgres_breaker.reset()
             connections["default"].close()
 
-        assert told["postgres"]["server"] is None
-        assert told["mongodb"]["server"] is None
+        assert metrics["postgres"]["server"] is None
+        assert metrics["mongodb"]["server"] is None
         assert "postgres_server_connections" not in text
 
     def test_tells_what_waits_in_the_spool(self):
@@ -128,10 +128,10 @@ class TestHealth:
         assert "activity" not in Client().get("/health").json()
         ledger.add(services.own_spool().folder, "aa", [60, 60], 2)
 
-        told = Client().get("/health")
+        reply = Client().get("/health")
 
-        assert (told.status_code, told.json()["status"]) == (200, "degraded")
-        assert "2 events dropped" in told.json()["activity"]["reason"]
+        assert (reply.status_code, reply.json()["status"]) == (200, "degraded")
+        assert "2 events dropped" in reply.json()["activity"]["reason"]
         assert Client().get("/health?strict=1").status_code == 503
         later = time.time() + services.LOSS_REPORTED_SECONDS + 1
         monkeypatch.setattr(services.time, "time", lambda: later)

@@ -33,14 +33,14 @@ class TestLines:
             api.get(f"/api/v1/notes/{note_id}")
             api.get(f"/api/v1/notes/{note_id}")
 
-        told = [line for line in lines if line.get("operation") == "look"]
-        assert [line["event"] for line in told] == [
+        lookups = [line for line in lines if line.get("operation") == "look"]
+        assert [line["event"] for line in lookups] == [
             f"Cache MISS: notes:{note_id}",
             f"Cache HIT: notes:{note_id}",
         ]
-        assert [line["hit"] for line in told] == [False, True]
-        assert all(line["duration_ms"] > 0 for line in told)
-        assert all(line["key"] == f"notes:{note_id}" for line in told)
+        assert [line["hit"] for line in lookups] == [False, True]
+        assert all(line["duration_ms"] > 0 for line in lookups)
+        assert all(line["key"] == f"notes:{note_id}" for line in lookups)
 
 
 class TestSlowQueries:

@@ -1,4 +1,4 @@
-"""What is kept of slow statements and of requests: from a real request to the command that tells it."""
+"""Stored slow statements and request traces, from a real request to the command that shows them."""
 
 import json
 from io import StringIO
@@ -18,9 +18,9 @@ TOKEN = "a-token-of-staff"
 
 
 def run(*arguments: str) -> str:
-    told = StringIO()
-    call_command(*arguments, stdout=told)
-    return told.getvalue()
+    output = StringIO()
+    call_command(*arguments, stdout=output)
+    return output.getvalue()
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def staff(settings) -> dict[str, str]:
     return {"X-Trace": "1", "Authorization": f"Bearer {TOKEN}"}
 
 
-def kept_rows() -> list[dict]:
+def stored_rows() -> list[dict]:
     capped_list.flush()
     return slow_queries.SLOW.rows()
 
@@ -62,7 +62,7 @@ class TestSlowStatements:
         api.get("/api/v1/notes?userId=private-name", headers={"X-Request-ID": "r-1"})
         api.get("/api/v1/activity/private-name", headers={"X-Request-ID": "r-2"})
 
-        rows = [row for row in kept_rows() if row["request_id"] in ("r-1", "r-2")]
+        rows = [row for row in stored_rows() if row["request_id"] in ("r-1", "r-2")]
         assert {row["store"] for row in rows} == {"postgres", "mongodb", "redis"}
         assert "private-name" not in str(rows)
         selects = [row for row in rows if row["kind"] == "SELECT"]
@@ -75,12 +75,12 @@ class TestSlowStatements:
     def test_quick_ones_are_not(self, api):
         api.get("/api/v1/notes")
 
-        assert kept_rows() == []
+        assert stored_rows() == []
 
     def test_of_no_request_are_logged_alone(self, everything_is_slow):
         tracing.add_statement("redis", "count", 0.0, 1.0)
 
-        assert kept_rows() == []
+        assert stored_rows() == []
 
     def test_a_request_is_answered_while_redis_is_down(self, api, everything_is_slow, stack):
         stack.kill("redis")
@@ -91,7 +91,7 @@ class TestSlowStatements:
             client.breaker.reset()
 
         assert response.status_code == 200
-        assert "r-3" in {row["request_id"] for row in kept_rows()}
+        assert "r-3" in {row["request_id"] for row in stored_rows()}
 
     def test_are_grouped_by_shape_the_most_expensive_in_all_first(self):
         for duration_ms, statement in ((300, "SELECT a"), (250, "SELECT b"), (251, "SELECT b")):
@@ -115,7 +115,7 @@ class TestSlowQueriesCommand:
         make_note()
         api.get("/api/v1/notes?limit=7&count=false")
         capped_list.flush()
-        [shape] = [one for one in slow_queries.slow_statements() if "LIMIT 8" in one["statement"]]
+        [shape] = [row for row in slow_queries.slow_statements() if "LIMIT 8" in row["statement"]]
 
         assert shape["statement"] in run("slow_queries")
         assert "notes:" in run("slow_queries", "--store", "postgres")
@@ -155,8 +155,8 @@ class TestTrace:
         [trace] = json.loads(run("trace", "r-9", "--json"))
         at = [step[0] for step in trace["steps"]]
         assert at == sorted(at)
-        told = [(step[2], step[3].split(" ")[0]) for step in trace["steps"]]
-        assert told == [
+        steps = [(step[2], step[3].split(" ")[0]) for step in trace["steps"]]
+        assert steps == [
             *(("redis", "look"), ("redis", "begin"), ("postgres", "SELECT"), ("redis", "end")),
         ]
         text = run("trace", "r-9")
@@ -195,7 +195,7 @@ class TestTrace:
         api.get("/api/v1/notes", headers={"X-Request-ID": "r-9"})
 
         capped_list.flush()
-        assert [one["reason"] for one in traces.traces_of("r-9")] == ["slow"]
+        assert [trace["reason"] for trace in traces.traces_of("r-9")] == ["slow"]
 
     @pytest.mark.parametrize(("share", "count"), [(1.0, 1), (0.0, 0)])
     def test_a_share_of_the_others_is(self, api, settings, share, count):

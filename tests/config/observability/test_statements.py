@@ -1,4 +1,4 @@
-"""Statements without anybody's values: what is kept of them, and what is one shape."""
+"""Statements without their values: what remains of them, and which have the same shape."""
 
 import pytest
 from hypothesis import given
@@ -17,11 +17,13 @@ class TestComment:
 
     @given(st.text(), st.text())
     def test_cannot_be_ended_from_within_and_holds_no_placeholder(self, endpoint, request_id):
-        made = statements.comment(endpoint, request_id)
+        comment = statements.comment(endpoint, request_id)
 
-        inner = made.removeprefix(" /*endpoint='").removesuffix("'*/").replace("',request_id='", "")
+        inner = (
+            comment.removeprefix(" /*endpoint='").removesuffix("'*/").replace("',request_id='", "")
+        )
         assert not set(inner) & set("*%'\"\n;")
-        assert made.isascii()
+        assert comment.isascii()
 
 
 class TestSqlShape:
@@ -75,13 +77,13 @@ class TestFingerprint:
         )
 
     def test_is_another_for_another_statement_or_store(self):
-        made = {
+        fingerprints = {
             statements.fingerprint("postgres", "SELECT a"),
             statements.fingerprint("postgres", "SELECT b"),
             statements.fingerprint("redis", "SELECT a"),
         }
 
-        assert len(made) == 3
+        assert len(fingerprints) == 3
 
 
 class TestCommandShape:

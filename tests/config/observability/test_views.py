@@ -34,9 +34,9 @@ class TestStaff:
         assert answer["WWW-Authenticate"] == "Bearer"
         assert answer["Content-Type"] == "application/problem+json"
 
-    @pytest.mark.parametrize("given", ["Bearer wrong", "Bearer ", "Basic YTpi", "nonsense"])
-    def test_with_wrong_ones_a_403(self, api, token, given):
-        assert api.post(CLEAR, headers={"Authorization": given}).status_code == 403
+    @pytest.mark.parametrize("header", ["Bearer wrong", "Bearer ", "Basic YTpi", "nonsense"])
+    def test_with_wrong_ones_a_403(self, api, token, header):
+        assert api.post(CLEAR, headers={"Authorization": header}).status_code == 403
 
     @pytest.mark.parametrize(
         ("form", "status"),
@@ -60,15 +60,15 @@ class TestStaff:
     def test_credentials_are_a_scheme_spaces_and_the_token(self, api, settings, form, status):
         """RFC 9110, 11.4: 1*SP, and no other white space; 11.1: a scheme in any case."""
         settings.ADMIN_TOKEN = "dG9rZW4tb2Ytc3RhZmY="
-        given = form.format(*[settings.ADMIN_TOKEN] * 2)
+        header = form.format(*[settings.ADMIN_TOKEN] * 2)
 
-        assert api.post(CLEAR, headers={"Authorization": given}).status_code == status
+        assert api.post(CLEAR, headers={"Authorization": header}).status_code == status
 
-    @pytest.mark.parametrize("given", ["Bearer ", "Bearer", ""])
-    def test_no_token_in_the_settings_lets_nobody_in(self, api, settings, given):
+    @pytest.mark.parametrize("header", ["Bearer ", "Bearer", ""])
+    def test_no_token_in_the_settings_lets_nobody_in(self, api, settings, header):
         settings.ADMIN_TOKEN = ""
 
-        assert api.post(CLEAR, headers={"Authorization": given}).status_code == 403
+        assert api.post(CLEAR, headers={"Authorization": header}).status_code == 403
 
     @pytest.mark.parametrize(("is_staff", "status"), [(True, 200), (False, 403)])
     def test_a_session_counts_where_it_is_of_staff(self, is_staff, status):
@@ -98,8 +98,8 @@ class TestClear:
 
     def test_clears_one_and_leaves_the_others(self, api, staff):
         path = f"/api/v1/notes/{make_note()}"
-        for one in (path, "/api/v1/notes"):
-            api.get(one)
+        for target in (path, "/api/v1/notes"):
+            api.get(target)
 
         assert staff.post(f"{CLEAR}?namespace=notes").json() == {"cleared": ["notes"]}
         assert "uri-miss" in api.get(path)["Cache-Status"]
@@ -157,15 +157,15 @@ class TestExplain:
         note_id = make_note()
         api.get(f"/api/v1/notes/{note_id}")
 
-        told = staff.get(f"{EXPLAIN}?key=notes:{note_id}").json()
+        explanation = staff.get(f"{EXPLAIN}?key=notes:{note_id}").json()
 
-        assert told["cached"]
-        assert 0 <= told["age"] < 10
-        assert 200 < told["ttl"] <= 300
-        assert told["size"] > 100
-        assert [one["tag"] for one in told["tags"]] == ["namespace:notes", f"note:{note_id}"]
-        assert all(one["valid"] for one in told["tags"])
-        assert told["last_miss"]["reason"] == "absent"
+        assert explanation["cached"]
+        assert 0 <= explanation["age"] < 10
+        assert 200 < explanation["ttl"] <= 300
+        assert explanation["size"] > 100
+        assert [tag["tag"] for tag in explanation["tags"]] == ["namespace:notes", f"note:{note_id}"]
+        assert all(tag["valid"] for tag in explanation["tags"])
+        assert explanation["last_miss"]["reason"] == "absent"
 
     def test_says_which_write_ended_it_and_why_it_then_missed(self, api, staff):
         note_id = make_note()
@@ -179,7 +179,7 @@ class TestExplain:
 
         assert (ended["cached"], ended["reason"]) == (False, "invalidated")
         assert ended["last_invalidation"]["tag"] == f"note:{note_id}"
-        assert [one["valid"] for one in ended["tags"]] == [True, False]
+        assert [tag["valid"] for tag in ended["tags"]] == [True, False]
         assert again["last_miss"]["reason"] == "invalidated"
 
     @pytest.mark.parametrize("query", ["", "key=", "key=nonsense", "key=notes:1", "name=x"])
@@ -228,27 +228,27 @@ class TestMetrics:
         path = f"/api/v1/notes/{make_note()}"
         api.get(path)
 
-        told = self.figures(api)
+        metrics = self.figures(api)
 
-        assert told["memory_usage"] > 100_000
-        assert told["memory_limit"] == 256 * 1024 * 1024
-        assert told["namespaces"]["notes"]["entries"] == 1
-        assert told["namespaces"]["notes"]["bytes"] > 100
-        assert 0 < told["operations"]["look"]["p50"] <= told["operations"]["look"]["p99"]
-        assert told["outbox"]["depth"] >= 0
-        assert told["breaker"]["open"] is False
+        assert metrics["memory_usage"] > 100_000
+        assert metrics["memory_limit"] == 256 * 1024 * 1024
+        assert metrics["namespaces"]["notes"]["entries"] == 1
+        assert metrics["namespaces"]["notes"]["bytes"] > 100
+        assert 0 < metrics["operations"]["look"]["p50"] <= metrics["operations"]["look"]["p99"]
+        assert metrics["outbox"]["depth"] >= 0
+        assert metrics["breaker"]["open"] is False
 
     def test_answers_without_redis(self, api, stack):
         stack.kill("redis")
         try:
             api.get(f"/api/v1/notes/{make_note()}")
-            told = self.figures(api)
+            metrics = self.figures(api)
         finally:
             stack.start("redis")
             client.breaker.reset()
 
-        assert told["memory_usage"] is None
-        assert told["breaker"]["open"]
+        assert metrics["memory_usage"] is None
+        assert metrics["breaker"]["open"]
 
     def test_the_same_stands_in_prometheus_format(self, api):
         api.get(f"/api/v1/notes/{make_note()}")

@@ -84,19 +84,19 @@ class TestPostgresDown:
 
 class TestDeadlineConnection:
     def test_gives_up_on_a_server_that_does_not_answer(self, restored, monkeypatch):
-        with connect(DeadlineConnection) as asked:
-            asked.execute("SELECT 1")
+        with connect(DeadlineConnection) as connection:
+            connection.execute("SELECT 1")
             monkeypatch.setattr(DeadlineConnection, "net_timeout_seconds", 0.2)
             restored.pause("postgres")
 
             with pytest.raises(ServerSilent, match=r"no answer from PostgreSQL within 0\.2 s"):
-                asked.execute("SELECT 1")
+                connection.execute("SELECT 1")
 
-            assert asked.closed
+            assert connection.closed
 
     def test_leaves_a_server_that_answers_in_time_alone(self):
-        with connect(DeadlineConnection) as asked:
-            assert asked.execute("SELECT pg_sleep(0.1), 1").fetchone()[1] == 1
+        with connect(DeadlineConnection) as connection:
+            assert connection.execute("SELECT pg_sleep(0.1), 1").fetchone()[1] == 1
 
 
 class TestUnavailableStore:
@@ -125,13 +125,13 @@ class TestBreaker:
     @pytest.fixture
     def holders(self, pooled):
         """Whoever has all connections."""
-        found = [DatabaseWrapper(pooled.settings_dict, "default") for _ in range(2)]
-        for holder in found:
+        holders = [DatabaseWrapper(pooled.settings_dict, "default") for _ in range(2)]
+        for holder in holders:
             holder.ensure_connection()
         pooled.pool.timeout = 0.3
-        yield found
+        yield holders
         pooled.pool.timeout = 10
-        for holder in found:
+        for holder in holders:
             holder.close()
 
     def ask(self, wrapper):
@@ -287,7 +287,7 @@ class TestRestart:
     def test_a_read_that_held_one_is_answered(self, api, site, restored):
         note_id = make_note()
         api.get(f"/api/v1/notes/{note_id}?cache=false")
-        assert site.connection is not None  # between the requests of a test it is kept
+        assert site.connection is not None  # it stays open between the requests of a test
         before = metrics.REPEATED._value.get()
         self.restart(restored)
 
@@ -300,10 +300,10 @@ class TestRestart:
     @pytest.mark.parametrize("method", ["get", "post"])
     def test_idle_ones_are_replaced_before_reads_and_writes(self, api, site, restored, method):
         others = [DatabaseWrapper(site.settings_dict, "default") for _ in range(2)]
-        for one in others:
-            one.ensure_connection()
-        for one in others:
-            one.close()
+        for connection in others:
+            connection.ensure_connection()
+        for connection in others:
+            connection.close()
         before = metrics.REPLACED._value.get()
         self.restart(restored)
 

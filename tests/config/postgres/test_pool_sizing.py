@@ -19,37 +19,37 @@ SITE = Site(workers=2, threads=16, pool_max=20)
 
 
 def advice(**changes):
-    given = {"load": None, "at_once": 5, "usable": 90, "site": SITE} | changes
-    return pool_sizing.advise(**given)
+    arguments = {"load": None, "at_once": 5, "usable": 90, "site": SITE} | changes
+    return pool_sizing.advise(**arguments)
 
 
 class TestAdvise:
     def test_without_a_load_the_formula_decides(self):
-        told = advice()
+        advised = advice()
 
-        assert (told.pool_max, told.binds, told.load) == (3, "formula", None)
+        assert (advised.pool_max, advised.binds, advised.load) == (3, "formula", None)
 
     def test_a_small_load_asks_for_no_more_than_the_formula(self):
-        told = advice(load=Load(rate=100, hold_seconds=0.005))
+        advised = advice(load=Load(rate=100, hold_seconds=0.005))
 
         # 0.25 in use in each process: 0.25 + 2 x 0.5 = 1.25.
-        assert (told.load, told.pool_max, told.binds) == (2, 3, "formula")
+        assert (advised.load, advised.pool_max, advised.binds) == (2, 3, "formula")
 
     def test_a_load_that_holds_connections_for_long_asks_for_more(self):
-        told = advice(load=Load(rate=400, hold_seconds=0.02))
+        advised = advice(load=Load(rate=400, hold_seconds=0.02))
 
         # 4 in use in each process: 4 + 2 x 2 = 8.
-        assert (told.load, told.pool_max, told.binds) == (8, 8, "load")
+        assert (advised.load, advised.pool_max, advised.binds) == (8, 8, "load")
 
     def test_no_more_than_the_threads_can_use(self):
-        told = advice(load=Load(rate=4000, hold_seconds=0.02))
+        advised = advice(load=Load(rate=4000, hold_seconds=0.02))
 
-        assert (told.pool_max, told.binds) == (16 + pool_sizing.BACKGROUND, "threads")
+        assert (advised.pool_max, advised.binds) == (16 + pool_sizing.BACKGROUND, "threads")
 
     def test_no_more_than_the_server_takes(self):
-        told = advice(load=Load(rate=400, hold_seconds=0.02), usable=9)
+        advised = advice(load=Load(rate=400, hold_seconds=0.02), usable=9)
 
-        assert (told.server, told.pool_max, told.binds) == (4, 4, "server")
+        assert (advised.server, advised.pool_max, advised.binds) == (4, 4, "server")
 
     def test_at_least_one(self):
         assert advice(usable=0).pool_max == 1
@@ -74,29 +74,29 @@ class TestCapacity:
 
 
 def run(*arguments: str) -> str:
-    told = StringIO()
-    call_command("pool_advice", *arguments, stdout=told, stderr=StringIO())
-    return told.getvalue()
+    output = StringIO()
+    call_command("pool_advice", *arguments, stdout=output, stderr=StringIO())
+    return output.getvalue()
 
 
 @pytest.mark.django_db(transaction=True)
 class TestCommand:
     def test_says_what_binds_and_what_to_set(self):
-        told = run("--rate", "400", "--hold-ms", "20", "--cores", "2", "--workers", "2")
+        output = run("--rate", "400", "--hold-ms", "20", "--cores", "2", "--workers", "2")
 
-        assert "400.0/s x 20.00 ms = 8.00 in use" in told
-        assert "2 cores x 2 + 1 = 5" in told
-        assert "40 in all: exhausted at 2000/s" in told
-        assert "The limit is the measured load" in told
-        assert "Set POSTGRES_POOL_MAX=8." in told
+        assert "400.0/s x 20.00 ms = 8.00 in use" in output
+        assert "2 cores x 2 + 1 = 5" in output
+        assert "40 in all: exhausted at 2000/s" in output
+        assert "The limit is the measured load" in output
+        assert "Set POSTGRES_POOL_MAX=8." in output
 
     def test_measures_what_is_lent_meanwhile(self):
-        told = copy.deepcopy(connections["default"].settings_dict)
-        told["OPTIONS"]["pool"] = {"min_size": 1, "max_size": 2}
+        settings_dict = copy.deepcopy(connections["default"].settings_dict)
+        settings_dict["OPTIONS"]["pool"] = {"min_size": 1, "max_size": 2}
         stopped, lent = threading.Event(), threading.Event()
 
         def lend() -> None:
-            wrapper = DatabaseWrapper(told, "default")
+            wrapper = DatabaseWrapper(settings_dict, "default")
             while not stopped.wait(0.01):
                 with wrapper.cursor() as cursor:
                     cursor.execute("SELECT 1")
@@ -139,8 +139,8 @@ class TestCommand:
 
 class TestChecks:
     def ids(self, **changes):
-        given = {"workers": 2, "threads": 16, "pool_max": 20, "usable": 97} | changes
-        return [one.id for one in checks.check_pool(**given)]
+        arguments = {"workers": 2, "threads": 16, "pool_max": 20, "usable": 97} | changes
+        return [message.id for message in checks.check_pool(**arguments)]
 
     def test_the_defaults_pass(self):
         assert self.ids() == []
@@ -157,11 +157,11 @@ class TestChecks:
 
     def test_are_part_of_manage_py_check(self, settings):
         settings.WEB_WORKERS = 50
-        told = StringIO()
+        output = StringIO()
 
-        call_command("check", stdout=told, stderr=told)
+        call_command("check", stdout=output, stderr=output)
 
-        assert "50 x 22 = 1100, but the PostgreSQL server leaves this user 97" in told.getvalue()
+        assert "50 x 22 = 1100, but the PostgreSQL server leaves this user 97" in output.getvalue()
 
     def test_say_nothing_of_a_server_that_does_not_answer(self, settings, monkeypatch):
         settings.WEB_WORKERS = 50

@@ -1,4 +1,4 @@
-"""PostgreSQL that takes no writes: by its settings, by one database's, and as a real standby."""
+"""A read-only PostgreSQL: by its settings, by a database's settings, and as a real standby."""
 
 import json
 import shutil
@@ -46,15 +46,19 @@ def by_setting(operator):
     def switch(state: str) -> None:
         operator.execute(f"ALTER SYSTEM SET default_transaction_read_only = {state}")
         operator.execute("SELECT pg_reload_conf()")
-        assert wait_until(lambda: seen(operator.info.dsn, operator.info.password) == state, 30)
+        assert wait_until(
+            lambda: read_only_state(operator.info.dsn, operator.info.password) == state, 30
+        )
 
     yield switch
     operator.execute("ALTER SYSTEM RESET default_transaction_read_only")
     operator.execute("SELECT pg_reload_conf()")
-    assert wait_until(lambda: seen(operator.info.dsn, operator.info.password) == "off", 30)
+    assert wait_until(
+        lambda: read_only_state(operator.info.dsn, operator.info.password) == "off", 30
+    )
 
 
-def seen(dsn: str, password: str) -> str:
+def read_only_state(dsn: str, password: str) -> str:
     """What a new session starts with, by the server's own settings."""
     with psycopg.connect(dsn, password=password, options="") as session:
         return session.execute("SHOW default_transaction_read_only").fetchone()[0]

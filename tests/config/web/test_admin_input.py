@@ -50,7 +50,7 @@ class TestFilters:
             assert response.status_code in (200, 404), text
 
     @pytest.mark.parametrize(
-        ("query", "told"),
+        ("query", "message"),
         [
             ("user_id=%00", "Owner: must be 1 to 128 characters"),
             ("user_id=a%20b", "Owner: must be 1 to 128 characters"),
@@ -59,10 +59,10 @@ class TestFilters:
             (f"created_at__year={'9' * 400}", "The list was not filtered: "),
         ],
     )
-    def test_say_what_is_wrong(self, operator, query, told):
+    def test_say_what_is_wrong(self, operator, query, message):
         make_note()
 
-        assert told in operator.get(f"{NOTES}?{query}", follow=True).content.decode()
+        assert message in operator.get(f"{NOTES}?{query}", follow=True).content.decode()
 
 
 class TestActions:

@@ -30,19 +30,19 @@ class OneByOne(io.BytesIO):
 def echo(settings):
     """Return what the application gets to see of a body; None where it is not called."""
     settings.REQUEST_BODY_MAX_BYTES = 10
-    seen = []
+    received = []
 
     def application(environ, start_response):
         length = environ.get("CONTENT_LENGTH")
-        seen.append((length, environ["wsgi.input"].read(int(length or 0))))
+        received.append((length, environ["wsgi.input"].read(int(length or 0))))
         return []
 
     def call(body: bytes, **environ: str):
-        seen.clear()
+        received.clear()
         gateway.with_complete_bodies(application)(
             {"wsgi.input": OneByOne(body), **environ}, lambda *_: None
         )
-        return seen[0] if seen else None
+        return received[0] if received else None
 
     return call
 

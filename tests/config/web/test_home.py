@@ -30,7 +30,7 @@ class TestHome:
     def test_loads_nothing_from_outside(self, page):
         loaded = re.findall('(?:src|href)="([^"]+)"', page.content.decode())
 
-        assert {urlsplit(one).netloc for one in loaded} == {""}
+        assert {urlsplit(url).netloc for url in loaded} == {""}
         assert "<script" not in page.content.decode()
         style = Client().get("/static/home.css")
         assert (style.status_code, style["Content-Type"]) == (200, 'text/css; charset="utf-8"')

@@ -25,11 +25,13 @@ def schema() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def operations(schema) -> dict[str, dict[str, Any]]:
-    return {one["operationId"]: one for path in schema["paths"].values() for one in path.values()}
+    return {
+        item["operationId"]: item for path in schema["paths"].values() for item in path.values()
+    }
 
 
 def parameters_of(operation: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {one["name"]: one for one in operation["parameters"]}
+    return {item["name"]: item for item in operation["parameters"]}
 
 
 class TestParameters:
@@ -42,7 +44,7 @@ class TestParameters:
                 assert header["schema"]["default"] == "demo"
 
     def test_staff_is_asked_for_where_nobody_else_may(self, operations):
-        security = {name: one.get("security") for name, one in operations.items()}
+        security = {name: operation.get("security") for name, operation in operations.items()}
 
         assert security["cache_clear"] == security["cache_explain"] == [{"staff": []}]
         assert security["profiles_replace"] == [{}, {"staff": []}]
@@ -50,10 +52,10 @@ class TestParameters:
 
     def test_only_the_key_to_explain_is_required_in_a_query(self, operations):
         required = {
-            (name, one["name"])
+            (name, parameter["name"])
             for name, operation in operations.items()
-            for one in operation["parameters"]
-            if one.get("required") and one["in"] == "query"
+            for parameter in operation["parameters"]
+            if parameter.get("required") and parameter["in"] == "query"
         }
 
         assert required == {("cache_explain", "key")}
@@ -122,10 +124,10 @@ class TestBodies:
 
 class TestResponses:
     def test_none_is_left_to_a_default(self, operations):
-        assert not [one for one in operations.values() if "default" in one["responses"]]
+        assert not [item for item in operations.values() if "default" in item["responses"]]
 
     def test_say_which_errors_there_are(self, operations):
-        codes = {name: set(one["responses"]) for name, one in operations.items()}
+        codes = {name: set(operation["responses"]) for name, operation in operations.items()}
 
         assert codes["notes_list"] == {"200", "304", "400", "412", "503"}
         assert codes["notes_replace"] == {
@@ -139,8 +141,8 @@ class TestResponses:
     def test_every_link_leads_to_an_operation(self, operations):
         links = [
             (link["operationId"], name.partition(".")[2])
-            for one in operations.values()
-            for response in one["responses"].values()
+            for operation in operations.values()
+            for response in operation["responses"].values()
             for link in response.get("links", {}).values()
             for name in link["parameters"]
         ]
@@ -175,7 +177,7 @@ class TestWhatItSays:
         reply = api.generic(method, f"{path}?nonsense=1", "{}", content_type="application/json")
 
         assert reply.status_code == 400
-        assert [one["field"] for one in reply.json()["errors"]] == ["nonsense"]
+        assert [error["field"] for error in reply.json()["errors"]] == ["nonsense"]
 
     def test_a_malformed_user_is_a_400_for_staff_as_well(self, settings):
         settings.ADMIN_TOKEN = "a token that only staff has"
@@ -184,4 +186,4 @@ class TestWhatItSays:
         reply = staff.delete("/api/v1/profiles/abc", headers={"X-User-Id": "no user"})
 
         assert reply.status_code == 400
-        assert [one["field"] for one in reply.json()["errors"]] == ["X-User-Id"]
+        assert [error["field"] for error in reply.json()["errors"]] == ["X-User-Id"]

@@ -1,4 +1,4 @@
-"""What a body may be, at every endpoint that reads one."""
+"""The bodies that every endpoint accepts and refuses."""
 
 import gzip
 import json
@@ -50,7 +50,10 @@ def stored(api):
         profiles = UserProfile._get_collection().find()
         return (
             list(Note.objects.values_list("id", "title", "content", "version")),
-            [(one["user_id"], one["preferences"], one["version"]) for one in profiles],
+            [
+                (profile["user_id"], profile["preferences"], profile["version"])
+                for profile in profiles
+            ],
         )
 
     state.note_id = note_id
@@ -158,9 +161,9 @@ class TestMediaTypes:
         assert api.options(path)["Accept-Patch"] == types
         refused = api.generic("PATCH", path, b"{}", "text/plain")
         assert (refused.status_code, refused["Accept-Patch"]) == (415, types)
-        for taken in types.split(", "):
-            assert api.generic("PATCH", path, b'{"title": "x"}', taken).status_code == 200
-            with_charset = f"{taken.title()}; charset=utf-8"
+        for media_type in types.split(", "):
+            assert api.generic("PATCH", path, b'{"title": "x"}', media_type).status_code == 200
+            with_charset = f"{media_type.title()}; charset=utf-8"
             assert api.generic("PATCH", path, b'{"title": "x"}', with_charset).status_code == 200
 
     @pytest.mark.parametrize(("method", "path"), ENDPOINTS)
