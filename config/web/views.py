@@ -1,4 +1,4 @@
-"""The base views of every endpoint: strict queries, and cache hits answered before DRF runs."""
+"""Base views of every endpoint: strict queries, and reads of a value through the cache."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,15 +21,15 @@ FOR_OWNER_OR_STAFF = [UserOrStaffAuthentication]
 
 
 def bypass_of(request: Request) -> Bypass:
-    """Return what the request says about asking past the cache."""
+    """Return whether the request bypasses the cache."""
     return http.bypass_of(request.headers, cache_parameter=request.query_params.get("cache"))
 
 
 class View(APIView):
     """
-    An endpoint: 405 for a method that it has not, whoever calls; 400 for a query that a write has not.
+    An endpoint: 405 for an unknown method, whoever calls; 400 for an unknown parameter of a write.
 
-    Reads parse their own query strings. query_of_writes are the parameters that its writes know.
+    Reads parse their own query strings. query_of_writes are the parameters of its writes.
     """
 
     query_of_writes: tuple[str, ...] = ()
@@ -43,7 +43,7 @@ class View(APIView):
             Parameters(request.query_params, known=self.query_of_writes).end()
 
     def options(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        """Describe the endpoint; where it has PATCH, the media types, too (RFC 5789, 3.1)."""
+        """Describe the endpoint, and the media types of its PATCH (RFC 5789, 3.1)."""
         response = super().options(request, *args, **kwargs)
         if hasattr(self, "patch"):
             response.headers["Accept-Patch"] = media_types(self.parser_classes)
@@ -100,11 +100,11 @@ class CachedView(View):
         return cached.value
 
     def presenter(self, request: HttpRequest) -> Callable[[Representation], Representation]:
-        """Return what makes of the stored what is sent."""
+        """Return a function from the stored representation to the one that is sent."""
         return lambda stored: stored
 
     def respond(self, request: HttpRequest, stored: Representation) -> HttpResponse:
-        """Return the answer."""
+        """Return the reply."""
         return http.answer(self.presenter(request)(stored))
 
     def finalize_response(
