@@ -26,7 +26,7 @@ class CacheAdmin(admin.ModelAdmin):
     """
     The cache, where the admin would list the log of clearances.
 
-    Looking needs the permission to view clearances, clearing the one to add them.
+    Viewing needs the permission to view clearances, clearing the permission to add them.
     """
 
     def get_urls(self) -> list[URLPattern]:
@@ -66,35 +66,35 @@ class CacheAdmin(admin.ModelAdmin):
         return TemplateResponse(request, "admin/cachelayer/cache.html", context)
 
     def clear_view(self, request: HttpRequest) -> HttpResponse:
-        """Say what clearing will cost; with POST, clear."""
+        """Show what clearing costs; with POST, clear."""
         if not _may_clear(request):
             raise PermissionDenied
-        wanted = request.POST.get("namespace") or request.GET.get("namespace") or ""
-        chosen = [one for one in declared() if wanted in ("", one.name)]
+        name = request.POST.get("namespace") or request.GET.get("namespace") or ""
+        chosen = [namespace for namespace in declared() if name in ("", namespace.name)]
         page = reverse("admin:cachelayer_clearance_changelist")
         if not chosen:
-            messages.error(request, f"There is no namespace {wanted}.")
+            messages.error(request, f"There is no namespace {name}.")
             return HttpResponseRedirect(page)
         if request.method == "POST":
             cleared = clear(chosen, cleared_by=request.user.get_username())
             messages.success(request, f"Cleared: {', '.join(cleared)}.")
             return HttpResponseRedirect(page)
-        told = stats.cache_figures()["namespaces"]
+        figures = stats.cache_figures()["namespaces"]
         context = {
             **self.admin_site.each_context(request),
             "title": "Clear the cache?",
             "opts": self.opts,
-            "namespace": wanted,
-            "costs": [(one.name, told[one.name]) for one in chosen],
+            "namespace": name,
+            "costs": [(namespace.name, figures[namespace.name]) for namespace in chosen],
         }
         return TemplateResponse(request, "admin/cachelayer/clear.html", context)
 
 
 def look_up(name: str) -> dict[str, Any]:
-    """Return what explain says of a key, what is cached, and what its store says now."""
+    """Return what explain says of a key, its cached value, and its value in the store."""
     try:
         key = key_named(name)
-        told = explain.explain(name)
+        explanation = explain.explain(name)
         lookup = protocol.look_many([key])[0]
     except NoSuchKey as exc:
         return {"error": str(exc)}
@@ -104,16 +104,16 @@ def look_up(name: str) -> dict[str, Any]:
     can_load = loader is not None and (lookup.origin or key.namespace.warms)
     stored = loader([(key, lookup.origin)])[0] if loader and can_load else None
     return {
-        "told": told,
+        "explanation": explanation,
         "cached": _shown(lookup.value) if lookup.fresh else None,
-        "stored": _shown(stored) if can_load else "not to be loaded from its name alone",
+        "stored": _shown(stored) if can_load else "cannot be loaded from its name alone",
         "agree": lookup.value == stored if lookup.fresh and can_load else None,
     }
 
 
 def _shown(value: Any) -> str:
     if value is None:
-        return "there is no such thing"
+        return "does not exist"
     body = getattr(value, "body", None)
     return (body.decode() if body is not None else repr(value))[:SHOWN_CHARACTERS]
 
@@ -124,7 +124,10 @@ def _may_clear(request: HttpRequest) -> bool:
 
 def _hot() -> list[tuple[str, list[tuple[str, float]]]]:
     try:
-        return [(one.name, popularity.hottest(one.name, HOT_KEYS)) for one in declared()]
+        return [
+            (namespace.name, popularity.hottest(namespace.name, HOT_KEYS))
+            for namespace in declared()
+        ]
     except CacheDown:
         return []
 
@@ -136,14 +139,14 @@ def _chart() -> dict[str, Any]:
     except CacheDown:
         return {"lines": []}
     lines = []
-    for one in declared():
+    for namespace in declared():
         points = []
         for number, (_, counts) in enumerate(minutes):
-            hits = counts.get((one.name, "hit"), 0)
-            misses = sum(counts.get((one.name, reason), 0) for reason in MISSES)
+            hits = counts.get((namespace.name, "hit"), 0)
+            misses = sum(counts.get((namespace.name, reason), 0) for reason in MISSES)
             if hits + misses:
                 x = number * 600 / (MINUTES - 1)
                 points.append(f"{x:.0f},{120 - 120 * hits / (hits + misses):.0f}")
         if points:
-            lines.append({"name": one.name, "points": " ".join(points)})
+            lines.append({"name": namespace.name, "points": " ".join(points)})
     return {"lines": lines}

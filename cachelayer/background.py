@@ -1,4 +1,4 @@
-"""What a process of the site does for the cache besides answering: relay, count, warm."""
+"""The background work that each process does for the cache: relay, count, warm."""
 
 import threading
 from typing import Any
@@ -32,29 +32,31 @@ def _count() -> None:
         try:
             popularity.flush()
         except client.CacheDown:
-            log.debug("counts of reads lost")  # told by the breaker; they only rank
+            log.debug("counts of reads lost")  # the breaker logs it; counts only rank
 
 
 def _warm() -> None:
-    """Load what was read most, once the cache is trusted; one process does it for all."""
+    """Load the most read keys, once the cache is trusted; one process does it for all."""
     pause = threading.Event()
     while client.breaker.is_open:
         pause.wait(0.1)
     try:
         if warming.take_turn():
-            loaded = {one.name: _warmed(one) for one in declared() if one.warms}
+            loaded = {
+                namespace.name: _warmed(namespace) for namespace in declared() if namespace.warms
+            }
             log.info("cache warmed", operation="warm", loaded=loaded)
     except client.CacheDown as exc:
         log.info("cache not warmed", operation="warm", reason=str(exc).split("\n")[0])
 
 
 def _warmed(namespace: Namespace[Any]) -> int:
-    """Return how many values were loaded; 0 where their store fails, which is none of the others'."""
+    """Return how many values were loaded; 0 where their store fails: the others are still warmed."""
     try:
         return warming.warm(namespace)
     except client.CacheDown:
         raise
-    except Exception as exc:  # noqa: BLE001  # whatever a load raises; whoever needs the value will see
+    except Exception as exc:  # noqa: BLE001  # whatever a load raises: requests will meet the same error
         reason = f"{type(exc).__name__}: {exc}".split("\n")[0]
         log.info("namespace not warmed", operation="warm", namespace=namespace.name, reason=reason)
         return 0

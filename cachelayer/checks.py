@@ -1,4 +1,4 @@
-"""System checks: what would make the cache wrong or slow is said at start, not found out later."""
+"""System checks that report at start what would make the cache wrong or slow."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -19,28 +19,29 @@ _TIMEOUT_SECONDS_MAX: Final = 0.5  # a longer one is felt by each request before
 
 def check_namespaces(namespaces: Sequence[Namespace[Any]]) -> Iterator[checks.CheckMessage]:
     """Yield what is wrong with declared namespaces: lifetimes (E001), names (E002, E003), tags (E010)."""
-    for one in namespaces:
-        if one.ttl_seconds <= 0 or one.absent_ttl_seconds <= 0:
+    for namespace in namespaces:
+        if namespace.ttl_seconds <= 0 or namespace.absent_ttl_seconds <= 0:
             yield checks.Error(
-                f"Namespace {one.name}: its lifetimes must be positive.", id="cachelayer.E001"
+                f"Namespace {namespace.name}: its lifetimes must be positive.", id="cachelayer.E001"
             )
-        if not one.has(one.example):
+        if not namespace.has(namespace.example):
             yield checks.Error(
-                f"Namespace {one.name}: its example {one.example} does not fit its prefix and member.",
+                f"Namespace {namespace.name}: its example {namespace.example} does not fit its prefix and member.",
                 id="cachelayer.E002",
             )
         elif any(
-            tag.startswith(PURGE) for tag in one.tags_of(one.example.removeprefix(one.prefix))
+            tag.startswith(PURGE)
+            for tag in namespace.tags_of(namespace.example.removeprefix(namespace.prefix))
         ):
             yield checks.Error(
-                f"Namespace {one.name}: a tag of {one.example} begins with {PURGE!r}, so to "
+                f"Namespace {namespace.name}: a tag of {namespace.example} begins with {PURGE!r}, so to "
                 f"invalidate it would purge an entry and leave its stamp.",
                 id="cachelayer.E010",
             )
-    for one, other in itertools.permutations(namespaces, 2):
-        if one.has(other.example):
+    for namespace, other in itertools.permutations(namespaces, 2):
+        if namespace.has(other.example):
             yield checks.Error(
-                f"Namespaces {one.name} and {other.name} overlap: {other.example} is a key of both.",
+                f"Namespaces {namespace.name} and {other.name} overlap: {other.example} is a key of both.",
                 id="cachelayer.E003",
             )
 
@@ -48,15 +49,15 @@ def check_namespaces(namespaces: Sequence[Namespace[Any]]) -> Iterator[checks.Ch
 def check_connections(caches: dict[str, Any]) -> Iterator[checks.CheckMessage]:
     """Yield what is wrong with CACHES: pickle (E004), a shared pool (E005), patience (W006, W007)."""
     options = caches["default"].get("OPTIONS", {})
-    for alias, one in caches.items():
-        serializer = one.get("OPTIONS", {}).get("SERIALIZER", "the default, pickle")
-        backend = import_string(one["BACKEND"])
+    for alias, cache in caches.items():
+        serializer = cache.get("OPTIONS", {}).get("SERIALIZER", "the default, pickle")
+        backend = import_string(cache["BACKEND"])
         if issubclass(backend, RedisCache) and "pickle" in serializer.lower():
             yield checks.Error(
                 f"CACHES[{alias!r}] stores {serializer}: whoever writes to Redis would run code here.",
                 id="cachelayer.E004",
             )
-    locations = [str(one.get("LOCATION", "")) for one in caches.values()]
+    locations = [str(cache.get("LOCATION", "")) for cache in caches.values()]
     if locations.count(locations[0]) > 1 or len(set(locations)) < len(locations):
         yield checks.Error(
             "Two CACHES have the same LOCATION: django-redis gives both one pool, with the options "
@@ -91,9 +92,9 @@ def check_database(databases: dict[str, Any]) -> Iterator[checks.CheckMessage]:
 
 def check_urls(caches: dict[str, Any]) -> Iterator[checks.CheckMessage]:
     """Yield a LOCATION that is no URL of a Redis (E009)."""
-    for alias, one in caches.items():
+    for alias, cache in caches.items():
         try:
-            parse_url(str(one.get("LOCATION", "")))  # type: ignore[no-untyped-call]  # redis-py has no types here
+            parse_url(str(cache.get("LOCATION", "")))  # type: ignore[no-untyped-call]  # redis-py has no types here
         except (ValueError, redis.RedisError) as exc:
             yield checks.Error(f"CACHES[{alias!r}]: {exc}", id="cachelayer.E009")
 

@@ -14,7 +14,7 @@ from cachelayer.supervision import supervise
 log = structlog.get_logger("cachelayer")
 
 _CONSECUTIVE_FAILURES = 3  # a server that hangs answers nothing at all
-_WINDOW = 20  # calls over which the ratio is taken
+_WINDOW = 20  # calls over which the ratio is computed
 _RATIO = 0.5  # of failures in the window, for a server that answers now and then
 _SETTLED_SECONDS = 60.0  # closed for so long, the next opening starts at the minimum again
 
@@ -109,8 +109,8 @@ class Breaker:
 
     def _announce(self, event: str, state: str, **facts: str) -> None:
         self.when_changed(state == "open")
-        told = f"{self._name} {event}"
-        log.warning(told, operation="breaker", state=state, **facts)
+        message = f"{self._name} {event}"
+        log.warning(message, operation="breaker", state=state, **facts)
 
     def _begin_probing(self, seconds: float) -> None:
         self.is_open = True

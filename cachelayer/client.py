@@ -1,4 +1,4 @@
-"""The connection to Redis: asked through a breaker, and checked before its first use."""
+"""The connection to Redis: used through a breaker, and checked before its first use."""
 
 import functools
 import secrets
@@ -28,7 +28,7 @@ observers: list[Callable[[str, float, float], None]] = []
 
 
 class CacheDown(Exception):
-    """Redis did not answer, or is not asked while the breaker is open."""
+    """Redis did not answer, or is not called while the breaker is open."""
 
 
 def ask(operation: str, command: Callable[[redis.Redis], T], *, past_breaker: bool = False) -> T:
@@ -57,7 +57,7 @@ def ask(operation: str, command: Callable[[redis.Redis], T], *, past_breaker: bo
 
 
 def ping() -> None:
-    """Ask Redis whether it is there, past the breaker. Raises redis.RedisError where it is not."""
+    """Check that Redis answers, past the breaker. Raises redis.RedisError where it does not."""
     client().ping()
 
 
@@ -75,10 +75,10 @@ def client() -> redis.Redis:
 
 def meet_server(connection: Any) -> None:
     """
-    Greet the server; where it is another one than its data was written on, leave that data behind.
+    Check the server of a new connection; if its data was written on another server, abandon it.
 
     A restored snapshot or a promoted replica may have lost the last invalidations. The stamp of
-    each namespace ends with the run_id of the server that it was made on; one that says another
+    each namespace ends with the run_id of the server that it was made on; one with another run_id
     is deleted before anything is read through the connection, and with it goes whatever carries it.
     """
     connection.on_connect_check_health(check_health=True)
@@ -112,7 +112,7 @@ def _run_of(info: Any) -> bytes:
     for line in text.splitlines():
         if line.startswith(b"run_id:"):
             return bytes.fromhex(line.removeprefix(b"run_id:").decode())[:_RUN_BYTES]
-    raise redis.ResponseError("the server does not tell its run_id")
+    raise redis.ResponseError("INFO has no run_id")
 
 
 class _Met:

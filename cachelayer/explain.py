@@ -17,7 +17,7 @@ def explain(name: str) -> dict[str, Any]:
     """
     key = key_named(name)
     lookup = protocol.look_many([key])[0]
-    tags, missed = ask("explain", lambda r: _noted(r, key))
+    tags, missed = ask("explain", lambda r: _notes(r, key))
     invalidated = [(at, tag) for tag, at in tags.items() if at is not None]
     last = max(invalidated, default=None)
     present = lookup.reason != "absent"
@@ -44,12 +44,12 @@ def explain(name: str) -> dict[str, Any]:
     }
 
 
-def _noted(r: Any, key: Key[Any]) -> tuple[dict[str, int | None], dict[str, Any] | None]:
+def _notes(r: Any, key: Key[Any]) -> tuple[dict[str, int | None], dict[str, Any] | None]:
     names = [note_name("invalidated", tag) for tag in key.tags]
     *tags, missed = r.mget([*names, note_name("missed", key.name)])
     invalidated = {
-        tag: int(told.split()[0]) if told else None
-        for tag, told in zip(key.tags, tags, strict=True)
+        tag: int(note.split()[0]) if note else None
+        for tag, note in zip(key.tags, tags, strict=True)
     }
     if not missed:
         return invalidated, None

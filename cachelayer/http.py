@@ -1,4 +1,4 @@
-"""What HTTP says about copies: ETag, preconditions, Cache-Status, and asking past the cache."""
+"""HTTP caching: ETag, preconditions, Cache-Status, and requests that bypass the cache."""
 
 import hashlib
 import re
@@ -12,7 +12,7 @@ from django.http import HttpResponse
 
 from cachelayer.entries import Bypass, Cached, Source
 
-_TOLD = {
+_CACHE_STATUS = {
     Source.HIT: "hit; ttl={ttl}",
     Source.STALE: "hit; ttl={ttl}; detail=stale",
     Source.LOADED: "fwd=uri-miss; stored",
@@ -27,9 +27,9 @@ class Representation(msgspec.Struct, frozen=True):
     """
     A resource's JSON ready to send, and its strong ETag, quotes included.
 
-    A page of a list is stored as a head: its JSON object up to the links, which depend on the
-    host asked, its closing brace left out. next_query and previous_query are the links' query
-    strings, None where there is no such page.
+    A page of a list is stored as a head: its JSON object up to the links, which depend on
+    the host of the request; its closing brace is left out. next_query and previous_query are the
+    query strings of the links, None where there is no such page.
     """
 
     etag: str
@@ -168,22 +168,21 @@ def _entity_tags(field: str) -> list[str] | None:
 
 def bypass_of(headers: Mapping[str, str], *, cache_parameter: str | None) -> Bypass:
     """
-    Return what Cache-Control of the request, or ?cache=false, asks for.
+    Return how a request bypasses the cache, by Cache-Control or by ?cache=false.
 
     no-store keeps the answer out of the cache; no-cache and cache=false refresh the copy.
     """
-    wanted = {word.strip().lower() for word in headers.get("Cache-Control", "").split(",")}
-    if "no-store" in wanted:
+    directives = {word.strip().lower() for word in headers.get("Cache-Control", "").split(",")}
+    if "no-store" in directives:
         return Bypass.NO_STORE
-    if "no-cache" in wanted or cache_parameter == "false":
+    if "no-cache" in directives or cache_parameter == "false":
         return Bypass.REFRESH
     return Bypass.NO
 
 
 def cache_status(cached: Cached) -> str:
     """Return the Cache-Status field (RFC 9211) of an answer."""
-    told = _TOLD[cached.source].format(ttl=cached.remaining_seconds)
-    return f"trilith; {told}"
+    return f"trilith; {_CACHE_STATUS[cached.source].format(ttl=cached.remaining_seconds)}"
 
 
 def answer(representation: Representation, *, status: HTTPStatus = HTTPStatus.OK) -> HttpResponse:

@@ -69,10 +69,10 @@ def invalidate(*tags: str) -> None:
     and is delivered before any process that noticed trusts the cache again. Raises the driver's
     error where PostgreSQL does not answer; then the write fails as well.
     """
-    wanted = sorted(set(tags))
+    distinct = sorted(set(tags))
     with transaction.atomic(savepoint=False):
-        row_id = outbox.add(wanted)
-        transaction.on_commit(_Delivery(wanted, row_id), robust=True)
+        row_id = outbox.add(distinct)
+        transaction.on_commit(_Delivery(distinct, row_id), robust=True)
 
 
 @contextlib.contextmanager
@@ -87,10 +87,10 @@ def around(*tags: str) -> Iterator[None]:
     then nothing was written; or after it where Redis does not answer either, and then the write's
     outcome is not known.
     """
-    wanted = sorted(set(tags))
+    distinct = sorted(set(tags))
     if connection.in_atomic_block:
         raise transaction.TransactionManagementError("an intent must be committed at once")
-    delivery = _Delivery(wanted, outbox.add_intent(wanted), of_intent=True)
+    delivery = _Delivery(distinct, outbox.add_intent(distinct), of_intent=True)
     try:
         yield
     finally:

@@ -13,7 +13,7 @@ from cachelayer.namespace import root_of_names
 FLUSH_SECONDS: Final = 5.0
 MINUTE_SECONDS: Final = 60
 MINUTES_KEPT: Final = 180
-_KEYS_PENDING_MAX: Final = 10_000  # more distinct keys than that are not told apart
+_KEYS_PENDING_MAX: Final = 10_000  # beyond that, new keys are not counted one by one
 _HOT_KEYS_MAX: Final = 1_000  # of each namespace, in Redis
 _DECAY_PER_MINUTE: Final = 0.93  # half of a key's count is gone after ten minutes
 _HOT_TTL_SECONDS: Final = 24 * 3600
@@ -89,17 +89,17 @@ def minutes(number: int) -> list[tuple[int, dict[tuple[str, str], int]]]:
     Raises CacheDown.
     """
     now = int(time.time()) // MINUTE_SECONDS
-    wanted = range(now - number + 1, now + 1)
+    period = range(now - number + 1, now + 1)
 
     def pipeline(r: redis.Redis) -> list[Any]:
         pipe = r.pipeline(transaction=False)
-        for minute in wanted:
+        for minute in period:
             pipe.hgetall(_minute(minute))
         return pipe.execute()
 
     return [
         (minute * MINUTE_SECONDS, {_parsed(field): int(count) for field, count in counts.items()})
-        for minute, counts in zip(wanted, ask("minutes", pipeline), strict=True)
+        for minute, counts in zip(period, ask("minutes", pipeline), strict=True)
     ]
 
 

@@ -39,11 +39,11 @@ def _forget_the_state_of_the_dead(folder: Path) -> None:
 
 def samples() -> Samples:
     """Return all samples, by their names."""
-    found: Samples = defaultdict(list)
+    by_name: Samples = defaultdict(list)
     for family in registry().collect():
         for sample in family.samples:
-            found[sample.name].append(sample)
-    return found
+            by_name[sample.name].append(sample)
+    return by_name
 
 
 def total(samples: Samples, metric: str) -> float:
@@ -70,13 +70,13 @@ def quantile(counts: dict[float, float], share: float) -> float:
 
     counts maps a bucket's upper bound in seconds to how many lie at or below it.
     """
-    wanted = share * max(counts.values())
+    rank = share * max(counts.values())
     below, before = 0.0, 0.0
     for bound, count in sorted(counts.items()):
-        if count >= wanted:
+        if count >= rank:
             if bound == float("inf"):
                 break  # all that can be said is that it is longer than the last bound
-            inside = (wanted - before) / (count - before) if count > before else 0.0
+            inside = (rank - before) / (count - before) if count > before else 0.0
             return round((below + inside * (bound - below)) * 1000, 3)
         below, before = bound, count
     return round(below * 1000, 3)

@@ -235,8 +235,8 @@ def _end_call(
 
 
 @functools.cache
-def _script(asked: redis.Redis) -> Callable[..., Any]:
-    return asked.register_script(_END)
+def _script(connection: redis.Redis) -> Callable[..., Any]:
+    return connection.register_script(_END)
 
 
 def _noted(what: str) -> str:

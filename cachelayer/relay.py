@@ -100,7 +100,7 @@ class Relay:
                 log.info("relay gave the lead up", operation="relay", reason="Redis")
                 self._pause(_RETRY_SECONDS)
                 return
-            # The rows are still there, and the breaker has told. It may have been an accident.
+            # The rows are still there, and the breaker has logged it; the next try may succeed.
             self._pause(_RETRY_SECONDS)
         self._failures = 0
         if time.monotonic() > self._next_decay:

@@ -1,4 +1,4 @@
-"""The cache in figures: over all processes, from what each has counted and from what Redis tells."""
+"""Statistics of the cache over all processes, from their counters and from Redis."""
 
 from collections.abc import Iterable
 from typing import Any, Final
@@ -28,20 +28,20 @@ def as_prometheus() -> bytes:
 
 
 class _PresentState(Collector):
-    """As gauges, what is not counted but asked: sizes, memory, evictions, the outbox."""
+    """Gauges of the present state, read when scraped: sizes, memory, evictions, the outbox."""
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        told = cache_figures()
-        single = {f"redis_{name}": told[name] for name in _REDIS_FACTS.values()}
-        single |= {f"outbox_{name}": value for name, value in told["outbox"].items()}
+        figures = cache_figures()
+        single = {f"redis_{name}": figures[name] for name in _REDIS_FACTS.values()}
+        single |= {f"outbox_{name}": value for name, value in figures["outbox"].items()}
         for name, value in single.items():
-            if value is not None:  # a silent store tells nothing
+            if value is not None:  # of a store that does not answer
                 yield GaugeMetricFamily(f"cachelayer_{name}", f"{name} at present", value=value)
         for what in ("entries", "bytes"):
             family = GaugeMetricFamily(f"cachelayer_{what}", f"Cached {what}", labels=["namespace"])
-            for namespace, figures in told["namespaces"].items():
-                if what in figures:
-                    family.add_metric([namespace], figures[what])
+            for namespace, row in figures["namespaces"].items():
+                if what in row:
+                    family.add_metric([namespace], row[what])
             yield family
 
 
@@ -50,14 +50,15 @@ def cache_figures() -> dict[str, Any]:
     Return the figures of /api/v1/metrics/cache.
 
     Times in milliseconds, sizes in bytes, ages in seconds. hit_rate is hits / (hits + misses),
-    null where both are 0; reads = hits + misses + stale + bypasses + degraded. What a silent
-    store would tell is null.
+    null where both are 0; reads = hits + misses + stale + bypasses + degraded. What
+    a store that does not answer would say is null.
     """
     samples = prometheus.samples()
     sizes = _sizes()
     by_namespace = {
-        one.name: _of_namespace(one.name, samples) | (sizes or {}).get(one.name, {})
-        for one in declared()
+        namespace.name: _of_namespace(namespace.name, samples)
+        | (sizes or {}).get(namespace.name, {})
+        for namespace in declared()
     }
     total = _sums(samples["cachelayer_reads_total"])
     return {
@@ -102,15 +103,16 @@ def _counts(results: dict[str, float]) -> dict[str, Any]:
 
 def _of_namespace(name: str, samples: prometheus.Samples) -> dict[str, Any]:
     mine = {
-        metric: [one for one in found if one.labels.get("namespace") == name]
-        for metric, found in samples.items()
+        metric: [sample for sample in family if sample.labels.get("namespace") == name]
+        for metric, family in samples.items()
     }
     loads = {
-        one.labels["outcome"]: int(one.value) for one in mine.get("cachelayer_loads_total", [])
+        sample.labels["outcome"]: int(sample.value)
+        for sample in mine.get("cachelayer_loads_total", [])
     }
     return {
         **_counts(_sums(mine.get("cachelayer_reads_total", []))),
-        "waits": int(sum(one.value for one in mine.get("cachelayer_waits_total", []))),
+        "waits": int(sum(sample.value for sample in mine.get("cachelayer_waits_total", []))),
         "loads": sum(loads.values()),
         "loads_by_outcome": loads,
         "fenced": loads.get("fenced", 0),
@@ -120,10 +122,10 @@ def _of_namespace(name: str, samples: prometheus.Samples) -> dict[str, Any]:
 
 def _redis_facts() -> dict[str, Any]:
     try:
-        told = ask("info", lambda r: r.info())
+        info = ask("info", lambda r: r.info())
     except CacheDown:
         return dict.fromkeys(_REDIS_FACTS.values())
-    return {ours: told.get(theirs) for theirs, ours in _REDIS_FACTS.items()}
+    return {ours: info.get(theirs) for theirs, ours in _REDIS_FACTS.items()}
 
 
 def _outbox() -> dict[str, Any]:
@@ -156,20 +158,20 @@ def _measure(r: Any) -> dict[str, dict[str, int]]:
         if cursor == 0 or scanned >= _SCANNED_MAX:
             break
     factor = r.dbsize() / scanned if cursor and scanned else 1.0
-    entries = [(name, one) for name in names if (one := _namespace_of(name, root))]
+    entries = [(name, namespace) for name in names if (namespace := _namespace_of(name, root))]
     pipe = r.pipeline(transaction=False)
     for name, _ in entries:
         pipe.strlen(name)
-    found = {one.name: {"entries": 0, "bytes": 0} for one in declared()}
+    sizes = {namespace.name: {"entries": 0, "bytes": 0} for namespace in declared()}
     for (_, namespace), size in zip(entries, pipe.execute(), strict=True):
-        found[namespace]["entries"] += 1
-        found[namespace]["bytes"] += size
+        sizes[namespace]["entries"] += 1
+        sizes[namespace]["bytes"] += size
     return {
         name: {what: round(number * factor) for what, number in sums.items()}
-        for name, sums in found.items()
+        for name, sums in sizes.items()
     }
 
 
 def _namespace_of(name: bytes, root: bytes) -> str | None:
     logical = name[len(root) :].decode(errors="replace")
-    return next((one.name for one in declared() if one.has(logical)), None)
+    return next((namespace.name for namespace in declared() if namespace.has(logical)), None)

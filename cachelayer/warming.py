@@ -1,4 +1,4 @@
-"""Loading what is read most before anybody asks for it."""
+"""Loading the most read keys before they are requested."""
 
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ def warm(namespace: Namespace[Any], *, number: int = HOTTEST) -> int:
     Load, in bulk, those of the most read keys that are not cached; return how many were loaded.
 
     It stops where Redis is nearly full, and does not count as reading. A namespace without a
-    loader, or whose keys do not tell what to load, is left alone; so is a name that is no key
+    loader, or whose keys do not say what to load, is left alone; so is a name that is no key
     (any more). Raises CacheDown, or what the load raises.
     """
     loader = loader_of(namespace)
@@ -53,5 +53,5 @@ def take_turn() -> bool:
 
 
 def _is_nearly_full() -> bool:
-    told = ask("info", lambda r: r.info("memory"))
-    return bool(0 < told.get("maxmemory", 0) * _MEMORY_SHARE_MAX < told["used_memory"])
+    memory = ask("info", lambda r: r.info("memory"))
+    return bool(0 < memory.get("maxmemory", 0) * _MEMORY_SHARE_MAX < memory["used_memory"])

@@ -10,7 +10,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 import loadtests
 from activity.documents import ActivityEvent
 from cachelayer import namespace, popularity, protocol
-from cachelayer.http import _TOLD
+from cachelayer.http import _CACHE_STATUS
 from config.observability import capped_list
 from config.stack import ROOT, VARIABLES
 from config.stack.__main__ import _SINGLE, _WHOLE
@@ -182,7 +182,7 @@ class TestEndpoints:
         values = re.findall(r"^\| `trilith; (.+?)`", text("docs/api.md"), re.MULTILINE)
 
         assert sorted(re.sub(r"ttl=-?\d+", "ttl={ttl}", value) for value in values) == sorted(
-            _TOLD.values()
+            _CACHE_STATUS.values()
         )
 
 

@@ -221,7 +221,7 @@ NAIVE = (
     Protocol("delete before commit", (look, load, CURRENT), (write, unlink, commit)),
     Protocol("SET NX", (look, load, store_if(lambda state, _: not state.entry)), WRITER),
     Protocol(
-        "tag times, taken after the load",
+        "tag times, read after the load",
         (look, load, take("takes the time", lambda state: {"stamps": (state.unused(),)}), ALWAYS),
         WRITER,
         servable=lambda state, tags: state.entry[1][0] > max(tags),
@@ -271,7 +271,7 @@ def _likeness(protocol: Protocol, state: State) -> tuple:
     Return what is the same for all states that differ only in names.
 
     Readers run one program, so they are interchangeable; random stamps are numbered as they
-    appear. Since no stamp comes back, one that nobody remembers need not be told from a new one.
+    appear. Since no stamp comes back, one that nobody remembers need not be distinguished from a new one.
     """
     numbers = {MISSING: MISSING}
 

@@ -28,7 +28,7 @@ class TestCounting:
         before = sys.getswitchinterval()
         sys.setswitchinterval(1e-6)
         try:
-            readers = [threading.Thread(target=read, args=[one]) for one in range(threads)]
+            readers = [threading.Thread(target=read, args=[number]) for number in range(threads)]
             for reader in readers:
                 reader.start()
             while any(reader.is_alive() for reader in readers):

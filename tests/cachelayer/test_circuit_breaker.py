@@ -15,15 +15,15 @@ def probes() -> int:
 
 @pytest.fixture
 def refused():
-    """A server that answers no probe, and how often it was asked."""
-    asked = []
+    """A server that answers no probe, and how often it was probed."""
+    attempts = []
 
     def recover() -> None:
-        asked.append(1)
+        attempts.append(1)
         raise ConnectionError
 
     breaker = Breaker("Test", recover, first_seconds=0.02, longest_seconds=0.02)
-    breaker.asked = asked
+    breaker.attempts = attempts
     yield breaker
     breaker.reset()
     assert wait_until(lambda: probes() == 0, 30)
@@ -50,24 +50,24 @@ class TestProbe:
         fail(refused)
 
         assert wait_until(lambda: probes() == 1, 30)
-        asked = len(refused.asked)
-        assert wait_until(lambda: len(refused.asked) > asked + 2, 30)
+        earlier = len(refused.attempts)
+        assert wait_until(lambda: len(refused.attempts) > earlier + 2, 30)
         assert probes() == 1
         assert refused.is_open
 
     def test_one_that_began_before_a_reset_closes_nothing_that_opened_after_it(self):
         """It answers late: what it found out is older than the failure."""
-        asked, answer = threading.Event(), threading.Event()
+        probed, answer = threading.Event(), threading.Event()
 
         def recover() -> None:
-            if asked.is_set():
+            if probed.is_set():
                 raise ConnectionError
-            asked.set()
+            probed.set()
             answer.wait(30)
 
         breaker = Breaker("Test", recover, first_seconds=0.02, longest_seconds=0.02)
         fail(breaker)
-        assert asked.wait(30)
+        assert probed.wait(30)
         breaker.reset()
         fail(breaker)
 
@@ -90,11 +90,11 @@ class TestProbe:
         assert not breaker.waits_to_probe
 
     def test_goes_on_after_an_error_that_nobody_expects(self, refused, monkeypatch):
-        """Even one that comes from what is told of the change."""
+        """Even one that comes from what is called with the change."""
         monkeypatch.setattr(supervision, "_FIRST_PAUSE_SECONDS", 0.01)
         refused.start_open()
         refused.when_changed = lambda is_open: 1 / 0
-        assert wait_until(lambda: len(refused.asked) > 2, 30)
+        assert wait_until(lambda: len(refused.attempts) > 2, 30)
         refused.when_changed = lambda is_open: None
         metrics.THREAD_FAILED_AT.clear()
 

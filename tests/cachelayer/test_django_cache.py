@@ -116,9 +116,9 @@ class TestSharedRedisCache:
         pool.release(unchecked)
         connections = [pool.get_connection() for _ in range(3)]
 
-        assert {one.redis_connect_func for one in connections} == {client.meet_server}
-        for one in connections:
-            pool.release(one)
+        assert {connection.redis_connect_func for connection in connections} == {client.meet_server}
+        for connection in connections:
+            pool.release(connection)
         unchecked.disconnect()
 
 

@@ -132,7 +132,7 @@ class TestBypassOf:
 
 class TestCacheStatus:
     @pytest.mark.parametrize(
-        ("source", "told"),
+        ("source", "field"),
         [
             (Source.HIT, "trilith; hit; ttl=7"),
             (Source.LOADED, "trilith; fwd=uri-miss; stored"),
@@ -143,5 +143,5 @@ class TestCacheStatus:
             (Source.CACHE_DOWN, "trilith; fwd=miss; detail=cache-down"),
         ],
     )
-    def test_tells_the_source(self, source, told):
-        assert http.cache_status(Cached(None, source, 7)) == told
+    def test_tells_the_source(self, source, field):
+        assert http.cache_status(Cached(None, source, 7)) == field

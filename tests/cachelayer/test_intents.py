@@ -85,7 +85,7 @@ class TestAround:
 
 
 class TestFrozenWriter:
-    """It goes on past its intent's time: the relay has taken the row, before the write was made."""
+    """It goes on past its intent's time: the relay has deleted the row before the write was made."""
 
     def taken_by_the_relay(self) -> None:
         make_due()

@@ -38,7 +38,11 @@ class TestAbsent:
 
         left = lifetimes()
 
-        own = {name: seconds for name, seconds in left.items() if any(one in name for one in ids)}
+        own = {
+            name: seconds
+            for name, seconds in left.items()
+            if any(note_id in name for note_id in ids)
+        }
         assert len(own) == 3 * self.READS
         assert set(left) - set(own) <= {"stamp:namespace:notes", "hot:notes"}
         most = settings.CACHE_TTL_ABSENT_SECONDS + STAMP_MARGIN_SECONDS
@@ -94,17 +98,17 @@ class TestPresent:
 
     def test_so_does_the_stamp_of_a_value_loaded_in_bulk(self, lifetimes):
         note_id = make_note()
-        one = cache_keys.note(note_id)
-        begun = protocol.begin_many([one])
-        protocol.end_many([(one, begun[0], Word("x"))])
+        entry_key = cache_keys.note(note_id)
+        tickets = protocol.begin_many([entry_key])
+        protocol.end_many([(entry_key, tickets[0], Word("x"))])
 
         left = lifetimes()
         assert left[f"stamp:note:{note_id}"] > left[f"notes:{note_id}"]
 
     def test_a_value_that_was_refused_keeps_no_stamp(self, redis_client, lifetimes):
-        begun = protocol.begin(key())
+        ticket = protocol.begin(key())
         protocol.unlink(["word:one"])
-        assert protocol.end(key(), begun, Word("x")) == "fenced"
+        assert protocol.end(key(), ticket, Word("x")) == "fenced"
 
         assert lifetimes()["stamp:namespace:words"] <= STAMP_MARGIN_SECONDS
 

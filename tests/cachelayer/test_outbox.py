@@ -178,18 +178,18 @@ class TestClear:
 class TestDrain:
     def test_delivers_all_and_waits_for_rows_in_another_s_hands(self):
         outbox.add(["word:one"])
-        taken, go_on = threading.Event(), threading.Event()
+        locked, go_on = threading.Event(), threading.Event()
 
         def holder():
             with transaction.atomic(), connection.cursor() as cursor:
                 cursor.execute("SELECT FROM cachelayer_outbox FOR UPDATE")
-                taken.set()
+                locked.set()
                 go_on.wait(30)
             connection.close()
 
         thread = threading.Thread(target=holder)
         thread.start()
-        assert taken.wait(30)
+        assert locked.wait(30)
         draining = threading.Thread(target=outbox.drain)
         draining.start()
 
@@ -320,12 +320,12 @@ class TestTriggers:
 
     def test_a_service_s_write_is_told_once(self):
         note_id = make_note()
-        told = []
+        inserted = []
         with transaction.atomic():
             services.note_update(note_id=note_id, caller=None, title="New")
-            told = list(OutboxRow.objects.values_list("tags", flat=True))
+            inserted = list(OutboxRow.objects.values_list("tags", flat=True))
 
-        assert len(told) == 1
+        assert len(inserted) == 1
         assert rows() == 0
 
     def test_a_further_write_in_a_service_s_transaction_is_not_lost(self):

@@ -71,22 +71,22 @@ def never():
     raise AssertionError("loaded, though a valid copy is there")
 
 
-def expire(wanted) -> None:
+def expire(entry_key) -> None:
     """Rewrite the entry as one whose freshness is over, as time would."""
-    age(wanted, seconds=1_000)
+    age(entry_key, seconds=1_000)
 
 
-def age(wanted, *, seconds: float) -> None:
+def age(entry_key, *, seconds: float) -> None:
     """Rewrite the entry as one that was stored so long ago."""
     redis_client = client.client()
-    entry = redis_client.get(wanted.entry_name)
+    entry = redis_client.get(entry_key.entry_name)
     end = entries._LENGTH_BYTES + int.from_bytes(entry[: entries._LENGTH_BYTES], "big")
     header = entries._decoder.decode(entry[entries._LENGTH_BYTES : end])
     aged = entries._encoder.encode(
         msgspec.structs.replace(header, stored_at_ms=header.stored_at_ms - int(seconds * 1000))
     )
     redis_client.set(
-        wanted.entry_name,
+        entry_key.entry_name,
         len(aged).to_bytes(entries._LENGTH_BYTES, "big") + aged + entry[end:],
         px=60_000,
     )
@@ -129,7 +129,7 @@ class TestHit:
         cached = [get_or_load(key(str(n)), Loads()) for n in range(30)]
         left = [get_or_load(key(str(n)), never).remaining_seconds for n in range(30)]
 
-        assert all(one.source is Source.LOADED for one in cached)
+        assert all(result.source is Source.LOADED for result in cached)
         assert len(set(left)) > 5
         assert all(240 <= seconds <= 300 for seconds in left)  # 270, less what this test takes
 
@@ -191,9 +191,9 @@ class TestFence:
         self, redis_client, settings
     ):
         settings.CACHE_LEASE_MS = 50
-        begun = protocol.begin(key())
+        ticket = protocol.begin(key())
         invalidate("word:one")
-        late = entries.encode(key(), Word("old"), stamps=begun.stamps, fresh_ms=60_000)
+        late = entries.encode(key(), Word("old"), stamps=ticket.stamps, fresh_ms=60_000)
         redis_client.set(key().entry_name, late)  # even without the check in end
 
         assert get_or_load(key(), Loads(Word("new"))).value == Word("new")
@@ -222,8 +222,8 @@ class TestSingleFlight:
             cached = list(pool.map(lambda _: get_or_load(key(), slow), range(20)))
 
         assert slow.count == 1
-        assert {one.value for one in cached} == {Word("loaded")}
-        sources = [one.source for one in cached]
+        assert {result.value for result in cached} == {Word("loaded")}
+        sources = [result.source for result in cached]
         assert sources.count(Source.LOADED) == 1
         assert set(sources) <= {Source.LOADED, Source.COLLAPSED, Source.HIT}
 
@@ -427,9 +427,9 @@ class TestPeekMany:
     def test_looks_at_all_keys_in_their_order(self):
         get_or_load(key("b"), Loads(Word("b")))
 
-        found = read.peek_many([key("a"), key("b")])
+        lookups = read.peek_many([key("a"), key("b")])
 
-        assert [one and one.reason for one in found] == ["absent", None]
+        assert [lookup and lookup.reason for lookup in lookups] == ["absent", None]
 
     def test_of_nothing_is_nothing(self):
         assert read.peek_many([]) == []

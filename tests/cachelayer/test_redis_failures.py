@@ -53,14 +53,14 @@ class TestRefused:
         note_id = make_note()
         stack.kill("redis")
         read(api, note_id)
-        asked = []
-        monkeypatch.setattr(client, "client", lambda: asked.append(threading.current_thread()))
+        callers = []
+        monkeypatch.setattr(client, "client", lambda: callers.append(threading.current_thread()))
 
         for _ in range(5):
             read(api, note_id)
 
         assert client.breaker.is_open
-        assert threading.current_thread() not in asked  # the breaker's own thread probes
+        assert threading.current_thread() not in callers  # the breaker's own thread probes
         assert "redis" not in read(api, note_id)["Server-Timing"]
 
     def test_the_cache_is_used_again_once_redis_is_back(self, api, stack):

@@ -1,4 +1,4 @@
-"""Loading before the time is over, many keys at once, and how much a store is asked without Redis."""
+"""Loading before the time is over, many keys at once, and how many loads a store gets without Redis."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -94,8 +94,8 @@ class TestSoftTtl:
 
 
 class TestGetMany:
-    def load(self, wanted):
-        return [None if one.member == "none" else Word(one.member) for one in wanted]
+    def load(self, keys):
+        return [None if key.member == "none" else Word(key.member) for key in keys]
 
     def test_answers_as_get_or_load_does_for_each(self):
         names = ["a", "none", "b", "c"]
@@ -103,33 +103,33 @@ class TestGetMany:
 
         answers = read.get_many([key(name) for name in names], self.load)
 
-        assert [one.value for one in answers] == [Word("a"), None, Word("b"), Word("c")]
-        assert [one.source for one in answers] == [
+        assert [result.value for result in answers] == [Word("a"), None, Word("b"), Word("c")]
+        assert [result.source for result in answers] == [
             Source.LOADED,
             Source.LOADED,
             Source.HIT,
             Source.LOADED,
         ]
         assert [get_or_load(key(name), never).value for name in names] == [
-            one.value for one in answers
+            result.value for result in answers
         ]
 
     def test_loads_all_misses_by_one_call(self):
         calls = []
         keys = [key(str(number)) for number in range(20)]
 
-        read.get_many(keys, lambda wanted: (calls.append(len(wanted)), self.load(wanted))[1])
+        read.get_many(keys, lambda keys: (calls.append(len(keys)), self.load(keys))[1])
 
         assert calls == [20]
 
     def test_what_a_write_overtook_is_not_stored(self):
-        def load(wanted):
+        def load(keys):
             protocol.unlink(["word:a"])
-            return self.load(wanted)
+            return self.load(keys)
 
         answers = read.get_many([key("a"), key("b")], load)
 
-        assert [one.source for one in answers] == [Source.FENCED, Source.LOADED]
+        assert [result.source for result in answers] == [Source.FENCED, Source.LOADED]
 
     def test_without_redis_it_loads(self, monkeypatch, closed_breaker):
         monkeypatch.setattr(client.breaker, "is_open", True)

@@ -1,4 +1,4 @@
-"""The lead goes to a process that can deliver: of one whose own link to Redis is cut, it is taken."""
+"""The lead goes to a process that can deliver: a process whose own link to Redis is cut gives it up."""
 
 import contextlib
 import os
@@ -45,10 +45,10 @@ class Link:
             self.close()
 
     def close(self) -> None:
-        for one in [self._listener, *self._sockets]:
+        for side in [self._listener, *self._sockets]:
             with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
+                side.shutdown(socket.SHUT_RDWR)
+            side.close()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
@@ -64,9 +64,9 @@ class Link:
             while data := source.recv(65_536):
                 self._passes.wait()
                 target.sendall(data)
-        for one in (source, target):
+        for side in (source, target):
             with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
+                side.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.fixture(autouse=True)

@@ -54,7 +54,7 @@ class CacheMachine(RuleBasedStateMachine):
         client.breaker.reset()
         self.committed = dict.fromkeys(NAMES, 0)
         self.due: set[str] = set()
-        self.begun: dict[int, tuple] = {}
+        self.tickets: dict[int, tuple] = {}
         self.replayed: list[list[str]] = []
         self.broken = False
         self.version = 0
@@ -92,10 +92,10 @@ class CacheMachine(RuleBasedStateMachine):
     @rule()
     def read_both(self):
         answers = read.get_many(
-            [key(name) for name in NAMES], lambda wanted: [self.load(one.member) for one in wanted]
+            [key(name) for name in NAMES], lambda keys: [self.load(key.member) for key in keys]
         )
-        for name, one in zip(NAMES, answers, strict=True):
-            self.check(name, one.value)
+        for name, result in zip(NAMES, answers, strict=True):
+            self.check(name, result.value)
 
     @rule(name=names)
     def write(self, name):
@@ -132,7 +132,7 @@ class CacheMachine(RuleBasedStateMachine):
 
     @rule(name=names, trouble=st.sampled_from(["none", "frozen", "frozen, and Redis stops"]))
     def write_to_another_store(self, name, trouble):
-        """Announced by an intent; its writer may be frozen until the relay has taken that."""
+        """Announced by an intent; its writer may be frozen until the relay has deleted that."""
         with around(f"word:{name}"):
             if trouble != "none":
                 OutboxRow.objects.update(due_at=Now())
@@ -165,39 +165,39 @@ class CacheMachine(RuleBasedStateMachine):
     def begin_load(self, name, slot):
         """Another process begins to load, and reads the store."""
         try:
-            begun = protocol.begin(key(name))
+            ticket = protocol.begin(key(name))
         except CacheDown:
             return
-        self.begun[slot] = (name, begun, self.load(name))
+        self.tickets[slot] = (name, ticket, self.load(name))
 
     @rule(slot=st.integers(0, 1))
     def end_load(self, slot):
-        if slot in self.begun:
-            name, begun, value = self.begun.pop(slot)
+        if slot in self.tickets:
+            name, ticket, value = self.tickets.pop(slot)
             try:
-                protocol.end(key(name), begun, value)
+                protocol.end(key(name), ticket, value)
             except CacheDown:
                 assert self.broken
 
     @rule(slot=st.integers(0, 1))
     def end_load_unfenced(self, slot):
         """The entry of a loader that was frozen before its SET: its stamps must be enough."""
-        if slot in self.begun and not self.broken:
-            name, begun, value = self.begun.pop(slot)
-            if None not in begun.stamps:
-                entry = entries.encode(key(name), value, stamps=begun.stamps, fresh_ms=60_000)
+        if slot in self.tickets and not self.broken:
+            name, ticket, value = self.tickets.pop(slot)
+            if None not in ticket.stamps:
+                entry = entries.encode(key(name), value, stamps=ticket.stamps, fresh_ms=60_000)
                 client.client().set(key(name).entry_name, entry, px=60_000)
 
     @rule(which=st.sampled_from(["entry", "tag", "namespace", "lease"]), name=names)
     def evict(self, which, name):
         if not self.broken:
-            one = key(name)
+            entry_key = key(name)
             client.client().unlink(
                 {
-                    "entry": one.entry_name,
-                    "tag": one.stamp_names[1],
-                    "namespace": one.stamp_names[0],
-                    "lease": one.lease_name,
+                    "entry": entry_key.entry_name,
+                    "tag": entry_key.stamp_names[1],
+                    "namespace": entry_key.stamp_names[0],
+                    "lease": entry_key.lease_name,
                 }[which]
             )
 
@@ -250,7 +250,9 @@ def store_state(name: str) -> list[bytes | None]:
 
 
 def explore(stack, phases=tuple(Phase)) -> None:
-    (CacheMachine.redis_pid,) = [one.pid for one in stack.status() if one.server == "redis"]
+    (CacheMachine.redis_pid,) = [
+        server.pid for server in stack.status() if server.server == "redis"
+    ]
     run_state_machine_as_test(
         CacheMachine,
         settings=settings(

@@ -53,14 +53,14 @@ class TestProcesses:
         for ending in ("os.kill(os.getpid(), 9)", "pass"):
             run(f"metrics.reads('notes', 'hit').inc(21); {ending}")
 
-        told = run("print(stats._sums(prometheus.samples()['cachelayer_reads_total'])['hit'])")
+        output = run("print(stats._sums(prometheus.samples()['cachelayer_reads_total'])['hit'])")
 
-        assert float(told) == 42
+        assert float(output) == 42
 
     def test_its_state_is(self, run):
         """A breaker that was open in a process that is no more is not open."""
         run("metrics.breaker_changed(True); os.kill(os.getpid(), 9)")
 
-        told = run("print(prometheus.total(prometheus.samples(), 'cachelayer_breaker_open'))")
+        output = run("print(prometheus.total(prometheus.samples(), 'cachelayer_breaker_open'))")
 
-        assert float(told) == 0
+        assert float(output) == 0

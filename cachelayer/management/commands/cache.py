@@ -23,7 +23,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
         actions.add_parser("stats", help="the figures of /api/v1/metrics/cache, as JSON")
-        explain = actions.add_parser("explain", help="one key: is it cached, and why not")
+        explain = actions.add_parser("explain", help="whether one key is cached, and why not")
         explain.add_argument("key", help="such as notes:{id}")
         clearing = actions.add_parser("clear", help="make every entry unservable")
         clearing.add_argument("namespace", nargs="?", help="all namespaces, where left out")
@@ -46,8 +46,8 @@ class Command(BaseCommand):
         self.stdout.write(json.dumps(explain.explain(key), indent=1))
 
     def _clear(self, *, namespace: str | None, **options: Any) -> None:
-        wanted = [named(namespace)] if namespace else list(declared())
-        cleared = clear(wanted, cleared_by=f"manage.py cache clear, by {getpass.getuser()}")
+        namespaces = [named(namespace)] if namespace else list(declared())
+        cleared = clear(namespaces, cleared_by=f"manage.py cache clear, by {getpass.getuser()}")
         self.stdout.write(f"Cleared: {', '.join(cleared)}.")
 
     def _warm(self, **options: Any) -> None:
@@ -64,7 +64,7 @@ class Command(BaseCommand):
                 for tally in audit.audit(count):
                     bar.update(task, completed=tally.checked)
         except KeyboardInterrupt:
-            self.stderr.write("Interrupted; what was checked until then:")
+            self.stderr.write("Interrupted. Checked so far:")
         self.stdout.write(
             f"{len(tally.stale)} stale in {tally.checked} checked "
             f"({tally.fresh} fresh, {tally.in_flight} in flight)"
