@@ -104,7 +104,7 @@ class Stack:
             self._start_all(attempts=1 if known else 3)
 
     def _start_all(self, *, attempts: int) -> None:
-        """Start all. At the very first start, a port that is taken meanwhile is replaced."""
+        """Start all. At the very first start, a port that is lost meanwhile is replaced."""
         try:
             self._each(lambda server: server.start())
         except PortTaken:

@@ -60,7 +60,7 @@ def rejection_reason(advice: dict, text: str) -> str:
 @pytest.mark.usefixtures("allowed", "lists_read")
 class TestPostgreSQL:
     @pytest.mark.usefixtures("without_composite")
-    def test_finds_the_composite_index_that_was_dropped_with_its_gain_and_its_cost(self):
+    def test_proposes_the_dropped_composite_index_with_its_gain_and_cost(self):
         before = traces()
 
         advice = postgres()
@@ -93,7 +93,7 @@ class TestPostgreSQL:
         assert "idx_notes_user_created begins with the same columns" in prefix["why"]
         assert "as long, the largest loss" in prefix["why"]  # the count was tried without it
 
-    def test_flags_what_nothing_has_used_and_nothing_would(self):
+    def test_flags_an_index_that_nothing_uses_or_would_use(self):
         with connection.cursor() as cursor:
             cursor.execute("CREATE INDEX idx_notes_content ON notes (md5(content))")
 
@@ -103,7 +103,7 @@ class TestPostgreSQL:
         assert "no recorded statement would use it" in flagged["idx_notes_content"]["why"]
         assert "notes_pkey" not in flagged
 
-    def test_does_not_propose_what_no_plan_would_use(self):
+    def test_does_not_propose_an_index_that_no_plan_would_use(self):
         query_stats.count("x", OF_ALL, 5.0)
         capped_list.flush()
 
@@ -112,7 +112,7 @@ class TestPostgreSQL:
         assert advice["proposals"] == []  # every note has that version
         assert rejection_reason(advice, "notes (version)")
 
-    def test_leaves_out_what_cannot_be_run_again_and_says_why(self):
+    def test_leaves_out_statements_that_cannot_be_replayed_and_says_why(self):
         query_stats.count("x", "SELECT id FROM notes WHERE %s", 1.0)
         query_stats.count("y", "SELECT id FROM notes WHERE id = %s::int", 1.0)
         capped_list.flush()
@@ -147,7 +147,7 @@ class TestPostgreSQL:
         assert "GinIndex" in proposal["line"]
 
     @pytest.mark.usefixtures("without_composite")
-    def test_takes_pg_stat_statements_where_that_is(self):
+    def test_reads_pg_stat_statements_if_it_is_installed(self):
         """A table in its place, with what PostgreSQL 15 has written into the view for this site."""
         with connection.cursor() as cursor:
             cursor.execute(
@@ -181,7 +181,7 @@ class TestMongoDB:
     def test_finds_the_index_of_the_users_that_was_dropped(self, api, events):
         user_id = samples.sample_events().heavy_user
         events.drop_index("user_id_timestamp")
-        events.drop_index("timestamp")  # which serves whoever has a large part of the events
+        events.drop_index("timestamp")  # which serves users with a large share of the events
         self.profiled(api, *[f"/api/v1/activity/{user_id}?limit=5"] * 3)
         before = traces()
 
@@ -220,7 +220,7 @@ class TestMongoDB:
         assert flagged["details"]["kind"] == "unused"
         assert "timestamp" not in flagged  # documents are deleted by it
 
-    def test_lets_the_profiler_keep_what_runs_for_so_long_and_ends_that(
+    def test_has_the_profiler_record_for_that_long_and_then_stops_it(
         self, api, events, monkeypatch
     ):
         user_id = samples.sample_events().heavy_user
@@ -238,13 +238,13 @@ class TestMongoDB:
         assert advice["statements"] == 1
         assert get_db().command("profile", -1)["was"] == 0
 
-    def test_says_how_to_have_anything_kept(self, seeded):
+    def test_says_how_to_have_commands_recorded(self, seeded):
         out = io.StringIO()
         call_command("index_advisor", store="mongodb", stdout=out)
 
         assert "--profile-seconds 30" in out.getvalue()
 
-    def test_drops_what_a_killed_run_left(self, events):
+    def test_drops_the_indexes_of_a_killed_run(self, events):
         before = traces()
         events.create_index([("resource", 1)], name="explain_resource")
 
@@ -285,13 +285,13 @@ class TestInterruption:
         with mongodb_profiler.at_level(mongodb_profiler.EVERYTHING):
             api.get(f"/api/v1/activity/{user_id}")
         before = traces()
-        seen = []
+        reached = []
 
         def interrupt(*args, **options):
             there = get_db().list_collection_names()
             made = [name for name in events.index_information() if name.startswith("explain_")]
             if made or "explain_copy_with" in there:
-                seen.append(step)
+                reached.append(step)
                 raise KeyboardInterrupt
             return whole(*args, **options)
 
@@ -305,7 +305,7 @@ class TestInterruption:
 
             def interrupt(collection, keys, **options):
                 whole(collection, keys, **options)
-                seen.append(step)
+                reached.append(step)
                 raise KeyboardInterrupt
 
         monkeypatch.setattr(module, name, interrupt)
@@ -313,13 +313,13 @@ class TestInterruption:
             mongodb()
         monkeypatch.undo()
 
-        assert seen == [step]
+        assert reached == [step]
         assert traces() == before
 
 
 class TestRefusals:
     @pytest.mark.parametrize("store", ["postgres", "mongodb"])
-    def test_without_leave_nothing_is_tried(self, seeded, store):
+    def test_without_permission_nothing_is_tried(self, seeded, store):
         before = traces()
 
         with pytest.raises(CommandError, match="set ALLOW_EXPLAIN_DDL=true"):
@@ -328,12 +328,12 @@ class TestRefusals:
         assert traces() == before
 
     @pytest.mark.parametrize(("name", "value"), [("runs", 0), ("limit", 1_001)])
-    def test_of_numbers_that_make_no_sense(self, name, value):
+    def test_of_numbers_out_of_range(self, name, value):
         with pytest.raises(CommandError, match=f"--{name} {value}: must be from 1 to"):
             advise(**{name: value})
 
     @pytest.mark.usefixtures("allowed", "seeded")
-    def test_tells_of_a_store_that_does_not_answer(self, monkeypatch):
+    def test_reports_a_store_that_does_not_answer(self, monkeypatch):
         def fails(*args):
             raise client.CacheDown
 
@@ -378,15 +378,15 @@ class TestSelectCandidates:
         assert kept_names == [trial.candidate for trial in chosen]
         return kept_names, [trial.candidate for trial in refused]
 
-    def test_takes_the_one_that_saves_most_and_tries_the_others_beside_it(self):
+    def test_selects_the_largest_saving_and_tries_the_others_beside_it(self):
         assert self.choose(self.trial("a", 1), self.trial("b", 0.1)) == (["b"], ["a"])
 
-    def test_takes_fewer_columns_where_that_is_as_good(self):
+    def test_prefers_fewer_columns_if_they_are_as_good(self):
         made = self.trial("long", 0.02, rows=21, keys=3), self.trial("short", 0.03, rows=22, keys=2)
 
         assert self.choose(*made) == (["short"], ["long"])
 
-    def test_does_not_where_that_reads_more_rows(self):
+    def test_does_not_if_they_read_more_rows(self):
         made = self.trial("long", 0.1, rows=21, keys=2), self.trial("short", 0.1, rows=80, keys=1)
 
         assert self.choose(*made) == (["long"], ["short"])
@@ -400,7 +400,7 @@ class TestSelectCandidates:
             self.trial("a", 4)
         )
 
-    def test_refuses_what_writes_pay_more_for_than_reads_save(self):
+    def test_refuses_an_index_that_costs_writes_more_than_it_saves_reads(self):
         cost = InsertCost(rows=100, with_ms=20.0, without_ms=10.0, noise_ms=1.0)  # 0.1 ms a row
         trial = self.trial("a", 1)  # saves 40 ms
 
@@ -409,7 +409,7 @@ class TestSelectCandidates:
             "it saves 40 ms of reads but costs 400 writes 40 ms"
         )
 
-    def test_refuses_what_does_harm_all_in_all(self):
+    def test_refuses_an_index_that_loses_time_in_total(self):
         good, bad = self.trial("a", 1), self.trial("a", 30)
         trial = Trial(candidate="a", gains=[*good.gains, *bad.gains], keys=1, size_bytes=1)
 
@@ -419,7 +419,7 @@ class TestSelectCandidates:
 
 @pytest.mark.usefixtures("allowed", "lists_read", "without_composite")
 class TestText:
-    def test_tells_gain_cost_line_and_what_else_there_is(self):
+    def test_shows_gain_cost_declaration_and_the_rest(self):
         out = io.StringIO()
 
         call_command("index_advisor", store="postgres", stdout=out)

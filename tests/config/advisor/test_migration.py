@@ -87,7 +87,7 @@ class TestWrite:
             with connection.schema_editor(atomic=False) as editor:
                 made.unapply(state.clone(), editor)
 
-    def test_leaves_a_file_that_is_there(self, candidates, tmp_path):
+    def test_does_not_overwrite_a_file(self, candidates, tmp_path):
         [path] = migration.write(candidates, tmp_path)
         path.write_text("mine")
 

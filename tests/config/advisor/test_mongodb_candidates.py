@@ -63,7 +63,7 @@ class TestFindServingIndex:
             ({"key": [("_fts", "text")]}, False),
         ],
     )
-    def test_is_one_that_begins_so_or_is_unique(self, details, serves):
+    def test_is_an_index_with_that_prefix_or_a_unique_one(self, details, serves):
         assert find_serving_index(self.CANDIDATE, {"there": details}) == (
             "there" if serves else None
         )
@@ -98,7 +98,7 @@ class TestLookup:
             ({"getMore": 1}, "getmore", None),
         ],
     )
-    def test_is_what_a_command_looks_for(self, command, op, match):
+    def test_is_the_lookup_of_a_command(self, command, op, match):
         parsed = mongodb_profiler.parse_lookup("logs", {"op": op, "command": command})
 
         assert (None if parsed is None else parsed.match) == match

@@ -146,7 +146,7 @@ def page(url: str, cookie: str) -> Sample:
 
 @pytest.mark.timeout(180)
 class TestBackupAndRestore:
-    def test_all_is_as_it_was_and_nothing_newer_is_served(self, tmp_path):
+    def test_everything_is_restored_and_nothing_newer_is_served(self, tmp_path):
         stack = Stack("backup", own_only=True)
         stack.reset()  # in case a killed run has left anything
         try:
@@ -200,7 +200,7 @@ def backup(tmp_path, transactional_db) -> Iterator[Path]:
 
 @pytest.mark.django_db(transaction=True)
 class TestBackupCheck:
-    def test_passes_what_was_made_and_no_other_can_read_it(self, backup):
+    def test_accepts_a_backup_that_only_its_owner_can_read(self, backup):
         checked = backup_check(folder=backup, on_progress=silent)
 
         assert checked.product == "trilith"
@@ -237,7 +237,7 @@ class TestBackupCheck:
         with pytest.raises(BackupRefused, match="cannot be read"):
             backup_check(folder=backup, on_progress=silent)
 
-    def test_refuses_a_file_with_another_byte(self, backup):
+    def test_refuses_a_file_with_a_changed_byte(self, backup):
         dump = backup / "postgres.dump"
         content = bytearray(dump.read_bytes())
         content[-100] ^= 1
@@ -246,7 +246,7 @@ class TestBackupCheck:
         with pytest.raises(BackupRefused, match=r"postgres\.dump is damaged"):
             backup_check(folder=backup, on_progress=silent)
 
-    def test_refuses_a_file_that_is_missing_or_one_too_many(self, backup):
+    def test_refuses_a_missing_or_an_unexpected_file(self, backup):
         (backup / "more").touch()
         with pytest.raises(BackupRefused, match="more is missing or unexpected"):
             backup_check(folder=backup, on_progress=silent)
@@ -272,7 +272,7 @@ class TestBackupMake:
 
         assert list((tmp_path / "backups").iterdir()) == []
 
-    def test_a_program_that_is_not_there_is_one_line(self, tmp_path, monkeypatch):
+    def test_a_missing_program_is_reported_in_one_line(self, tmp_path, monkeypatch):
         monkeypatch.setenv("STACK_PG_BIN", str(tmp_path / "nowhere"))
 
         with pytest.raises(BackupRefused, match="STACK_PG_BIN"):
@@ -281,7 +281,7 @@ class TestBackupMake:
         assert list((tmp_path / "backups").iterdir()) == []
 
 
-def left_aside() -> list[str]:
+def leftovers() -> list[str]:
     """Return the databases and collections that a restoration has created beside those in use."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT datname FROM pg_database WHERE datname ~ '_(restoring|replaced)$'")
@@ -311,26 +311,26 @@ class TestBackupRestore:
         with pytest.raises(BackupRefused, match=r"not empty \(.*notes 1.*--force"):
             backup_restore(folder=backup, force=False, on_progress=silent)
 
-    def test_leaves_all_as_it_was_when_interrupted_before_the_end(self, backup, unused):
+    def test_changes_nothing_when_interrupted_before_the_end(self, backup, unused):
         make_note(title="Kept")
         steps = []
 
         def interrupt(step: str, done: int, total: int) -> None:
             steps.append(step)
             if step == PUTTING_IN_PLACE:
-                assert left_aside()
+                assert leftovers()
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
             backup_restore(folder=backup, force=True, on_progress=interrupt)
 
         assert steps[-1] == PUTTING_IN_PLACE
-        assert left_aside() == []
+        assert leftovers() == []
         with connection.cursor() as cursor:
             cursor.execute("SELECT title FROM notes")
             assert cursor.fetchall() == [("Kept",)]
 
-    def test_refuses_rows_or_documents_that_are_not_as_many(self, backup):
+    def test_refuses_different_numbers_of_rows_or_documents(self, backup):
         original = manifest.read(backup, silent)
         with (
             pytest.raises(BackupRefused, match="not those of the backup: notes"),
@@ -344,7 +344,7 @@ class TestBackupRestore:
             mongodb.restored_aside(backup, more, silent),
         ):
             raise AssertionError
-        assert left_aside() == []
+        assert leftovers() == []
 
     def test_collections_come_back_with_their_indexes(self, backup):
         collection = UserProfile._get_db()["backed_up"]
@@ -364,7 +364,7 @@ class TestBackupRestore:
 
 @pytest.mark.django_db(transaction=True)
 class TestCommands:
-    def test_backup_tells_what_is_in_it_and_restore_checks_it(self, tmp_path, capsys):
+    def test_backup_reports_its_contents_and_restore_checks_it(self, tmp_path, capsys):
         UserProfile._get_collection().insert_one({"_id": "x", "user_id": "x", "email": "x@y.org"})
         folder = tmp_path / "made"
         try:
@@ -377,14 +377,14 @@ class TestCommands:
         assert "rows" in output
         assert f"{folder} is whole" in output
 
-    def test_refusals_are_one_line(self, tmp_path):
+    def test_refusals_are_reported_in_one_line(self, tmp_path):
         with pytest.raises(CommandError, match="already exists"):
             call_command("backup", to=tmp_path)
         with pytest.raises(CommandError, match=r"nothing was restored: .* is not a backup"):
             call_command("restore", tmp_path, force=True)
 
     @pytest.mark.parametrize("command", ["backup", "restore"])
-    def test_an_interruption_is_130(self, tmp_path, monkeypatch, command, capsys):
+    def test_an_interruption_exits_with_status_130(self, tmp_path, monkeypatch, command, capsys):
         def interrupted(**arguments: Any) -> None:
             raise KeyboardInterrupt
 
@@ -401,7 +401,9 @@ class TestCommands:
         ("step", "remedy"),
         [("PostgreSQL", "are as they were"), (PUTTING_IN_PLACE, "run it again with --force")],
     )
-    def test_a_store_that_falls_silent_is_one_line(self, tmp_path, monkeypatch, step, remedy):
+    def test_a_store_that_stops_answering_is_reported_in_one_line(
+        self, tmp_path, monkeypatch, step, remedy
+    ):
         def fall_silent(*, on_progress: OnProgress, **arguments: Any) -> None:
             on_progress(step, 0, 0)
             raise pymongo.errors.ServerSelectionTimeoutError("no primary")

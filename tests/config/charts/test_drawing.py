@@ -37,7 +37,7 @@ def boxes(root):
 
 @pytest.mark.parametrize("chart", [LINES, BARS], ids=["lines", "bars"])
 class TestSvg:
-    def test_says_its_title_to_who_does_not_see_it(self, chart):
+    def test_has_its_title_for_screen_readers(self, chart):
         root = drawn(chart)
 
         assert root.get("role") == "img"
@@ -54,7 +54,7 @@ class TestSvg:
         assert "prefers-color-scheme: dark" in of(drawn(chart), "style")[0].text
         assert not re.search("<style|xmlns", svg(chart))
 
-    def test_no_text_lies_upon_another_or_leaves_the_drawing(self, chart):
+    def test_no_text_overlaps_another_or_leaves_the_drawing(self, chart):
         root = drawn(chart)
         _, _, width, height = map(float, root.get("viewBox").split())
         placed = list(boxes(root))
@@ -111,7 +111,7 @@ class TestLineChart:
         assert len(shapes) == len(MARKERS)
         assert len({round(y) for _, _, _, y in boxes(root) if y < 60}) > 1  # the legend has rows
 
-    def test_a_logarithmic_axis_leaves_out_what_has_no_logarithm(self):
+    def test_a_logarithmic_axis_leaves_out_values_without_a_logarithm(self):
         points = (Point(x=0, y=0), Point(x=1, y=10, low=0, high=20), Point(x=2, y=100))
         chart = LineChart(
             title="t",
@@ -128,7 +128,7 @@ class TestLineChart:
 
         assert "x" in labels(drawn(chart))
 
-    def test_names_of_spans_side_by_side_are_set_below_each_other(self):
+    def test_names_of_adjacent_spans_are_stacked(self):
         spans = tuple(
             Span(name=f"an outage of server {at}", start=at, end=at + 1) for at in range(4)
         )
@@ -154,7 +154,7 @@ class TestBarChart:
 
         assert float(long.get("width")) == pytest.approx(10 * float(short.get("width")), rel=0.01)
 
-    def test_tells_each_value_with_its_interval(self):
+    def test_shows_each_value_with_its_interval(self):
         texts = labels(drawn(BARS))
 
         assert "1.2 (1.1 to 1.5)" in texts
@@ -184,7 +184,7 @@ class TestBarChart:
         assert float(same.get("width")) == 0
         assert less.get("class") != more.get("class")
 
-    def test_a_long_name_is_set_in_two_lines(self):
+    def test_a_long_name_is_wrapped_to_two_lines(self):
         bar = Bar(name="what a request that waits for a connection of the pool takes here", value=1)
 
         assert len(labels(drawn(BarChart(title="t", axis=Axis(label="ms"), bars=(bar,))))) > 4

@@ -1,4 +1,4 @@
-"""A few thousand rows in each store, as the seeding commands make them up."""
+"""A few thousand rows in each store, made by the seeding commands."""
 
 import io
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ NOTES, EVENTS, PROFILES = 4_000, 3_000, 300
 
 @pytest.fixture(scope="module")
 def _seeded(django_db_setup, django_db_blocker):
-    """Committed, so that one seeding does for all tests of a module; gone after them."""
+    """Commit the rows, so that the tests of a module share one seeding."""
     with django_db_blocker.unblock():
         fill(notes=NOTES, events=EVENTS, users=50)
     yield
@@ -27,7 +27,7 @@ def _seeded(django_db_setup, django_db_blocker):
 
 
 def fill(*, notes: int, events: int, users: int) -> None:
-    """Replace whatever is there by made-up rows, with statistics and all indexes of MongoDB."""
+    """Replace all rows with made-up ones, and update statistics and MongoDB indexes."""
     empty()
     for document in (ActivityEvent, UserProfile):
         document.ensure_indexes()
@@ -42,7 +42,7 @@ def fill(*, notes: int, events: int, users: int) -> None:
 
 
 def empty() -> None:
-    """Leave nothing in the tables and collections."""
+    """Empty the tables and collections."""
     for model in (Note, ProfileRow, OutboxRow):
         model.objects.all().delete()
     for document in (ActivityEvent, UserProfile):

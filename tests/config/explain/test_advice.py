@@ -47,30 +47,30 @@ class TestAdvice:
             "Keep: it enforces a constraint"
         )
 
-    def test_what_no_query_uses_goes_and_its_cost_is_told(self):
+    def test_an_unused_index_is_dropped_and_its_cost_is_named(self):
         sentence = recommend(index(), [], COST)
 
         assert sentence.startswith("Drop, unless something outside the service needs it")
         assert "50 % more time for inserting 2000 rows (10 ms)" in sentence
 
-    def test_what_a_query_misses_is_kept_with_the_times(self):
+    def test_an_index_that_a_query_needs_is_kept_with_both_times(self):
         sentence = recommend(index(), [served(1, 1.2), served(0.5, 20)], None)
 
         assert sentence == "Keep: without it user takes 20 ms instead of 0.5 ms, 40 x as long."
 
-    def test_a_prefix_that_is_not_missed_goes_for_the_longer_one(self):
+    def test_an_unneeded_prefix_is_dropped_for_the_longer_index(self):
         sentence = recommend(index(covered_by="idx_long"), [served(1, 1.2)], None)
 
         assert sentence.startswith(
             "Drop: idx_long begins with the same columns and serves in its place"
         )
 
-    def test_a_prefix_that_is_missed_is_kept_all_the_same(self):
+    def test_a_prefix_that_a_query_needs_is_kept(self):
         sentence = recommend(index(covered_by="idx_long"), [served(1, 8)], None)
 
         assert sentence.startswith("Keep, although idx_long begins with the same columns")
 
-    def test_what_gains_next_to_nothing_is_called_so(self):
+    def test_a_negligible_gain_is_called_hardly_worth_it(self):
         assert recommend(index(), [served(1, 1.1)], None).startswith("Hardly worth it at this size")
 
     def test_a_few_microseconds_are_no_gain_whatever_their_factor(self):
@@ -78,7 +78,7 @@ class TestAdvice:
 
         assert sentence.startswith("Hardly worth it at this size")
 
-    def test_what_is_quicker_without_it_is_named(self):
+    def test_queries_that_are_faster_without_it_are_named(self):
         sentence = recommend(index(), [served(0.5, 20), served(50, 5)], None)
 
         assert sentence.startswith("Keep: ")
@@ -91,12 +91,12 @@ class TestAdvice:
 
         assert sentence.startswith("Used by user; run with --drop-indexes")
 
-    def test_what_documents_are_deleted_by_is_told(self):
+    def test_a_ttl_index_is_named_as_such(self):
         assert "TTL index" in recommend(index(expires=True), [served(1, 8)], None)
 
 
 class TestCost:
-    def test_what_drowns_in_noise_is_no_figure(self):
+    def test_a_cost_within_the_noise_is_not_a_figure(self):
         cost = InsertCost(rows=2_000, with_ms=20.5, without_ms=20.0, noise_ms=2.0)
 
         assert cost.text.startswith("nothing measurable above 2 ms of noise")

@@ -16,7 +16,7 @@ NOTES = 3_000
 
 @pytest.fixture(scope="module")
 def _notes(django_db_setup, django_db_blocker):
-    """Committed once for all tests here, which only read; gone after them."""
+    """Commit the rows once for all tests here, which only read them."""
     with django_db_blocker.unblock():
         make_notes(NOTES // 2)
         make_notes(NOTES // 2, user_id="eve", word="other")
@@ -57,7 +57,7 @@ class TestQuerySets:
         checked.uses_only("idx_notes_created_at").rows_examined_at_most(10).rows_fetched_at_most(10)
         assert checked.plan.rows_returned == 10
 
-    def test_an_index_that_is_not_used_is_told_with_the_statement_and_the_plan(self):
+    def test_an_unused_index_is_reported_with_the_statement_and_the_plan(self):
         rows = Note.objects.order_by("-created_at")[:10]
 
         message = failure(lambda: assert_plan(rows).uses("idx_notes_title_search"))
@@ -68,7 +68,7 @@ class TestQuerySets:
         assert 'ORDER BY "notes"."created_at" DESC' in message
         assert "Index Scan using idx_notes_created_at on notes (10 rows of 3000 expected" in message
 
-    def test_parameters_are_told_as_sql_that_can_be_run(self):
+    def test_parameters_are_shown_as_sql_that_can_be_run(self):
         rows = Note.objects.filter(user_id="it's")
 
         message = failure(lambda: assert_plan(rows).rows_examined_at_most(-1))
@@ -87,13 +87,13 @@ class TestQuerySets:
             (lambda plan: plan.reads_the_index_alone(), "fetches 3000 rows"),
         ],
     )
-    def test_each_check_fails_on_a_whole_scan_and_says_why(self, check, message):
+    def test_each_check_fails_on_a_full_scan_and_says_why(self, check, message):
         plan = assert_plan(Note.objects.order_by("title"))
 
         assert message in failure(lambda: check(plan))
         assert "Seq Scan on notes (3000 rows of 3000 expected" in failure(lambda: check(plan))
 
-    def test_a_scan_that_is_put_up_with_is_told_once_an_index_serves_it(self):
+    def test_an_accepted_scan_fails_once_an_index_serves_it(self):
         assert_plan(Note.objects.order_by("title")).scans_whole_table()
 
         message = failure(
@@ -110,7 +110,7 @@ class TestQuerySets:
 
 @pytest.mark.usefixtures("notes")
 class TestCalls:
-    def test_the_one_select_of_a_call_is_meant(self):
+    def test_the_only_select_of_a_call_is_checked(self):
         assert_plan(Note.objects.filter(user_id="nobody").count).uses("idx_notes_user_id")
 
     @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ class TestCalls:
             (lambda: [Note.objects.count(), Note.objects.count()], "2"),
         ],
     )
-    def test_a_call_that_sends_none_or_more_is_refused(self, call, sent):
+    def test_a_call_with_no_select_or_several_is_refused(self, call, sent):
         assert f"one SELECT was expected, {sent}" in failure(lambda: assert_plan(call))
 
 
@@ -143,7 +143,7 @@ class TestMongoDB:
         with pytest.raises(TypeError, match="needs its collection"):
             assert_plan(pipeline)
 
-    def test_what_fails_is_told_with_the_stages(self):
+    def test_a_failure_is_reported_with_the_stages(self):
         collection = ActivityEvent._get_collection()
         pipeline = [{"$match": {"ip_address": "192.0.2.1"}}, {"$group": {"_id": "$action"}}]
 
@@ -154,7 +154,7 @@ class TestMongoDB:
         assert "COLLSCAN (5 rows" in message
 
     @pytest.mark.parametrize("verbose", ["sort", "filter"])
-    def test_sorts_and_filters_are_seen(self, verbose):
+    def test_sorts_and_filters_are_recognized(self, verbose):
         cursor = get_db()["activity_logs"].find({"ip_address": "none"})
         plan = assert_plan(cursor.sort("user_agent") if verbose == "sort" else cursor)
 

@@ -1,4 +1,4 @@
-"""manage.py explain_report on a few thousand rows: its formats, its refusals, and no trace of it."""
+"""manage.py explain_report on a few thousand rows: its formats, its refusals, and that it leaves no trace."""
 
 import io
 import json
@@ -51,7 +51,7 @@ def allowed(settings) -> None:
 
 @pytest.fixture
 def brief(seeded, monkeypatch) -> None:
-    """A few queries, rows and depths: enough for each step of a report to be gone through."""
+    """A few queries, rows and depths: enough to run each step of a report."""
     names = ("note", "user", "recent")
     queries = [query for query in catalogue.all_queries() if query.name in names]
     monkeypatch.setattr(catalogue, "all_queries", lambda: queries)
@@ -59,7 +59,7 @@ def brief(seeded, monkeypatch) -> None:
 
 
 def traces() -> dict[str, object]:
-    """All that a report could have left behind."""
+    """Return everything that a report could have left behind."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1"
@@ -83,16 +83,16 @@ def traces() -> dict[str, object]:
 
 
 class Tags(HTMLParser):
-    """Whether each element is closed, and what the page would ask the network for."""
+    """Record unclosed elements, and what the page would load from the network."""
 
     def __init__(self) -> None:
         super().__init__()
         self.open: list[str] = []
         self.references: list[str] = []
-        self.seen: list[str] = []
+        self.tags: list[str] = []
 
     def handle_starttag(self, tag, attrs):
-        self.seen.append(tag)
+        self.tags.append(tag)
         self.references += [value for name, value in attrs if name in ("src", "href")]
         if tag != "meta":
             self.open.append(tag)
@@ -101,7 +101,7 @@ class Tags(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_startendtag(self, tag, attrs):
-        self.seen.append(tag)
+        self.tags.append(tag)
 
 
 class TestFormats:
@@ -117,18 +117,18 @@ class TestFormats:
             assert query["now"]["timing"]["runs"] == 1
             assert query["now"]["plan"]["root"]["kind"]
 
-    def test_html_is_one_well_formed_page_that_asks_for_nothing(self, whole):
+    def test_html_is_a_well_formed_self_contained_page(self, whole):
         page = report(format="html", read=whole)
 
         tags = Tags()
         tags.feed(page)
 
         assert tags.open == tags.references == []
-        assert {"svg", "polyline", "path", "details", "table"} <= set(tags.seen)
+        assert {"svg", "polyline", "path", "details", "table"} <= set(tags.tags)
         assert "prefers-color-scheme: dark" in page
         assert not re.search(r"https?://|@import|url\(", page)
 
-    def test_html_marks_what_is_slow_and_what_was_misestimated(self):
+    def test_html_marks_slow_and_misestimated_nodes(self):
         quick = Node(kind="Index Scan", index="idx", rows=5, total_ms=0.1, own_ms=0.1)
         slow = Node(kind="Sort", rows=9_000, rows_estimated=30, own_ms=50, total_ms=50)
         whole = Node(kind="Limit", rows=5, total_ms=50.2, own_ms=0.1, children=(slow, quick))
@@ -223,7 +223,7 @@ class TestRefusals:
         with pytest.raises(CommandError, match="No such file or directory"):
             report(query=["note"], out=tmp_path / "none" / "report.md")
 
-    def test_indexes_are_dropped_only_where_the_settings_allow_it(self):
+    def test_indexes_are_dropped_only_if_the_settings_allow_it(self):
         before = traces()
 
         with pytest.raises(CommandError, match="set ALLOW_EXPLAIN_DDL=true where that does no"):
@@ -231,7 +231,7 @@ class TestRefusals:
 
         assert traces() == before
 
-    def test_a_trial_asks_for_leave_itself(self):
+    def test_a_trial_checks_the_permission_itself(self):
         with pytest.raises(sandbox.DdlNotAllowed), sandbox.rolled_back():
             pytest.fail("ran")
         with (
@@ -325,7 +325,7 @@ class TestTrials:
         assert "rolled back" in capsys.readouterr().err
         assert traces() == before
 
-    def test_an_index_that_a_killed_run_left_hidden_is_shown_again(self):
+    def test_an_index_left_hidden_by_a_killed_run_is_unhidden(self):
         events = get_db()["activity_logs"]
         before = traces()
         sandbox._hide(events, "timestamp", is_hidden=True)

@@ -12,7 +12,7 @@ from tests.builders import make_note, make_notes
 @pytest.mark.django_db
 class TestNoSampleData:
     @pytest.mark.parametrize("what", ["sample_notes", "sample_profile_user", "sample_events"])
-    def test_says_what_makes_some(self, what):
+    def test_names_the_command_that_creates_some(self, what):
         ActivityEvent._get_collection().delete_many({})
         assert not Note.objects.exists()
 

