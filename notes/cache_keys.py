@@ -1,4 +1,4 @@
-"""What notes are cached under: each key family with its pattern, lifetimes and tags, and who invalidates it."""
+"""The cache keys of notes: each key family with its pattern, lifetimes, tags and invalidation."""
 
 import hashlib
 from collections.abc import Callable
@@ -66,14 +66,14 @@ def note_list(
     One page of notes; loaded by notes.selectors.note_list_read.
 
     window says which part, as page:{page}:limit:{limit} or cursor:limit:{limit}; filters is the
-    canonical text of every other parameter, empty for the default list; origin gives the query
-    string by which the page can be asked for again.
+    canonical text of every other parameter, empty for the default list; origin returns the
+    query string that loads the page again.
     """
     parts = [] if user_id is None else ["user", _escaped(user_id)]
     if not parts or window != _DEFAULT_PAGE:  # notes:list:user:{userId} is a user's first page
         parts.append(window)
     if filters:
-        # SHA-1 shortens a name here and protects nothing.
+        # SHA-1 only shortens a name here; nothing depends on its security.
         parts.append(hashlib.sha1(filters.encode(), usedforsecurity=False).hexdigest())
     return NOTE_LISTS.key(":".join(parts), origin=origin)
 
@@ -92,7 +92,7 @@ def _user_tag(user_id: str) -> str:
 
 
 def _escaped(user_id: str) -> str:
-    """Escape the colons of a user id: colons part the names of keys."""
+    """Escape the colons of a user id: colons separate the parts of a key."""
     return user_id.replace("%", "%25").replace(":", "%3A")
 
 

@@ -11,5 +11,5 @@ class ProfilesConfig(AppConfig):
 
         namespace.register_loader(
             cache_keys.PROFILES,
-            lambda wanted: selectors.load_profiles([key.member for key, _ in wanted]),
+            lambda requested: selectors.load_profiles([key.member for key, _ in requested]),
         )

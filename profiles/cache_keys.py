@@ -1,4 +1,4 @@
-"""What profiles are cached under: the key family with its pattern, lifetimes and tags, and who invalidates it."""
+"""The cache keys of profiles: the key family with its pattern, lifetimes, tags and invalidation."""
 
 from django.conf import settings
 

@@ -19,7 +19,7 @@ class EmailRejected(ValueError):
 
 def check_email(text: str) -> None:
     """
-    Raise EmailRejected unless text is an address that a mail server may be asked to deliver to.
+    Raise EmailRejected unless text is an address to which a mail server could deliver.
 
     RFC 5321 and, for letters beyond ASCII, RFC 6531 and IDNA 2008; quoted local parts and address
     literals included. The domain must have a period, so localhost is refused. DNS is not queried.

@@ -29,7 +29,7 @@ class ProfileStore(Protocol):
     """
 
     def writing(self, tags: Sequence[str]) -> AbstractContextManager[object]:
-        """Return the block for one write: it invalidates the tags, also after a crash within."""
+        """Return the context of a write: it invalidates the tags, even after a crash inside it."""
 
     def get(self, user_id: str) -> ProfileRecord | None:
         """Return the profile."""

@@ -196,6 +196,6 @@ class RetentionView(UncachedView):
         responses={200: serializers.ActivityRetention},
     )
     def get(self, request: Request) -> Response:
-        """Count the users first seen in each week, and those seen again in the weeks after it."""
+        """Count the users first active in each week, and those active again in the weeks after it."""
         since, until, _ = query.parse_insight(request.query_params, now=timezone.now())
         return Response({"results": analytics.retention(since=since, until=until)})

@@ -25,7 +25,7 @@ _LANGUAGE: Final = {
 }
 _KEYS: Final = {"pattern": PREFERENCE_KEY_PATTERN}
 _DESCRIPTION: Final = (
-    "Further keys are kept as given. In all, nested ones included, there are at most "
+    "Further keys are stored unchanged. There are, nested ones included, at most "
     f"{PREFERENCE_KEYS_MAX} keys, {PREFERENCE_LEVELS_MAX} levels, and 16 KiB as BSON."
 )
 

@@ -32,7 +32,7 @@ class TestSeedActivity:
         output = seed(count=300)
 
         assert len(stored()) == 300
-        assert output.startswith(f"300 events until {UNTIL} are there, 300 of them new")
+        assert output.startswith(f"300 events until {UNTIL} are stored, 300 of them new")
 
     def test_ends_today_unless_told_otherwise(self):
         seed(count=300, until=None)

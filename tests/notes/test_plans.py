@@ -61,7 +61,7 @@ class TestPlans:
         PostgreSQL may walk idx_notes_created_at and leave the others' notes out.
 
         With every eighth note the user's own, and the table in order of time, that reads eight
-        rows for one, all side by side, and is cheaper than the composite index.
+        rows for a user, all side by side, and is cheaper than the composite index.
         """
         checked = assert_plan(selectors.page_rows(PageQuery(user_id="abc")))
 

@@ -91,7 +91,7 @@ class Command(BaseCommand):
             ) from exc
         seconds = time.monotonic() - started
         self.stdout.write(
-            f"{count} events until {end} are there, {stored} of them new: {seconds:.1f} s, "
+            f"{count} events until {end} are stored, {stored} of them new: {seconds:.1f} s, "
             f"{stored / max(seconds, 1e-9):.0f} a second."
         )
 

@@ -68,4 +68,4 @@ class Command(BaseCommand):
                 f"{str(exc).splitlines()[0]}: {stored} of {count} profiles were stored. Run it again to continue."
             ) from exc
         seconds = time.monotonic() - started
-        self.stdout.write(f"{count} profiles are there, {stored} of them new: {seconds:.1f} s.")
+        self.stdout.write(f"{count} profiles are stored, {stored} of them new: {seconds:.1f} s.")
