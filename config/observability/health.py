@@ -1,4 +1,4 @@
-"""Is the process alive, is it ready, and how are the stores, the spool and the threads."""
+"""Health endpoints: liveness, readiness, and the state of the stores, the spool and the threads."""
 
 import contextlib
 import dataclasses
@@ -31,7 +31,7 @@ log = structlog.get_logger("health")
 ANSWER_SECONDS: Final = (
     1.5  # for all checks together, below the 2 s that a load balancer is promised
 )
-# The first is for who accepts anything, or nothing of these: probes read the status or the JSON.
+# The first is the default, also where none is acceptable: probes read the status or the JSON.
 _MEDIA_TYPES: Final = (
     "application/json",
     "text/html",
@@ -45,7 +45,7 @@ _MEDIA_TYPES: Final = (
 @dataclasses.dataclass
 class Check(HealthCheck):
     """
-    One thing that may be ill.
+    A single check.
 
     A failure is a ServiceWarning (the site goes on: degraded) or ServiceUnavailable (down).
     """
@@ -55,11 +55,11 @@ class Check(HealthCheck):
     timeout = timedelta(seconds=ANSWER_SECONDS - 1)  # get_result allows a second more
 
     def probe(self) -> None:
-        """Return where all is well. Raises HealthCheckException, or what the driver raises."""
+        """Return if healthy. Raises HealthCheckException, or what the driver raises."""
         raise NotImplementedError
 
     def run(self) -> None:
-        """Probe; say of any other exception its class alone: messages of drivers hold hosts and users."""
+        """Probe; report other exceptions by their class alone: drivers' messages hold hosts and users."""
         try:
             self.probe()
         except HealthCheckException:
@@ -69,25 +69,25 @@ class Check(HealthCheck):
             raise self.failure(type(exc).__name__) from exc
 
     async def get_result(self, executor: Executor | None = None) -> HealthCheckResult:
-        """Return the library's result; what ran out of time fails as anything else does."""
+        """Return the library's result; a timeout fails like any other error."""
         result = await super().get_result(executor)
         if result.error is not None and result.time_taken >= ANSWER_SECONDS:
             result.error = self.failure("no answer in time")
         return result
 
     def members(self, result: HealthCheckResult) -> dict[str, Any]:
-        """Return what the JSON says of this check: nothing where all is well."""
+        """Return this check's part of the JSON: empty if healthy."""
         error = result.error
         return {self.name: {"status": "down", "reason": error.message}} if error else {}
 
 
 class Impaired(ServiceWarning):
-    """The store answers, but does not do everything."""
+    """The store answers, but with limits."""
 
 
 @dataclasses.dataclass
 class StoreCheck(Check):
-    """Whether a store answers; the JSON always has it."""
+    """Whether a store answers; always part of the JSON."""
 
     def members(self, result: HealthCheckResult) -> dict[str, Any]:
         answers = result.error is None or isinstance(result.error, Impaired)
@@ -101,9 +101,9 @@ class StoreCheck(Check):
 @dataclasses.dataclass
 class PostgreSQL(StoreCheck):
     """
-    Whether PostgreSQL answers and takes writes.
+    Whether PostgreSQL answers and accepts writes.
 
-    Asked on a new connection: the pool may be the very thing that is exhausted.
+    Probed on a new connection, since the pool may be exhausted.
     """
 
     name = "postgres"
@@ -117,7 +117,7 @@ class PostgreSQL(StoreCheck):
 
 @dataclasses.dataclass
 class MongoDB(StoreCheck):
-    """Whether MongoDB answers; without it notes go on."""
+    """Whether MongoDB answers; notes work without it."""
 
     name = "mongodb"
 
@@ -127,7 +127,7 @@ class MongoDB(StoreCheck):
 
 @dataclasses.dataclass
 class Redis(StoreCheck):
-    """Whether Redis answers; without it all goes on, slower."""
+    """Whether Redis answers; everything works without it, slower."""
 
     name = "redis"
 
@@ -137,7 +137,7 @@ class Redis(StoreCheck):
 
 @dataclasses.dataclass
 class ActivitySpool(Check):
-    """Whether the spool has kept every event."""
+    """Whether the spool has lost no event."""
 
     name = "activity"
 
@@ -149,7 +149,7 @@ class ActivitySpool(Check):
 
 @dataclasses.dataclass
 class BackgroundThreads(Check):
-    """Whether a background thread of any process died lately; it has been started again."""
+    """Whether a background thread of any process died lately (it is restarted)."""
 
     name = "threads"
 
@@ -179,13 +179,13 @@ class Migrations(Check):
 
 
 def _is_migrated() -> bool:
-    global _migrated  # once true it stays so while this code runs
+    global _migrated  # once true, it stays true while this code runs
     if not _migrated:
         try:
             executor = MigrationExecutor(connection)
             _migrated = not executor.migration_plan(executor.loader.graph.leaf_nodes())
         finally:
-            connection.close()  # the check's thread lives on, and keeps none of the pool
+            connection.close()  # the check's thread lives on, and must not hold a connection of the pool
     return _migrated
 
 
@@ -193,7 +193,7 @@ _migrated = False
 
 
 class _OwnThreads(Executor):
-    """Runs each kind of check in a thread of its own: one that hangs delays its own kind alone."""
+    """Runs each kind of check in its own thread, so that a hanging check delays only its own kind."""
 
     def __init__(self, *kinds: type[Check]) -> None:
         self._threads = {
@@ -213,20 +213,22 @@ class HealthView(ProbeView, HealthCheckView):
     """
     The checks as JSON {status, name: {status, latency_ms[, reason]}}, or in the library's formats.
 
-    status is ok, degraded (something failed without which the site answers), or down: 503. With
-    ?strict=1 degraded is 503, too. The format is chosen by ?format= (json, text, openmetrics, atom, rss) or by Accept;
+    status is ok, degraded (something failed, but the site answers), or down: 503. With ?strict=1
+    degraded is a 503 too. The format is chosen by ?format= (json, text, openmetrics, atom, rss) or by Accept;
     the last three are always 200, as their readers expect.
     """
 
     def get_executor(self) -> contextlib.AbstractContextManager[Executor]:
-        """Return the threads that outlive the request, so that none waits for a check that hangs."""
+        """Return threads that outlive the request, so that no reply waits for a hanging check."""
         return contextlib.nullcontext(_executor)
 
     async def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        # The library prefers HTML, and fails on an Accept that it cannot read.
+        # The library prefers HTML, and fails on a malformed Accept.
         request.headers = HttpHeaders(request.META | {"HTTP_ACCEPT": _media_type(request)})
         response: HttpResponse = await super().get(request, *args, **kwargs)
-        if response.status_code == HTTPStatus.INTERNAL_SERVER_ERROR:  # its word for any error
+        if (
+            response.status_code == HTTPStatus.INTERNAL_SERVER_ERROR
+        ):  # the library's status for any error
             response.status_code = self._status_code()
         return response
 
@@ -250,7 +252,7 @@ class HealthView(ProbeView, HealthCheckView):
 
 
 def _media_type(request: HttpRequest) -> str:
-    """Return the media type that the client likes best; parameters, such as version, do not matter."""
+    """Return the media type that the client prefers, ignoring parameters such as version."""
     for accepted in request.accepted_types:
         for offered in _MEDIA_TYPES:
             main_type, sub_type = offered.split("/")
@@ -264,7 +266,7 @@ def _media_type(request: HttpRequest) -> str:
 
 
 health = HealthView.as_view(checks=[PostgreSQL, MongoDB, Redis, ActivitySpool, BackgroundThreads])
-# Asks nobody: a restart would mend no store.
+# No checks: a restart would repair no store.
 live = HealthView.as_view(checks=[])
 ready = HealthView.as_view(
     checks=[PostgreSQL, (MongoDB, {"failure": ServiceUnavailable}), Migrations]

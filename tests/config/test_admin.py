@@ -70,7 +70,7 @@ class TestPlan:
         assert "A generic plan" in page
         assert "actual time" not in page
 
-    def test_why_there_is_none_is_told(self, operator):
+    def test_why_there_is_none_is_shown(self, operator):
         page = operator.get(keep("SELECT nothing FROM nowhere")).content.decode()
 
         assert "PostgreSQL says: relation" in page

@@ -44,7 +44,7 @@ class TestMongoIndexes:
         assert events["timestamp"]["expireAfterSeconds"] == 90 * 86_400
         assert "as declared" in run(diff=True)
 
-    def test_ensure_gives_profiles_of_before_their_key_and_names_those_whose_address_is_taken(self):
+    def test_ensure_adds_the_key_to_older_profiles_and_reports_duplicate_addresses(self):
         collection = UserProfile._get_collection()
         collection.create_index("email", name="email_unique", unique=True)  # of a version before
         addresses = {

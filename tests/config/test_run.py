@@ -227,7 +227,7 @@ class TestServe:
             for running in processes_of(checkout):
                 running.kill()
 
-    def test_a_taken_port_is_one_line(self, checkout, port, monkeypatch):
+    def test_a_port_in_use_is_one_line(self, checkout, port, monkeypatch):
         program = (
             "import config.run as r, socket, sys; r._END_SECONDS = 0;"
             f"s = socket.create_server(('127.0.0.1', {port}));"

@@ -35,7 +35,7 @@ class TestKept:
 
         assert rows.rows() == [{"n": 2}, {"n": 1}]
 
-    def test_is_written_by_a_thread_without_being_told(self):
+    def test_is_written_by_a_thread(self):
         rows = CappedList("some", rows_max=10)
         rows.add({"n": 1})
 

@@ -29,7 +29,7 @@ def figures() -> dict:
 
 
 class TestMetricsDb:
-    def test_tells_pools_latencies_and_errors_of_both(self, api):
+    def test_shows_pools_latencies_and_errors_of_both(self, api):
         mongoengine.get_connection().admin.command("ping")
         api.get(f"/api/v1/notes/{make_note()}?cache=false")
 
@@ -47,7 +47,7 @@ class TestMetricsDb:
         assert metrics["mongodb"]["idle_connections"] >= 1
         assert metrics["mongodb"]["commands"]["ping"]["count"] >= 1
 
-    def test_tells_the_connections_of_the_servers_and_their_maximum(self):
+    def test_shows_the_connections_of_the_servers_and_their_maximum(self):
         connections["default"].ensure_connection()
 
         metrics = figures()
@@ -58,7 +58,7 @@ class TestMetricsDb:
         assert metrics["mongodb"]["server"]["connections"] >= 1
         assert metrics["mongodb"]["server"]["max_connections"] > 100
 
-    def test_tells_how_long_connections_were_waited_for_and_held(self):
+    def test_shows_how_long_connections_were_waited_for_and_held(self):
         settings_dict = copy.deepcopy(connections["default"].settings_dict)
         settings_dict["OPTIONS"]["pool"] = {"min_size": 1, "max_size": 2}
         pooled = DatabaseWrapper(settings_dict, "default")
@@ -90,7 +90,7 @@ class TestMetricsDb:
         assert metrics["mongodb"]["server"] is None
         assert "postgres_server_connections" not in text
 
-    def test_tells_what_waits_in_the_spool(self):
+    def test_shows_what_waits_in_the_spool(self):
         before = figures()["mongodb"]["spool"]["recorded"]
         services.own_spool().append(EVENT)
 
@@ -102,7 +102,7 @@ class TestMetricsDb:
         assert spool["depth_bytes"] > 50
         assert spool["oldest_age_seconds"] >= 0
 
-    def test_prometheus_is_told_the_same(self):
+    def test_prometheus_gets_the_same(self):
         services.own_spool().append(EVENT)
 
         text = Client().get("/metrics").content.decode()

@@ -128,7 +128,7 @@ class TestSlowQueriesCommand:
     def test_says_that_there_is_none(self):
         assert run("slow_queries") == "No slow query is stored.\n"
 
-    def test_what_cannot_be_explained_is_told(self, api, everything_is_slow):
+    def test_what_cannot_be_explained_is_reported(self, api, everything_is_slow):
         api.get("/api/v1/notes")
         capped_list.flush()
         look = slow_queries.slow_statements("redis")[0]
@@ -139,7 +139,7 @@ class TestSlowQueriesCommand:
             run("slow_queries", "--explain", look["fingerprint"])
 
     @pytest.mark.parametrize("command", [("slow_queries",), ("trace", "r-1")])
-    def test_a_silent_redis_is_told(self, command, monkeypatch):
+    def test_a_silent_redis_is_reported(self, command, monkeypatch):
         monkeypatch.setattr(client.breaker, "is_open", True)
 
         with pytest.raises(CommandError, match="does not answer"):
@@ -147,7 +147,7 @@ class TestSlowQueriesCommand:
 
 
 class TestTrace:
-    def test_tells_one_request_over_the_stores_in_order(self, api, staff):
+    def test_shows_one_request_over_the_stores_in_order(self, api, staff):
         note_id = make_note()
         api.get(f"/api/v1/notes/{note_id}", headers=staff | {"X-Request-ID": "r-9"})
         capped_list.flush()
@@ -164,7 +164,7 @@ class TestTrace:
         assert "stored because asked" in text
         assert text.splitlines()[-1].count(" ms") == 3  # redis, postgres, elsewhere
 
-    def test_tells_of_mongodb_too(self, api, staff):
+    def test_shows_mongodb_too(self, api, staff):
         api.get("/api/v1/activity/abc", headers=staff | {"X-Request-ID": "r-9"})
         capped_list.flush()
 
@@ -191,7 +191,7 @@ class TestTrace:
         capped_list.flush()
         assert len(traces.traces_of("r-9")) == count
 
-    def test_a_slow_request_is_kept_unasked(self, api, everything_is_slow):
+    def test_a_slow_request_is_stored_unmarked(self, api, everything_is_slow):
         api.get("/api/v1/notes", headers={"X-Request-ID": "r-9"})
 
         capped_list.flush()

@@ -106,7 +106,7 @@ class TestCommandShape:
             ({"ping": 1, "$db": "admin"}, "ping"),
         ],
     )
-    def test_tells_names_of_fields_and_no_values(self, command, shape):
+    def test_shows_names_of_fields_and_no_values(self, command, shape):
         assert statements.command_shape(command) == shape
 
     def test_ends_somewhere(self):

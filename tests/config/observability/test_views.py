@@ -224,7 +224,7 @@ class TestMetrics:
         mine = after["namespaces"]["notes"]
         assert mine["hit_rate"] == round(mine["hits"] / (mine["hits"] + mine["misses"]), 4)
 
-    def test_tells_memory_entries_timings_and_the_outbox(self, api):
+    def test_shows_memory_entries_timings_and_the_outbox(self, api):
         path = f"/api/v1/notes/{make_note()}"
         api.get(path)
 

@@ -123,11 +123,11 @@ class TestCommand:
         ("arguments", "reason"),
         [(["--rate", "3"], "must be given together"), (["--workers", "0"], "must be positive")],
     )
-    def test_misuse_is_told(self, arguments, reason):
+    def test_misuse_is_reported(self, arguments, reason):
         with pytest.raises(CommandError, match=reason):
             run(*arguments)
 
-    def test_a_silent_server_is_told(self, stack):
+    def test_a_silent_server_is_reported(self, stack):
         connections["default"].close()
         stack.kill("postgres")
         try:

@@ -42,7 +42,7 @@ class TestHome:
         assert page["X-Content-Type-Options"] == "nosniff"
         assert page["Referrer-Policy"] == "same-origin"
 
-    def test_shows_a_request_to_the_host_that_was_asked(self, settings):
+    def test_shows_a_request_to_the_requested_host(self, settings):
         settings.ALLOWED_HOSTS = ["*"]
 
         page = Client().get("/", headers={"Host": "a.example:8000"}).content.decode()

@@ -43,7 +43,7 @@ class TestParameters:
                 assert header["schema"]["pattern"] == NEW_USER_ID_PATTERN
                 assert header["schema"]["default"] == "demo"
 
-    def test_staff_is_asked_for_where_nobody_else_may(self, operations):
+    def test_staff_is_required_where_nobody_else_may(self, operations):
         security = {name: operation.get("security") for name, operation in operations.items()}
 
         assert security["cache_clear"] == security["cache_explain"] == [{"staff": []}]

@@ -167,7 +167,7 @@ class TestMediaTypes:
             assert api.generic("PATCH", path, b'{"title": "x"}', with_charset).status_code == 200
 
     @pytest.mark.parametrize(("method", "path"), ENDPOINTS)
-    def test_that_are_taken_stand_on_415(self, api, stored, method, path):
+    def test_that_are_accepted_stand_on_415(self, api, stored, method, path):
         path = path.format(note_id=stored.note_id)
 
         refused = api.generic(method, path, b"{}", "text/plain")
