@@ -144,10 +144,10 @@ def _without_indexes(
             on_progress(f"measuring {query.name} without an index")
             measurements[query.name] = measure(query.statement.without_index(), runs=options.runs)
     if options.with_trials:
-        queries_using = [query for query in queries if isinstance(query.statement, SqlStatement)]
+        sql_queries = [query for query in queries if isinstance(query.statement, SqlStatement)]
         with sandbox.rolled_back():
             sandbox.drop_indexes([index.name for index in _droppable(existing)])
-            for query in queries_using:
+            for query in sql_queries:
                 on_progress(f"measuring {query.name} without indexes")
                 measurements[query.name] = measure(query.statement, runs=options.runs)
     return measurements

@@ -13,30 +13,15 @@ from config.explain.catalogue import Query
 from config.explain.postgres_plans import SqlStatement, compile_queryset
 from config.explain.report import Cell, Comparison, Curve
 from config.explain.samples import NotesSample
-from config.explain.timing import Measurement, kib, measure, ms
+from config.explain.timing import kib, measure, ms
 from notes import selectors
 from notes.models import Note
 from notes.paging import DEFAULT_LIMIT, CursorQuery, PageQuery
 
 COMPOSITE: Final = "idx_notes_user_created"
 _DEPTHS: Final = (
-    1,
-    5,
-    25,
-    50,
-    100,
-    150,
-    200,
-    300,
-    400,
-    500,
-    750,
-    1000,
-    1500,
-    2000,
-    3000,
-    5000,
-    7000,
+    *(1, 5, 25, 50, 100, 150, 200, 300, 400, 500, 750),
+    *(1000, 1500, 2000, 3000, 5000, 7000),
 )
 _PAGE_COSTS: Final = (4.0, 2.0, 1.1)  # the default is for hard disks; 1.1 is usual for SSDs
 
@@ -155,8 +140,8 @@ def btree_or_hash(sample: NotesSample, *, runs: int) -> Comparison:
             built_ms = _built(f"CREATE INDEX explain_kind ON notes USING {kind} (user_id)")
             size = sandbox.size_bytes("explain_kind")
             equal, page = measure(count, runs=runs), measure(_user_page(sample), runs=runs)
-        measurement = "yes" if "explain_kind" in equal.plan.indexes else "no"
-        rows.append((kind, kib(size), ms(built_ms), _text(equal), measurement, _text(page)))
+        used = "yes" if "explain_kind" in equal.plan.indexes else "no"
+        rows.append((kind, kib(size), ms(built_ms), equal.timing.text, used, page.timing.text))
     return Comparison(
         title="B-tree or hash on user_id, alone",
         columns=("kind", "size", "built in", "count of a user", "uses it", "page of a user"),
@@ -173,14 +158,16 @@ def partial_or_whole(sample: NotesSample, *, runs: int) -> Comparison:
     """Compare a partial index with a full one, for a list of edited notes."""
     rows_of = Note.objects.filter(version__gt=1).order_by("-updated_at")[:DEFAULT_LIMIT]
     statement = compile_queryset(rows_of)
-    rows: list[tuple[Cell, ...]] = [("none", kib(0), "", _text(measure(statement, runs=runs)), "")]
+    rows: list[tuple[Cell, ...]] = [
+        ("none", kib(0), "", measure(statement, runs=runs).timing.text, "")
+    ]
     for name, ending in (("whole", ""), ("partial", " WHERE version > 1")):
         with sandbox.rolled_back():
             built_ms = _built(f"CREATE INDEX explain_part ON notes (updated_at DESC){ending}")
             size = sandbox.size_bytes("explain_part")
             measurement = measure(statement, runs=runs)
         used = "yes" if "explain_part" in measurement.plan.indexes else "no"
-        rows.append((name, kib(size), ms(built_ms), _text(measurement), used))
+        rows.append((name, kib(size), ms(built_ms), measurement.timing.text, used))
     edited = Note.objects.filter(version__gt=1).count()
     return Comparison(
         title="A partial index for the notes edited last (version > 1)",
@@ -220,7 +207,3 @@ def _depth_remark(by_number: list[Point], by_cursor: list[Point]) -> str:
         f"{ms(by_cursor[-1].y)} by cursor; on the first page {ms(first.y)} and "
         f"{ms(by_cursor[0].y)}."
     )
-
-
-def _text(measurement: Measurement) -> str:
-    return measurement.timing.text
