@@ -1,4 +1,4 @@
-"""Is what is cached what the stores say: a sample, checked."""
+"""Compare a sample of the cached entries with the stores."""
 
 import threading
 from collections.abc import Iterator
@@ -11,14 +11,14 @@ from cachelayer.entries import Lookup
 from cachelayer.namespace import Key, NoSuchKey, key_named, loader_of, root_of_names
 
 _DRAWN_AT_ONCE: Final = 50
-_BARREN_DRAWS_MAX: Final = 20  # without a new entry among them, all have been seen
-_PAUSE_SECONDS: Final = 0.005  # after each check: a site under load is not to feel it
+_BARREN_DRAWS_MAX: Final = 20  # in a row without a new entry: then all have been sampled
+_PAUSE_SECONDS: Final = 0.005  # after each check, so that a site under load is not slowed down
 _SECOND_LOOK_SECONDS: Final = 2.0  # by then a write's invalidation has arrived, or is lost
 
 
 @dataclass
 class Audit:
-    """How many sampled entries were fresh, and which were stale, also at a second look."""
+    """How many sampled entries were fresh, and which were stale at the second check too."""
 
     checked: int = 0
     fresh: int = 0
@@ -28,10 +28,9 @@ class Audit:
 
 def audit(number: int) -> Iterator[Audit]:
     """
-    Check up to so many servable entries against their stores; yield the tally after each.
+    Compare up to number servable entries with their stores; yield the tally after each.
 
-    What differs is looked at again after 2 s, and is stale only if the same bytes are still
-    served and the store still says otherwise. Raises CacheDown, or what a load raises.
+    An entry that differs is checked again after 2 s, and is stale only if it still differs. Raises CacheDown, or what a load raises.
     """
     tally = Audit()
     pause = threading.Event()
@@ -65,7 +64,7 @@ def _agrees(key: Key[Any], lookup: Lookup[Any]) -> bool:
 
 
 def _sample(number: int) -> Iterator[Key[Any]]:
-    """Yield distinct keys at random, until so many or until no more turn up."""
+    """Yield at most number distinct keys at random."""
     root = root_of_names().encode()
     seen: set[str] = set()
     barren = 0

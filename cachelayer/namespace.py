@@ -1,4 +1,4 @@
-"""What a cached value is filed under: namespaces, keys, tags, and their names in Redis."""
+"""Namespaces, keys and tags of cached values, and their names in Redis."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -35,14 +35,13 @@ class Namespace(Generic[V]):
 
     A logical name is prefix and member; member is a regular expression of what may follow the
     prefix, example a name that fits, tags_of the tags of a member. value_type is what is stored
-    and read back: a frozen msgspec Struct, so that no caller can change what another one is
-    given; one with split and join (cachelayer.http.Representation) keeps its body as it is.
+    and read back: a frozen msgspec Struct, so that no caller can change what another
+    caller gets; one with split and join (cachelayer.http.Representation) keeps its body as it is.
     schema rises by 1 whenever that type changes shape, and entries of another schema are misses.
     ttl_seconds is the freshness of a value, absent_ttl_seconds that of "there is no such thing".
-    serves_invalidated says that while its store is down even a replaced value is better than
-    none; warms that its most read keys are loaded at start, which their names must suffice for.
-    pattern, holds and invalidated_by are for people; personal_data marks what a privacy
-    officer asks about.
+    serves_invalidated allows a replaced value to be served while its store is down; warms loads
+    its most read keys at start, for which their names must suffice. pattern, holds and
+    invalidated_by are for people; personal_data marks what data protection law covers.
     """
 
     name: str
@@ -117,10 +116,10 @@ class Key(Generic[V]):
     @property
     def purge(self) -> str:
         """
-        What takes the value itself out of Redis, given to invalidate among the tags of a write.
+        The tag that deletes the value itself from Redis, passed to invalidate with a write's tags.
 
-        For what must not lie there until its time is over, though nobody is served it. Name the
-        tags as well: it is their stamps that a load under way is compared with.
+        For data that must not stay there until it expires, though nobody is served it. Pass the
+        tags as well: a load under way is compared with their stamps.
         """
         return f"{PURGE}{self.name}"
 
@@ -174,10 +173,10 @@ def unlinked_name(tag: str) -> str:
 
 
 def note_name(kind: str, subject: str) -> str:
-    """Return the name in Redis of what is noted about a key or a tag, for explain."""
+    """Return the name in Redis of a note about a key or a tag, for explain."""
     return f"{root_of_names()}{kind}:{subject}"
 
 
 def root_of_names() -> str:
-    """Return what stands before every name of this cache in Redis."""
+    """Return the prefix of every name of this cache in Redis."""
     return f"{settings.CACHE_PREFIX}:v{settings.CACHE_VERSION}:"
