@@ -93,19 +93,19 @@ def _parser() -> argparse.ArgumentParser:
 
 def _drill(options: argparse.Namespace) -> int:
     console = Console(width=150)
-    kept = True
+    all_hold = True
     with running_site() as site:
         for server, fault in store_outage.FAULTS:
             if options.server not in (None, server):
                 continue
             run = store_outage.run_fault(site, server, fault)
             console.print(store_outage.timeline(run))
-            table = Table("promise", "seen", "kept", title="verdicts", title_justify="left")
+            table = Table("promise", "observed", "holds", title="verdicts", title_justify="left")
             for verdict in store_outage.verdicts(run):
-                table.add_row(verdict.promise, verdict.seen, "yes" if verdict.kept else "NO")
-                kept = kept and verdict.kept
+                table.add_row(verdict.promise, verdict.observed, "yes" if verdict.holds else "NO")
+                all_hold = all_hold and verdict.holds
             console.print(table)
-    return 0 if kept else 1
+    return 0 if all_hold else 1
 
 
 def _outage(options: argparse.Namespace) -> int:
@@ -149,16 +149,16 @@ def _chaos(options: argparse.Namespace) -> int:
             site, protocol=options.protocol, seconds=options.seconds, seed=options.seed
         )
         report = run.run()
-        told = json.loads(site.manage("cache", "stats"))
-        report.fenced = told["namespaces"]["notes"]["fenced"]
+        statistics = json.loads(site.manage("cache", "stats"))
+        report.fenced = statistics["namespaces"]["notes"]["fenced"]
         if not naive:
             report.audit = site.manage("cache", "audit").strip()
     console = Console(width=120)
     console.print(chaos.as_table(report))
     for example in report.examples[:5]:
         console.print(f"stale: {example}")
-    found = report.counts["stale"] > 0
-    return int(found != naive)
+    has_stale_reads = report.counts["stale"] > 0
+    return int(has_stale_reads != naive)
 
 
 COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {

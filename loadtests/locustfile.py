@@ -49,7 +49,7 @@ def _refuse_others(environment: Environment, **_: Any) -> None:
 
 @events.quitting.add_listener
 def _judge(environment: Environment, **_: Any) -> None:
-    """Print what was found beside what may be; exit with 1 where it was more."""
+    """Print what was ids beside what may be; exit with 1 where it was more."""
     options: Any = environment.parsed_options
     total = environment.stats.total
     p95 = total.get_response_time_percentile(0.95) or 0
@@ -60,8 +60,8 @@ def _judge(environment: Environment, **_: Any) -> None:
     broken = environment.runner.exceptions if environment.runner else {}
     for error in broken.values():  # locust goes on, and counts no failure
         print(f"error in the users' own code, {error['count']} times: {error['msg']}")
-    kept = total.num_requests > 0 and not broken and total.fail_ratio <= options.fail_ratio
-    environment.process_exit_code = 0 if kept and p95 <= options.p95_ms else 1
+    holds = total.num_requests > 0 and not broken and total.fail_ratio <= options.fail_ratio
+    environment.process_exit_code = 0 if holds and p95 <= options.p95_ms else 1
 
 
 class _User(FastHttpUser):
@@ -73,7 +73,7 @@ class _User(FastHttpUser):
     network_timeout = 10.0
     _numbers: ClassVar[int] = 0
     _known: ClassVar[list[str]] = []
-    _asking: ClassVar[Semaphore] = Semaphore()
+    _fetching: ClassVar[Semaphore] = Semaphore()
 
     def on_start(self) -> None:
         _User._numbers += 1
@@ -83,8 +83,8 @@ class _User(FastHttpUser):
 
     def read_note(self) -> None:
         """Read one note; which, by Zipf's law: the second half as often as the first, and so on."""
-        with _User._asking:
-            known = _User._known or self._ask_for_ids()
+        with _User._fetching:
+            known = _User._known or self._fetch_ids()
         if known:
             (note,) = self.chance.choices(known, cum_weights=_weights[: len(known)])
             self.client.get(f"/api/v1/notes/{note}", name="GET /notes/{id}")
@@ -96,10 +96,12 @@ class _User(FastHttpUser):
     def write_note(self) -> None:
         """Create a note, change it, read it, and delete it again."""
         body = {"title": "Load", "content": "x" * self.chance.randint(10, 2_000)}
-        made = self.client.post("/api/v1/notes", json=body, headers=self.owner, name="POST /notes")
-        if made.status_code != 201:
+        created = self.client.post(
+            "/api/v1/notes", json=body, headers=self.owner, name="POST /notes"
+        )
+        if created.status_code != 201:
             return
-        path = f"/api/v1/notes/{made.json()['id']}"
+        path = f"/api/v1/notes/{created.json()['id']}"
         changed = self.client.patch(
             path, json={"title": "Load, changed"}, headers=self.owner, name="PATCH /notes/{id}"
         )
@@ -114,18 +116,18 @@ class _User(FastHttpUser):
         number = self.chance.randrange(1, 2 * _USERS)
         return "abc" if number >= _USERS else f"user-{number:03d}"
 
-    def _ask_for_ids(self) -> list[str]:
-        """Return the ids that readers know, asked for once; none while the site does not answer."""
-        found: list[str] = []
+    def _fetch_ids(self) -> list[str]:
+        """Return the ids that readers know, fetched once; none while the site does not answer."""
+        ids: list[str] = []
         url = f"/api/v1/notes?cursor=&limit={_PAGE}"
-        while url and len(found) < NOTES:
+        while url and len(ids) < NOTES:
             page = self.client.get(url, name="GET /notes?cursor= (to begin)")
             if page.status_code != 200:
                 return []
-            told: Any = page.json()
-            found += [note["id"] for note in told["results"]]
-            url = told["next"]
-        _User._known = found[:NOTES]
+            document: Any = page.json()
+            ids += [note["id"] for note in document["results"]]
+            url = document["next"]
+        _User._known = ids[:NOTES]
         return _User._known
 
 

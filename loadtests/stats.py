@@ -10,7 +10,7 @@ _RESAMPLES = 2_000
 
 
 class Ratio(NamedTuple):
-    """A ratio of medians, and the interval that holds it with the confidence asked for."""
+    """A ratio of medians, and the interval that contains it with a confidence."""
 
     value: float
     low: float
@@ -46,7 +46,7 @@ def ratio_of_medians(
     The rounds are drawn in pairs, so that noise that hit both arms of a round cancels out.
     """
     if len(above) != len(below) or not above:
-        raise ValueError("ratios are taken of as many rounds above as below, and at least one")
+        raise ValueError("a ratio needs as many rounds above as below, and at least one")
     chance = random.Random(seed)  # noqa: S311  # to resample is no secret
     pairs = list(zip(above, below, strict=True))
     drawn = []
@@ -64,7 +64,7 @@ def ratio_of_medians(
 def spread(samples: Sequence[float], unit: str = "") -> str:
     """Return the median, least and greatest of the samples, and how many there are, as text."""
     if not samples:
-        return "none taken"
+        return "no samples"
     median, least, greatest = (f"{value:.4g}" for value in _three(samples))
     return f"{median}{unit and ' '}{unit} ({least} to {greatest}, n={len(samples)})"
 

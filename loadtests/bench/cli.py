@@ -18,7 +18,7 @@ _QUICK_DIVISOR = 10
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Declare what bench takes."""
+    """Declare the options of bench."""
     parser.add_argument(
         "--seconds", type=positive, help="for each kind of request in each loop (default 10)"
     )
@@ -34,11 +34,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--notes", type=int, help=f"that there are (default {NOTES})")
     parser.add_argument("--seed", type=int, default=1, help="of arrivals and order (default 1)")
-    parser.add_argument("--quick", action="store_true", help="some seconds: does it run at all?")
+    parser.add_argument("--quick", action="store_true", help="a few seconds, to see that it runs")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures for programs")
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
-        "--write-docs", type=Path, metavar="FILE", help="put the figures between the file's marks"
+        "--write-docs",
+        type=Path,
+        metavar="FILE",
+        help="write the figures between the file's markers",
     )
     where.add_argument(
         "--compare", metavar="REV", help="this tree beside that revision, in the same run"
@@ -70,9 +73,9 @@ def run(options: argparse.Namespace) -> int:
         options.seed,
         _QUICK_DIVISOR if options.quick else 1,
     )
-    told = " ".join(f"--{name} {value:g}" for name, value in chosen.items())
+    arguments = " ".join(f"--{name} {value:g}" for name, value in chosen.items())
     quick = " --quick" if options.quick else ""
-    command = f"python -m loadtests bench{quick} {told} --seed {options.seed}"
+    command = f"python -m loadtests bench{quick} {arguments} --seed {options.seed}"
     if options.compare:
         return _compare(
             options, plan, int(chosen["notes"]), f"{command} --compare {options.compare}"

@@ -88,9 +88,9 @@ def exported(name: str, *, repository: Path = ROOT, own: Path = ROOT) -> Iterato
 
 def compare(before: Site, after: Site, plan: Plan) -> list[Row]:
     """
-    Give every hot path its turn at both sites in every round; which is first is drawn each time.
+    Measure every hot path at both sites in every round, in an order drawn each time.
 
-    Raises Unexpected where an arm turned out to be another one at either site.
+    Raises UnexpectedResponse where an arm is not what its name says at either site.
     """
     pairs = list(zip(scenarios.arms(before), scenarios.arms(after), strict=True))
     settle(before, [arm for arm, _ in pairs])
@@ -110,15 +110,15 @@ def compare(before: Site, after: Site, plan: Plan) -> list[Row]:
 
 def table(rows: list[Row], old: Revision, *, command: str, facts: dict[str, str]) -> Table:
     """Return the comparison as a table for a terminal."""
-    found = Table(title=command, title_justify="left", caption=circumstances_line(facts))
-    found.add_column("request")
+    report = Table(title=command, title_justify="left", caption=circumstances_line(facts))
+    report.add_column("request")
     for what in ("p50 ms", "requests/s"):
-        found.add_column(f"{what}: {old.commit}, this tree", justify="right")
-        found.add_column("ratio", justify="right")
-    found.add_column("errors", justify="right")
-    found.add_column("verdict on this tree", no_wrap=True)
+        report.add_column(f"{what}: {old.commit}, this tree", justify="right")
+        report.add_column("ratio", justify="right")
+    report.add_column("errors", justify="right")
+    report.add_column("verdict on this tree", no_wrap=True)
     for row in rows:
-        found.add_row(
+        report.add_row(
             row.arm,
             ", ".join(f"{value:.2f}" for value in row.p50_ms),
             ratio_text(row.p50_ratio).replace("[", r"\["),
@@ -127,7 +127,7 @@ def table(rows: list[Row], old: Revision, *, command: str, facts: dict[str, str]
             ", ".join(map(str, row.errors)),
             row.verdict,
         )
-    return found
+    return report
 
 
 def as_json(rows: list[Row], old: Revision, *, command: str, facts: dict[str, str]) -> str:
@@ -180,10 +180,10 @@ def _check_comparable(name: str, folder: Path, own: Path) -> None:
     for needed in _NEEDED:
         if not (folder / needed).is_file():
             raise Incomparable(f"{name} has no {needed}, so it cannot be measured")
-    there, here = (_pins(root / "requirements.txt") for root in (folder, own))
-    if there != here:
-        others = ", ".join(sorted(there - here) or ["nothing"])
-        instead = ", ".join(sorted(here - there) or ["nothing"])
+    pins, own_pins = (_pins(root / "requirements.txt") for root in (folder, own))
+    if pins != own_pins:
+        others = ", ".join(sorted(pins - own_pins) or ["nothing"])
+        instead = ", ".join(sorted(own_pins - pins) or ["nothing"])
         raise Incomparable(
             f"{name} requires other packages ({others} there, {instead} here), "
             "and both run on this tree's: check it out, and measure it by itself"

@@ -77,13 +77,15 @@ def as_markdown(figures: Figures, *, command: str, rate: float, facts: dict[str,
 def circumstances(site: Site) -> dict[str, str]:
     """Return what a figure depends on: date, revision, machine, versions."""
     servers = {server.server: server.version or "not known" for server in site.stack.status()}
-    found = describe_environment(servers)
-    versions = (f"{name} {version.partition(' (')[0]}" for name, version in found.versions.items())
+    environment = describe_environment(servers)
+    versions = (
+        f"{name} {version.partition(' (')[0]}" for name, version in environment.versions.items()
+    )
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "revision": f"{found.revision or 'not known'}{', modified' if found.modified else ''}",
-        "machine": f"{found.processor}, {found.cores} cores, {found.memory_gib:g} GiB",
-        "system": found.system,
+        "revision": f"{environment.revision or 'not known'}{', modified' if environment.modified else ''}",
+        "machine": f"{environment.processor}, {environment.cores} cores, {environment.memory_gib:g} GiB",
+        "system": environment.system,
         "versions": ", ".join(versions),
         "site": f"{WORKERS} processes of {THREADS} threads, beside its clients",
     }

@@ -1,9 +1,9 @@
 """
 python -m loadtests bench: what requests cost, as ratios in one run.
 
-Throughput is taken in a closed loop, which asks as fast as it is answered. Latency is taken in an
-open loop at a rate well below that, from the moment a request was meant to start: a client that
-waits for its answer before it asks again would not see a stall (coordinated omission).
+Throughput is measured in a closed loop, which sends as fast as it gets responses. Latency is measured
+in an open loop at a rate well below that, from the moment a request was due: a client that waits for
+each response before it sends again would not see a stall (coordinated omission).
 """
 
 import itertools
@@ -78,7 +78,7 @@ class Figure:
     arm: str
     baseline: str
     requests: int  # in the open loop
-    p50_ms: float  # of the rounds' medians the median, of which the ratio is taken
+    p50_ms: float  # the median of the rounds' medians, which the ratio compares
     p95_ms: float
     p99_ms: float
     p50_ratio: Ratio  # to the baseline's, by rounds
@@ -116,7 +116,7 @@ def bench(site: Site, plan: Plan) -> Figures:
     """
     Measure every arm in every round, one after the other, in an order drawn for each round.
 
-    Raises Unexpected where an arm turned out to be another one, such as a hit that missed.
+    Raises UnexpectedResponse where an arm is not what its name says, such as a hit that missed.
     """
     arms = scenarios.arms(site)
     runs = scenarios.fixed_counts(site, divisor=plan.divisor)
@@ -179,11 +179,11 @@ def _count(site: Site, run: FixedCount) -> list[Sample]:
     else:
         call = run.call
         _prime(site, call)
-    taken = fixed_count(site.url, call, requests=run.requests, concurrency=run.concurrency)
-    scenarios.check(run.name, taken, status=200, cache=run.cache)
-    if run.call is None and not any(sample.cache == "fwd=uri-miss; stored" for sample in taken):
+    samples = fixed_count(site.url, call, requests=run.requests, concurrency=run.concurrency)
+    scenarios.check(run.name, samples, status=200, cache=run.cache)
+    if run.call is None and not any(sample.cache == "fwd=uri-miss; stored" for sample in samples):
         raise UnexpectedResponse(f"{run.name}: no answer was a miss")
-    return taken
+    return samples
 
 
 def _figure(arm: Arm, turns: dict[str, list[Turn]]) -> Figure:
@@ -208,8 +208,8 @@ def _figure(arm: Arm, turns: dict[str, list[Turn]]) -> Figure:
 
 
 def _count_figure(run: FixedCount, counted: dict[str, list[list[Sample]]]) -> CountFigure:
-    own = [_milliseconds(taken) for taken in counted[run.name]]
-    base = [_milliseconds(taken) for taken in counted[run.baseline]]
+    own = [_milliseconds(samples) for samples in counted[run.name]]
+    base = [_milliseconds(samples) for samples in counted[run.baseline]]
     median = statistics.median(own)
     return CountFigure(
         run.name,
@@ -219,15 +219,15 @@ def _count_figure(run: FixedCount, counted: dict[str, list[list[Sample]]]) -> Co
         median,
         run.requests / median * 1000,
         ratio_of_medians(own, base),
-        sum(_errors(taken) for taken in counted[run.name]),
+        sum(_errors(samples) for samples in counted[run.name]),
         own,
     )
 
 
-def _milliseconds(taken: Sequence[Sample]) -> float:
+def _milliseconds(samples: Sequence[Sample]) -> float:
     """Return how long a run took: from its start to its last answer."""
-    return max(sample.at * 1000 + sample.latency_ms for sample in taken)
+    return max(sample.at * 1000 + sample.latency_ms for sample in samples)
 
 
-def _errors(taken: Sequence[Sample]) -> int:
-    return sum(sample.status in (0, 500, 503) for sample in taken)
+def _errors(samples: Sequence[Sample]) -> int:
+    return sum(sample.status in (0, 500, 503) for sample in samples)

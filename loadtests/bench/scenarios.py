@@ -1,4 +1,4 @@
-"""What the bench asks for: the hot paths, the seed's fixed-count runs, and what each must show."""
+"""The requests of the bench: the hot paths and the seed's fixed-count runs, with the expected responses."""
 
 import threading
 from collections.abc import Sequence
@@ -27,10 +27,10 @@ _WRITTEN: Final = 32
 
 @dataclass(frozen=True)
 class Arm:
-    """One kind of request, the status and the beginning of Cache-Status that it must show."""
+    """One kind of request, and the status and the beginning of Cache-Status that are expected."""
 
     name: str
-    calls: tuple[Call, ...]  # taken in turn
+    calls: tuple[Call, ...]  # sent in turn
     baseline: str  # the name of the arm that it is compared with
     status: int = 200
     cache: str = ""
@@ -83,7 +83,7 @@ def fixed_counts(site: Site, *, divisor: int = 1) -> list[FixedCount]:
     """
     Return the runs of the seed module's ab lines; a divisor of the counts makes them shorter.
 
-    What needs a counterpart has one: without the cache, a warm key, the other store.
+    Each is compared with a counterpart: without the cache, a warm key, the other store.
     """
     note, _ = _read_note(site)
     thousand, hundred = 1000 // divisor, 100 // divisor

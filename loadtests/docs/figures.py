@@ -139,7 +139,7 @@ def table(folder: Path = FOLDER) -> str:
             value = figure.pick(document)
         except (KeyError, TypeError, ValueError, ZeroDivisionError) as exc:
             raise InvalidMeasurements(
-                f"{folder / figure.file} does not tell {figure.text}: {exc!r}"
+                f"{folder / figure.file} has no {figure.text}: {exc!r}"
             ) from exc
         rows.append(
             f"| {figure.text} | {_rounded(value)} {figure.unit} | {_date(document)} | `{document['command']}` |"
@@ -160,15 +160,15 @@ def _read(file: Path) -> Document | None:
     except ValueError as exc:
         raise InvalidMeasurements(f"{file} is no JSON: {exc}") from exc
     if not isinstance(document, dict) or "command" not in document:
-        raise InvalidMeasurements(f"{file} does not tell by which command it was made")
+        raise InvalidMeasurements(f"{file} does not say which command wrote it")
     return document
 
 
 def _date(document: Document) -> str:
-    """Return the day of the measurement, as an experiment, the bench or the mix tells it."""
+    """Return the day of the measurement, as an experiment, the bench or the mix writes it."""
     circumstances = document.get("circumstances")
-    told = circumstances.get("date") if isinstance(circumstances, dict) else None
-    return str(told or document.get("date") or document.get("started_at", ""))[:10]
+    date = circumstances.get("date") if isinstance(circumstances, dict) else None
+    return str(date or document.get("date") or document.get("started_at", ""))[:10]
 
 
 def _rounded(value: float) -> str:

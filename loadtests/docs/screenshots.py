@@ -1,8 +1,8 @@
 """
-python -m loadtests pictures: the pictures in docs/, taken of a running site by headless Chromium.
+python -m loadtests pictures: the screenshots in docs/, of a running site, by headless Chromium.
 
-The browser is the one on PATH. It sees the site through a proxy on loopback that adds the session
-of a member of staff, since a headless browser cannot log in.
+The browser is that on PATH. It reads the site through a proxy on loopback that adds the session
+of a staff user, since a headless browser cannot log in.
 """
 
 import argparse
@@ -13,22 +13,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.cookiejar import CookieJar
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Final, NamedTuple
 
-import msgspec
-
 from config.stack import ROOT, Stack
 from config.stack.process import StackError
-from loadtests.generators.http_load import Call, OpenLoop, address, connected, send
+from loadtests.drills.degradation.fixtures import logged_in
+from loadtests.generators.http_load import Call, OpenLoop, address, fetch
 from loadtests.testbed.site import Site, running_site
 
 _BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -50,34 +45,34 @@ class Picture(NamedTuple):
 
 
 def run(options: argparse.Namespace) -> int:
-    """Take all pictures; return 0. Raises StackError where there is no browser, or it fails."""
+    """Take all screenshots; return 0. Raises StackError where there is no browser, or it fails."""
     browser = next(filter(None, map(shutil.which, _BROWSERS)), None)
     if browser is None:
         raise StackError(f"no browser is on PATH: install one of {', '.join(_BROWSERS)}")
-    taken = []
+    files = []
     if _REPORT.exists():
-        taken.append(options.out / "lab-report.png")
-        shoot(browser, _REPORT.as_uri(), taken[-1], width=1120, height=1500)
+        files.append(options.out / "lab-report.png")
+        shoot(browser, _REPORT.as_uri(), files[-1], width=1120, height=1500)
     else:
-        print("No report yet, so no picture of it: make experiments", file=sys.stderr)
+        print("There is no report to take a screenshot of: make experiments", file=sys.stderr)
     Stack(_STACK, own_only=True).reset()
     with running_site(_STACK, notes=2_000) as site, _as_staff(site) as url:
         for picture in _pictures(site):
-            taken.append(options.out / picture.file)
+            files.append(options.out / picture.file)
             shoot(
                 browser,
                 f"{url}{picture.path}",
-                taken[-1],
+                files[-1],
                 width=picture.width,
                 height=picture.height,
             )
-    for file in taken:
+    for file in files:
         print(file)
     return 0
 
 
 def shoot(browser: str, url: str, file: Path, *, width: int, height: int) -> None:
-    """Take a picture of a page. Raises StackError where none comes of it."""
+    """Take a screenshot of a page. Raises StackError where the browser does not."""
     with tempfile.TemporaryDirectory() as folder:
         fresh = Path(folder) / "picture.png"
         command = [
@@ -99,20 +94,17 @@ def shoot(browser: str, url: str, file: Path, *, width: int, height: int) -> Non
 
 
 def _pictures(site: Site) -> Iterator[Picture]:
-    """Yield each picture when there is something to see; the use of the site is no activity."""
+    """Yield each picture once the site has the data for it."""
     site.manage("seed_activity", "--count=60000", "--users=200", "--days=30")
     yield Picture("activity-page.png", "/admin/activity/event/", 1280, 980)
-    key = _used(site)
+    key = _use(site)
     yield Picture("profiles-page.png", f"/admin/profiles/profilerow/?user_id={_USER}", 1280, 980)
     yield Picture("cache-page.png", f"/admin/cachelayer/clearance/?key={key}", 1360, 1824)
 
 
-def _used(site: Site) -> str:
-    """Use the site for a while; return a cached key."""
-    with connected(site.url) as connection:
-        call = Call("list", "/api/v1/notes?limit=100")
-        page = send(connection, call, time.perf_counter(), 0.0)
-    notes = [note["id"] for note in msgspec.json.decode(page.body)["results"]]
+def _use(site: Site) -> str:
+    """Send requests for a while, so that the charts have data; return a cached key."""
+    notes = [note["id"] for note in fetch(site.url, "/api/v1/notes?limit=100")["results"]]
     chance = random.Random(1)  # noqa: S311  # which note is read is no secret
     weights = [1 / (rank + 1) for rank in range(len(notes))]
 
@@ -134,8 +126,13 @@ def _used(site: Site) -> str:
 
 @contextmanager
 def _as_staff(site: Site) -> Iterator[str]:
-    """Yield the URL of a proxy in front of the site, for which a member of staff is logged in."""
-    cookies = _logged_in(site)
+    """Yield the URL of a proxy in front of the site that adds the session of a staff user."""
+    password = secrets.token_urlsafe(16)
+    site.manage(
+        *("createsuperuser", "--no-input", "--username=ann", "--email=ann@example.org"),
+        variables={"DJANGO_SUPERUSER_PASSWORD": password},
+    )
+    cookies = logged_in(site.url, "ann", password)
     host, port = address(site.url)
 
     class Proxy(BaseHTTPRequestHandler):
@@ -158,27 +155,3 @@ def _as_staff(site: Site) -> Iterator[str]:
         Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
-
-
-def _logged_in(site: Site) -> str:
-    """Make an account of staff and log in; return the session as a Cookie header."""
-    name, password = "ann", secrets.token_urlsafe(16)
-    site.manage(
-        "createsuperuser",
-        "--no-input",
-        f"--username={name}",
-        "--email=ann@example.org",
-        variables={"DJANGO_SUPERUSER_PASSWORD": password},
-    )
-    jar = CookieJar()
-    opened = urllib.request.build_opener(
-        urllib.request.ProxyHandler({}), urllib.request.HTTPCookieProcessor(jar)
-    )
-    page = f"{site.url}/admin/login/"
-    opened.open(page)
-    token = next(cookie.value for cookie in jar if cookie.name == "csrftoken")
-    form = {"username": name, "password": password, "csrfmiddlewaretoken": token, "next": "/admin/"}
-    opened.open(page, urllib.parse.urlencode(form).encode())
-    if not any(cookie.name == "sessionid" for cookie in jar):
-        raise StackError("the admin did not let the new account in")
-    return "; ".join(f"{cookie.name}={cookie.value}" for cookie in jar)

@@ -1,4 +1,4 @@
-"""python -m loadtests activity-outage: is an event lost or doubled when MongoDB and a worker die."""
+"""python -m loadtests activity-outage: is an event lost or duplicated when MongoDB and a worker die."""
 
 import itertools
 import json
@@ -38,7 +38,7 @@ class Outcome:
     refused: Counter[int]  # other statuses
     stored: int
     lost: int
-    doubled: int
+    duplicated: int
     unknown: int  # stored, of no request that was sent
     killed: int  # worker processes
     account: str  # what activity_reconcile says
@@ -109,8 +109,8 @@ def _line(process: Path) -> bytes:
 
 def _is_shipped(site: Site) -> bool:
     threading.Event().wait(0.5)
-    told = re.search(r"\b(\d+) waiting", site.manage("activity_reconcile"))
-    return told is not None and told[1] == "0"
+    waiting = re.search(r"\b(\d+) waiting", site.manage("activity_reconcile"))
+    return waiting is not None and waiting[1] == "0"
 
 
 def _account(site: Site, since: str) -> str:
@@ -120,10 +120,10 @@ def _account(site: Site, since: str) -> str:
 def _stored(site: Site, run: str) -> Counter[str]:
     """Return how many events there are of each request of this run."""
     with pymongo.MongoClient[dict[str, Any]](site.stack.operator_urls()["MONGODB_URI"]) as client:
-        found = client["trilith"]["activity_logs"].find(
+        events = client["trilith"]["activity_logs"].find(
             {"request_id": {"$regex": f"^{run}-"}}, {"request_id": 1}
         )
-        return Counter(event["request_id"] for event in found)
+        return Counter(event["request_id"] for event in events)
 
 
 def _outcome(samples: list[Sample], stored: Counter[str], killed: int, account: str) -> Outcome:
@@ -135,7 +135,7 @@ def _outcome(samples: list[Sample], stored: Counter[str], killed: int, account: 
         refused=Counter(s.status for s in samples if s.status and not 200 <= s.status < 300),
         stored=stored.total(),
         lost=sum(stored[name] == 0 for name in answered),
-        doubled=sum(number - 1 for number in stored.values() if number > 1),
+        duplicated=sum(number - 1 for number in stored.values() if number > 1),
         unknown=sum(stored[name] for name in stored if name not in answered | cut_off),
         killed=killed,
         account=account,
@@ -156,7 +156,7 @@ def as_table(outcome: Outcome) -> Table:
     table.add_row("worker processes killed", str(outcome.killed))
     table.add_row("events stored", str(outcome.stored))
     table.add_row("[bold]events lost[/bold]", f"[bold]{outcome.lost}[/bold]")
-    table.add_row("[bold]events doubled[/bold]", f"[bold]{outcome.doubled}[/bold]")
+    table.add_row("[bold]events duplicated[/bold]", f"[bold]{outcome.duplicated}[/bold]")
     table.add_row("activity_reconcile", outcome.account)
     return table
 
@@ -164,7 +164,7 @@ def as_table(outcome: Outcome) -> Table:
 def holds(outcome: Outcome) -> bool:
     """Return whether the promise was kept, and put to the test at all."""
     return (
-        outcome.lost == outcome.doubled == outcome.unknown == 0
+        outcome.lost == outcome.duplicated == outcome.unknown == 0
         and outcome.answered > 0
         and outcome.killed == 1
     )

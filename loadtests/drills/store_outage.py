@@ -35,11 +35,11 @@ class Run:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One promise of the contract, and what was seen."""
+    """One promise of the contract, and what was observed."""
 
     promise: str
-    seen: str
-    kept: bool
+    observed: str
+    holds: bool
 
 
 def run_fault(site: Site, server: str, fault: str) -> Run:
@@ -96,17 +96,17 @@ def timeline(run: Run) -> Table:
         table.add_column(heading)
     names = list(dict.fromkeys(sample.call for sample in run.phases["before"]))
     for name, (phase, samples) in itertools.product(names, run.phases.items()):
-        mine = [sample for sample in samples if sample.call == name]
-        if not mine:
+        matching = [sample for sample in samples if sample.call == name]
+        if not matching:
             continue
-        latencies = [sample.latency_ms for sample in mine]
-        first = mine[0]
+        latencies = [sample.latency_ms for sample in matching]
+        first = matching[0]
         table.add_row(
             name if phase == "before" else "",
             phase,
-            str(len(mine)),
-            _counted(str(sample.status) for sample in mine),
-            _counted(_source(sample) for sample in mine if sample.cache),
+            str(len(matching)),
+            _counted(str(sample.status) for sample in matching),
+            _counted(_source(sample) for sample in matching if sample.cache),
             f"{percentile(latencies, 0.5):.0f}",
             f"{max(latencies):.0f}",
             f"{first.status} after {first.latency_ms:.0f} ms",
@@ -140,10 +140,10 @@ def verdicts(run: Run) -> list[Verdict]:
     ]
 
 
-def _verdict(promise: str, offenders: list[Sample], told: Callable[[Sample], str]) -> Verdict:
+def _verdict(promise: str, offenders: list[Sample], describe: Callable[[Sample], str]) -> Verdict:
     if not offenders:
-        return Verdict(promise, "so it was", True)
-    return Verdict(promise, f"{len(offenders)} not: {told(offenders[0])}", False)
+        return Verdict(promise, "holds", True)
+    return Verdict(promise, f"{len(offenders)} not: {describe(offenders[0])}", False)
 
 
 def _status(sample: Sample) -> str:
@@ -213,7 +213,7 @@ def _mongodb(run: Run) -> list[Verdict]:
     during = _resources(run.phases["during"])
     notes = [s for s in during if s.call not in ("hot profile", "cold profile", "feed")]
     usual = percentile([s.latency_ms for s in _resources(run.phases["before"])], 0.99)
-    asked = [s for s in during if s.call in ("cold profile", "feed") and s.status != 200]
+    dependent = [s for s in during if s.call in ("cold profile", "feed") and s.status != 200]
     return [
         _verdict("notes are unaffected", [s for s in notes if s.status != 200], _status),
         _verdict(
@@ -228,10 +228,10 @@ def _mongodb(run: Run) -> list[Verdict]:
         ),
         _verdict(
             'what needs it is a 503 with Retry-After that names the store "mongodb"',
-            [s for s in asked if not _is_unavailable(s, b"mongodb")],
+            [s for s in dependent if not _is_unavailable(s, b"mongodb")],
             _status,
         ),
-        _verdict("within 3 s", [s for s in asked if s.latency_ms > 3000], _status),
+        _verdict("within 3 s", [s for s in dependent if s.latency_ms > 3000], _status),
         _verdict("readiness is 503", [s for s in _of(run, "ready") if s.status != 503], _status),
         _health_says(run, 200, "degraded"),
     ]
@@ -243,9 +243,11 @@ def _is_unavailable(sample: Sample, store: bytes) -> bool:
 
 
 def _health_says(run: Run, status: int, word: str) -> Verdict:
-    told = [s for s in _of(run, "health") if s.status != 0]
+    health = [s for s in _of(run, "health") if s.status != 0]
     odd = [
-        s for s in told if s.status != status or word.encode() not in s.body or s.latency_ms > 2000
+        s
+        for s in health
+        if s.status != status or word.encode() not in s.body or s.latency_ms > 2000
     ]
     return _verdict(f"health says {status} {word} within 2 s", odd, _status)
 

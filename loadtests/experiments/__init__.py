@@ -12,10 +12,10 @@ def _found() -> dict[str, Experiment]:
         importlib.import_module(f"{__name__}.{iter_module.name}")
         for iter_module in pkgutil.iter_modules(__path__)
     ]
-    found: list[Experiment] = [module.EXPERIMENT for module in modules]
+    experiments: list[Experiment] = [module.EXPERIMENT for module in modules]
     return {
         experiment.name: experiment
-        for experiment in sorted(found, key=lambda experiment: experiment.lines)
+        for experiment in sorted(experiments, key=lambda experiment: experiment.lines)
     }
 
 

@@ -43,7 +43,9 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     )
     run_command.add_argument("--quick", action="store_true", help="small sizes, for the gate")
     run_command.add_argument("--seed", type=int, default=1, help="of all chance (default 1)")
-    run_command.add_argument("--predict", action="store_true", help="ask for your guesses first")
+    run_command.add_argument(
+        "--predict", action="store_true", help="ask for your predictions first"
+    )
     report_command = commands.add_parser("report", help="write the reports of earlier runs again")
     for command in (run_command, report_command):
         command.add_argument(
@@ -74,22 +76,22 @@ def list_experiments(options: argparse.Namespace) -> int:
 def report(options: argparse.Namespace) -> int:
     """Write the reports of what the folder holds; status 1 where that is nothing, or damaged."""
     try:
-        found = results.read(options.out)
+        read_results = results.read(options.out)
     except UnreadableResult as exc:
         print(f"report: {exc}", file=sys.stderr)
         return 1
-    if not found:
+    if not read_results:
         print(
             f"report: no results in {options.out}; make some with: python -m loadtests run all",
             file=sys.stderr,
         )
         return 1
-    _write(found, options.out)
-    return NOT_AS_DECLARED if any(result.unexpected for result in found) else 0
+    _write(read_results, options.out)
+    return NOT_AS_DECLARED if any(result.unexpected for result in read_results) else 0
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the experiments that were asked for, print their rows, write results and reports."""
+    """Run the requested experiments, print their rows, write results and reports."""
     chosen = list(EXPERIMENTS.values()) if options.name == ALL else [EXPERIMENTS[options.name]]
     try:
         guesses = predictions.ask(chosen) if options.predict else {}
@@ -122,12 +124,19 @@ def run(options: argparse.Namespace) -> int:
 def _run(request: RunRequest, summary: RunSummary) -> int:
     console = _console()
     progress = Console(stderr=True)
-    with progress.status("") as shown:
+    with progress.status("") as status:
         try:
-            runner.run(request, _telling(progress, shown), _printing(console, shown), summary)
+            runner.run(
+                request,
+                _progress_printer(progress, status),
+                _result_printer(console, status),
+                summary,
+            )
         except KeyboardInterrupt:
-            kept = ", ".join(result.name for result in summary.results) or "nothing was finished"
-            print(f"Interrupted; all is put back and stopped. Kept: {kept}.", file=sys.stderr)
+            finished = (
+                ", ".join(result.name for result in summary.results) or "nothing was finished"
+            )
+            print(f"Interrupted; all is put back and stopped. Kept: {finished}.", file=sys.stderr)
             return INTERRUPTED
         except StackError as exc:
             print(f"run: {exc}", file=sys.stderr)
@@ -139,21 +148,21 @@ def _run(request: RunRequest, summary: RunSummary) -> int:
     return NOT_AS_DECLARED if any(result.unexpected for result in summary.results) else 0
 
 
-def _telling(progress: Console, shown: Status) -> Callable[[str], None]:
+def _progress_printer(progress: Console, status: Status) -> Callable[[str], None]:
     """Return what shows one line of progress: in place on a terminal, else line by line."""
     if progress.is_terminal:
-        return lambda text: shown.update(Text(text))
+        return lambda text: status.update(Text(text))
     return lambda text: print(text, file=sys.stderr, flush=True)
 
 
-def _printing(console: Console, shown: Status) -> Callable[[Result], None]:
+def _result_printer(console: Console, status: Status) -> Callable[[Result], None]:
     """Return what prints a result, with the line of progress out of its way."""
 
     def done(result: Result) -> None:
-        shown.stop()
+        status.stop()
         console.print(rows_table(result))
         console.print(verdicts_line(result))
-        shown.start()
+        status.start()
 
     return done
 
@@ -162,6 +171,6 @@ def _console() -> Console:
     return Console(width=None if sys.stdout.isatty() else _WIDTH)
 
 
-def _write(found: Sequence[Result], folder: Path) -> None:
-    for file in write_reports(found, folder):
+def _write(read_results: Sequence[Result], folder: Path) -> None:
+    for file in write_reports(read_results, folder):
         print(f"{file.relative_to(ROOT) if file.is_relative_to(ROOT) else file}")

@@ -44,7 +44,7 @@ class Expectation:
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
-    """Raw values of one arm, in the order in which they were taken."""
+    """Raw values of one arm, in the order of measurement."""
 
     name: str  # unique in the experiment
     arm: str  # one of the experiment's arms, or "both"

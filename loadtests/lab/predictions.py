@@ -1,4 +1,4 @@
-"""The reader's predictions, asked before anything runs."""
+"""The reader's predictions, entered before anything runs."""
 
 import math
 import sys
@@ -16,9 +16,9 @@ class NoNumber(Exception):
 
 def ask(experiments: Sequence[Experiment]) -> Predictions:
     """
-    Ask for each number and return those that were given; an empty line is no prediction.
+    Ask for each number and return those entered; an empty line is no prediction.
 
-    Raises NoNumber for a piped line that is none; on a terminal it is asked again.
+    Raises NoNumber for a piped line that is none; on a terminal it asks again.
     """
     predictions: Predictions = {}
     for experiment in experiments:

@@ -109,19 +109,19 @@ def declaration(experiment: Experiment) -> Declaration:
     )
 
 
-def check(experiment: Experiment, found: Findings, steady: Sequence[SteadyState]) -> None:
+def check(experiment: Experiment, findings: Findings, steady: Sequence[SteadyState]) -> None:
     """Hold the evidence of every row and the site's steady states to be there. Raises Incomplete."""
-    series = [series.name for series in found.series]
+    series = [series.name for series in findings.series]
     complaints = [
         *(f"two series {name}" for name in _repeated(series)),
-        *(complaint for row in found.rows for complaint in _complaints(row, series)),
+        *(complaint for row in findings.rows for complaint in _complaints(row, series)),
         *(
-            f"no quantity {guess.quantity}, of which a guess is asked"
+            f"no quantity {guess.quantity}, which the reader is to predict"
             for guess in experiment.guesses
-            if guess.quantity not in found.quantities
+            if guess.quantity not in findings.quantities
         ),
         *(
-            f"the site was not well {state.when} ({state.problems})"
+            f"the site was not healthy {state.when} ({state.problems})"
             for state in steady
             if not state.healthy
         ),

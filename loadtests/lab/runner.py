@@ -1,4 +1,4 @@
-"""Runs experiments one after the other on the lab's servers, and keeps what each one found."""
+"""Runs experiments one after the other on the lab's servers, and keeps what each one findings."""
 
 import datetime as dt
 import fcntl
@@ -72,19 +72,19 @@ def run(
     summary: RunSummary,
 ) -> None:
     """
-    Run all that is wished for; each result is written and told as soon as it is there.
+    Run the requested experiments; each result is written, and passed to done, at once.
 
-    Whatever fails is noted in summary, and the next one runs. Raises StackError where the servers do
-    not start, KeyboardInterrupt for Ctrl-C and SIGTERM, when all is put back.
+    A failure is recorded in summary, and the next experiment runs. Raises StackError where the
+    servers do not start, and KeyboardInterrupt after Ctrl-C or SIGTERM, once all is restored.
     """
-    with _interrupted_once(progress), _alone():
+    with _interrupted_once(progress), _locked():
         progress("starting the servers")
         with running_servers(STACK) as servers:
-            _as_migrated(servers, progress)
-            around = describe_environment(servers.versions())
+            _ensure_migrated(servers, progress)
+            environment = describe_environment(servers.versions())
             for experiment in request.experiments:
                 try:
-                    result = _one(experiment, request, servers, around, progress)
+                    result = _run_experiment(experiment, request, servers, environment, progress)
                     results.write(result, request.folder)
                 except FAILURES as exc:
                     summary.failures[experiment.name] = f"{type(exc).__name__}: {exc}".strip()
@@ -94,11 +94,11 @@ def run(
                     done(result)
 
 
-def _one(
+def _run_experiment(
     experiment: Experiment,
     request: RunRequest,
     servers: Servers,
-    around: Environment,
+    environment: Environment,
     progress: Callable[[str], None],
 ) -> Result:
     lab = Lab(
@@ -110,13 +110,13 @@ def _one(
     started_at = _now()
     before = drift.snapshot(servers)
     try:
-        found = experiment.run(lab)
+        findings = experiment.run(lab)
     finally:
         servers.stack.up()
-    left = drift.differences(before, drift.snapshot(servers))
-    if left:
-        raise NotRestored(f"{'; '.join(left)}; the next run begins with new servers")
-    results.check(experiment, found, lab.steady)
+    changes = drift.differences(before, drift.snapshot(servers))
+    if changes:
+        raise NotRestored(f"{'; '.join(changes)}; the next run begins with new servers")
+    results.check(experiment, findings, lab.steady)
     return Result(
         experiment=declaration(experiment),
         quick=request.quick,
@@ -124,41 +124,41 @@ def _one(
         command=request.command(experiment),
         started_at=started_at,
         ended_at=_now(),
-        environment=around,
-        rows=tuple(found.rows),
-        series=tuple(found.series),
-        charts=tuple(found.charts),
-        tables=tuple(found.tables),
-        remarks=tuple(found.remarks),
-        quantities=found.quantities,
+        environment=environment,
+        rows=tuple(findings.rows),
+        series=tuple(findings.series),
+        charts=tuple(findings.charts),
+        tables=tuple(findings.tables),
+        remarks=tuple(findings.remarks),
+        quantities=findings.quantities,
         steady=tuple(lab.steady),
-        guess_results=compared(experiment, request.predictions, found.quantities),
+        guess_results=compared(experiment, request.predictions, findings.quantities),
     )
 
 
-def _as_migrated(servers: Servers, progress: Callable[[str], None]) -> None:
+def _ensure_migrated(servers: Servers, progress: Callable[[str], None]) -> None:
     """Have indexes, triggers and settings be as migrated; else begin with empty servers."""
     servers.claim()
-    kept = servers.stack.folder / "as-migrated.json"
-    known = drift.load(kept)
+    file = servers.stack.folder / "as-migrated.json"
+    saved = drift.load(file)
     now = drift.snapshot(servers)
     is_fresh = not any(name.startswith("column ") for name in now)
-    if not is_fresh and known != now:
-        left = drift.differences(known, now) if known else ["it is not known what was done"]
-        told = "; ".join(left[:5]) + ("; ..." if len(left) > 5 else "")
+    if not is_fresh and saved != now:
+        left = drift.differences(saved, now) if saved else ["it is not saved what was done"]
+        changes = "; ".join(left[:5]) + ("; ..." if len(left) > 5 else "")
         progress(
-            f"an earlier run was killed and left things behind ({told}): making the servers anew"
+            f"an earlier run was killed and left things behind ({changes}); new servers are created"
         )
         servers.anew()
         servers.claim()
     else:
         progress("indexes, triggers and settings are as migrated")
     servers.migrate()
-    drift.save(drift.snapshot(servers), kept)
+    drift.save(drift.snapshot(servers), file)
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
+def _locked() -> Iterator[None]:
     """Refuse a second run in this checkout, which would break the servers under the first."""
     folder = ROOT / ".stack"
     folder.mkdir(mode=0o711, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Where figures were taken: the machine, the versions, the revision; no names and no paths."""
+"""Where a measurement ran: machine, versions, revision; no host names and no paths."""
 
 import importlib.metadata
 import os

@@ -1,4 +1,4 @@
-"""A stack's own servers for a measurement: started, filled as asked, stopped after it."""
+"""A stack's own servers for a measurement: started, filled, and stopped after it."""
 
 import json
 import os

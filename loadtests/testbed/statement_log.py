@@ -48,7 +48,7 @@ class StatementLog:
             self._position = log.tell()
         return [
             statement
-            for statement in map(parsed, lines)
+            for statement in map(parse, lines)
             if statement is not None and marker in statement.text
         ]
 
@@ -65,27 +65,27 @@ def statements_logged(stack: Stack) -> Iterator[StatementLog]:
         _set(url, _OFF, "-1")
 
 
-def parsed(line: bytes) -> Statement | None:
+def parse(line: bytes) -> Statement | None:
     """Return the statement of a line; None where the line is about something else."""
-    found = _LINE.match(line.decode(errors="replace"))
-    if found is None:
+    match = _LINE.match(line.decode(errors="replace"))
+    if match is None:
         return None
     return Statement(
-        datetime.fromisoformat(f"{found['at']}+00:00").timestamp(),
-        float(found["ms"]),
-        int(found["backend"]),
-        found["text"],
+        datetime.fromisoformat(f"{match['at']}+00:00").timestamp(),
+        float(match["ms"]),
+        int(match["backend"]),
+        match["text"],
     )
 
 
-def _set(url: str, command: str, wanted: str) -> None:
+def _set(url: str, command: str, expected: str) -> None:
     def is_set() -> bool:
-        with psycopg.connect(url) as asked:
-            row = asked.execute("SHOW log_min_duration_statement").fetchone()
-        return row is not None and row[0] == wanted
+        with psycopg.connect(url) as connection:
+            row = connection.execute("SHOW log_min_duration_statement").fetchone()
+        return row is not None and row[0] == expected
 
-    with psycopg.connect(url, autocommit=True) as asked:
-        asked.execute(command)
-        asked.execute("SELECT pg_reload_conf()")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(command)
+        connection.execute("SELECT pg_reload_conf()")
     if not wait_until(is_set, _RELOAD_SECONDS):
         raise StackError("PostgreSQL does not take log_min_duration_statement; see its log")

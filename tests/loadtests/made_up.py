@@ -120,7 +120,7 @@ EXPERIMENT = Experiment(
 
 
 def result(*, slow_ms: float = 3.2) -> Result:
-    found = findings(slow_ms=slow_ms)
+    shown = findings(slow_ms=slow_ms)
     return Result(
         experiment=declaration(EXPERIMENT),
         quick=False,
@@ -129,12 +129,12 @@ def result(*, slow_ms: float = 3.2) -> Result:
         started_at=dt.datetime(2026, 11, 24, 20, 0, tzinfo=dt.UTC),
         ended_at=dt.datetime(2026, 11, 24, 20, 1, 30, tzinfo=dt.UTC),
         environment=describe_environment({"postgres": "PostgreSQL 18.0"}),
-        rows=tuple(found.rows),
-        series=tuple(found.series),
-        charts=tuple(found.charts),
-        tables=tuple(found.tables),
-        remarks=tuple(found.remarks),
-        quantities=found.quantities,
+        rows=tuple(shown.rows),
+        series=tuple(shown.series),
+        charts=tuple(shown.charts),
+        tables=tuple(shown.tables),
+        remarks=tuple(shown.remarks),
+        quantities=shown.quantities,
         steady=(WELL,),
-        guess_results=compared(EXPERIMENT, {("made_up", "deep_page_ms"): 1600.0}, found.quantities),
+        guess_results=compared(EXPERIMENT, {("made_up", "deep_page_ms"): 1600.0}, shown.quantities),
     )

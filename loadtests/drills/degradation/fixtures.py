@@ -1,4 +1,4 @@
-"""What the degradation matrix asks for: notes, profiles, a session, and copies fresh and past their time."""
+"""What the degradation matrix requests: notes, profiles, a session, and cached copies, fresh and expired."""
 
 import json
 import re
@@ -22,12 +22,12 @@ _SENTINEL: Final = "sentinel"
 
 
 class MatrixFixtures:
-    """StateFixtures for each state; copies of them are made through the site and one that lets them expire."""
+    """Fixtures for each state. Copies are cached by reads of the site, and of one with a TTL of a second."""
 
     def __init__(self, site: Site, expiring: str) -> None:
         self._site = site
         self._url = site.url
-        self._expiring = expiring  # its copies are past their time after a second
+        self._expiring = expiring  # the URL of the site with a TTL of a second
         self._token = site.environment["ADMIN_TOKEN"]
         site.manage("createsuperuser", "--no-input", "--username=root", "--email=r@example.org")
         password = site.environment["DJANGO_SUPERUSER_PASSWORD"]
@@ -36,28 +36,30 @@ class MatrixFixtures:
         self._make_profile(_SENTINEL)
 
     def _make(self, state: State) -> StateFixtures:
-        """Make the notes and the profiles that a state is probed with."""
+        """Create the notes and the profiles of a state."""
         fixtures = StateFixtures(state.label, {}, self._token, self._cookie)
         notes = {}
         for purpose in _PURPOSES:
             owner = fixtures.user("writer" if purpose in _WRITES else purpose)
             body = {"title": f"A note of a state: {purpose}"}
-            made = send_once(self._url, json_call(owner, "/api/v1/notes", body))
-            notes[purpose] = json.loads(made.body)["id"]
+            created = send_once(self._url, json_call(owner, "/api/v1/notes", body))
+            notes[purpose] = json.loads(created.body)["id"]
             self._make_profile(fixtures.user(purpose))
         return StateFixtures(state.label, notes, self._token, self._cookie)
 
     def _make_profile(self, user: str) -> None:
-        made = send_once(self._url, json_call(user, "/api/v1/profiles", profile_of(user)))
-        if made.status not in (201, 409):
-            raise StackError(f"no profile of {user} was made: {made.status} {made.body[:200]!r}")
+        created = send_once(self._url, json_call(user, "/api/v1/profiles", profile_of(user)))
+        if created.status not in (201, 409):
+            raise StackError(
+                f"the profile of {user} was not created: {created.status} {created.body[:200]!r}"
+            )
 
     def _await_watcher(self) -> None:
         """
-        Wait until the change stream has brought all that was written.
+        Wait until the change stream has delivered all writes.
 
-        It invalidates once more what it brings, and would do so to copies made meanwhile. So an
-        edit past the service is made, which no one else brings, and waited for.
+        It invalidates what it delivers, and would do so to copies cached meanwhile. So this edits
+        a profile past the service, and waits until the edit is read.
         """
         edited = secrets.token_hex(4)
         send_once(self._url, Call("", f"/api/v1/profiles/{_SENTINEL}"))
@@ -69,13 +71,13 @@ class MatrixFixtures:
         read = Call("", f"/api/v1/profiles/{_SENTINEL}")
         self._await(
             lambda: edited.encode() in send_once(self._url, read).body,
-            "the change stream brings no edit",
+            "the change stream does not deliver an edit",
         )
 
-    def make(self, group: Iterable[State]) -> None:
-        """Have the copies there that the states of the group need. All stores answer."""
+    def cache_copies(self, group: Iterable[State]) -> None:
+        """Cache the copies that the states of the group need. All stores must be up."""
         self._await_watcher()
-        wanted = [
+        required = [
             (key, path, site, reason)
             for state in group
             for purpose, site, reason in (
@@ -84,7 +86,12 @@ class MatrixFixtures:
             )
             for key, path in self._cacheable(state, purpose).items()
         ]
-        self._await(lambda: all([self._is_made(*copy) for copy in wanted]), "no copies are made")  # noqa: C419  # each is asked for
+
+        def are_cached() -> bool:
+            cached = [self._is_cached(*copy) for copy in required]  # a list, so that each is read
+            return all(cached)
+
+        self._await(are_cached, "the copies are not cached")
 
     def _cacheable(self, state: State, purpose: str) -> dict[str, str]:
         """Return the path by the key of its copy: a note, a user's notes, a profile."""
@@ -96,16 +103,16 @@ class MatrixFixtures:
             f"user:profile:{user}": f"/api/v1/profiles/{user}",
         }
 
-    def _is_made(self, key: str, path: str, site: str, wanted: str | None) -> bool:
-        """Return whether a read of the key misses for this reason, None: hits; else have it made."""
+    def _is_cached(self, key: str, path: str, site: str, expected: str | None) -> bool:
+        """Return whether a read of the key misses for this reason (None: hits); else read it."""
         headers = {"Authorization": f"Bearer {self._token}"}
-        told = send_once(
+        reply = send_once(
             self._url, Call("", f"/api/v1/admin/cache/explain?key={key}", headers=headers)
         )
-        reason = json.loads(told.body).get("reason", "unknown")
+        reason = json.loads(reply.body).get("reason", "unknown")
         if reason not in (None, "expired"):
             send_once(site, Call("", path))
-        return bool(reason == wanted)
+        return bool(reason == expected)
 
     def _await(self, condition: Callable[[], bool], otherwise: str) -> None:
         if not wait_until(condition, _SECONDS):
@@ -123,7 +130,7 @@ def logged_in(url: str, name: str, password: str) -> str:
         connection.request("POST", "/admin/login/?next=/admin/", body, headers)
         response = connection.getresponse()
         response.read()
-        given = response.headers.get_all("Set-Cookie") or []
+        cookies = response.headers.get_all("Set-Cookie") or []
     return "; ".join(
-        [csrf, *(cookie.split(";")[0] for cookie in given if cookie.startswith("session"))]
+        [csrf, *(cookie.split(";")[0] for cookie in cookies if cookie.startswith("session"))]
     )

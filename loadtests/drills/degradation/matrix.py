@@ -1,4 +1,4 @@
-"""Every use case in every state of the three stores: killed, each with each, and paused one at a time."""
+"""Every request in every state of the three stores: killed, in every combination, and paused one at a time."""
 
 import json
 import secrets
@@ -24,21 +24,21 @@ _AT_A_TIME: Final = 4
 
 @dataclass(frozen=True)
 class Cell:
-    """What one use case saw in one state."""
+    """The response to one request in one state."""
 
     status: int
     source: str  # of Cache-Status, in one word; empty where there is none
     store: str  # that a 503 names
     retry_after: str
-    latency_ms: float  # of its quicker try, where it was slow
+    latency_ms: float  # of the faster of two tries, if the first was slow
 
 
-Column = dict[str, Cell]  # by the name of the use case
+Column = dict[str, Cell]  # by the name of the request
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The matrix; what became of events; and the first requests after each fault, unsettled."""
+    """The matrix, what became of events, and the first responses after each fault, before breakers settled."""
 
     columns: Mapping[State, Column]
     events: Mapping[State, str]
@@ -46,12 +46,12 @@ class Outcome:
     lost_events: int  # acknowledged, and not in MongoDB at the end
 
 
-def run(told: Callable[[State], None] = lambda state: None) -> Outcome:
+def run(on_state: Callable[[State], None] = lambda state: None) -> Outcome:
     """
-    Start a site of one process on servers of its own; bring each state about, and ask everything.
+    Start a site of one process on servers of its own; enter each state, and send every request.
 
-    One process, since each has its own breakers, and a state is asked only once they have
-    settled. told is called with each state that was asked. Raises StackError.
+    One process, since each has its own breakers, and a state is measured only once they have
+    settled. on_state is called after each state. Raises StackError.
     """
     variables = {
         "ADMIN_TOKEN": secrets.token_urlsafe(16),
@@ -70,9 +70,9 @@ def run(told: Callable[[State], None] = lambda state: None) -> Outcome:
         for group in GROUPS:
             probe.prepare(group)
             for state in group:
-                probe.ask_all(state)
-                told(state)
-        probe.bring_about(UP)
+                probe.measure(state)
+                on_state(state)
+        probe.enter(UP)
         return probe.outcome()
 
 
@@ -85,7 +85,7 @@ def _removed(stack: Stack) -> Iterator[None]:
 
 
 class _MatrixRun:
-    """The site, what it is asked with, and what it has answered so far."""
+    """The site, its fixtures, and its responses so far."""
 
     def __init__(self, site: Site, expiring: str) -> None:
         self._site = site
@@ -95,30 +95,30 @@ class _MatrixRun:
         self._fixtures = MatrixFixtures(site, expiring)
 
     def outcome(self) -> Outcome:
-        """Return all of it, in the order of the tables."""
+        """Return all results, in the order of the tables."""
         wait_until(lambda: self._events_on_their_way() == 0, FEED_SECONDS)
         columns = {state: self._columns[state] for state in STATES}
         return Outcome(columns, self._events, self._first, self._events_on_their_way())
 
     def prepare(self, group: tuple[State, ...]) -> None:
-        """Have all stores up, and the copies there that the states of the group need."""
-        self.bring_about(UP)
-        self._fixtures.make(group)
+        """Bring all stores up, and cache the copies that the states of the group need."""
+        self.enter(UP)
+        self._fixtures.cache_copies(group)
 
-    def bring_about(self, state: State) -> None:
-        """Kill, pause and start servers until the state is there, and every breaker knows."""
+    def enter(self, state: State) -> None:
+        """Kill, pause and start servers to enter the state; wait until every breaker shows it."""
         stack = self._site.stack
         for server in stack.status():
-            wanted = (
+            required = (
                 "stopped" if server.server in state.killed
                 else "paused" if server.server == state.paused
                 else "running"
             )  # fmt: skip
-            if server.state == wanted:
+            if server.state == required:
                 continue
-            if wanted == "running":
+            if required == "running":
                 stack.start(server.server)
-            elif wanted == "stopped":
+            elif required == "stopped":
                 stack.kill(server.server)
             else:
                 stack.pause(server.server)
@@ -127,7 +127,7 @@ class _MatrixRun:
             raise StackError(f"{state.label}: the breakers do not settle (log: {stack.folder})")
 
     def _has_settled(self, state: State, first: list[Sample]) -> bool:
-        """Ask each store through the site; return whether each breaker is as the state has it."""
+        """Use each store through the site; return whether each breaker is as the state requires."""
         fixtures = self._fixtures.fixtures[state]
         past = {"Cache-Control": "no-cache"}
         calls = [
@@ -144,9 +144,9 @@ class _MatrixRun:
         }
         return all(is_open == (store in state.away) for store, is_open in opened.items())
 
-    def ask_all(self, state: State) -> None:
-        """Bring the state about and ask everything, side by side; last what changes the cache."""
-        self.bring_about(state)
+    def measure(self, state: State) -> None:
+        """Enter the state and send all requests, in parallel; last those that change the cache."""
+        self.enter(state)
         recorded = self._spool()["recorded"]
         fixtures = self._fixtures.fixtures[state]
         column: Column = {}
@@ -175,12 +175,12 @@ class _MatrixRun:
         return "in the feed" if shipped else "kept"
 
     def _events_on_their_way(self) -> int:
-        told = self._spool()
-        return int(told["recorded"] - told["shipped"] - told["repeated"])
+        spool = self._spool()
+        return int(spool["recorded"] - spool["shipped"] - spool["repeated"])
 
     def _spool(self) -> dict[str, Any]:
-        told = json.loads(self._ask(Call("", "/api/v1/metrics/db")).body)
-        spool: dict[str, Any] = told["mongodb"]["spool"]
+        metrics = json.loads(self._ask(Call("", "/api/v1/metrics/db")).body)
+        spool: dict[str, Any] = metrics["mongodb"]["spool"]
         return spool
 
     def _ask(self, call: Call) -> Sample:

@@ -1,4 +1,4 @@
-"""What is asked of the site in each state of its stores: every endpoint, in every case that matters."""
+"""The requests sent in each state of the stores: every endpoint, in every case that matters."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ from loadtests.generators.http_load import Call, json_call
 CACHED: Final = "cached"
 EXPIRED: Final = "cached, past its TTL"
 UNCACHED: Final = "not cached"
-PAST_CACHE: Final = "asked past the cache"
+PAST_CACHE: Final = "past the cache"
 SEARCHED: Final = "a search, not cached"
 KEYSET: Final = "by cursor, not cached"
 SESSION: Final = "with a session"
@@ -19,7 +19,7 @@ TOKEN: Final = "with the token"  # noqa: S105  # a case, no secret
 
 @dataclass(frozen=True)
 class StateFixtures:
-    """What one state is probed with: nothing that another state has read or changed."""
+    """The notes and users of one state, which no other state reads or changes."""
 
     label: str  # the beginning of its users' ids
     notes: Mapping[str, str]  # the id of a note, by what is done with it
@@ -39,7 +39,7 @@ class Probe:
     endpoint: str
     case: str
     call: Callable[[StateFixtures], Call]
-    last: bool = False  # it changes what others see, so it is asked after them
+    last: bool = False  # it changes what others read, so it is sent after them
 
     @property
     def name(self) -> str:
@@ -47,8 +47,8 @@ class Probe:
 
     def sent(self, fixtures: StateFixtures) -> Call:
         """Return the request itself."""
-        made = self.call(fixtures)
-        return Call(self.name, made.path, self.endpoint.split()[0], made.headers, made.body)
+        call = self.call(fixtures)
+        return Call(self.name, call.path, self.endpoint.split()[0], call.headers, call.body)
 
 
 def _note(purpose: str, **headers: str) -> Callable[[StateFixtures], Call]:
@@ -92,8 +92,8 @@ def _write_note(purpose: str, body: Any) -> Callable[[StateFixtures], Call]:
 def _write_profile(purpose: str, body: Any, rest: str = "") -> Callable[[StateFixtures], Call]:
     def call(fixtures: StateFixtures) -> Call:
         user = fixtures.user(purpose)
-        told = None if body is None else json.loads(json.dumps(body).replace("USER", user))
-        return json_call(user, f"/api/v1/profiles/{user}{rest}", told)
+        filled = None if body is None else json.loads(json.dumps(body).replace("USER", user))
+        return json_call(user, f"/api/v1/profiles/{user}{rest}", filled)
 
     return call
 

@@ -18,12 +18,12 @@ _EVENT: Final = "the event of a request that was answered"
 _HEAD: Final = """# Degradation
 
 What every endpoint answers while stores do not. Each of the eight combinations of PostgreSQL, MongoDB and Redis killed (SIGKILL)
-is brought about on real servers, and each store is paused (SIGSTOP: it takes connections and says nothing). Then everything is
-asked, with `python -m loadtests matrix` (about a minute), which writes this page with `--write`. `make test` does the same, and
-fails where an answer is another than here, breaks the contract below, or where an endpoint or a page of the admin is missing.
+is brought about on real servers, and each store is paused (SIGSTOP: it accepts connections and does not answer). Then every
+request is sent, by `python -m loadtests matrix` (about a minute), which writes this page with `--write`. `make test` does the same, and
+fails where a response differs from this page or breaks the contract below, or where an endpoint or a page of the admin is missing.
 
-The site runs as one process, and is asked once its breakers know of the state; what the first requests see is shown by
-`make drill`, and these are held here to no more than the contract's statuses.
+The site runs as one process, and requests are sent once its breakers have settled. `make drill` shows what the first requests
+see; here only their statuses are checked.
 
 | in a cell | is |
 |---|---|
@@ -31,18 +31,18 @@ The site runs as one process, and is asked once its breakers know of the state; 
 | `200 hit` | a fresh copy |
 | `200 stale` | a copy past its TTL, since its store does not answer |
 | `200 miss` | read from its store |
-| `200 bypass` | read from its store, as was asked |
+| `200 bypass` | read from its store, as requested |
 | `200 cache-down` | read from its store, since Redis does not answer |
-| `200` | nothing is said of a cache; what Redis or MongoDB would tell is null or left out |
+| `200` | without a cache; what Redis or MongoDB would contribute is null or left out |
 | `503 P`, `503 M` | `Retry-After`, and a problem whose `store` is PostgreSQL, MongoDB |
-| `503` | of `/health` and `/health/ready`: what they have to tell |
-| `≤ 3 s` | in more than a second, and less than three; all other answers came at once, in less than a second |
+| `503` | of `/health` and `/health/ready`: what they report |
+| `≤ 3 s` | in more than one second and less than three; all other responses came in less than one second |
 
-Held to be so, in each state:
+The contract, in each state:
 
-- Nothing hangs, and nothing is a 500. What fails is a 503 with `Retry-After` that names a store which is away, within 3 s.
-- Redis alone fails no request: every status is that of `up`.
-- MongoDB alone touches no note. PostgreSQL alone touches no read of a profile or of activity.
+- Nothing hangs, and nothing is a 500. A failure is a 503 with `Retry-After`, within 3 s, that names a store which is down.
+- Without Redis alone no request fails: every status is that of `up`.
+- Without MongoDB alone notes are unaffected; without PostgreSQL alone reads of profiles and of activity are.
 - Cached notes, lists and profiles are served while Redis answers, and past their TTL as stale while their store does not.
 - No event is lost: it waits in the spool, and is shipped once MongoDB answers.
 
@@ -95,24 +95,24 @@ def _told(cell: Cell) -> str:
 
 def violations(outcome: Outcome) -> list[str]:
     """Return each breach of what the document says is held, in words; none, if all is well."""
-    found = []
+    broken = []
     up = outcome.columns[UP]
     for state, column in outcome.columns.items():
         for case in PROBES:
             for breach in _breaches(case, column[case.name], state, up[case.name]):
-                found.append(
+                broken.append(
                     f"{_heading(state)}: {case.name}: {_told(column[case.name])}: {breach}"
                 )
         if outcome.events[state] == "lost":
-            found.append(f"{_heading(state)}: events are neither in MongoDB nor in the spool")
+            broken.append(f"{_heading(state)}: events are neither in MongoDB nor in the spool")
         for sample in outcome.first[state]:
             if sample.status not in (200, 503):
-                found.append(f"{_heading(state)}: at first, {sample.call}: {sample.status}")
+                broken.append(f"{_heading(state)}: at first, {sample.call}: {sample.status}")
     if outcome.lost_events:
-        found.append(
+        broken.append(
             f"{outcome.lost_events} events were acknowledged, and are not in MongoDB at the end"
         )
-    return found
+    return broken
 
 
 def _breaches(case: Probe, cell: Cell, state: State, up: Cell) -> Iterator[str]:

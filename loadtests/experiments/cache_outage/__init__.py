@@ -15,7 +15,7 @@ EXPERIMENT: Final = Experiment(
         "Read 60 notes, so that they are cached.",
         "Send reads, lists, writes and health checks at a fixed rate (open loop) the whole time.",
         "Kill Redis (SIGKILL) for some seconds; start it again; wait until every process uses it.",
-        "Read 40 notes twice that nobody has asked for since.",
+        "Read 40 notes twice that nobody has read since.",
         "Do the same with a Redis that hangs (SIGSTOP): it takes connections and answers nothing.",
         "Count look-ups in PostgreSQL's log, and lines by level in the site's log.",
         "In the full run: outages of 0.5 to 8 s, each on a fresh site, and how soon Redis is used "

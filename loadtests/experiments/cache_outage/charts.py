@@ -130,7 +130,7 @@ def _series(observations: Observations) -> list[Series]:
     """Return all raw values by name."""
     outages, every = observations.outages, [*observations.outages, *observations.swept]
     recovered = observations.recovery("kill")
-    kept = [first for first, _ in observations.recovery("pause")]
+    after_pause = [first for first, _ in observations.recovery("pause")]
     health = [sample for phase in observations.named(*DOWN) for sample in phase.within(HEALTH)]
     firsts = [observations.first_read(outage).latency_ms for outage in outages]
     cached, uncached = zip(*observations.both_ways, strict=True)
@@ -184,7 +184,7 @@ def _series(observations: Observations) -> list[Series]:
             "hits after a pause",
             down,
             "1: hit",
-            [sample.cache.startswith("hit") for sample in kept],
+            [sample.cache.startswith("hit") for sample in after_pause],
         ),
         series("until trusted again", down, "s", [outage.trusted_after_s for outage in every]),
         series("outage", down, "s", [outage.seconds for outage in every]),

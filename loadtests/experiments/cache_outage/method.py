@@ -37,7 +37,7 @@ FULL: Final = Scale(seconds=8.0, per_second=50, both_ways=400, swept=SWEPT_SECON
 
 @dataclass
 class Phase:
-    """A stretch of time, in seconds since the start, and what was asked for in it."""
+    """A stretch of time, in seconds since the start, and its requests."""
 
     name: str  # up, killed, paused, mending
     start: float
@@ -177,7 +177,7 @@ class _Run:
     def outage(self, fault: str, seconds: float, *, before_s: float) -> Outage:
         """Kill or pause Redis for so long, bring it back, and wait until every process uses it."""
         self._lab.progress(f"Redis: {fault}, for {seconds:g} s")
-        log, made = SiteLog(self._site), Outage(fault, seconds)
+        log, outage = SiteLog(self._site), Outage(fault, seconds)
         began = time.time()
         try:
             getattr(self._site.stack, fault)("redis")
@@ -186,23 +186,23 @@ class _Run:
             self._begin("mending")
             self._site.stack.start("redis")
         back_at = time.time()
-        made.seconds = back_at - began
-        made.bound_s = bound_s(made.seconds, before_s)
-        made.events = self._await_trust(log, until=back_at + made.bound_s + 2 * PROBING_SECONDS)
-        closed = [event.at for event in made.events if event.state == "closed"]
+        outage.seconds = back_at - began
+        outage.bound_s = bound_s(outage.seconds, before_s)
+        outage.events = self._await_trust(log, until=back_at + outage.bound_s + 2 * PROBING_SECONDS)
+        closed = [event.at for event in outage.events if event.state == "closed"]
         # Where one process never does, it took at least as long as it was waited for.
-        last = max(closed) if _is_over(states(made.events)) else time.time()
-        made.trusted_after_s = max(last - back_at, 0.0)
-        made.recovery = self.traffic.read_watched()
-        return made
+        last = max(closed) if _is_over(states(outage.events)) else time.time()
+        outage.trusted_after_s = max(last - back_at, 0.0)
+        outage.recovery = self.traffic.read_watched()
+        return outage
 
     def finish(self, statements: list[Statement]) -> list[Phase]:
         """Return the phases, with the requests and the look-ups of each."""
         self._phases[-1].end = self._loop.now()
         samples = self._loop.finish()
         for phase in self._phases:
-            mine = self.traffic.marker(f"{phase.name}{phase.number}")
-            phase.samples = [sample for sample in samples if sample.call.startswith(mine)]
+            marker = self.traffic.marker(f"{phase.name}{phase.number}")
+            phase.samples = [sample for sample in samples if sample.call.startswith(marker)]
             reads = self.traffic.marker(f"{phase.name}{phase.number}", READ)
             phase.lookups = [
                 statement

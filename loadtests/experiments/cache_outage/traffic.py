@@ -121,13 +121,13 @@ class SiteLog:
 def event_of(line: bytes) -> Event:
     """Return the event of a line."""
     try:
-        told = json.loads(line)
-        at = datetime.fromisoformat(told["timestamp"]).timestamp()
+        fields = json.loads(line)
+        at = datetime.fromisoformat(fields["timestamp"]).timestamp()
     except (ValueError, KeyError, TypeError):
         return Event(0.0, "error", "", line.decode(errors="replace").strip())
-    is_cache = str(told.get("event", "")).startswith("Cache ")
-    state = str(told.get("state", "")) if is_cache else ""
-    return Event(at, str(told.get("level", "")), state, str(told.get("event", "")))
+    is_cache = str(fields.get("event", "")).startswith("Cache ")
+    state = str(fields.get("state", "")) if is_cache else ""
+    return Event(at, str(fields.get("level", "")), state, str(fields.get("event", "")))
 
 
 def states(events: list[Event]) -> Counter[str]:

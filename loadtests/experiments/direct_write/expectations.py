@@ -162,7 +162,7 @@ def etag_helps(observations: Observations) -> Verdict:
 )
 def parameter_helps(observations: Observations) -> Verdict:
     return _every_time(
-        [new and kept for new, kept in observations.forced],
+        [new and hit for new, hit in observations.forced],
         "new, and a hit with it afterwards:",
         "cache=false, triggers off",
     )

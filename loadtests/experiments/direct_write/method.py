@@ -14,7 +14,7 @@ SOFT_SHARE: Final = 0.8  # of a lifetime, after which a read refreshes the copy 
 POLL_SECONDS: Final = 0.05
 OVERDUE_SECONDS: Final = 5.0
 SEEN_SECONDS: Final = 2.0
-STILL, OVER = 0.85, 1.1  # of its lifetime: when a copy that nobody reads is asked for
+STILL, OVER = 0.85, 1.1  # of its lifetime: when a copy that nobody reads is read
 OLD, NEW = "Test", "Updated in DB"  # as the seed has them
 
 
@@ -136,8 +136,8 @@ def _written_copies(notes: Notes, scale: Scale) -> list[CachedNote]:
 def _cached(notes: Notes, due_s: float = 0.0) -> CachedNote:
     note = notes.create(OLD)
     notes.read(note)
-    left, now = notes.seconds_left(note), time.perf_counter()
-    return CachedNote(note, due_s, stored_at=now, lifetime_s=left)
+    seconds_left, now = notes.seconds_left(note), time.perf_counter()
+    return CachedNote(note, due_s, stored_at=now, lifetime_s=seconds_left)
 
 
 def _write(notes: Notes, copy: CachedNote) -> None:

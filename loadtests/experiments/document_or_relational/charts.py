@@ -48,16 +48,18 @@ def _series(observations: Observations) -> list[Series]:
         series(expected.READ_BY_A_FILTER, "both", "documents", examined),
         series(expected.BY_DEFAULT, "both", "documents", observations.added.by_default),
         series(expected.COLUMN_BYTES, "postgres", "bytes", [observations.added.column_bytes]),
-        series(expected.SHAPE_TAKEN, "both", "documents", observations.other_shape),
-        series(expected.DANGLING_TAKEN, "both", "notes", observations.dangling_note),
+        series(expected.SHAPE_ACCEPTED, "both", "documents", observations.other_shape),
+        series(expected.DANGLING_ACCEPTED, "both", "notes", observations.dangling_note),
     ]
 
 
 def crossover_kb(observations: Observations) -> float | None:
     """Return the size in KB from which on MongoDB's nested update is faster, if there is one."""
     sizes = sorted(observations.by_size)
-    found = crossover(sizes, [observations.by_size[size][UPDATE].ratio.value for size in sizes])
-    return None if found is None else found / _KB
+    size_bytes = crossover(
+        sizes, [observations.by_size[size][UPDATE].ratio.value for size in sizes]
+    )
+    return None if size_bytes is None else size_bytes / _KB
 
 
 def _charts(observations: Observations) -> list[LineChart | BarChart]:
@@ -141,13 +143,13 @@ def _tables(observations: Observations) -> list[Table]:
             rows=tuple(_row(pair) for pair in observations.all_pairs),
             note="Medians over rounds; ratio: PostgreSQL's time to MongoDB's with its 95 % interval. Bytes "
             "are those of WAL and journal for one operation (one document, where all are written); "
-            "MongoDB compresses its journal, PostgreSQL does not compress its WAL unless told to.",
+            "MongoDB compresses its journal, PostgreSQL does not compress its WAL by default.",
         ),
         Table(
             title="A filter on the nested key",
             columns=("index", "found", "read for it", "index KB"),
             rows=tuple(
-                (plan.index, str(plan.found), str(plan.examined), f"{plan.index_bytes / _KB:.0f}")
+                (plan.index, str(plan.matched), str(plan.examined), f"{plan.index_bytes / _KB:.0f}")
                 for plan in observations.filtered
             ),
         ),
@@ -197,7 +199,7 @@ def _quantities(observations: Observations) -> dict[str, float]:
     small = observations.by_size[SMALL_BYTES]
     large = observations.by_size[LARGE_BYTES]
     at = crossover_kb(observations)
-    found = {
+    quantities = {
         "mongodb_read_1kb_ms": statistics.median(small[READ].mongo_ms),
         "postgres_read_1kb_ms": statistics.median(small[READ].postgres_ms),
         "mongodb_insert_1kb_ms": statistics.median(small[INSERT].mongo_ms),
@@ -207,7 +209,7 @@ def _quantities(observations: Observations) -> dict[str, float]:
         "join_ratio": observations.joins[0].ratio.value,
         "read_over_http_ratio": observations.http.ratio.value,
     }
-    return found if at is None else found | {"nested_update_crossover_kb": at}
+    return quantities if at is None else quantities | {"nested_update_crossover_kb": at}
 
 
 def _remarks(observations: Observations) -> list[str]:

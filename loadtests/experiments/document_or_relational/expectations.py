@@ -31,8 +31,8 @@ LOGGED_BY_POSTGRES: Final = "bytes logged for a nested update, by size, PostgreS
 READ_BY_A_FILTER: Final = "documents read by a filter, in the order of the table"
 BY_DEFAULT: Final = "documents that show a default, MongoDB and PostgreSQL"
 COLUMN_BYTES: Final = "bytes logged for a column with a default"
-SHAPE_TAKEN: Final = "documents of another shape taken, MongoDB and PostgreSQL"
-DANGLING_TAKEN: Final = "notes of nobody taken, MongoDB and PostgreSQL"
+SHAPE_ACCEPTED: Final = "documents of another shape accepted, MongoDB and PostgreSQL"
+DANGLING_ACCEPTED: Final = "notes of nobody accepted, MongoDB and PostgreSQL"
 EXPECTATIONS: Final = Expectations[Observations]()
 
 
@@ -171,13 +171,13 @@ def query_flexibility(observations: Observations) -> Verdict:
     filters = observations.filtered
     every = max(filtered.examined for filtered in filters)
     return Verdict(
-        len({filtered.found for filtered in filters}) == 1
+        len({filtered.matched for filtered in filters}) == 1
         and all(
-            filtered.examined == (every if filtered.index == "none" else filtered.found)
+            filtered.examined == (every if filtered.index == "none" else filtered.matched)
             for filtered in filters
         ),
         "; ".join(
-            f"{filtered.index}: {filtered.examined} read for {filtered.found}"
+            f"{filtered.index}: {filtered.examined} read for {filtered.matched}"
             for filtered in filters
         ),
         [READ_BY_A_FILTER],
@@ -258,22 +258,22 @@ def flexible(observations: Observations) -> Verdict:
     mongo, postgres = observations.other_shape
     return Verdict(
         mongo and postgres,
-        f"taken by MongoDB: {_yes(mongo)}; by jsonb: {_yes(postgres)}",
-        [SHAPE_TAKEN],
+        f"accepted by MongoDB: {_yes(mongo)}; by jsonb: {_yes(postgres)}",
+        [SHAPE_ACCEPTED],
     )
 
 
 @EXPECTATIONS.declare(
     "PostgreSQL keeps relationships whole, and MongoDB does not.",
     line=1776,
-    threshold="a note of a profile that is not there is refused by the one and taken by the other",
+    threshold="a note of a profile that is not there is refused by PostgreSQL and accepted by MongoDB",
 )
 def relationships(observations: Observations) -> Verdict:
     mongo, postgres = observations.dangling_note
     return Verdict(
         mongo and not postgres,
-        f"taken by MongoDB: {_yes(mongo)}; by PostgreSQL with a foreign key: {_yes(postgres)}",
-        [DANGLING_TAKEN],
+        f"accepted by MongoDB: {_yes(mongo)}; by PostgreSQL with a foreign key: {_yes(postgres)}",
+        [DANGLING_ACCEPTED],
     )
 
 
@@ -297,5 +297,5 @@ def _names(*pairs: Pair) -> Sequence[str]:
     return [series.name for pair in pairs for series in pair.series()]
 
 
-def _yes(taken: bool) -> str:
-    return "yes" if taken else "no"
+def _yes(accepted: bool) -> str:
+    return "yes" if accepted else "no"

@@ -44,7 +44,7 @@ class InMongoDB:
         options = self._client.admin.command("getCmdLineOpts")["parsed"].get("storage", {})
         journal = options.get("journal", {}).get("enabled", True)
         majority = self._client.admin.command("replSetGetConfig")["config"]
-        told = (
+        settings = (
             ("writeConcern of each write", "w: majority, j: true"),
             ("storage.journal.enabled", str(journal).lower()),
             (
@@ -53,7 +53,7 @@ class InMongoDB:
             ),
             ("members of the set", str(len(majority["members"]))),
         )
-        return Durability(told, holds=journal and bool(_DURABLE.document["j"]))
+        return Durability(settings, holds=journal and bool(_DURABLE.document["j"]))
 
     def written_bytes(self) -> int:
         return int(self._log()["log bytes written"])
@@ -65,19 +65,19 @@ class InMongoDB:
         log: dict[str, Any] = self._client.admin.command("serverStatus")["wiredTiger"]["log"]
         return log
 
-    def fill(self, some: Sequence[Document]) -> None:
+    def fill(self, sample: Sequence[Document]) -> None:
         self._scratch.drop()
-        self._scratch.insert_many([_with_id(document) for document in some])
+        self._scratch.insert_many([_with_id(document) for document in sample])
 
     def drop(self) -> None:
         self._scratch.drop()
         self._notes.drop()
 
     def read(self, user_id: str) -> Document:
-        found = self._scratch.find_one({"_id": user_id})
-        if found is None:
+        document = self._scratch.find_one({"_id": user_id})
+        if document is None:
             raise LookupError(user_id)
-        return found
+        return document
 
     def insert(self, document: Document) -> None:
         self._scratch.insert_one(_with_id(document))
@@ -98,9 +98,9 @@ class InMongoDB:
         return len(list(self._scratch.find({_DEEP: value}, {"user_id": 1})))
 
     def explain_nested(self, value: int, kind: str) -> FilterPlan:
-        asked = {"find": SCRATCH, "filter": {_DEEP: value}, "projection": {"user_id": 1}}
-        told = self._database.command("explain", asked, verbosity="executionStats")
-        stats = told["executionStats"]
+        query = {"find": SCRATCH, "filter": {_DEEP: value}, "projection": {"user_id": 1}}
+        explained = self._database.command("explain", query, verbosity="executionStats")
+        stats = explained["executionStats"]
         sizes = self._database.command("collStats", SCRATCH)["indexSizes"]
         return FilterPlan(
             kind if "nested" in sizes else "none",
@@ -119,8 +119,8 @@ class InMongoDB:
 
     def size(self) -> SizeOnDisk:
         self._client.admin.command("fsync")  # sizes are those of the last checkpoint
-        told = self._database.command("collStats", SCRATCH)
-        return SizeOnDisk(told["storageSize"], told["totalIndexSize"])
+        stats = self._database.command("collStats", SCRATCH)
+        return SizeOnDisk(stats["storageSize"], stats["totalIndexSize"])
 
     def copy_notes(self, notes: Sequence[Document]) -> None:
         """Put copies of the service's notes beside its profiles, with an index for the join."""

@@ -36,23 +36,23 @@ class InPostgres:
         )
 
     def durability(self) -> Durability:
-        told = tuple(
-            (name, str(self._one("SELECT current_setting(%s)", (name,)))) for name in _SETTINGS
+        settings = tuple(
+            (name, str(self._value("SELECT current_setting(%s)", (name,)))) for name in _SETTINGS
         )
-        known = dict(told)
+        known = dict(settings)
         return Durability(
-            told, holds=known["fsync"] == "on" and known["synchronous_commit"] == "on"
+            settings, holds=known["fsync"] == "on" and known["synchronous_commit"] == "on"
         )
 
     def written_bytes(self) -> int:
-        return int(self._one("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn"))
+        return int(self._value("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn"))
 
     def syncs(self) -> int:
         self._connection.execute("SELECT pg_stat_force_next_flush()")
-        asked = "SELECT sum(fsyncs) FROM pg_stat_io WHERE object = 'wal'"
-        return int(self._one(asked) or 0)
+        query = "SELECT sum(fsyncs) FROM pg_stat_io WHERE object = 'wal'"
+        return int(self._value(query) or 0)
 
-    def fill(self, some: Sequence[Document]) -> None:
+    def fill(self, sample: Sequence[Document]) -> None:
         self._connection.execute("DROP TABLE IF EXISTS lab_documents")
         self._connection.execute(
             "CREATE TABLE lab_documents (user_id text PRIMARY KEY, doc jsonb NOT NULL)"
@@ -61,7 +61,7 @@ class InPostgres:
             self._connection.cursor() as cursor,
             cursor.copy("COPY lab_documents (user_id, doc) FROM STDIN") as copy,
         ):
-            for document in some:
+            for document in sample:
                 copy.write_row((document["user_id"], Jsonb(document)))
         self._connection.execute("ANALYZE lab_documents")
 
@@ -69,8 +69,10 @@ class InPostgres:
         self._connection.execute("DROP TABLE IF EXISTS lab_documents, lab_notes")
 
     def read(self, user_id: str) -> Document:
-        found: Document = self._one("SELECT doc FROM lab_documents WHERE user_id = %s", (user_id,))
-        return found
+        document: Document = self._value(
+            "SELECT doc FROM lab_documents WHERE user_id = %s", (user_id,)
+        )
+        return document
 
     def insert(self, document: Document) -> None:
         self._connection.execute(
@@ -110,8 +112,8 @@ class InPostgres:
 
     def explain_nested(self, value: int, kind: str) -> FilterPlan:
         query, params = _filter(value, kind)
-        plan = parse_plan(self._one(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}", params)[0], "")
-        size = self._one("SELECT pg_relation_size(to_regclass('lab_nested'))")
+        plan = parse_plan(self._value(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}", params)[0], "")
+        size = self._value("SELECT pg_relation_size(to_regclass('lab_nested'))")
         index = "none" if size is None else kind
         return FilterPlan(index, plan.rows_returned, plan.rows_examined, int(size or 0))
 
@@ -129,11 +131,11 @@ class InPostgres:
 
     def count_column(self) -> int:
         """Return how many rows show the column's default."""
-        return int(self._one("SELECT count(*) FROM lab_documents WHERE timezone = 'UTC'"))
+        return int(self._value("SELECT count(*) FROM lab_documents WHERE timezone = 'UTC'"))
 
     def count_with_default(self, name: str) -> int:
         return int(
-            self._one(
+            self._value(
                 "SELECT count(*) FROM lab_documents "
                 "WHERE coalesce(doc #>> ARRAY['preferences', %s], 'UTC') = 'UTC'",
                 (name,),
@@ -142,8 +144,8 @@ class InPostgres:
 
     def size(self) -> SizeOnDisk:
         self._connection.execute("CHECKPOINT")
-        data = self._one("SELECT pg_table_size('lab_documents')")
-        return SizeOnDisk(int(data), int(self._one("SELECT pg_indexes_size('lab_documents')")))
+        data = self._value("SELECT pg_table_size('lab_documents')")
+        return SizeOnDisk(int(data), int(self._value("SELECT pg_indexes_size('lab_documents')")))
 
     def notes(self) -> list[Document]:
         """Return the service's notes without their content."""
@@ -179,8 +181,8 @@ class InPostgres:
             self._connection.execute("DROP TABLE lab_notes")
         return True
 
-    def _one(self, asked: Any, values: Sequence[Any] = ()) -> Any:
-        row = self._connection.execute(asked, values or None).fetchone()
+    def _value(self, query: Any, values: Sequence[Any] = ()) -> Any:
+        row = self._connection.execute(query, values or None).fetchone()
         if row is None:
             raise LookupError(values)
         return row[0]

@@ -61,20 +61,20 @@ class StoreComparison:
         """Measure one action: times the rounds, of repeats; now the one store first, now the other."""
         rounds = times * self.scale.rounds
         stores: tuple[Store, Store] = (self.mongo, self.postgres)
-        taken: dict[str, list[float]] = {store.name: [] for store in stores}
+        times_ms: dict[str, list[float]] = {store.name: [] for store in stores}
         logged: dict[str, int] = {store.name: 0 for store in stores}
         for store in stores:  # plans, caches and the first touch of a page
             _repeat(act, store, repeats)
         for number in range(rounds):
             for store in stores if number % 2 else stores[::-1]:
                 before = store.written_bytes()
-                taken[store.name].append(_repeat(act, store, repeats))
+                times_ms[store.name].append(_repeat(act, store, repeats))
                 logged[store.name] += store.written_bytes() - before
         done = rounds * repeats
         return Pair(
             name,
-            tuple(taken[self.mongo.name]),
-            tuple(taken[self.postgres.name]),
+            tuple(times_ms[self.mongo.name]),
+            tuple(times_ms[self.postgres.name]),
             logged[self.mongo.name] / done,
             logged[self.postgres.name] / done,
         )
@@ -87,14 +87,14 @@ class StoreComparison:
         the disk, which is the machine's.
         """
         count = max(20, min(500, _BYTES_AT_ONE_SIZE // size))
-        some = list(documents(count, size, seed=self._seed))
+        sample = list(documents(count, size, seed=self._seed))
         for store in (self.mongo, self.postgres):
-            store.fill(some)
+            store.fill(sample)
         keys = [user_id(number) for number in range(count)]
         new = iter(range(1_000_000))
 
         def insert(store: Store) -> None:
-            store.insert({**some[0], "user_id": f"new-{next(new):06}"})
+            store.insert({**sample[0], "user_id": f"new-{next(new):06}"})
 
         def update(store: Store) -> None:
             store.update_nested(self._chance.choice(keys), self._chance.randrange(10**6))
@@ -102,7 +102,7 @@ class StoreComparison:
         in_memory: dict[str, Callable[[Store], object]] = {
             READ: lambda store: store.read(self._chance.choice(keys)),
             UPDATE: update,
-            "replace": lambda store: store.replace(self._chance.choice(keys), some[-1]),
+            "replace": lambda store: store.replace(self._chance.choice(keys), sample[-1]),
             INSERT: insert,
         }
         on_disk = {UPDATE_ON_DISK: update, INSERT_ON_DISK: insert}
@@ -131,18 +131,18 @@ class StoreComparison:
         def write(store: Store) -> None:
             store.update_nested(user_id(0), self._chance.randrange(10**6))
 
-        found = []
+        syncs = []
         for store in self._stores:
             before = store.syncs()
             _repeat(write, store, writes)
-            found.append((store.syncs() - before) / writes)
-        return found[0], found[1]
+            syncs.append((store.syncs() - before) / writes)
+        return syncs[0], syncs[1]
 
     def fill(self) -> tuple[SizeOnDisk, SizeOnDisk]:
         """Fill both with small documents; return what they take on disk."""
-        some = list(documents(self.scale.documents, 1_000, seed=self._seed))
-        self.mongo.fill(some)
-        self.postgres.fill(some)
+        sample = list(documents(self.scale.documents, 1_000, seed=self._seed))
+        self.mongo.fill(sample)
+        self.postgres.fill(sample)
         return self.mongo.size(), self.postgres.size()
 
     def filter(self) -> tuple[Pair, Pair, list[FilterPlan]]:
@@ -174,7 +174,7 @@ class StoreComparison:
         """Show a field by default; then write it into every document; then add it as a column."""
         by_default = tuple(store.count_with_default("timezone") for store in self._stores)
         before = [store.size() for store in self._stores]
-        taken: list[list[float]] = [[], []]
+        times_ms: list[list[float]] = [[], []]
         logged = [0, 0]
         rounds = 3
         for number in range(rounds):
@@ -184,7 +184,7 @@ class StoreComparison:
 
             for which, store in enumerate(self._stores):
                 written = store.written_bytes()
-                taken[which].append(_repeat(add, store, 1))
+                times_ms[which].append(_repeat(add, store, 1))
                 logged[which] += store.written_bytes() - written
         after = [store.size() for store in self._stores]
         written = self.postgres.written_bytes()
@@ -194,8 +194,8 @@ class StoreComparison:
             documents=self.scale.documents,
             pair=Pair(
                 "field added to all",
-                tuple(taken[0]),
-                tuple(taken[1]),
+                tuple(times_ms[0]),
+                tuple(times_ms[1]),
                 logged[0] / rounds / self.scale.documents,
                 logged[1] / rounds / self.scale.documents,
             ),
@@ -223,13 +223,13 @@ class StoreComparison:
 
     def store_other_shape(self) -> tuple[bool, bool]:
         """Store a document whose nested object is a word; return whether all is found as before."""
-        found = []
+        stored = []
         for store in self._stores:
             kind = store.index_kinds[0]
             before = store.filter_nested(7, kind)
             store.insert({"user_id": "another", "preferences": {"editor": "vim"}})
-            found.append(store.filter_nested(7, kind) == before and bool(store.read("another")))
-        return found[0], found[1]
+            stored.append(store.filter_nested(7, kind) == before and bool(store.read("another")))
+        return stored[0], stored[1]
 
     def accepts_dangling_note(self) -> tuple[bool, bool]:
         """Return whether each store takes a note of a profile that is not there."""
@@ -317,22 +317,22 @@ def _over_http(site: Site, *, requests: int) -> Pair:
     sent = [0, 0]
     while min(sent) < requests or len(medians[1]) < _HTTP_ROUNDS_LEAST:
         for which, call in enumerate(calls):
-            taken = closed_loop(
+            samples = closed_loop(
                 site.url, call, connections=_HTTP_CONNECTIONS, seconds=_HTTP_ROUND_SECONDS
             )
-            odd = [sample.status for sample in taken if sample.status != 200]
+            odd = [sample.status for sample in samples if sample.status != 200]
             if odd:
-                raise ValueError(f"{call.path}: {len(odd)} of {len(taken)} answers were {odd[0]}")
-            medians[which].append(statistics.median(sample.latency_ms for sample in taken))
-            sent[which] += len(taken)
+                raise ValueError(f"{call.path}: {len(odd)} of {len(samples)} answers were {odd[0]}")
+            medians[which].append(statistics.median(sample.latency_ms for sample in samples))
+            sent[which] += len(samples)
     return Pair("read over HTTP", tuple(medians[0]), tuple(medians[1]))
 
 
 def _repeat(act: Callable[[Store], object], store: Store, times: int) -> float:
     """Return the median of the milliseconds of one, which a stall of the machine hardly moves."""
-    taken = []
+    times_ms = []
     for _ in range(times):
         began = time.perf_counter()
         act(store)
-        taken.append((time.perf_counter() - began) * 1000)
-    return statistics.median(taken)
+        times_ms.append((time.perf_counter() - began) * 1000)
+    return statistics.median(times_ms)

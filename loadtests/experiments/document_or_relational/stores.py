@@ -1,4 +1,4 @@
-"""What both stores are asked to do, with the same words and the same durability."""
+"""The interface of both stores, with the same durability."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class FilterPlan:
     """How a filter on the nested key ran."""
 
     index: str
-    found: int
+    matched: int
     examined: int  # documents or rows that were read for it
     index_bytes: int
 
@@ -37,7 +37,7 @@ class SizeOnDisk:
 
 
 class Store(Protocol):
-    """One server and its scratch place. Every write is on the disk when it returns, unless told."""
+    """One server and its scratch place. Every write is on the disk when it returns, unless wait_for_disk is off."""
 
     name: str
 
@@ -53,7 +53,7 @@ class Store(Protocol):
     def syncs(self) -> int:
         """Return how often the server has ever waited for the disk to take its log."""
 
-    def fill(self, some: Sequence[Document]) -> None:
+    def fill(self, sample: Sequence[Document]) -> None:
         """Empty the scratch place and put these documents there."""
 
     def drop(self) -> None:
@@ -82,7 +82,7 @@ class Store(Protocol):
         """The kinds of index that the store has for a nested key."""
 
     def filter_nested(self, value: int, kind: str) -> int:
-        """Return how many documents have the value, asked as the index of that kind needs it."""
+        """Return how many documents have the value, in the words that the index of that kind supports."""
 
     def explain_nested(self, value: int, kind: str) -> FilterPlan:
         """Return how that filter runs."""
@@ -103,4 +103,4 @@ class Store(Protocol):
         """Return notes and users by language of the dark profiles: a filter, a join, a group."""
 
     def accepts_dangling_note(self) -> bool:
-        """Try to store a note of a profile that is not there; return whether it was taken."""
+        """Try to store a note of a profile that is not there; return whether it was accepted."""

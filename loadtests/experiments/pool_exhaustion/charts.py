@@ -160,12 +160,12 @@ def _latencies(observations: Observations) -> LineChart:
 
 
 def _points(pools: Iterable[PoolLatency], name: str) -> tuple[Point, ...]:
-    found = []
+    points = []
     for pool in pools:
         values: list[float] = getattr(pool, name)
         low, high = percentile(values, 0.05), percentile(values, 0.95)
-        found.append(Point(x=pool.pool, y=statistics.median(values), low=low, high=high))
-    return tuple(found)
+        points.append(Point(x=pool.pool, y=statistics.median(values), low=low, high=high))
+    return tuple(points)
 
 
 def _over_time(observations: Observations) -> LineChart:
@@ -209,7 +209,7 @@ def _sweep(observations: Observations) -> Table:
         note="Predicted: 1 - break point / hold, the break point being timeout x pool / (clients - "
         "pool). Those who wait are clients - pool, and by Little's law timeout x all who get "
         "a turn or give up in a second; of those pool / hold get one. Each hold is half to one "
-        "and a half of the one told, so that they do not end all at once.",
+        "and a half of the one given, so that they do not end all at once.",
     )
 
 

@@ -265,7 +265,7 @@ def leaks(observations: Observations) -> Verdict:
 
 
 @EXPECTATIONS.declare(
-    "An exhausted pool is not taken for an outage, and cached reads go on.",
+    "An exhausted pool does not count as an outage, and cached reads go on.",
     threshold="no reading has the breaker open, every cached read is answered 200",
 )
 def not_an_outage(observations: Observations) -> Verdict:
@@ -285,7 +285,7 @@ def refused_beyond_max(observations: Observations) -> Verdict:
     full = observations.full
     failed = len(_failed(full.samples))
     observed = (
-        f"others took the last {full.other_connections}; {full.refused} refused while the pool asked for "
+        f"others took the last {full.other_connections}; {full.refused} refused while the pool opened "
         f"{LARGE}; {failed} of {len(full.samples)} requests failed, p50 "
         f"{statistics.median(sample.latency_ms for sample in full.samples):.0f} ms"
     )

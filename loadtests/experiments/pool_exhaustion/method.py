@@ -141,7 +141,7 @@ class Leak:
 
 @dataclass(frozen=True, kw_only=True)
 class FullServer:
-    """A larger pool is asked for on a server that has no connection left."""
+    """A pool is enlarged on a server that has no connection left."""
 
     other_connections: int
     refused: int
@@ -246,7 +246,7 @@ def _seed_rounds(lab: Lab, site: Site, scale: Scale, cached: str) -> list[Round]
 
 def _sweep(lab: Lab, site: Site, scale: Scale) -> list[HoldRun]:
     """Hold the connections ever longer, in both pools in turn."""
-    taken = []
+    runs = []
     for hold_ms in scale.hold_ms:
         for pool in POOLS:
             lab.progress(f"each request holds its connection for {hold_ms} ms, pool of {pool}")
@@ -254,20 +254,22 @@ def _sweep(lab: Lab, site: Site, scale: Scale) -> list[HoldRun]:
             settles = scale.acquire_ms / 1000
             samples = _held(site, hold_ms, settles + scale.seconds)
             settled = [sample for sample in samples if sample.at >= settles]
-            taken.append(HoldRun(pool=pool, hold_ms=hold_ms, samples=settled))
-    return taken
+            runs.append(HoldRun(pool=pool, hold_ms=hold_ms, samples=settled))
+    return runs
 
 
 def _by_pool_size(lab: Lab, site: Site, scale: Scale) -> list[PoolLatency]:
     """Take latencies for each pool size, of the list and of requests that hold a connection."""
-    taken = []
+    latencies = []
     for pool in scale.pools:
         lab.progress(f"latency with a pool of {pool}")
         pool_control.resize(site, pool, acquire_ms=SITE_ACQUIRE_MS)
         held = _held(site, scale.pool_hold_ms, scale.pool_seconds)
         listed = closed_loop(site.url, _LIST, connections=CLIENTS, seconds=scale.pool_seconds)
-        taken.append(PoolLatency(pool=pool, list_ms=_latencies(listed), hold_ms=_latencies(held)))
-    return taken
+        latencies.append(
+            PoolLatency(pool=pool, list_ms=_latencies(listed), hold_ms=_latencies(held))
+        )
+    return latencies
 
 
 def _overload(lab: Lab, site: Site, scale: Scale, cached: str) -> Overload:

@@ -21,7 +21,7 @@ _SETTLED_SECONDS: Final = 20.0
 
 @dataclass(frozen=True, kw_only=True)
 class PoolReading:
-    """What /api/v1/metrics/db told at one moment, in seconds since the start; a cached read beside."""
+    """/api/v1/metrics/db at one moment, in seconds since the start, and the status of a cached read."""
 
     at: float
     active: int

@@ -9,7 +9,7 @@ the pool still serves pool / hold a second; those served have waited for nearly 
 those have who give up, and by Little's law clients - pool = timeout x (served + given up a
 second). So the part that gives up is 1 - break point / hold.
 
-Connections are taken to get free evenly. Equal holds that began together end together, in batches
+Connections are assumed to become free evenly. Equal holds that began together end together, in batches
 of the pool's size, and then some fail a little earlier; so the experiment varies the holds.
 """
 

@@ -29,7 +29,7 @@ EXPERIMENT: Final = Experiment(
         "EXPLAIN shows what a clock does not: how many rows were scanned for those returned.",
         "OFFSET has to find all that it skips; a cursor costs the same at every depth.",
         "A composite index serves a filter and an order in one; its first column alone as well.",
-        "An index is of use where few rows are asked for, and the planner knows when it is not.",
+        "An index helps where few rows are selected, and the planner knows when it is not.",
         "Every index costs memory and writes, so one that another covers is one too many.",
     ),
     guesses=(

@@ -258,7 +258,7 @@ def _kinds(observations: Observations) -> Table:
 
 def _selective(observations: Observations) -> Table:
     return Table(
-        title="Selectivity: an index on version, and which part of the notes is asked for",
+        title="Selectivity: an index on version, and which share of the notes is selected",
         columns=("condition", "share of the notes", "plan", "ms", "ms by a whole scan"),
         rows=tuple(
             (

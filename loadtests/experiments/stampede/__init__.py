@@ -1,4 +1,4 @@
-"""Exercise 3: a cold note asked for by 50 clients at once, with single flight and without."""
+"""Exercise 3: a cold note requested by 50 clients at once, with single flight and without."""
 
 from typing import Final
 

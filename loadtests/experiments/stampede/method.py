@@ -149,7 +149,7 @@ def _shuffled(chance: random.Random, loads: tuple[int, ...]) -> list[tuple[str, 
 
 
 class _ColdNote:
-    """One site, one note, and the servers' own accounts of what was asked of them."""
+    """One site, one note, and what the servers themselves log of the requests."""
 
     def __init__(self, site: Site, log: StatementLog) -> None:
         self._site = site

@@ -62,32 +62,34 @@ class TestExported:
     @pytest.mark.parametrize("error", [None, ValueError, KeyboardInterrupt])
     def test_is_there_as_it_was_and_then_gone(self, repository, temporary, error):
         (repository / "manage.py").write_text("changed since")
-        seen = []
+        contents = []
 
         def use() -> None:
             with compare.exported("v2", repository=repository, own=repository) as revision:
-                seen.append((revision.folder / "manage.py").read_text())
+                contents.append((revision.folder / "manage.py").read_text())
                 if error:
                     raise error
 
         with pytest.raises(error) if error else nullcontext():
             use()
 
-        assert seen == [""]
+        assert contents == [""]
         assert not list(temporary.iterdir())
         assert not (repository / ".git" / "worktrees").exists()
 
     @pytest.mark.parametrize(
-        ("name", "told"),
+        ("name", "message"),
         [
             ("v3", "v3"),
             ("--all", "git rev-parse"),
             ("v1", "v1 has no requirements.txt, so it cannot be measured"),
         ],
     )
-    def test_refuses_what_is_no_revision_of_this_project(self, repository, temporary, name, told):
+    def test_refuses_what_is_no_revision_of_this_project(
+        self, repository, temporary, name, message
+    ):
         with (
-            pytest.raises(compare.Incomparable, match=told),
+            pytest.raises(compare.Incomparable, match=message),
             compare.exported(name, repository=repository, own=repository),
         ):
             pytest.fail("was exported")
@@ -196,12 +198,12 @@ class TestCompare:
             "x", (1, 2), SAME, (3, 4), SAME, (0, 0), compare.NO_DIFFERENCE, ([], []), ([], [])
         )
         monkeypatch.setattr(compare, "compare", lambda old, new, plan: plans.append(plan) or [row])
-        told = tmp_path / "rows.json"
+        file = tmp_path / "rows.json"
 
-        assert main(["bench", "--compare", "v2", "--json", str(told)]) == 0
+        assert main(["bench", "--compare", "v2", "--json", str(file)]) == 0
 
         assert plans == [Plan(seconds=10, rounds=12, rate=50, seed=1)]
-        assert json.loads(told.read_text())["rows"][0]["verdict"] == compare.NO_DIFFERENCE
+        assert json.loads(file.read_text())["rows"][0]["verdict"] == compare.NO_DIFFERENCE
         assert "no difference" in capsys.readouterr().out
 
     def test_a_revision_that_is_none_is_one_line(self, capsys):

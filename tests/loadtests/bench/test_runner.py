@@ -47,9 +47,9 @@ class TestBench:
         assert all(len(path.rounds_p50_ms) == 2 for path in figures.paths)
 
     def test_runs_the_lines_of_ab(self, figures):
-        found = [(run.run, run.requests, run.concurrency) for run in figures.counts]
+        runs = [(run.run, run.requests, run.concurrency) for run in figures.counts]
 
-        assert found == [  # of 1000 at 10 or 50, and 100 at 50, a fiftieth
+        assert runs == [  # of 1000 at 10 or 50, and 100 at 50, a fiftieth
             ("a note", 20, 10),
             ("a note, without the cache", 20, 10),
             ("a note, warm key", 2, 2),
@@ -68,10 +68,10 @@ class TestBench:
         assert set(runs) == {(1000, 10), (100, 50), (1000, 50)}
 
     def test_refuses_an_arm_that_is_another(self, site):
-        taken = closed_loop(site.url, Call("x", "/nowhere"), connections=1, seconds=0.1)
+        samples = closed_loop(site.url, Call("x", "/nowhere"), connections=1, seconds=0.1)
 
         with pytest.raises(UnexpectedResponse, match="were not 200 hit, such as 404"):
-            scenarios.check("x", taken, status=200, cache="hit")
+            scenarios.check("x", samples, status=200, cache="hit")
 
 
 class TestReport:
@@ -79,12 +79,12 @@ class TestReport:
         how = {"command": "bench", "rate": 50, "facts": FACTS}
 
         paths, counts = report.tables(figures, **how)
-        told = json.loads(report.as_json(figures, **how))
+        document = json.loads(report.as_json(figures, **how))
         written = report.as_markdown(figures, **how)
 
         rows = len(figures.paths), len(figures.counts)
         assert (paths.row_count, counts.row_count) == rows
-        assert (len(told["paths"]), len(told["counts"])) == rows
+        assert (len(document["paths"]), len(document["counts"])) == rows
         assert len(re.findall("^[|]", written, re.M)) == sum(rows) + 4
 
     def test_the_docs_have_a_row_for_each_arm_and_no_other(self, figures):
@@ -127,12 +127,12 @@ class TestCommand:
         monkeypatch.setattr(
             bench_cli.runner, "bench", lambda site, plan: plans.append(plan) or figures
         )
-        told = tmp_path / "figures.json"
+        file = tmp_path / "figures.json"
 
-        assert main(["bench", "--quick", "--json", str(told), "--write-docs", str(page)]) == 0
+        assert main(["bench", "--quick", "--json", str(file), "--write-docs", str(page)]) == 0
 
         command = "python -m loadtests bench --quick --seconds 0.4 --rounds 2 --rate 50 --notes 1000 --seed 1"
         assert plans == [Plan(seconds=0.4, rounds=2, rate=50, seed=1, divisor=10)]
-        assert json.loads(told.read_text())["command"] == command
+        assert json.loads(file.read_text())["command"] == command
         assert f"`{command}`" in page.read_text()
         assert "cached read" in capsys.readouterr().out

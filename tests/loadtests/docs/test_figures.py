@@ -46,10 +46,10 @@ PLANS = {
 
 @pytest.fixture
 def folder(tmp_path):
-    def write(name: str, found: object) -> None:
+    def write(name: str, document: object) -> None:
         file = tmp_path / name
         file.parent.mkdir(exist_ok=True)
-        file.write_text(json.dumps(found))
+        file.write_text(json.dumps(document))
 
     write(MIX, MIXED)
     write(BENCH, BENCHED)
@@ -59,7 +59,7 @@ def folder(tmp_path):
 
 class TestTable:
     def test_takes_each_row_from_its_file_with_date_and_command(self, folder):
-        told = figures.table(folder)
+        table = figures.table(folder)
 
         for row in (
             "| cache hit rate, in the mix | 93.9 % | 2026-11-24 | `python -m loadtests mix` |",
@@ -68,7 +68,7 @@ class TestTable:
             "gained by the cache | 200 % | 2026-11-23 |",
             "in the mix | 1234 ms |",
         ):
-            assert row in told
+            assert row in table
 
     def test_reads_the_bench_as_it_writes_itself(self, folder):
         equal = Ratio(1.0, 1.0, 1.0)
@@ -84,10 +84,10 @@ class TestTable:
         assert "| 75 % | 2026-11-23 | `bench it` |" in figures.table(folder)
 
     def test_says_what_to_run_where_nothing_was_measured(self, tmp_path):
-        told = figures.table(tmp_path)
+        table = figures.table(tmp_path)
 
-        assert told.count("| not measured | |") == len(figures.FIGURES)
-        assert "`python -m loadtests run query_plans --out docs/experiments` |" in told
+        assert table.count("| not measured | |") == len(figures.FIGURES)
+        assert "`python -m loadtests run query_plans --out docs/experiments` |" in table
 
     @pytest.mark.parametrize(
         ("text", "complaint"),
@@ -151,9 +151,9 @@ class TestMix:
             sums |= {(f"{name}_sum", label): 0.2, (f"{name}_count", label): 100.0}
         sums |= {("mongodb_command_seconds_sum", "ping"): 9.0}
 
-        found = mixed_workload.figures(before, Meters(20.0, 95, 15, sums))
+        quantities = mixed_workload.figures(before, Meters(20.0, 95, 15, sums))
 
-        assert found == pytest.approx(
+        assert quantities == pytest.approx(
             {
                 "cache_hit_rate_percent": 90,
                 "postgres_average_query_ms": 2,
@@ -176,16 +176,16 @@ class TestMix:
         self, tmp_path, monkeypatch, failures, status
     ):
         monkeypatch.setattr(docs_cli, "running_site", lambda **sizes: nullcontext())
-        monkeypatch.setattr(mixed_workload, "mix", lambda site, **wanted: {"failures": failures})
+        monkeypatch.setattr(mixed_workload, "mix", lambda site, **options: {"failures": failures})
         file = tmp_path / "figures" / "mix.json"
 
         assert main(["mix", "--seconds", "1", "--json", str(file)]) == status
         assert file.exists() == (status == 0)
 
     def test_keeps_its_figures_with_their_command(self):
-        kept = json.loads(
+        document = json.loads(
             mixed_workload.as_json({"requests": 1.0}, command="python -m loadtests mix")
         )
 
-        assert kept["command"] == "python -m loadtests mix"
-        assert kept["quantities"] == {"requests": 1.0}
+        assert document["command"] == "python -m loadtests mix"
+        assert document["quantities"] == {"requests": 1.0}

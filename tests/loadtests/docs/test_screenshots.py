@@ -12,10 +12,10 @@ from loadtests.docs import screenshots
 class TestAsStaff:
     def test_a_browser_behind_the_proxy_is_a_member_of_staff(self, site):
         with screenshots._as_staff(site) as url, urlopen(f"{url}/admin/") as page:
-            told = page.read().decode()
+            text = page.read().decode()
 
-        assert "<strong>ann</strong>" in told.lower()
-        assert 'name="password"' not in told
+        assert "<strong>ann</strong>" in text.lower()
+        assert 'name="password"' not in text
 
 
 class TestRun:

@@ -48,7 +48,7 @@ class TestStates:
 
 
 class TestUseCases:
-    """Fail for an endpoint that nobody has asked in each state: add it to loadtests/drills/degradation/probes.py."""
+    """Fail for an endpoint that is not requested in each state: add it to loadtests/drills/degradation/probes.py."""
 
     def test_hold_each_call_of_the_schema(self):
         paths = SchemaGenerator().get_schema(request=None, public=True)["paths"]
@@ -57,9 +57,9 @@ class TestUseCases:
         assert calls - ENDPOINTS == set()
 
     def test_hold_each_route(self):
-        asked = {endpoint.split()[1] for endpoint in ENDPOINTS}
+        probed = {endpoint.split()[1] for endpoint in ENDPOINTS}
 
-        assert set(routes(get_resolver().url_patterns)) - asked == set()
+        assert set(routes(get_resolver().url_patterns)) - probed == set()
 
     def test_hold_each_page_of_the_admin(self):
         pages = {
@@ -106,7 +106,7 @@ FAILED = Cell(503, "", "postgres", "1", 5.0)
 
 class TestViolations:
     @pytest.mark.parametrize(
-        ("name", "cell", "told"),
+        ("name", "cell", "breach"),
         [
             (f"{NOTE}, not cached", replace(FAILED, status=500), "500 P: no answer, or a mistake"),
             (f"{NOTE}, not cached", replace(FAILED, status=0), "no answer"),
@@ -120,13 +120,17 @@ class TestViolations:
             ("`GET /api/v1/metrics/db`", replace(FAILED, status=404), "404 P"),
         ],
     )
-    def test_tell_each_breach(self, name, cell, told):
-        found = degradation_report.violations(made_up(**{name: cell}))
+    def test_tell_each_breach(self, name, cell, breach):
+        violations = degradation_report.violations(made_up(**{name: cell}))
 
         if cell.status == 404:
-            assert found == []  # PostgreSQL is away, and this page may say what it likes of that
+            assert (
+                violations == []
+            )  # PostgreSQL is away, and this page may say what it likes of that
         else:
-            assert any(told in violation and name in violation for violation in found), found
+            assert any(breach in violation and name in violation for violation in violations), (
+                violations
+            )
 
     def test_are_none_where_all_is_well(self):
         assert degradation_report.violations(made_up(**{f"{NOTE}, not cached": FAILED})) == []
@@ -136,9 +140,9 @@ class TestViolations:
         outcome.events[AWAY] = "lost"
         outcome.first[AWAY].append(Sample("a note", 0, 1, 500))
 
-        found = degradation_report.violations(replace(outcome, lost_events=3))
+        violations = degradation_report.violations(replace(outcome, lost_events=3))
 
-        assert [re.sub(".*: ", "", violation) for violation in found] == [
+        assert [re.sub(".*: ", "", violation) for violation in violations] == [
             "events are neither in MongoDB nor in the spool",
             "500",
             "3 events were acknowledged, and are not in MongoDB at the end",
@@ -154,7 +158,7 @@ class TestMatrixCommand:
         )
 
     def test_writes_what_it_then_holds_to(self, monkeypatch, capsys):
-        monkeypatch.setattr(matrix, "run", lambda told: made_up())
+        monkeypatch.setattr(matrix, "run", lambda on_state: made_up())
         assert main(["matrix"]) == 1  # nothing was accepted so far
         assert main(["matrix", "--write"]) == 0
         capsys.readouterr()
@@ -162,15 +166,17 @@ class TestMatrixCommand:
         assert capsys.readouterr().out == ""
 
         slower = replace(FAILED, latency_ms=1500.0)
-        monkeypatch.setattr(matrix, "run", lambda told: made_up(**{f"{NOTE}, not cached": slower}))
+        monkeypatch.setattr(
+            matrix, "run", lambda on_state: made_up(**{f"{NOTE}, not cached": slower})
+        )
 
         assert main(["matrix"]) == 1
-        told = capsys.readouterr().out
-        assert "+| `GET /api/v1/notes/{note_id}`, not cached | 200 | 503 P ≤ 3 s |" in told
-        assert "To accept it: python -m loadtests matrix --write" in told
+        output = capsys.readouterr().out
+        assert "+| `GET /api/v1/notes/{note_id}`, not cached | 200 | 503 P ≤ 3 s |" in output
+        assert "To accept it: python -m loadtests matrix --write" in output
 
     def test_accepts_no_breach(self, monkeypatch, capsys):
-        monkeypatch.setattr(matrix, "run", lambda told: made_up(**{f"{NOTE}, cached": FAILED}))
+        monkeypatch.setattr(matrix, "run", lambda on_state: made_up(**{f"{NOTE}, cached": FAILED}))
 
         assert main(["matrix", "--write"]) == 1
         assert "so it is 200 hit" in capsys.readouterr().out

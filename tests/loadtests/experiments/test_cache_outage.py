@@ -32,29 +32,29 @@ NAMES = ("up", "killed", "mending", "up", "paused", "mending", "up")
 def phase(number: int, name: str) -> Phase:
     down = name in ("killed", "paused")
     cache = "fwd=miss; detail=cache-down" if down else "hit; ttl=299"
-    made = Phase(name, float(number), number + 1.0, number)
+    phase_ = Phase(name, float(number), number + 1.0, number)
     kinds = ("read",) * 20 + ("page", "write", "health")
     for place, kind in enumerate(kinds):
-        told = {
+        health = {
             "status": "degraded" if down else "ok",
             "redis": {"status": "down" if down else "ok"},
         }
-        made.samples.append(
+        phase_.samples.append(
             Sample(
                 f"outage-x-{name}{number}-{kind}-{place}",
                 number + place / 100,
                 6.0 if down else 2.0,
                 200,
                 cache,
-                body=json.dumps(told).encode(),
+                body=json.dumps(health).encode(),
             )
         )
     if down:
-        made.lookups = [
+        phase_.lookups = [
             Statement(0.0, 0.2, 1, f"SELECT 1 /*request_id='{sample.call}'*/")
-            for sample in made.of("read")
+            for sample in phase_.of("read")
         ]
-    return made
+    return phase_
 
 
 def outage(fault: str) -> Outage:
@@ -95,22 +95,22 @@ def change(phase: Phase, kind: str, **values: object) -> None:
 
 class TestFindings:
     def test_what_one_expects_comes_out_as_declared(self, observations):
-        found = EXPERIMENT.findings(observations)
+        findings = EXPERIMENT.findings(observations)
 
-        assert all(row.is_as_declared(quick=False) for row in found.rows)
-        assert [row.expectation for row in found.rows] == list(EXPERIMENT.expectations)
+        assert all(row.is_as_declared(quick=False) for row in findings.rows)
+        assert [row.expectation for row in findings.rows] == list(EXPERIMENT.expectations)
 
     def test_every_row_and_guess_names_what_was_measured(self, observations):
-        found = EXPERIMENT.findings(observations)
+        findings = EXPERIMENT.findings(observations)
 
-        names = {series.name for series in found.series}
-        assert all(row.evidence and set(row.evidence) <= names for row in found.rows)
-        assert {guess.quantity for guess in EXPERIMENT.guesses} <= set(found.quantities)
-        assert found.quantities["response_time_improvement_percent"] == 62.5
-        assert found.charts[0].title == (
+        names = {series.name for series in findings.series}
+        assert all(row.evidence and set(row.evidence) <= names for row in findings.rows)
+        assert {guess.quantity for guess in EXPERIMENT.guesses} <= set(findings.quantities)
+        assert findings.quantities["response_time_improvement_percent"] == 62.5
+        assert findings.charts[0].title == (
             "A read takes 2.0 ms with Redis and 6.0 ms without, and no request failed"
         )
-        assert len(found.charts) == 3
+        assert len(findings.charts) == 3
 
     @pytest.mark.parametrize(
         ("kind", "values", "keys"),
@@ -183,15 +183,15 @@ class TestBound:
 
 class TestEventOf:
     def test_tells_level_and_state_of_the_breaker(self):
-        found = event_of(LINE)
+        event = event_of(LINE)
 
-        assert (found.level, found.state) == ("warning", "open")
-        assert states([found, found])["open"] == 2
+        assert (event.level, event.state) == ("warning", "open")
+        assert states([event, event])["open"] == 2
 
     def test_the_breaker_of_another_store_is_another_event(self):
-        found = event_of(LINE.replace(b"Cache una", b"MongoDB una"))
+        event = event_of(LINE.replace(b"Cache una", b"MongoDB una"))
 
-        assert (found.level, found.state) == ("warning", "")
+        assert (event.level, event.state) == ("warning", "")
 
     @pytest.mark.parametrize("line", [b"Traceback (most recent call last):", b"[]", b"{}"])
     def test_what_is_no_event_counts_as_an_error(self, line):

@@ -13,11 +13,11 @@ from loadtests.lab.experiment import Outcome
 
 
 def copy(*, age_s: float, late_s: float = 0.06) -> CachedNote:
-    made = CachedNote("note", age_s, stored_at=100.0, lifetime_s=10.0, written_at=100.0 + age_s)
-    made.seen_at = made.written_at + made.predicted_s + late_s
-    made.stale_reads = 40
-    made.first_was_stale_hit = made.database_was_new = made.disagreed = True
-    return made
+    note = CachedNote("note", age_s, stored_at=100.0, lifetime_s=10.0, written_at=100.0 + age_s)
+    note.seen_at = note.written_at + note.predicted_s + late_s
+    note.stale_reads = 40
+    note.first_was_stale_hit = note.database_was_new = note.disagreed = True
+    return note
 
 
 @pytest.fixture
@@ -44,25 +44,27 @@ def outcome(observations: Observations, key: str) -> Outcome:
 
 class TestFindings:
     def test_what_one_expects_comes_out_as_declared(self, observations):
-        found = EXPERIMENT.findings(observations)
+        findings = EXPERIMENT.findings(observations)
 
-        assert all(row.is_as_declared(quick=False) for row in found.rows)
-        assert [row.expectation for row in found.rows] == list(EXPERIMENT.expectations)
+        assert all(row.is_as_declared(quick=False) for row in findings.rows)
+        assert [row.expectation for row in findings.rows] == list(EXPERIMENT.expectations)
 
     def test_every_row_and_guess_names_what_was_measured(self, observations):
-        found = EXPERIMENT.findings(observations)
+        findings = EXPERIMENT.findings(observations)
 
-        names = {series.name for series in found.series}
-        assert all(row.evidence and set(row.evidence) <= names for row in found.rows)
-        assert {guess.quantity for guess in EXPERIMENT.guesses} <= set(found.quantities)
+        names = {series.name for series in findings.series}
+        assert all(row.evidence and set(row.evidence) <= names for row in findings.rows)
+        assert {guess.quantity for guess in EXPERIMENT.guesses} <= set(findings.quantities)
 
     def test_windows_are_scaled_to_the_services_ttl(self, observations):
-        found = EXPERIMENT.findings(observations)
+        findings = EXPERIMENT.findings(observations)
 
         # 0.8 of a lifetime of 10 s, and 0.06 s, at a TTL of 10 s instead of 300 s.
-        assert found.quantities["window_without_triggers_at_ttl_300_s"] == pytest.approx(242, abs=1)
-        assert found.charts[0].title.endswith("6 ms with the triggers, without them for 242 s")
-        assert found.charts[1].title.endswith("to within 60 ms")
+        assert findings.quantities["window_without_triggers_at_ttl_300_s"] == pytest.approx(
+            242, abs=1
+        )
+        assert findings.charts[0].title.endswith("6 ms with the triggers, without them for 242 s")
+        assert findings.charts[1].title.endswith("to within 60 ms")
 
     @pytest.mark.parametrize(
         ("field", "value", "key"),
@@ -125,11 +127,11 @@ class TestLook:
             def read(self, note: str) -> Response:
                 return Response(200, next(self.titles), "hit", '"a"')
 
-        made = CachedNote("note", 0.0, stored_at=0.0, lifetime_s=1.0)
+        note = CachedNote("note", 0.0, stored_at=0.0, lifetime_s=1.0)
 
-        assert [_look(Answering(), made) for _ in range(3)] == [True, True, False]
-        assert made.stale_reads == 2
-        assert made.seen_at is not None
+        assert [_look(Answering(), note) for _ in range(3)] == [True, True, False]
+        assert note.stale_reads == 2
+        assert note.seen_at is not None
 
 
 class TestTriggersOff:

@@ -133,9 +133,9 @@ class TestCrossover:
         ],
     )
     def test_is_where_the_ratio_last_passes_one(self, ratios, expected):
-        found = crossover((1, 10, 100), ratios)
+        size = crossover((1, 10, 100), ratios)
 
-        assert found == (None if expected is None else pytest.approx(expected))
+        assert size == (None if expected is None else pytest.approx(expected))
 
     def test_is_in_the_title_and_in_the_advice(self):
         at = charts.crossover_kb(MEASURED)
@@ -178,7 +178,7 @@ class TestBothStores:
         added = comparison.add_field()
 
         assert all(store.durability().holds for store in (comparison.mongo, comparison.postgres))
-        assert [(plan.index, plan.found, plan.examined) for plan in filtered] == [
+        assert [(plan.index, plan.matched, plan.examined) for plan in filtered] == [
             *((("none", 2, 200),) * 2),
             *((kind, 2, 2) for kind in ("dotted path", "GIN jsonb_path_ops", "expression")),
         ]

@@ -38,14 +38,14 @@ def simulated(hold_ms: float, *, pool: int, acquire_ms: float, until_ms: float =
     coming = [(hold_ms * number / CLIENTS, next(turn), "asks", 0) for number in range(CLIENTS)]
     waiting: deque[tuple[int, float]] = deque()
     free, served, given_up = pool, 0, 0
-    asked = itertools.count()
+    numbers = itertools.count()
     gone: set[int] = set()
     while coming:
         now, _, what, number = heapq.heappop(coming)
         if now > until_ms:
             break
         if what == "asks":
-            number = next(asked)
+            number = next(numbers)
             waiting.append((number, now))
             heapq.heappush(coming, (now + acquire_ms, next(turn), "gives up", number))
         elif what == "gives up":
@@ -97,8 +97,8 @@ class TestFullServer:
         url = stack.urls()["DATABASE_URL"]
         before = pool_control.refusals(site)
 
-        with pytest.raises(KeyboardInterrupt), pool_control.full_server(site) as taken:
-            assert taken > 0
+        with pytest.raises(KeyboardInterrupt), pool_control.full_server(site) as connections:
+            assert connections > 0
             with pytest.raises(psycopg.OperationalError, match="connection"):
                 psycopg.connect(url)
             raise KeyboardInterrupt
@@ -181,13 +181,13 @@ def with_holds(observations: Observations, *holds: HoldRun) -> Observations:
 
 class TestFindings:
     def test_what_is_expected_comes_out_as_declared_and_is_whole(self, observations):
-        found = EXPERIMENT.findings(observations)
+        findings = EXPERIMENT.findings(observations)
 
-        results.check(EXPERIMENT, found, [])
-        assert [row.expectation for row in found.rows] == list(EXPERIMENT.expectations)
-        assert all(row.is_as_declared(quick=False) for row in found.rows)
-        assert found.quantities["pool_utilization_of_5_percent"] == 80
-        assert found.quantities["pool_utilization_of_20_percent"] == 20
+        results.check(EXPERIMENT, findings, [])
+        assert [row.expectation for row in findings.rows] == list(EXPERIMENT.expectations)
+        assert all(row.is_as_declared(quick=False) for row in findings.rows)
+        assert findings.quantities["pool_utilization_of_5_percent"] == 80
+        assert findings.quantities["pool_utilization_of_20_percent"] == 20
 
     def test_failures_of_the_seeds_load_confirm_that_requests_time_out(self, observations):
         rounds = [

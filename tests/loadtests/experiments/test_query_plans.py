@@ -74,8 +74,10 @@ def connection(url: str) -> Iterator[psycopg.Connection]:
 
 
 def indexes(url: str) -> list[tuple[str, str]]:
-    with psycopg.connect(url) as asked:
-        return asked.execute("SELECT indexname, indexdef FROM pg_indexes ORDER BY 1").fetchall()
+    with psycopg.connect(url) as connection:
+        return connection.execute(
+            "SELECT indexname, indexdef FROM pg_indexes ORDER BY 1"
+        ).fetchall()
 
 
 class TestExplain:
@@ -132,16 +134,16 @@ class TestScratch:
             scratch.grow(own, 10)
             raise stops
 
-        found = connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", [scratch.NAME])
-        assert found.fetchone() is None
+        schema = connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", [scratch.NAME])
+        assert schema.fetchone() is None
 
     def test_grows_beyond_the_notes(self, url):
         with scratch.table(url) as own:
             scratch.grow(own, 10)
             scratch.grow(own, 2 * ROWS + 1)
 
-            asked = sql.SQL("SELECT count(*), count(DISTINCT id) FROM {}")
-            assert own.execute(asked.format(scratch.TABLE)).fetchone() == (2 * ROWS + 1,) * 2
+            count = sql.SQL("SELECT count(*), count(DISTINCT id) FROM {}")
+            assert own.execute(count.format(scratch.TABLE)).fetchone() == (2 * ROWS + 1,) * 2
 
 
 class TestSweeps:
@@ -153,48 +155,46 @@ class TestSweeps:
             connection.execute("SET LOCAL enable_bitmapscan = off")
             connection.execute("SET LOCAL enable_sort = off")
             connection.execute("DROP INDEX idx_notes_created_at")
-            taken = method.by_depth(connection, page, runs=1)
+            pages = method.by_depth(connection, page, runs=1)
             deepest = method.deepest_by_composite(connection, page)
 
-        assert [sample.by_offset[0].rows_examined for sample in taken] == [
-            sample.depth + 20 for sample in taken
-        ]
-        assert max(sample.by_cursor[0].rows_examined for sample in taken) <= 22
+        assert [at.by_offset[0].rows_examined for at in pages] == [at.depth + 20 for at in pages]
+        assert max(at.by_cursor[0].rows_examined for at in pages) <= 22
         assert deepest == page
 
     def test_a_larger_table_is_scanned_whole_without_an_index(self, url):
         with scratch.table(url) as own:
-            taken = list(method.by_size(own, (1_000, 4_000), 10, runs=1))
+            pages = list(method.by_size(own, (1_000, 4_000), 10, runs=1))
 
-        assert [sample.bare[0].rows_examined for sample in taken] == [1_000, 4_000]
-        assert [sample.page for sample in taken] == [7, 10]
-        assert all(sample.indexed[0].indexes for sample in taken)
+        assert [at.bare[0].rows_examined for at in pages] == [1_000, 4_000]
+        assert [at.page for at in pages] == [7, 10]
+        assert all(at.indexed[0].indexes for at in pages)
 
 
 class TestVariants:
     def test_each_is_tried_and_gone_again(self, url):
         with scratch.table(url) as own:
-            several = variants(own, ROWS, runs=1)
+            tried = variants(own, ROWS, runs=1)
             benefits = list(index_benefits(own, usual_user(own, ROWS), runs=1))
             usage = list(index_usage(own, 5, runs=2))
             left = own.execute("SELECT 1 FROM pg_indexes WHERE schemaname = %s", [scratch.NAME])
             assert left.fetchall() == []
 
-        assert several.composite[0].rows_examined <= several.separate[0].rows_examined
-        assert [(kind.column, kind.kind) for kind in several.kinds] == [
+        assert tried.composite[0].rows_examined <= tried.separate[0].rows_examined
+        assert [(kind.column, kind.kind) for kind in tried.kinds] == [
             ("user_id", "btree"),
             ("user_id", "hash"),
             ("id", "btree"),
             ("id", "hash"),
         ]
-        assert [bool(kind.ordered[0].indexes) for kind in several.kinds] == [
+        assert [bool(kind.ordered[0].indexes) for kind in tried.kinds] == [
             True,
             False,
             True,
             False,
         ]
-        assert [index.name for index in several.partial] == ["none", "whole", "partial"]
-        assert several.selective[0].share == 1
+        assert [index.name for index in tried.partial] == ["none", "whole", "partial"]
+        assert tried.selective[0].share == 1
         assert {benefit.name for benefit in benefits} == set(scratch.SEED_INDEXES)
         assert all(index.agrees for index in usage)
 
@@ -310,12 +310,12 @@ def with_rounds(observations: Observations, arm: str, **changes: object) -> Obse
 
 class TestFindings:
     def test_what_is_expected_comes_out_as_declared_and_is_whole(self, observations):
-        found = EXPERIMENT.findings(observations)
+        findings = EXPERIMENT.findings(observations)
 
-        results.check(EXPERIMENT, found, [])
-        assert [row.expectation for row in found.rows] == list(EXPERIMENT.expectations)
-        assert all(row.is_as_declared(quick=False) for row in found.rows)
-        assert len(found.charts) == 3
+        results.check(EXPERIMENT, findings, [])
+        assert [row.expectation for row in findings.rows] == list(EXPERIMENT.expectations)
+        assert all(row.is_as_declared(quick=False) for row in findings.rows)
+        assert len(findings.charts) == 3
 
     def test_a_second_is_reached_in_proportion_to_the_largest_table(self, observations):
         assert observations.rows_at_one_second() == 4_000_000

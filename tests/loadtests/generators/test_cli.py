@@ -15,7 +15,7 @@ from loadtests.__main__ import main
 from loadtests.generators import cli as load_cli
 from loadtests.testbed.site import Site
 
-# Namespaces of XML, and where errors of its libraries are explained; none is asked for anything.
+# Namespaces of XML, and where errors of its libraries are explained; no request goes there.
 NAMED = {"127.0.0.1", "www.w3.org", "github.com", "mui.com", "react.dev"}
 
 
@@ -51,7 +51,7 @@ def broken():
 def runs(site, broken, tmp_path_factory):
     """What four runs at once ended with, by what is special of each; and the report of one."""
     folder = tmp_path_factory.mktemp("reports")
-    wanted = {
+    cases = {
         "kept": (site, "--seconds", "3", "--p95-ms", "60000"),
         "slow": (site, "--seconds", "2", "--p95-ms", "0.001", "--kind", "reader"),
         "failing": (Site(broken, site.stack, 0), "--seconds", "2", "--p95-ms", "60000"),
@@ -59,15 +59,15 @@ def runs(site, broken, tmp_path_factory):
     }
 
     def run(name):
-        where, *arguments = wanted[name]
-        asked = options(*arguments, "--html", str(folder / f"{name}.html"))
+        where, *arguments = cases[name]
+        parsed = options(*arguments, "--html", str(folder / f"{name}.html"))
         try:
-            return load_cli.run_users(where, asked)
+            return load_cli.run_users(where, parsed)
         except StackError as exc:
             return str(exc)
 
     with ThreadPoolExecutor() as pool:
-        return dict(zip(wanted, pool.map(run, wanted), strict=True)), folder
+        return dict(zip(cases, pool.map(run, cases), strict=True)), folder
 
 
 class TestRunUsers:

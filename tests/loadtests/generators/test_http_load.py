@@ -20,7 +20,8 @@ from loadtests.generators.http_load import (
 
 @contextmanager
 def serving(
-    answer: Callable[[BaseHTTPRequestHandler], None], made: type[HTTPServer] = ThreadingHTTPServer
+    answer: Callable[[BaseHTTPRequestHandler], None],
+    server_class: type[HTTPServer] = ThreadingHTTPServer,
 ) -> Iterator[str]:
     """A server that does what answer does, and then says 200."""
 
@@ -36,7 +37,7 @@ def serving(
         def log_message(self, *args: object) -> None:
             pass
 
-    with made(("127.0.0.1", 0), Handler) as server:
+    with server_class(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
@@ -44,29 +45,29 @@ def serving(
 
 class TestFixedCount:
     def test_sends_exactly_so_many_over_connections_of_their_own(self):
-        seen = []
-        with serving(lambda request: seen.append(request.client_address)) as url:
-            taken = fixed_count(url, Call("x", "/"), requests=103, concurrency=10)
+        requests = []
+        with serving(lambda request: requests.append(request.client_address)) as url:
+            samples = fixed_count(url, Call("x", "/"), requests=103, concurrency=10)
 
-        assert len(taken) == len(seen) == len(set(seen)) == 103
-        assert {sample.status for sample in taken} == {200}
+        assert len(samples) == len(requests) == len(set(requests)) == 103
+        assert {sample.status for sample in samples} == {200}
 
     def test_has_so_many_under_way_at_a_time(self):
         together = threading.Barrier(4)  # breaks, and fails the test, unless 4 come at once
         with serving(lambda request: together.wait(20)) as url:
-            taken = fixed_count(url, Call("x", "/"), requests=8, concurrency=4)
+            samples = fixed_count(url, Call("x", "/"), requests=8, concurrency=4)
 
-        assert [sample.status for sample in taken] == [200] * 8
+        assert [sample.status for sample in samples] == [200] * 8
 
 
 class TestClosedLoop:
     def test_takes_several_calls_in_turn(self):
-        seen = []
+        requests = []
         calls = [Call("x", f"/{number}") for number in range(4)]
-        with serving(lambda request: seen.append(request.path)) as url:
+        with serving(lambda request: requests.append(request.path)) as url:
             closed_loop(url, calls, connections=2, seconds=0.2)
 
-        assert set(seen) == {"/0", "/1", "/2", "/3"}
+        assert set(requests) == {"/0", "/1", "/2", "/3"}
 
 
 class TestIntervals:
@@ -116,14 +117,14 @@ class TestOpenLoop:
         assert len(samples) == 10
 
     def test_uses_idle_connections_again_where_told_to(self):
-        seen = []
-        with serving(lambda request: seen.append(request.client_address)) as url:
+        requests = []
+        with serving(lambda request: requests.append(request.client_address)) as url:
             loop = OpenLoop(url, per_second=20, keep_alive=True)
             loop.run(iter([Call("x", "/")] * 5), seconds=1)
             samples = loop.finish()
 
-        assert len(seen) == len(samples) == 5
-        assert len(set(seen)) < 5
+        assert len(requests) == len(samples) == 5
+        assert len(set(requests)) < 5
 
     def test_an_answer_that_never_comes_is_a_sample_too(self):
         loop = OpenLoop("http://127.0.0.1:9", per_second=10)

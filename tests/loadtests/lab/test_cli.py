@@ -109,9 +109,9 @@ class TestRun:
 
     def test_is_1_where_evidence_is_missing_and_the_next_one_runs_all_the_same(self, out, capsys):
         def forgets(slow_ms):
-            found = EXPERIMENT.present(slow_ms)
-            found.series.pop()
-            return found
+            findings = EXPERIMENT.present(slow_ms)
+            findings.series.pop()
+            return findings
 
         given(present=forgets)
         given(name="second", lines=(1600, 1700))
@@ -140,9 +140,9 @@ class TestRun:
 
         assert main(["run", "all", "--out", str(out)]) == 130
 
-        told = capsys.readouterr().err
-        assert "Kept: made_up." in told
-        assert "putting everything back" in told
+        output = capsys.readouterr().err
+        assert "Kept: made_up." in output
+        assert "putting everything back" in output
         assert steps == ["put back"]
         assert [result.name for result in results.read(out)] == ["made_up"]
         assert signal.getsignal(number) == before
@@ -184,9 +184,9 @@ class TestRun:
 
         given(method=drops)
         assert main(["run", "made_up", "--out", str(out)]) == 1
-        told = capsys.readouterr().err
-        assert "index idx_notes_user_created is gone" in told
-        assert "trigger notes." in told
+        output = capsys.readouterr().err
+        assert "index idx_notes_user_created is gone" in output
+        assert "trigger notes." in output
 
         given()
         assert main(["run", "made_up", "--out", str(out)]) == 0
@@ -286,6 +286,6 @@ class TestList:
     def test_names_every_experiment_and_its_question(self, capsys):
         assert main(["list"]) == 0
 
-        told = capsys.readouterr().out
+        output = capsys.readouterr().out
         for experiment in EXPERIMENTS.values():
-            assert experiment.name in told
+            assert experiment.name in output

@@ -1,4 +1,4 @@
-"""Reports: every row in every format, nothing asked of the network, text shown as text."""
+"""Reports: every row in every format, nothing fetched from the network, text shown as text."""
 
 import dataclasses
 import io
@@ -24,11 +24,11 @@ class Page(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
-        given = dict(attrs)
+        attributes = dict(attrs)
         if tag not in ("meta", "br", "link"):
             self.open.append(tag)
-        self.ids.add(given.get("id"))
-        self.targets += [given[name] for name in ("href", "src") if name in given]
+        self.ids.add(attributes.get("id"))
+        self.targets += [attributes[name] for name in ("href", "src") if name in attributes]
 
     def handle_startendtag(self, tag, attrs):
         pass
@@ -71,7 +71,7 @@ class TestEveryFormat:
     @pytest.mark.parametrize("kind", ["html", "md", "json"])
     def test_tells_the_rest(self, formats, kind):
         one = result()
-        told = [
+        parts = [
             one.experiment.question,
             *one.experiment.procedure,
             *one.experiment.lessons,
@@ -86,7 +86,7 @@ class TestEveryFormat:
             "Index | Scan",
         ]
 
-        for part in told:
+        for part in parts:
             assert part in formats[kind], part
 
 
@@ -164,7 +164,7 @@ class TestTerminal:
 
 class TestWording:
     @pytest.mark.parametrize(
-        ("predicted", "observed", "told"),
+        ("predicted", "observed", "off"),
         [
             (3.2, 3.2, "right"),
             (1600.0, 3.2, "500 times too much"),
@@ -172,10 +172,10 @@ class TestWording:
             (0.0, 5.0, "5 off"),
         ],
     )
-    def test_says_how_far_off_a_guess_was(self, predicted, observed, told):
+    def test_says_how_far_off_a_guess_was(self, predicted, observed, off):
         one = dataclasses.replace(result().guess_results[0], predicted=predicted, observed=observed)
 
-        assert wording.guess_cells(one)[3] == told
+        assert wording.guess_cells(one)[3] == off
 
     def test_a_series_without_values_says_so(self):
         series = dataclasses.replace(result().series[0], values=())

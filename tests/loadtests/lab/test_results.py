@@ -19,23 +19,25 @@ class TestCheck:
         results.check(EXPERIMENT, made_up.findings(), [WELL])
 
     @pytest.mark.parametrize(
-        ("change", "told"),
+        ("change", "message"),
         [
-            (lambda found: found.series.pop(0), "quicker: there is no series cached read"),
-            (lambda found: found.series.append(found.series[0]), "two series cached read"),
-            (lambda found: found.quantities.clear(), "no quantity deep_page_ms"),
+            (lambda findings: findings.series.pop(0), "quicker: there is no series cached read"),
+            (lambda findings: findings.series.append(findings.series[0]), "two series cached read"),
+            (lambda findings: findings.quantities.clear(), "no quantity deep_page_ms"),
             (
-                lambda found: found.rows.append(dataclasses.replace(found.rows.pop(), evidence=())),
+                lambda findings: findings.rows.append(
+                    dataclasses.replace(findings.rows.pop(), evidence=())
+                ),
                 "own names no series",
             ),
         ],
     )
-    def test_refuses_what_is_not(self, change, told):
-        found = made_up.findings()
-        change(found)
+    def test_refuses_what_is_not(self, change, message):
+        findings = made_up.findings()
+        change(findings)
 
-        with pytest.raises(Incomplete, match=told):
-            results.check(EXPERIMENT, found, [WELL])
+        with pytest.raises(Incomplete, match=message):
+            results.check(EXPERIMENT, findings, [WELL])
 
     def test_refuses_a_site_that_was_not_well(self):
         ill = dataclasses.replace(WELL, healthy=False, problems="such as 503")
@@ -75,7 +77,7 @@ class TestRead:
         assert results.read(tmp_path / "absent") == []
 
     @pytest.mark.parametrize(
-        ("text", "told"),
+        ("text", "message"),
         [
             ("", "truncated"),
             ("{", "truncated"),
@@ -85,11 +87,11 @@ class TestRead:
             ("\xff", "invalid"),
         ],
     )
-    def test_names_a_damaged_file_and_what_to_do(self, tmp_path, text, told):
+    def test_names_a_damaged_file_and_what_to_do(self, tmp_path, text, message):
         results.write(result(), tmp_path)
         (tmp_path / "broken.json").write_bytes(text.encode("latin-1"))
 
-        with pytest.raises(UnreadableResult, match=told) as caught:
+        with pytest.raises(UnreadableResult, match=message) as caught:
             results.read(tmp_path)
 
         assert "broken.json" in str(caught.value)
@@ -116,6 +118,6 @@ class TestResult:
         assert [row.expectation.key for row in quick.unexpected] == ["own"]
 
     def test_names_neither_the_machine_nor_its_paths(self):
-        told = str(result().environment)
+        text = str(result().environment)
 
-        assert "/" not in told.replace("GNU/Linux", "")
+        assert "/" not in text.replace("GNU/Linux", "")

@@ -27,11 +27,11 @@ class TestOutage:
         samples = [Sample(f"r-{number}", 0, 1, 200) for number in range(3)]
         samples.append(Sample("r-3", 0, 1, 0))
 
-        told = event_loss._outcome(samples, Counter({"r-0": 1, "r-1": 2, "r-9": 1}), 1, "")
+        outcome = event_loss._outcome(samples, Counter({"r-0": 1, "r-1": 2, "r-9": 1}), 1, "")
 
-        assert (told.lost, told.doubled, told.unknown) == (1, 1, 1)
-        assert (told.answered, told.unanswered) == (3, 1)
-        assert not event_loss.holds(told)
+        assert (outcome.lost, outcome.duplicated, outcome.unknown) == (1, 1, 1)
+        assert (outcome.answered, outcome.unanswered) == (3, 1)
+        assert not event_loss.holds(outcome)
 
 
 class TestChaos:
@@ -83,10 +83,10 @@ class TestDrill:
         assert all(run.phases.values())
         assert store_outage.timeline(run).row_count == 30
         by_promise = {verdict.promise: verdict for verdict in store_outage.verdicts(run)}
-        assert by_promise["before: every request is answered"].kept
+        assert by_promise["before: every request is answered"].holds
         stale = [verdict for promise, verdict in by_promise.items() if "stale read" in promise]
         assert len(stale) == 1
-        assert stale[0].kept
+        assert stale[0].holds
         assert {server.state for server in site.stack.status()} == {"running"}
 
 
