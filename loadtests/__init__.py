@@ -1,7 +1,7 @@
 """
 The site seen from outside: experiments, benchmarks and failures, over HTTP, on servers of its own.
 
-- testbed: servers and a site to measure, its environment, and whether all is put back afterwards.
+- testbed: servers and a site to measure, its environment, and a check that all is restored afterwards.
 - generators: load over HTTP, the mixed workload; locustfile.py holds the users of locust.
 - lab: the shape of an experiment, its runner and its reports; experiments: the six.
 - bench: requests as ratios, the comparison of two revisions, the costs of single parts.

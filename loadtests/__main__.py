@@ -3,7 +3,7 @@ Measurements of the site, and experiments with it, seen from outside, on servers
 
 list, run, report  the experiments: what the seed module expects, and what is so
 bench  what requests cost, as ratios in one run; of two revisions with --compare
-load  made-up users for a minute, with thresholds and an HTML report
+load  simulated users for a minute, with thresholds and an HTML report
 drill  what requests see while each server is killed, paused and brought back
 costs  of single parts: an invalidation among many keys, an audit under load, where the time of a
        cached read goes, where events could wait for MongoDB
@@ -66,9 +66,11 @@ def _parser() -> argparse.ArgumentParser:
     lab_cli.add_to(commands)
     docs_cli.add_to(commands)
     bench_cli.add_options(commands.add_parser("bench", help="costs as ratios"))
-    load_cli.add_options(commands.add_parser("load", help="made-up users, with thresholds"))
+    load_cli.add_options(commands.add_parser("load", help="simulated users, with thresholds"))
     faults = commands.add_parser("drill", help="failures, request by request (about 2 minutes)")
-    faults.add_argument("--server", choices=("redis", "postgres", "mongodb"), help="this one alone")
+    faults.add_argument(
+        "--server", choices=("redis", "postgres", "mongodb"), help="only this server"
+    )
     costs.add_options(commands.add_parser("costs", help="of single parts (about 3 minutes)"))
     commands.add_parser("activity-outage", help="exit status 1 if an event is lost or duplicated")
     pictures = commands.add_parser("pictures", help="screenshots for docs (4 minutes)")

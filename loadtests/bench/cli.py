@@ -32,7 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rate", type=positive, help="requests a second of the open loop (default 50)"
     )
-    parser.add_argument("--notes", type=int, help=f"that there are (default {NOTES})")
+    parser.add_argument("--notes", type=int, help=f"in the database (default {NOTES})")
     parser.add_argument("--seed", type=int, default=1, help="of arrivals and order (default 1)")
     parser.add_argument("--quick", action="store_true", help="a few seconds, to see that it runs")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures for programs")

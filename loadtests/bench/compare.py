@@ -69,7 +69,7 @@ class Row:
 @contextmanager
 def exported(name: str, *, repository: Path = ROOT, own: Path = ROOT) -> Iterator[Revision]:
     """
-    Yield the revision's files in a temporary folder, which is deleted whatever happens.
+    Yield the revision's files in a temporary folder, which is deleted in any case.
 
     git archive, and no git worktree: the repository learns nothing of it, so nothing is left in
     it even by SIGKILL. Raises Incomparable where the revision has not what the bench needs, or

@@ -44,7 +44,7 @@ _COUNTS: Final = (
 def tables(figures: Figures, *, command: str, rate: float, facts: dict[str, str]) -> list[Table]:
     """Return the figures as tables for a terminal."""
     paths = _table(f"{command}\n{_method(rate)}", _PATHS, _path_rows(figures, rate))
-    counts = _table("so many requests, so many at a time", _COUNTS, _count_rows(figures))
+    counts = _table("fixed counts: -n requests -c concurrency", _COUNTS, _count_rows(figures))
     counts.caption = circumstances_line(facts)
     return [paths, counts]
 
@@ -67,7 +67,7 @@ def as_markdown(figures: Figures, *, command: str, rate: float, facts: dict[str,
             "",
             *_markdown(_PATHS, _path_rows(figures, rate)),
             "",
-            "So many requests, so many at a time, each over a connection of its own:",
+            "Fixed counts, -n requests -c concurrency, each request over a connection of its own:",
             "",
             *_markdown(_COUNTS, _count_rows(figures)),
         ]

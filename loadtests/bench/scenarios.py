@@ -21,7 +21,7 @@ BASELINE: Final = "cached read"
 USER: Final = "bench"
 _UNCACHED: Final = {"Cache-Control": "no-store"}
 _PAGE: Final = "/api/v1/notes?userId=abc"
-# Writes go to so many notes and profiles in turn, so that they do not wait for one row's lock.
+# The number of notes and profiles that are written in turn, so that no write waits for a row's lock.
 _WRITTEN: Final = 32
 
 
@@ -38,7 +38,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class FixedCount:
-    """A line of ab: so many requests, so many at a time. Without a call: a note never read."""
+    """A line of ab: -n requests -c concurrency. Without a call: a note that was never read."""
 
     name: str
     call: Call | None

@@ -1,15 +1,14 @@
 """
-python -m loadtests figures: the quantitative results, put into a page from what was measured.
+python -m loadtests figures: the quantitative results of docs/postmortem.md, from measurements.
 
-Between two marks of the page stands what this module writes, from the results of the experiments,
+This module writes what stands between two markers of the page, from the results of the experiments,
 of the bench and of the mix; nothing there is written by hand.
 """
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from config.stack import ROOT
 from loadtests.docs.markers import Markers
@@ -26,18 +25,23 @@ Document = Mapping[str, Any]
 
 
 class InvalidMeasurements(Exception):
-    """A file of results that is not one."""
+    """An invalid file of measurements."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Figure:
-    """One row: what it is, and from which file it comes and how."""
+class Source(NamedTuple):
+    """A file of measurements below docs/, and the command that writes it."""
+
+    file: str
+    command: str
+
+
+class Figure(NamedTuple):
+    """One row: what it is, its unit, where it comes from, and how it is read from there."""
 
     text: str
     unit: str
-    file: str  # below docs/
-    make: str  # the command that writes the file
-    pick: Callable[[Document], float]
+    source: Source
+    value: Callable[[Document], float]
 
 
 def _quantity(name: str) -> Callable[[Document], float]:
@@ -45,84 +49,57 @@ def _quantity(name: str) -> Callable[[Document], float]:
 
 
 def _of_bench(field: str, compare: Callable[[float, float], float]) -> Callable[[Document], float]:
-    def pick(document: Document) -> float:
+    def value(document: Document) -> float:
         arms = {path["arm"]: float(path[field]) for path in document["paths"]}
         return compare(arms[_CACHED], arms[_UNCACHED])
 
-    return pick
+    return value
 
 
-def _experiment(name: str) -> dict[str, str]:
-    return {
-        "file": f"experiments/{name}.json",
-        "make": f"python -m loadtests run {name} --out docs/experiments",
-    }
+def _experiment(name: str) -> Source:
+    command = f"python -m loadtests run {name} --out docs/experiments"
+    return Source(f"experiments/{name}.json", command)
 
 
-_BENCH: Final = {"file": BENCH, "make": f"python -m loadtests bench --json docs/{BENCH}"}
-_MIX: Final = {"file": MIX, "make": f"python -m loadtests mix --json docs/{MIX}"}
+_BENCH: Final = Source(BENCH, f"python -m loadtests bench --json docs/{BENCH}")
+_MIX: Final = Source(MIX, f"python -m loadtests mix --json docs/{MIX}")
 FIGURES: Final = (
+    Figure("cache hit rate, in the mix", "%", _MIX, _quantity("cache_hit_rate_percent")),
     Figure(
-        text="cache hit rate, in the mix",
-        unit="%",
-        pick=_quantity("cache_hit_rate_percent"),
-        **_MIX,
+        *("response time of a note saved by the cache, median", "%", _BENCH),
+        _of_bench("p50_ms", lambda cached, uncached: 100 * (1 - cached / uncached)),
     ),
     Figure(
-        text="response time of a note saved by the cache, median",
-        unit="%",
-        pick=_of_bench("p50_ms", lambda cached, uncached: 100 * (1 - cached / uncached)),
-        **_BENCH,
+        *("time of the query for page 500 saved by the indexes", "%", _experiment("query_plans")),
+        _quantity("query_improvement_with_indexes_percent"),
     ),
     Figure(
-        text="time of the query for page 500 saved by the indexes",
-        unit="%",
-        pick=_quantity("query_improvement_with_indexes_percent"),
-        **_experiment("query_plans"),
+        *("throughput of a note gained by the cache", "%", _BENCH),
+        _of_bench("requests_per_second", lambda cached, uncached: 100 * (cached / uncached - 1)),
     ),
     Figure(
-        text="throughput of a note gained by the cache",
-        unit="%",
-        pick=_of_bench(
-            "requests_per_second", lambda cached, uncached: 100 * (cached / uncached - 1)
-        ),
-        **_BENCH,
+        *("PostgreSQL, average statement, in the mix", "ms", _MIX),
+        _quantity("postgres_average_query_ms"),
     ),
     Figure(
-        text="PostgreSQL, average statement, in the mix",
-        unit="ms",
-        pick=_quantity("postgres_average_query_ms"),
-        **_MIX,
+        *("MongoDB, average command, in the mix", "ms", _MIX),
+        _quantity("mongodb_average_query_ms"),
     ),
     Figure(
-        text="MongoDB, average command, in the mix",
-        unit="ms",
-        pick=_quantity("mongodb_average_query_ms"),
-        **_MIX,
+        *("cache, average look-up, in the mix", "ms", _MIX),
+        _quantity("cache_average_response_ms"),
     ),
     Figure(
-        text="cache, average look-up, in the mix",
-        unit="ms",
-        pick=_quantity("cache_average_response_ms"),
-        **_MIX,
+        *("utilization of PostgreSQL's connection pool, in the mix", "%", _MIX),
+        _quantity("postgres_pool_utilization_percent"),
     ),
     Figure(
-        text="utilization of PostgreSQL's connection pool, in the mix",
-        unit="%",
-        pick=_quantity("postgres_pool_utilization_percent"),
-        **_MIX,
+        "size of a document from which on MongoDB's nested update is faster",
+        *("KB", _experiment("document_or_relational"), _quantity("nested_update_crossover_kb")),
     ),
     Figure(
-        text="size of a document from which on MongoDB's nested update is faster",
-        unit="KB",
-        pick=_quantity("nested_update_crossover_kb"),
-        **_experiment("document_or_relational"),
-    ),
-    Figure(
-        text="how long an edit in psql stays unseen with the triggers off, at a TTL of 300 s",
-        unit="s",
-        pick=_quantity("window_without_triggers_at_ttl_300_s"),
-        **_experiment("direct_write"),
+        "how long an edit in psql stays unseen with the triggers off, at a TTL of 300 s",
+        *("s", _experiment("direct_write"), _quantity("window_without_triggers_at_ttl_300_s")),
     ),
 )
 
@@ -131,15 +108,15 @@ def table(folder: Path = FOLDER) -> str:
     """Return the rows in Markdown, from the files of the folder. Raises InvalidMeasurements."""
     rows = ["| figure | value | measured | by |", "|---|---:|---|---|"]
     for figure in FIGURES:
-        document = _read(folder / figure.file)
+        document = _read(folder / figure.source.file)
         if document is None:
-            rows.append(f"| {figure.text} | not measured | | `{figure.make}` |")
+            rows.append(f"| {figure.text} | not measured | | `{figure.source.command}` |")
             continue
         try:
-            value = figure.pick(document)
+            value = figure.value(document)
         except (KeyError, TypeError, ValueError, ZeroDivisionError) as exc:
             raise InvalidMeasurements(
-                f"{folder / figure.file} has no {figure.text}: {exc!r}"
+                f"{folder / figure.source.file} has no {figure.text}: {exc!r}"
             ) from exc
         rows.append(
             f"| {figure.text} | {_rounded(value)} {figure.unit} | {_date(document)} | `{document['command']}` |"
@@ -158,7 +135,7 @@ def _read(file: Path) -> Document | None:
     try:
         document = json.loads(file.read_text())
     except ValueError as exc:
-        raise InvalidMeasurements(f"{file} is no JSON: {exc}") from exc
+        raise InvalidMeasurements(f"{file} is not JSON: {exc}") from exc
     if not isinstance(document, dict) or "command" not in document:
         raise InvalidMeasurements(f"{file} does not say which command wrote it")
     return document

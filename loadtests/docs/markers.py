@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 class MissingMarkers(Exception):
-    """A page that has not both marks, the first before the second."""
+    """A page lacks the markers, or they are in the wrong order."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Markers:
         before, begin, rest = text.partition(self.begin)
         _, end, after = rest.partition(self.end)
         if not begin or not end:
-            raise MissingMarkers(f"a line {self.begin} and after it a line {self.end} are needed")
+            raise MissingMarkers(f"it needs a line {self.begin} and after it a line {self.end}")
         return f"{before}{begin}\n\n{written}\n\n{end}{after}"
 
     def check(self, page: Path) -> None:

@@ -1,4 +1,4 @@
-"""python -m loadtests chaos: readers and writers over 4 processes while Redis and they are maltreated."""
+"""python -m loadtests chaos: readers and writers over 4 processes, under faults of Redis and of the processes."""
 
 import json
 import random
@@ -54,7 +54,7 @@ class Chaos:
         self.over = threading.Event()
 
     def run(self) -> Report:
-        """Run to the end; Redis answers afterwards, whatever happened."""
+        """Run to the end; start Redis again in any case."""
         with connected(self.site.url) as connection:
             call = json_call(_USER, "/api/v1/notes", {"title": "0"})
             while len(self.notes) < NOTES:

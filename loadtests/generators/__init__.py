@@ -1,1 +1,1 @@
-"""Who asks: requests over HTTP at a fixed rate or in a closed loop, and made-up users."""
+"""Load: requests over HTTP at a fixed rate or in a closed loop, and simulated users."""

@@ -132,9 +132,9 @@ def closed_loop(
     url: str, call: Call | Sequence[Call], *, connections: int, seconds: float
 ) -> list[Sample]:
     """
-    Send over so many connections, each its next request when the last was answered.
+    Keep that many connections busy: each sends its next request when the last was answered.
 
-    Of several calls, each connection takes one after the other, beginning at another one.
+    Several calls are sent in turn; each connection begins at a different call.
     """
     calls = [call] if isinstance(call, Call) else call
     zero = time.perf_counter()
@@ -152,9 +152,9 @@ def closed_loop(
 
 def fixed_count(url: str, call: Call, *, requests: int, concurrency: int) -> list[Sample]:
     """
-    Send exactly so many requests, so many at a time: ab -n REQUESTS -c CONCURRENCY.
+    Send exactly that many requests, with that concurrency, as ab -n REQUESTS -c CONCURRENCY does.
 
-    Each over a connection of its own, as ab does without -k; to make it is part of its latency.
+    Each has its own connection, as with ab without -k; connecting is part of its latency.
     """
     zero = time.perf_counter()
     numbers = iter(range(requests))
@@ -197,10 +197,10 @@ def intervals(per_second: float, *, seed: int | None = None) -> Iterator[float]:
 
 class OpenLoop:
     """
-    Requests at times fixed beforehand, whatever the site does.
+    Requests at times fixed beforehand, independent of the site's responses.
 
-    A stalled answer does not hold the next question back, and its wait is counted from when it
-    was due to start, so a stall is not hidden (coordinated omission). With a seed the times are
+    A stalled response does not delay the next request, and latency counts from when a request
+    was due, so a stall is not hidden (coordinated omission). With a seed the times are
     those of a Poisson process. keep_alive: connections that are idle are used again, as a
     browser's or a proxy's are; else each request makes its own.
     """

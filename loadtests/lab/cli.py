@@ -41,8 +41,8 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     run_command.add_argument(
         "name", type=_known, metavar="NAME", help=f"{', '.join(EXPERIMENTS)}; or all"
     )
-    run_command.add_argument("--quick", action="store_true", help="small sizes, for the gate")
-    run_command.add_argument("--seed", type=int, default=1, help="of all chance (default 1)")
+    run_command.add_argument("--quick", action="store_true", help="small sizes, as in CI")
+    run_command.add_argument("--seed", type=int, default=1, help="of random choices (default 1)")
     run_command.add_argument(
         "--predict", action="store_true", help="ask for your predictions first"
     )
@@ -136,7 +136,10 @@ def _run(request: RunRequest, summary: RunSummary) -> int:
             finished = (
                 ", ".join(result.name for result in summary.results) or "nothing was finished"
             )
-            print(f"Interrupted; all is put back and stopped. Kept: {finished}.", file=sys.stderr)
+            print(
+                f"Interrupted; everything is restored and stopped. Kept: {finished}.",
+                file=sys.stderr,
+            )
             return INTERRUPTED
         except StackError as exc:
             print(f"run: {exc}", file=sys.stderr)

@@ -1,5 +1,5 @@
 """
-The shape of an experiment: what is expected, what was observed, and what came of it.
+The parts of an experiment: expectations, observations, verdicts.
 
 An expectation is declared beside the function that tests it, with its threshold and the outcome
 that the project expects of a full run: all of that is fixed before the run, so that no result can
@@ -34,7 +34,7 @@ class Expectation:
     line: int | None  # of the seed module; None: this project's own claim
     threshold: str  # what must be observed to confirm it, and what to refute it
     declared: Outcome  # what a full run must come to, else the exit status is 99
-    declared_quick: Outcome | None = None  # the same for --quick, where that is another
+    declared_quick: Outcome | None = None  # the same for --quick, if it differs
     because: str = ""  # why it comes to that; required unless confirmed is declared
 
     def declared_for(self, *, quick: bool) -> Outcome:
@@ -84,7 +84,7 @@ class Findings:
     series: list[Series] = field(default_factory=list)
     charts: list[LineChart | BarChart] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)  # what this run showed besides
+    remarks: list[str] = field(default_factory=list)  # further results of this run
     quantities: dict[str, float] = field(default_factory=dict)  # single figures, name with unit
 
 
@@ -134,7 +134,7 @@ class Expectations(Generic[Observations]):
         """
         Return a decorator that adds a test; its function's name, with hyphens, is the key.
 
-        Raises ValueError for a key that is there already.
+        Raises ValueError for a duplicate key.
         """
 
         def add(test: Callable[[Observations], Verdict]) -> Callable[[Observations], Verdict]:

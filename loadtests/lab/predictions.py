@@ -11,7 +11,7 @@ Predictions = dict[tuple[str, str], float]  # by experiment and quantity
 
 
 class NoNumber(Exception):
-    """A piped line that is no number."""
+    """A piped line is not a number."""
 
 
 def ask(experiments: Sequence[Experiment]) -> Predictions:
@@ -59,5 +59,5 @@ def _number(question: str) -> float | None:
         if math.isfinite(number):
             return number
         if not sys.stdin.isatty():
-            raise NoNumber(f"{line!r} is no number; write one such as 12.5, or an empty line")
-        print("A number such as 12.5, please, or nothing for no guess.")
+            raise NoNumber(f"{line!r} is not a number; enter one such as 12.5, or an empty line")
+        print("Please enter a number such as 12.5, or nothing for no prediction.")

@@ -26,7 +26,7 @@ SCHEMA: Final = 2
 
 
 class Incomplete(Exception):
-    """A run whose site was not well, or whose rows have no evidence."""
+    """A run whose site was not healthy, or whose rows have no evidence."""
 
 
 class UnreadableResult(Exception):
@@ -51,7 +51,7 @@ class Declaration:
 
 @dataclass(frozen=True, kw_only=True)
 class GuessResult:
-    """What the reader predicted of a quantity, and what came of it."""
+    """What the reader predicted for a quantity, and what was observed."""
 
     guess: Guess
     predicted: float
@@ -151,7 +151,7 @@ def write(result: Result, folder: Path) -> Path:
     try:
         decode(encoded)
     except UnreadableResult as exc:
-        raise Incomplete(f"a figure is no finite number ({exc})") from exc
+        raise Incomplete(f"a figure is not finite ({exc})") from exc
     folder.mkdir(parents=True, exist_ok=True)
     file, fresh = folder / f"{result.name}.json", folder / f".{result.name}.json.new"
     fresh.write_bytes(encoded + b"\n")

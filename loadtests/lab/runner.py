@@ -1,4 +1,4 @@
-"""Runs experiments one after the other on the lab's servers, and keeps what each one findings."""
+"""Runs experiments one after the other on the lab's servers, and writes the result of each."""
 
 import datetime as dt
 import fcntl
@@ -38,12 +38,12 @@ FAILURES: Final = (
 
 
 class NotRestored(Incomplete):
-    """An experiment that left the servers other than they were."""
+    """An experiment did not restore the servers."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunRequest:
-    """What is to be run, and how."""
+    """Which experiments to run, and how."""
 
     experiments: Sequence[Experiment]
     quick: bool
@@ -52,14 +52,14 @@ class RunRequest:
     predictions: Predictions = field(default_factory=dict)
 
     def command(self, experiment: Experiment) -> str:
-        """Return the command that does one of them again."""
+        """Return the command that repeats one of them."""
         quick = " --quick" if self.quick else ""
         return f"python -m loadtests run {experiment.name}{quick} --seed {self.seed}"
 
 
 @dataclass(kw_only=True)
 class RunSummary:
-    """What came of a run; failed: why, by name of the experiment."""
+    """The results of a run; failures: the reason by name of the experiment."""
 
     results: list[Result] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
@@ -137,14 +137,14 @@ def _run_experiment(
 
 
 def _ensure_migrated(servers: Servers, progress: Callable[[str], None]) -> None:
-    """Have indexes, triggers and settings be as migrated; else begin with empty servers."""
+    """Check that indexes, triggers and settings are as migrated; otherwise begin with empty servers."""
     servers.claim()
     file = servers.stack.folder / "as-migrated.json"
     saved = drift.load(file)
     now = drift.snapshot(servers)
     is_fresh = not any(name.startswith("column ") for name in now)
     if not is_fresh and saved != now:
-        left = drift.differences(saved, now) if saved else ["it is not saved what was done"]
+        left = drift.differences(saved, now) if saved else ["nothing is known of that run"]
         changes = "; ".join(left[:5]) + ("; ..." if len(left) > 5 else "")
         progress(
             f"an earlier run was killed and left things behind ({changes}); new servers are created"
@@ -159,7 +159,7 @@ def _ensure_migrated(servers: Servers, progress: Callable[[str], None]) -> None:
 
 @contextmanager
 def _locked() -> Iterator[None]:
-    """Refuse a second run in this checkout, which would break the servers under the first."""
+    """Refuse a second run in this checkout, which would disturb the servers of the first."""
     folder = ROOT / ".stack"
     folder.mkdir(mode=0o711, exist_ok=True)
     with (folder / f"{STACK}.lock").open("w") as lock:
@@ -172,7 +172,7 @@ def _locked() -> Iterator[None]:
 
 @contextmanager
 def _interrupted_once(progress: Callable[[str], None]) -> Iterator[None]:
-    """Raise KeyboardInterrupt at the first SIGINT or SIGTERM; let putting back go on after it."""
+    """Raise KeyboardInterrupt at the first SIGINT or SIGTERM; ignore further ones during the restore."""
     is_ending = False
 
     def handle(number: int, frame: FrameType | None) -> None:

@@ -1,1 +1,1 @@
-"""What is measured: servers and a site of their own, what surrounds them, and whether all is put back."""
+"""Servers and a site to measure, their environment, and a check that everything is restored."""

@@ -13,7 +13,7 @@ import psutil
 
 from config.stack import ROOT
 
-_CODE: Final = ("--", ".", ":!docs")  # what a run may write itself makes no other code
+_CODE: Final = ("--", ".", ":!docs")  # the files that a run writes itself do not count as changes
 _PACKAGES: Final = {  # what each is called beside the servers, of which one is redis, too
     "django": "Django",
     "psycopg": "psycopg",
@@ -25,7 +25,7 @@ _PACKAGES: Final = {  # what each is called beside the servers, of which one is 
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """What the figures depend on, besides the code."""
+    """What figures depend on besides the code."""
 
     cores: int
     memory_gib: float
@@ -37,7 +37,7 @@ class Environment:
 
 
 def describe_environment(servers: Mapping[str, str]) -> Environment:
-    """Return those of this process; servers: the versions as each server tells its own."""
+    """Describe this machine and process; servers: the version of each server."""
     revision, modified = _revision()
     return Environment(
         cores=len(os.sched_getaffinity(0)),

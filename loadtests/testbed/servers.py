@@ -43,7 +43,7 @@ class Servers:
         """
         Mark an empty database as one for experiments.
 
-        Raises StackError for one that is neither empty nor marked: its data may be somebody's.
+        Raises StackError if it is neither empty nor marked: its data may be of value.
         """
         query = """
             SELECT shobj_description(oid, 'pg_database') = %s, to_regclass('django_migrations') IS NULL
@@ -63,14 +63,14 @@ class Servers:
                 )
 
     def migrate(self) -> None:
-        """Bring schema and indexes up to date, and have the made-up profiles be there."""
+        """Migrate schema and indexes, and seed the profiles."""
         if not self._is_migrated:
             self._manage(_BASICS)
             self._is_migrated = True
 
     def prepare(self, notes: int) -> None:
         """
-        Have all servers run, with all migrations, so many made-up notes, and an empty cache.
+        Start all servers, migrate, seed exactly that many notes, and empty the cache.
 
         Only what is missing is done. Raises StackError.
         """
@@ -87,7 +87,7 @@ class Servers:
             cache.flushall()
 
     def anew(self) -> None:
-        """Delete all data, and start again with empty servers, other passwords and ports."""
+        """Delete all data and start with empty servers, new passwords and ports."""
         self.stack.reset()
         self.stack.up()
         self.environment |= self.stack.urls()
@@ -119,7 +119,7 @@ class Servers:
 @contextmanager
 def running_servers(name: str, root: Path = ROOT) -> Iterator[Servers]:
     """
-    Start the stack's own servers, yield them, stop them, whatever happened.
+    Start the stack's own servers, yield them, and stop them in any case.
 
     Servers that the environment or .env names are never touched. Raises StackError.
     """

@@ -55,7 +55,7 @@ class StatementLog:
 
 @contextmanager
 def statements_logged(stack: Stack) -> Iterator[StatementLog]:
-    """Have PostgreSQL log every statement meanwhile; put its setting back. Raises StackError."""
+    """Let PostgreSQL log every statement for the block; reset the setting. Raises StackError."""
     url = stack.operator_urls()["DATABASE_URL"]
     try:
         _set(url, _ON, "0")
@@ -88,4 +88,4 @@ def _set(url: str, command: str, expected: str) -> None:
         connection.execute(command)
         connection.execute("SELECT pg_reload_conf()")
     if not wait_until(is_set, _RELOAD_SECONDS):
-        raise StackError("PostgreSQL does not take log_min_duration_statement; see its log")
+        raise StackError("PostgreSQL does not apply log_min_duration_statement; see its log")

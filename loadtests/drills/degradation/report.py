@@ -94,7 +94,7 @@ def _told(cell: Cell) -> str:
 
 
 def violations(outcome: Outcome) -> list[str]:
-    """Return each breach of what the document says is held, in words; none, if all is well."""
+    """Return each breach of the document's contract as a line; none if there is no breach."""
     broken = []
     up = outcome.columns[UP]
     for state, column in outcome.columns.items():
@@ -117,7 +117,7 @@ def violations(outcome: Outcome) -> list[str]:
 
 def _breaches(case: Probe, cell: Cell, state: State, up: Cell) -> Iterator[str]:
     if cell.status == 0 or (cell.status >= 500 and cell.status != 503):
-        yield "no answer, or a mistake of the site"
+        yield "no response, or a server error"
     if cell.latency_ms >= DEADLINE_MS:
         yield "it takes more than 3 s"
     if cell.status == 503 and case.endpoint not in _HEALTH:
@@ -129,7 +129,7 @@ def _breaches(case: Probe, cell: Cell, state: State, up: Cell) -> Iterator[str]:
         yield f"it is {up.status} while all stores answer"
     expected = _source_of_copy(case, state)
     if expected and (cell.status, cell.source) != (200, expected):
-        yield f"a copy is there, so it is 200 {expected}"
+        yield f"a copy is cached, so it must be 200 {expected}"
 
 
 def _may_differ(case: Probe, state: State) -> bool:

@@ -31,7 +31,7 @@ _SPANS: Final = {"killed": "killed", "paused": "hangs", "mending": "not yet trus
 
 
 def present(observations: Observations) -> Findings:
-    """Return all that is shown besides the rows; recovery only where outages of several lengths were made."""
+    """Return all findings but the rows; the recovery chart only after outages of several lengths."""
     charts: list[LineChart | BarChart] = [_over_time(observations), _by_state(observations)]
     if observations.swept:
         charts.append(_recovery(observations.swept))

@@ -264,9 +264,9 @@ def _undisturbed_reads(phase: Phase) -> list[float]:
 
 def undisturbed(latencies: Sequence[float], *, group: int = _GROUP) -> list[float]:
     """
-    Return the lower quartile of each so many latencies in turn.
+    Return the lower quartile of each group of latencies in turn.
 
-    It is what they take while the machine does little else, which a busy one leaves comparable.
+    That is the latency while the machine does little else, which stays comparable on a busy one.
     """
     ends = range(group, len(latencies) + 1, group)
     return [percentile(latencies[end - group : end], 0.25) for end in ends]

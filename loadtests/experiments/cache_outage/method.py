@@ -190,7 +190,7 @@ class _Run:
         outage.bound_s = bound_s(outage.seconds, before_s)
         outage.events = self._await_trust(log, until=back_at + outage.bound_s + 2 * PROBING_SECONDS)
         closed = [event.at for event in outage.events if event.state == "closed"]
-        # Where one process never does, it took at least as long as it was waited for.
+        # If a process never does, recovery took at least as long as this waited.
         last = max(closed) if _is_over(states(outage.events)) else time.time()
         outage.trusted_after_s = max(last - back_at, 0.0)
         outage.recovery = self.traffic.read_watched()

@@ -1,4 +1,4 @@
-"""What clients do meanwhile, at a fixed rate, and the site's own account of it."""
+"""The requests of clients at a fixed rate, and the site's log."""
 
 import json
 import secrets
@@ -30,7 +30,7 @@ _OWNER: Final = {"X-User-Id": "outage", "Content-Type": "application/json"}
 
 
 class Traffic:
-    """Requests for ever. Each has an id, which names its phase and kind, as its name and in the logs."""
+    """Endless requests. Each has an id with its phase and kind, which is its name and stands in the logs."""
 
     def __init__(self, site: Site) -> None:
         self._url = site.url
@@ -65,7 +65,7 @@ class Traffic:
         return f"outage-{self._run}-{phase}-{kind}{kind and '-'}"
 
     def warm_up(self) -> None:
-        """Have every note be cached. Raises UnexpectedResponse where one is not."""
+        """Read every note so that it is cached. Raises UnexpectedResponse if one is not."""
         for note in (*self._hot, *self._watched):
             if not self._twice(note)[1].cache.startswith("hit"):
                 raise UnexpectedResponse(f"note {note} is not cached while Redis is up")

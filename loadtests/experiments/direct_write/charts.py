@@ -19,7 +19,7 @@ _LEAST_SECONDS: Final = 0.0001  # that a logarithmic axis can show
 
 
 def present(observations: Observations) -> Findings:
-    """Return all that is shown besides the rows."""
+    """Return all findings but the rows."""
     return Findings(
         series=_series(observations),
         charts=[_windows(observations), _predictions(observations)],

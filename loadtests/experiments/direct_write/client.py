@@ -56,7 +56,7 @@ class Notes:
         fetch(self._url, json_call(_USER, f"/api/v1/notes/{note}", {"title": title}, "PATCH"))
 
     def read(self, note: str, *, query: str = "", etag: str = "") -> Response:
-        """GET the note, on the condition that its ETag is another one where etag is given."""
+        """GET the note; with an etag, by If-None-Match."""
         headers = {"If-None-Match": etag} if etag else {}
         self._http.request("GET", f"/api/v1/notes/{note}{query}", headers=headers)
         response = self._http.getresponse()
@@ -88,7 +88,7 @@ class Notes:
 
     @contextmanager
     def triggers_off(self) -> Iterator[None]:
-        """Have UPDATEs by SQL invalidate nothing; put the triggers back, whatever happens."""
+        """Disable the triggers, so that an UPDATE by SQL invalidates nothing; enable them in any case."""
         try:
             self._psql.execute("ALTER TABLE notes DISABLE TRIGGER USER")
             yield

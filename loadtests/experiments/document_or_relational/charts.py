@@ -22,7 +22,7 @@ _STORES = ("MongoDB", "PostgreSQL")
 
 
 def present(observations: Observations) -> Findings:
-    """Return all that is shown besides the rows."""
+    """Return all findings but the rows."""
     return Findings(
         series=_series(observations),
         charts=_charts(observations),
@@ -159,7 +159,7 @@ def _tables(observations: Observations) -> list[Table]:
 
 def _durability(observations: Observations) -> Table:
     return Table(
-        title="Durability, as the servers tell it",
+        title="Durability, as the servers report it",
         columns=("store", "setting", "value"),
         rows=tuple(
             (store, name, value)

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 Document = dict[str, Any]
 DEEP: Final = ("preferences", "editor", "fonts", "code", "size")
-DEEP_VALUES: Final = 100  # one document in so many has a certain one of them
+DEEP_VALUES: Final = 100  # every value occurs in one document of so many
 _THEMES: Final = ("light", "dark", "system")
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
 _WORDS_IN_A_DRAFT: Final = 12
@@ -20,7 +20,7 @@ def user_id(number: int) -> str:
 
 
 def documents(count: int, size_bytes: int, *, seed: int) -> Iterator[Document]:
-    """Yield so many documents of about size_bytes as JSON, half of it words; the same each time."""
+    """Yield documents of about size_bytes as JSON, half of it words; the same for the same seed."""
     chance = random.Random(seed)  # noqa: S311  # made-up data
     words = ["".join(chance.choices(_LETTERS, k=chance.randint(3, 9))) for _ in range(2_000)]
     for number in range(count):

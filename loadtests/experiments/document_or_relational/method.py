@@ -41,8 +41,8 @@ _NOTES_QUICK, _NOTES_FULL = 4_000, 20_000
 _HTTP_CONNECTIONS = 10  # ab -c 10
 _HTTP_ROUND_SECONDS = 0.15
 _HTTP_ROUNDS_LEAST = 15
-# Up to that size of document: how many times the rounds, and how often in each. Many short rounds
-# tell small documents apart also where the machine stalls in some of them.
+# By size of document, up to: the factor of the rounds, and the repeats in each. With many short rounds
+# small documents can be compared even if the machine stalls in some.
 _TURNS = ((10_000, 3, 8), (100_000, 1, 8), (1_000_000, 1, 4))
 _BYTES_AT_ONE_SIZE = 6_000_000
 
@@ -126,7 +126,7 @@ class StoreComparison:
                 store.wait_for_disk(True)
 
     def syncs_for_a_write(self, writes: int = 20) -> tuple[float, float]:
-        """Return how often each store waited for the disk for one nested update."""
+        """Return the log syncs of each store per nested update."""
 
         def write(store: Store) -> None:
             store.update_nested(user_id(0), self._chance.randrange(10**6))

@@ -48,10 +48,10 @@ class Store(Protocol):
         """Read the settings back from the server."""
 
     def written_bytes(self) -> int:
-        """Return how much the server has ever written to its log (WAL, journal)."""
+        """Return the bytes written to the log (WAL, journal) since the server started."""
 
     def syncs(self) -> int:
-        """Return how often the server has ever waited for the disk to take its log."""
+        """Return the number of log syncs since the server started."""
 
     def fill(self, sample: Sequence[Document]) -> None:
         """Empty the scratch place and put these documents there."""

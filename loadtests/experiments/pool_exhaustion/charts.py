@@ -22,7 +22,7 @@ _CURVE_POINTS = 60
 
 
 def present(observations: Observations) -> Findings:
-    """Return all that is shown besides the rows."""
+    """Return all findings but the rows."""
     return Findings(
         series=list(_series(observations)),
         charts=[_failures(observations), _latencies(observations), _over_time(observations)],

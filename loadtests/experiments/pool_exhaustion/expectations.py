@@ -15,7 +15,7 @@ DRAMATIC: Final = 3.0  # times the latency; 20 / 5 = 4 where the pool is what is
 HALF_AS_PREDICTED: Final = 2.0  # times the latency, with 4 predicted
 SAME_RATE: Final = 2.0  # times the requests a second; less is no difference that matters
 WAITING: Final = 0.8  # of the clients that are not served are seen waiting
-OTHERS: Final = 5  # connections besides the pool's: two listeners, and who asks for the figures
+OTHERS: Final = 5  # connections besides the pool's: two listeners, and the readers of the metrics
 
 _SEED_LOAD: Final = ("seed's load, pool of 5", "seed's load, pool of 20")
 _SWEEP: Final = ("sweep, pool of 5", "sweep, pool of 20")
@@ -59,7 +59,7 @@ def connection_timeout(observations: Observations) -> Verdict:
 @EXPECTATIONS.declare(
     "The database rejects connections.",
     line=1810,
-    threshold="PostgreSQL's log tells of one refused under the seed's load and the overload",
+    threshold="PostgreSQL's log has a refused connection under the seed's load and the overload",
     declared=Outcome.REFUTED,
     because="A small pool asks for few connections; that is what it is for. The server refuses "
     "where workers x pool, and what others have, come to more than its max_connections.",
@@ -76,7 +76,7 @@ def database_rejects(observations: Observations) -> Verdict:
     threshold=f"p50 of the seed's load, pool of 5 against 20: interval above {DRAMATIC:g} "
     "confirms, below it refutes",
     declared=Outcome.REFUTED,
-    because="The processors are what is short, with either pool: whoever has a connection waits "
+    because="The processors are the bottleneck, with either pool: who has a connection waits "
     "for them, and a queue before the pool only moves that wait.",
 )
 def latency_jumps(observations: Observations) -> Verdict:

@@ -97,7 +97,7 @@ class Round:
 
 @dataclass(frozen=True, kw_only=True)
 class HoldRun:
-    """So many clients, each holding its connection so long on average, once the queue has settled."""
+    """All clients, each holding its connection for hold_ms on average, once the queue has settled."""
 
     pool: int
     hold_ms: int
@@ -229,7 +229,7 @@ def run(lab: Lab) -> Observations:
 
 
 def _seed_rounds(lab: Lab, site: Site, scale: Scale, cached: str) -> list[Round]:
-    """Do what the seed does, in both pools in turn."""
+    """Send the seed's load with both pools in turn."""
     rounds = []
     fixed_count(site.url, _LIST, requests=CLIENTS * 2, concurrency=CLIENTS)  # to warm up
     for number in range(scale.rounds):
@@ -259,7 +259,7 @@ def _sweep(lab: Lab, site: Site, scale: Scale) -> list[HoldRun]:
 
 
 def _by_pool_size(lab: Lab, site: Site, scale: Scale) -> list[PoolLatency]:
-    """Take latencies for each pool size, of the list and of requests that hold a connection."""
+    """Measure latencies for each pool size, of the list and of requests that hold a connection."""
     latencies = []
     for pool in scale.pools:
         lab.progress(f"latency with a pool of {pool}")
@@ -286,7 +286,7 @@ def _overload(lab: Lab, site: Site, scale: Scale, cached: str) -> Overload:
 
 
 def _leak(lab: Lab, site: Site, cached: str) -> Leak:
-    """Have every connection of the small pool held for long; ask for the list in the meantime."""
+    """Hold every connection of the small pool for long; request the list meanwhile."""
     lab.progress("every connection leaks for a while")
     pool_control.resize(site, SMALL, acquire_ms=LEAK_ACQUIRE_MS)
     hold = Call("leak", f"/hold/{LEAK_MS}")
@@ -303,7 +303,7 @@ def _leak(lab: Lab, site: Site, cached: str) -> Leak:
 
 
 def _full_server(lab: Lab, site: Site, scale: Scale, cached: str) -> FullServer:
-    """Take all that the server has left, then let the pool ask for more; it goes on with what it has."""
+    """Use up the server's connections, then enlarge the pool; it goes on with what it has."""
     lab.progress("others take every connection that PostgreSQL has left")
     pool_control.resize(site, SMALL, acquire_ms=SITE_ACQUIRE_MS)
     before = pool_control.refusals(site)
@@ -327,7 +327,7 @@ def _cached_note(site: Site) -> str:
 
 
 def _held(site: Site, hold_ms: int, seconds: float) -> list[Sample]:
-    """Hold connections for half to one and a half of hold_ms; equal holds would end in batches."""
+    """Hold connections for 0.5 to 1.5 times hold_ms; equal holds would end in batches."""
     shares = [0.5 + number / (_HOLDS - 1) for number in range(_HOLDS)]
     random.Random(1).shuffle(shares)  # noqa: S311  # an order, no secret
     calls = [Call("hold", f"/hold/{round(hold_ms * share)}") for share in shares]

@@ -34,7 +34,7 @@ class PoolReading:
 
 
 def resize(site: Site, size: int, *, acquire_ms: int) -> None:
-    """Have the pool be of so many connections, all of them open and free. Raises StackError."""
+    """Resize the pool; wait until all its connections are open and free. Raises StackError."""
     if not wait_until(
         lambda: _is_sized(ask_resize(site, size, acquire_ms), size), _SETTLED_SECONDS
     ):
@@ -42,7 +42,7 @@ def resize(site: Site, size: int, *, acquire_ms: int) -> None:
 
 
 def ask_resize(site: Site, size: int, acquire_ms: int) -> dict[str, int]:
-    """Ask for a size and a timeout; return the pool's counts as they are at once."""
+    """Request a size and a timeout; return the pool's statistics at that moment."""
     statistics: dict[str, int] = fetch(site.url, f"/pool/{size}/{acquire_ms}")
     return statistics
 
@@ -91,7 +91,7 @@ def read_pool(site: Site, cached_path: str, zero: float) -> PoolReading:
 
 @contextmanager
 def full_server(site: Site) -> Iterator[int]:
-    """Take every connection that PostgreSQL has left, for the block; yield how many that were."""
+    """Open every connection that PostgreSQL has left, for the block; yield their number."""
     with ExitStack() as held:
         number = 0
         while True:

@@ -2,7 +2,7 @@
 What a queue before a pool does, by arithmetic: clients that ask again at once, first come first
 served, each holding its connection so long on average.
 
-Of so many clients, pool are served and the others wait. A connection gets free every hold / pool,
+Of all clients, pool are served and the others wait. A connection becomes free every hold / pool,
 so who comes last waits (clients - pool) / pool x hold. Nobody gives up while that is less than
 the acquire timeout: up to a hold of timeout x pool / (clients - pool), the break point. Beyond it
 the pool still serves pool / hold a second; those served have waited for nearly the timeout, as
@@ -28,5 +28,5 @@ def failure_ratio(hold_ms: float, *, clients: int, pool: int, acquire_ms: float)
 
 
 def latency_ms(hold_ms: float, *, clients: int, pool: int) -> float:
-    """Return what a request takes, its wait included, while nobody gives up."""
+    """Return the latency of a request, its wait included, while no client gives up."""
     return hold_ms * max(1.0, clients / pool)

@@ -21,7 +21,7 @@ _QUERIES = (FIRST, DEEP, CURSOR)
 
 
 def present(observations: Observations) -> Findings:
-    """Return all that is shown besides the rows."""
+    """Return all findings but the rows."""
     return Findings(
         series=list(_all_series(observations)),
         charts=[_pages(observations), _sizes(observations), _depths(observations)],

@@ -32,7 +32,7 @@ EXPECTATIONS: Final = Expectations[Observations]()
 )
 def sequential_scan(observations: Observations) -> Verdict:
     plans = observations.plans("without", DEEP)
-    # Of a parallel scan EXPLAIN tells rounded averages.
+    # For a parallel scan EXPLAIN prints rounded averages.
     whole = [
         plan
         for plan in plans
@@ -93,7 +93,7 @@ def seconds(observations: Observations) -> Verdict:
     line=1705,
     threshold=f"rows scanned for the deep page: up to {FEW} times the rows returned confirms",
     declared=Outcome.REFUTED,
-    because="OFFSET has to find the rows that it skips, whatever index there is; only the "
+    because="OFFSET has to read the rows that it skips, with any index; only the "
     "cursor scans what it returns.",
 )
 def rows_scanned(observations: Observations) -> Verdict:

@@ -73,7 +73,7 @@ class Round:
 
 @dataclass(frozen=True, kw_only=True)
 class PageAtDepth:
-    """A page behind so many rows, by OFFSET and by cursor: the runs of each."""
+    """A page at a depth in rows, by OFFSET and by cursor: the runs of each."""
 
     depth: int
     by_offset: list[Plan]
@@ -82,7 +82,7 @@ class PageAtDepth:
 
 @dataclass(frozen=True, kw_only=True)
 class PageAtSize:
-    """The deep page in a table of so many rows: the runs of each arm."""
+    """The deep page in a table of that size: the runs of each arm."""
 
     rows: int
     page: int

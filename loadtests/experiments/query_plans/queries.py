@@ -94,7 +94,7 @@ def row(connection: Connection, query: Query) -> tuple[Any, ...]:
 def explain(
     connection: Connection, query: Query, *, runs: int = 1, warm_up: bool = False
 ) -> list[Plan]:
-    """Return the plans of a query that runs so many times; warm_up: once more before that."""
+    """Run a query that many times and return its plans; warm_up: run it once more before that."""
     statement = sql.SQL("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {}").format(query.statement)
     explained = Query(statement, query.params)
     plans = [parse_plan(row(connection, explained)[0][0], "") for _ in range(runs + warm_up)]

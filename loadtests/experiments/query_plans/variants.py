@@ -58,7 +58,7 @@ class Selectivity:
 
 @dataclass(frozen=True, kw_only=True)
 class Variants:
-    """All of them, on so many rows."""
+    """The results of all variants."""
 
     rows: int
     separate: list[Plan]  # the usual user's first page with an index on each column
@@ -90,7 +90,7 @@ class IndexBenefit:
 
 @dataclass(frozen=True, kw_only=True)
 class IndexUsage:
-    """What pg_stat_user_indexes counted while a query ran so many times."""
+    """What pg_stat_user_indexes counted during the runs of a query."""
 
     query: str
     runs: int
@@ -107,7 +107,7 @@ class IndexUsage:
 
 
 def variants(connection: Connection, rows: int, *, runs: int) -> Variants:
-    """Try all of them on a copy of so many rows."""
+    """Try all variants on a copy of that many rows."""
     scratch.grow(connection, rows)
     user = usual_user(connection, rows)
     separate, composite = _columns(connection, user, runs)
@@ -123,7 +123,7 @@ def variants(connection: Connection, rows: int, *, runs: int) -> Variants:
 
 
 def usual_user(connection: Connection, rows: int) -> str:
-    """Return the user who has about a fiftieth of so many rows."""
+    """Return the user who has about a fiftieth of the rows."""
     return str(row(connection, _query(_USERS, rows * _USUAL_SHARE))[0])
 
 
@@ -221,7 +221,7 @@ def index_benefits(connection: Connection, user: str, *, runs: int) -> Iterator[
 
 
 def index_usage(connection: Connection, page: int, *, runs: int) -> Iterator[IndexUsage]:
-    """Run each page so many times; count the scans of each index."""
+    """Run the query of each page; count the scans of each index."""
     with scratch.seed_indexes(connection, titles=False):
         for name, query in queries.pages(connection, page, table=scratch.TABLE).items():
             before = _scans(connection)

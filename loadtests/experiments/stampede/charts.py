@@ -34,7 +34,7 @@ _VALUES: Final[Mapping[str, tuple[str, Callable[[Burst], Sequence[float]]]]] = {
 
 
 def present(observations: Observations) -> Findings:
-    """Return all that is shown besides the rows."""
+    """Return all findings but the rows."""
     return Findings(
         series=_series(observations),
         charts=[

@@ -167,7 +167,7 @@ class _ColdNote:
             self.burst("off", LOADS_MS[-1])
 
     def alone(self) -> float:
-        """Return the milliseconds of a cold read while nobody else asks."""
+        """Return the latency in ms of a cold read without other requests."""
         self._clear()
         with connected(self._site.url) as connection:
             connection.connect()

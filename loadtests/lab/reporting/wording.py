@@ -40,7 +40,7 @@ def summary(series: Series) -> Summary:
 
 
 def answer(result: Result) -> str:
-    """Return what came of it in one sentence: what its first chart says."""
+    """Return the result in one sentence: the title of the first chart."""
     first: Iterable[str] = (chart.title for chart in result.charts)
     return next(iter(first), result.experiment.lessons[0] if result.experiment.lessons else "")
 

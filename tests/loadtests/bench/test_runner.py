@@ -117,7 +117,7 @@ class TestWriteDocs:
 
         assert main(["bench", "--write-docs", str(page)]) == 1
         assert main(["bench", "--write-docs", str(tmp_path / "none.md")]) == 1
-        assert capsys.readouterr().err.count("are needed") == 2
+        assert capsys.readouterr().err.count("it needs a line") == 2
 
 
 class TestCommand:

@@ -92,10 +92,10 @@ class TestTable:
     @pytest.mark.parametrize(
         ("text", "complaint"),
         [
-            ("{", "is no JSON"),
-            ("[]", "by which command"),
-            ('{"quantities": {}}', "by which command"),
-            ('{"command": "x", "quantities": {}}', "does not tell cache hit rate"),
+            ("{", "is not JSON"),
+            ("[]", "which command wrote it"),
+            ('{"quantities": {}}', "which command wrote it"),
+            ('{"command": "x", "quantities": {}}', "has no cache hit rate"),
         ],
     )
     def test_names_a_file_that_it_cannot_use(self, folder, text, complaint):
@@ -122,7 +122,9 @@ class TestWrite:
         page = folder / "page.md"
         page.write_text(text)
 
-        with pytest.raises(MissingMarkers, match=r"page\.md: a line .* are needed"):
+        with pytest.raises(
+            MissingMarkers, match=r"page\.md: it needs a line .* and after it a line"
+        ):
             figures.write(page, folder)
         assert page.read_text() == text
 

@@ -108,14 +108,18 @@ class TestViolations:
     @pytest.mark.parametrize(
         ("name", "cell", "breach"),
         [
-            (f"{NOTE}, not cached", replace(FAILED, status=500), "500 P: no answer, or a mistake"),
-            (f"{NOTE}, not cached", replace(FAILED, status=0), "no answer"),
+            (
+                f"{NOTE}, not cached",
+                replace(FAILED, status=500),
+                "500 P: no response, or a server error",
+            ),
+            (f"{NOTE}, not cached", replace(FAILED, status=0), "no response"),
             (f"{NOTE}, not cached", replace(FAILED, retry_after=""), "no Retry-After"),
             (f"{NOTE}, not cached", replace(FAILED, store="mongodb"), "names no store that is"),
             (f"{NOTE}, not cached", replace(FAILED, store=""), "names no store that is"),
             (f"{NOTE}, not cached", replace(FAILED, latency_ms=3100.0), "> 3 s: it takes more"),
-            (f"{NOTE}, cached", FAILED, "a copy is there, so it is 200 hit"),
-            (f"{NOTE}, cached, past its TTL", FAILED, "so it is 200 stale"),
+            (f"{NOTE}, cached", FAILED, "a copy is cached, so it must be 200 hit"),
+            (f"{NOTE}, cached, past its TTL", FAILED, "so it must be 200 stale"),
             ("`GET /api/v1/activity/recent`", FAILED, "it is 200 while all stores answer"),
             ("`GET /api/v1/metrics/db`", replace(FAILED, status=404), "404 P"),
         ],
@@ -179,5 +183,5 @@ class TestMatrixCommand:
         monkeypatch.setattr(matrix, "run", lambda on_state: made_up(**{f"{NOTE}, cached": FAILED}))
 
         assert main(["matrix", "--write"]) == 1
-        assert "so it is 200 hit" in capsys.readouterr().out
+        assert "so it must be 200 hit" in capsys.readouterr().out
         assert not degradation_report.DOCUMENT.exists()

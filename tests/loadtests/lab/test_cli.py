@@ -249,7 +249,7 @@ class TestPredict:
         self, out, monkeypatch, capsys, line
     ):
         assert self.ask(monkeypatch, out, f"{line}\n") == 1
-        assert f"{line!r} is no number" in capsys.readouterr().err
+        assert f"{line!r} is not a number" in capsys.readouterr().err
         assert not out.exists()
 
     def test_on_a_terminal_it_is_asked_again(self, out, monkeypatch):

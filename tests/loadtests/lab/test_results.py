@@ -65,7 +65,7 @@ class TestWrite:
         results.write(result(), tmp_path)
         odd = Series(name="odd", arm="both", unit="ms", values=(bad,))
 
-        with pytest.raises(Incomplete, match="no finite number"):
+        with pytest.raises(Incomplete, match="not finite"):
             results.write(dataclasses.replace(result(), series=(odd,)), tmp_path)
 
         assert results.read(tmp_path) == [result()]
