@@ -78,15 +78,15 @@ class _User(FastHttpUser):
     def on_start(self) -> None:
         _User._numbers += 1
         options: Any = self.environment.parsed_options
-        self.chance = random.Random(f"{options.seed} {_User._numbers}")  # noqa: S311
-        self.owner = {"X-User-Id": f"load-{uuid.UUID(int=self.chance.getrandbits(128)).hex[:12]}"}
+        self.rng = random.Random(f"{options.seed} {_User._numbers}")  # noqa: S311
+        self.owner = {"X-User-Id": f"load-{uuid.UUID(int=self.rng.getrandbits(128)).hex[:12]}"}
 
     def read_note(self) -> None:
         """Read one note; which, by Zipf's law: the second half as often as the first, and so on."""
         with _User._fetching:
             known = _User._known or self._fetch_ids()
         if known:
-            (note,) = self.chance.choices(known, cum_weights=_weights[: len(known)])
+            (note,) = self.rng.choices(known, cum_weights=_weights[: len(known)])
             self.client.get(f"/api/v1/notes/{note}", name="GET /notes/{id}")
 
     def list_notes(self) -> None:
@@ -95,7 +95,7 @@ class _User(FastHttpUser):
 
     def write_note(self) -> None:
         """Create a note, change it, read it, and delete it again."""
-        body = {"title": "Load", "content": "x" * self.chance.randint(10, 2_000)}
+        body = {"title": "Load", "content": "x" * self.rng.randint(10, 2_000)}
         created = self.client.post(
             "/api/v1/notes", json=body, headers=self.owner, name="POST /notes"
         )
@@ -113,7 +113,7 @@ class _User(FastHttpUser):
 
     def someone(self) -> str:
         """Return a user id of the seeded data; abc as often as all others."""
-        number = self.chance.randrange(1, 2 * _USERS)
+        number = self.rng.randrange(1, 2 * _USERS)
         return "abc" if number >= _USERS else f"user-{number:03d}"
 
     def _fetch_ids(self) -> list[str]:
@@ -190,7 +190,7 @@ class Profiles(_User):
 
     @task(1)
     def change(self) -> None:
-        change = {"theme": self.chance.choice(["light", "dark", "system"])}
+        change = {"theme": self.rng.choice(["light", "dark", "system"])}
         self.client.patch(
             f"{self._own()}/preferences",
             json=change,

@@ -47,11 +47,11 @@ def ratio_of_medians(
     """
     if len(above) != len(below) or not above:
         raise ValueError("a ratio needs as many rounds above as below, and at least one")
-    chance = random.Random(seed)  # noqa: S311  # to resample is no secret
+    rng = random.Random(seed)  # noqa: S311  # to resample is no secret
     pairs = list(zip(above, below, strict=True))
     drawn = []
     for _ in range(_RESAMPLES):
-        some = chance.choices(pairs, k=len(pairs))
+        some = rng.choices(pairs, k=len(pairs))
         drawn.append(statistics.median(a for a, _ in some) / statistics.median(b for _, b in some))
     outside = (1 - confidence) / 2
     return Ratio(

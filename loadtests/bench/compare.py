@@ -96,12 +96,12 @@ def compare(before: Site, after: Site, plan: Plan) -> list[Row]:
     settle(before, [arm for arm, _ in pairs])
     settle(after, [arm for _, arm in pairs])
     turns: dict[str, tuple[list[Turn], list[Turn]]] = {arm.name: ([], []) for arm, _ in pairs}
-    chance = random.Random(plan.seed)  # noqa: S311  # an order is no secret
+    rng = random.Random(plan.seed)  # noqa: S311  # an order is no secret
     steps = [
-        (number, pair) for number in range(plan.rounds) for pair in chance.sample(pairs, len(pairs))
+        (number, pair) for number in range(plan.rounds) for pair in rng.sample(pairs, len(pairs))
     ]
     for number, pair in with_progress(steps):
-        for side in chance.sample((0, 1), 2):
+        for side in rng.sample((0, 1), 2):
             site = (before, after)[side]
             turns[pair[side].name][side].append(measure(site, pair[side], plan, number))
     confidence = 1 - _FALSE_ALARM / (2 * len(pairs))

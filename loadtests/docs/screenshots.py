@@ -105,7 +105,7 @@ def _pictures(site: Site) -> Iterator[Picture]:
 def _use(site: Site) -> str:
     """Send requests for a while, so that the charts have data; return a cached key."""
     notes = [note["id"] for note in fetch(site.url, "/api/v1/notes?limit=100")["results"]]
-    chance = random.Random(1)  # noqa: S311  # which note is read is no secret
+    rng = random.Random(1)  # noqa: S311  # which note is read is no secret
     weights = [1 / (rank + 1) for rank in range(len(notes))]
 
     def calls() -> Iterator[Call]:
@@ -115,7 +115,7 @@ def _use(site: Site) -> str:
             elif number % 50 == 1:
                 yield Call("profile", f"/api/v1/profiles/{_USER}")
             else:
-                yield Call("note", f"/api/v1/notes/{chance.choices(notes, weights)[0]}")
+                yield Call("note", f"/api/v1/notes/{rng.choices(notes, weights)[0]}")
 
     loop = OpenLoop(site.url, per_second=_READS_PER_SECOND)
     loop.run(calls(), seconds=_READ_SECONDS)

@@ -45,7 +45,7 @@ class Chaos:
     def __init__(self, site: Site, *, protocol: str, seconds: float, seed: int) -> None:
         self.site = site
         self.report = Report(protocol, seconds)
-        self.chance = random.Random(seed)  # noqa: S311  # to be repeatable
+        self.rng = random.Random(seed)  # noqa: S311  # to be repeatable
         self.notes: list[str] = []
         self.floors: dict[str, int] = {}
         self.uncertain: list[tuple[float, str]] = []  # when to look what a broken write has left
@@ -85,7 +85,7 @@ class Chaos:
     def _read(self) -> None:
         with connected(self.site.url) as connection:
             while not self.over.is_set():
-                note = self.chance.choice(self.notes)
+                note = self.rng.choice(self.notes)
                 floor, began = self.floors[note], time.monotonic()
                 sample = send_now(connection, Call("", f"/api/v1/notes/{note}"))
                 self._judge(note, floor, began, sample)
@@ -111,7 +111,7 @@ class Chaos:
             while not self.over.wait(0.02):
                 self._settle(connection)
                 number += 1
-                note = self.chance.choice(self.notes)
+                note = self.rng.choice(self.notes)
                 call = json_call(_USER, f"/api/v1/notes/{note}", {"title": str(number)}, "PATCH")
                 sample = send_now(connection, call)
                 if sample.status == 200:
@@ -147,7 +147,7 @@ class Chaos:
     def _maltreat(self) -> None:
         faults = (self._flush, self._evict, self._lose_leases, self._kill, self._pause)
         while not self.over.wait(FAULT_EVERY_SECONDS):
-            fault = self.chance.choice(faults)
+            fault = self.rng.choice(faults)
             try:
                 fault()
             except redis.RedisError:

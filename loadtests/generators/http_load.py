@@ -190,9 +190,9 @@ def intervals(per_second: float, *, seed: int | None = None) -> Iterator[float]:
     """
     if seed is None:
         yield from itertools.repeat(1 / per_second)
-    chance = random.Random(seed)  # noqa: S311  # arrivals are no secret
+    rng = random.Random(seed)  # noqa: S311  # arrivals are no secret
     while True:
-        yield chance.expovariate(per_second)
+        yield rng.expovariate(per_second)
 
 
 class OpenLoop:

@@ -21,25 +21,25 @@ def user_id(number: int) -> str:
 
 def documents(count: int, size_bytes: int, *, seed: int) -> Iterator[Document]:
     """Yield documents of about size_bytes as JSON, half of it words; the same for the same seed."""
-    chance = random.Random(seed)  # noqa: S311  # made-up data
-    words = ["".join(chance.choices(_LETTERS, k=chance.randint(3, 9))) for _ in range(2_000)]
+    rng = random.Random(seed)  # noqa: S311  # made-up data
+    words = ["".join(rng.choices(_LETTERS, k=rng.randint(3, 9))) for _ in range(2_000)]
     for number in range(count):
-        yield _document(number, size_bytes, chance, words)
+        yield _document(number, size_bytes, rng, words)
 
 
-def _document(number: int, size_bytes: int, chance: random.Random, words: list[str]) -> Document:
+def _document(number: int, size_bytes: int, rng: random.Random, words: list[str]) -> Document:
     drafts: list[Document] = []
     size = _FIRST_BYTES
     while size < size_bytes:
-        text = " ".join(chance.choices(words, k=_WORDS_IN_A_DRAFT))
-        drafts.append({"title": text, "done": chance.random() < 0.5})
+        text = " ".join(rng.choices(words, k=_WORDS_IN_A_DRAFT))
+        drafts.append({"title": text, "done": rng.random() < 0.5})
         size += len(text) + _DRAFT_BYTES
     fonts = {"code": {"size": number % DEEP_VALUES}, "text": {"size": 12}}
     return {
         "user_id": user_id(number),
         "email": f"{user_id(number)}@example.org",
         "preferences": {
-            "theme": chance.choice(_THEMES),
+            "theme": rng.choice(_THEMES),
             "language": "en",
             "editor": {"fonts": fonts},
         },

@@ -53,7 +53,7 @@ class StoreComparison:
     def __init__(self, mongo: InMongoDB, postgres: InPostgres, scale: Scale, seed: int) -> None:
         self.mongo, self.postgres = mongo, postgres
         self.scale, self._seed = scale, seed
-        self._chance = random.Random(seed)  # noqa: S311  # which document is next
+        self._rng = random.Random(seed)  # noqa: S311  # which document is next
 
     def measure(
         self, name: str, act: Callable[[Store], object], *, repeats: int, times: int = 1
@@ -97,12 +97,12 @@ class StoreComparison:
             store.insert({**sample[0], "user_id": f"new-{next(new):06}"})
 
         def update(store: Store) -> None:
-            store.update_nested(self._chance.choice(keys), self._chance.randrange(10**6))
+            store.update_nested(self._rng.choice(keys), self._rng.randrange(10**6))
 
         in_memory: dict[str, Callable[[Store], object]] = {
-            READ: lambda store: store.read(self._chance.choice(keys)),
+            READ: lambda store: store.read(self._rng.choice(keys)),
             UPDATE: update,
-            "replace": lambda store: store.replace(self._chance.choice(keys), sample[-1]),
+            "replace": lambda store: store.replace(self._rng.choice(keys), sample[-1]),
             INSERT: insert,
         }
         on_disk = {UPDATE_ON_DISK: update, INSERT_ON_DISK: insert}
@@ -129,7 +129,7 @@ class StoreComparison:
         """Return the log syncs of each store per nested update."""
 
         def write(store: Store) -> None:
-            store.update_nested(user_id(0), self._chance.randrange(10**6))
+            store.update_nested(user_id(0), self._rng.randrange(10**6))
 
         syncs = []
         for store in self._stores:

@@ -116,7 +116,7 @@ def run(lab: Lab) -> Observations:
     loads = (0, LOADS_MS[-1]) if lab.quick else LOADS_MS
     even_loads = (0, 100) if lab.quick else EVEN_LOADS_MS
     rounds, even_rounds = (2, 2) if lab.quick else (ROUNDS, EVEN_ROUNDS)
-    chance = random.Random(lab.seed)  # noqa: S311  # to be repeatable
+    rng = random.Random(lab.seed)  # noqa: S311  # to be repeatable
     observations = Observations()
     with (
         lab.site(
@@ -134,18 +134,18 @@ def run(lab: Lab) -> Observations:
         observations.alone_ms = [cold.alone() for _ in range(ALONE)]
         for number in range(rounds):
             lab.progress(f"bursts, round {number + 1} of {rounds}")
-            for arm, load_ms in _shuffled(chance, loads):
+            for arm, load_ms in _shuffled(rng, loads):
                 observations.bursts.append(cold.burst(arm, load_ms))
         for number in range(even_rounds):
             lab.progress(f"even arrivals, round {number + 1} of {even_rounds}")
-            for arm, load_ms in _shuffled(chance, even_loads):
+            for arm, load_ms in _shuffled(rng, even_loads):
                 if arm != "process":
                     observations.even.append(cold.even(arm, load_ms))
     return observations
 
 
-def _shuffled(chance: random.Random, loads: tuple[int, ...]) -> list[tuple[str, int]]:
-    return chance.sample(list(product(ARMS, loads)), k=len(ARMS) * len(loads))
+def _shuffled(rng: random.Random, loads: tuple[int, ...]) -> list[tuple[str, int]]:
+    return rng.sample(list(product(ARMS, loads)), k=len(ARMS) * len(loads))
 
 
 class _ColdNote:

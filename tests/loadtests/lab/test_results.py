@@ -39,10 +39,10 @@ class TestCheck:
         with pytest.raises(Incomplete, match=message):
             results.check(EXPERIMENT, findings, [WELL])
 
-    def test_refuses_a_site_that_was_not_well(self):
+    def test_refuses_a_site_that_was_not_healthy(self):
         ill = dataclasses.replace(WELL, healthy=False, problems="such as 503")
 
-        with pytest.raises(Incomplete, match=r"not well before \(both\) \(such as 503\)"):
+        with pytest.raises(Incomplete, match=r"not healthy before \(both\) \(such as 503\)"):
             results.check(EXPERIMENT, made_up.findings(), [ill])
 
 
