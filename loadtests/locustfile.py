@@ -22,6 +22,7 @@ from loadtests.generators.http_load import address
 
 NOTES: Final = 1_000  # the ids that readers know
 _PAGE: Final = 100
+_OWN_USERS: Final = "load-"  # how the ids of users begin that write
 _USERS: Final = 200  # abc and user-001 to user-199, whom the site that load starts knows
 _weights: Final = list(accumulate(1 / rank for rank in range(1, NOTES + 1)))
 
@@ -79,7 +80,9 @@ class _User(FastHttpUser):
         _User._numbers += 1
         options: Any = self.environment.parsed_options
         self.rng = random.Random(f"{options.seed} {_User._numbers}")  # noqa: S311
-        self.owner = {"X-User-Id": f"load-{uuid.UUID(int=self.rng.getrandbits(128)).hex[:12]}"}
+        self.owner = {
+            "X-User-Id": f"{_OWN_USERS}{uuid.UUID(int=self.rng.getrandbits(128)).hex[:12]}"
+        }
 
     def read_note(self) -> None:
         """Read one note; which, by Zipf's law: the second half as often as the first, and so on."""
@@ -125,7 +128,11 @@ class _User(FastHttpUser):
             if page.status_code != 200:
                 return []
             document: Any = page.json()
-            ids += [note["id"] for note in document["results"]]
+            ids += [  # without those that a writer will delete
+                note["id"]
+                for note in document["results"]
+                if not note["user_id"].startswith(_OWN_USERS)
+            ]
             url = document["next"]
         _User._known = ids[:NOTES]
         return _User._known

@@ -45,14 +45,14 @@ class LineChart(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag
     spans: tuple[Span, ...] = ()
 
 
-class Bar(msgspec.Struct, frozen=True, kw_only=True, rename={"label": "told"}):
+class Bar(msgspec.Struct, frozen=True, kw_only=True):
     """A value; low and high are its error bar, if known. label replaces the value's own text."""
 
     name: str
     value: float
     low: float | None = None
     high: float | None = None
-    label: str = ""  # "told" in the results of experiments
+    label: str = ""
 
 
 class BarChart(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="bars"):
