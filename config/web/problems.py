@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import Any
 
 import msgspec
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.utils.encoding import escape_uri_path
 from django.utils.http import escape_leading_slashes
 from django.views import defaults
@@ -111,11 +111,6 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
     if not is_for_programs(request):
         return defaults.page_not_found(request, exception or Exception())
     return problem_response(request, HTTPStatus.NOT_FOUND, f"There is nothing at {request.path}.")
-
-
-def nothing_there(request: HttpRequest, place: str) -> HttpResponse:
-    """Answer 404, whatever the place."""
-    raise Http404
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
