@@ -39,18 +39,15 @@ class Meters:
 
 
 def mix(site: Site, *, seconds: float, seed: int) -> dict[str, float]:
-    """Run the users against the site; return the figures, names with units. Raises StackError."""
-    parser = argparse.ArgumentParser()
-    load_cli.add_options(parser)
+    """
+    Run the users against the site; return the figures, names with units. Raises StackError.
+
+    They run twice: first to warm the cache up, with other choices, then to be measured.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        options = parser.parse_args(
-            [
-                *("--seconds", str(seconds), "--users", str(USERS), "--seed", str(seed)),
-                *("--p95-ms", "60000", "--html", f"{folder}/report.html"),
-            ]
-        )
+        _run_users(site, seconds, seed + 1_000_000, folder)
         before = _read(site)
-        load_cli.run_users(site, options, "--json-file", f"{folder}/requests")
+        _run_users(site, seconds, seed, folder)
         after = _read(site)
         requests = json.loads((Path(folder) / "requests.json").read_text())
     counts = {
@@ -58,6 +55,18 @@ def mix(site: Site, *, seconds: float, seed: int) -> dict[str, float]:
         "failures": float(sum(entry["num_failures"] for entry in requests)),
     }
     return counts | figures(before, after)
+
+
+def _run_users(site: Site, seconds: float, seed: int, folder: str) -> None:
+    parser = argparse.ArgumentParser()
+    load_cli.add_options(parser)
+    options = parser.parse_args(
+        [
+            *("--seconds", str(seconds), "--users", str(USERS), "--seed", str(seed)),
+            *("--p95-ms", "60000", "--html", f"{folder}/report.html"),
+        ]
+    )
+    load_cli.run_users(site, options, "--json-file", f"{folder}/requests")
 
 
 def figures(before: Meters, after: Meters) -> dict[str, float]:
