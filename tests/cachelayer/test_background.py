@@ -2,6 +2,7 @@
 
 import sys
 import threading
+from uuid import uuid4
 
 import pytest
 from django.db import connection
@@ -93,19 +94,22 @@ class TestWarming:
         assert not protocol.look(profile_keys.profile("abc")).fresh
 
     def test_without_postgresql_profiles_are(self, notes, stack, redis_client):
-        services.profile_create(user_id="abc", email="a@example.org", preferences={}, caller=None)
-        popularity.count("user:profile", "user:profile:abc", "hit")
+        user = f"warm-{uuid4()}"  # MongoDB's documents outlive the test that made them
+        services.profile_create(
+            user_id=user, email=f"{user}@example.org", preferences={}, caller=None
+        )
+        popularity.count("user:profile", f"user:profile:{user}", "hit")
         popularity.flush()
-        redis_client.unlink(profile_keys.profile("abc").entry_name)
+        redis_client.unlink(profile_keys.profile(user).entry_name)
         connection.close()
         stack.kill("postgres")
         try:
             background._warm()
-            assert protocol.look(profile_keys.profile("abc")).fresh
+            assert protocol.look(profile_keys.profile(user)).fresh
         finally:
             stack.start("postgres")
             connection.close()
-            services.profile_delete(user_id="abc", caller=None)
+            services.profile_delete(user_id=user, caller=None)
 
     def test_without_redis_it_ends_quietly(self, stack, closed_breaker):
         stack.kill("redis")
