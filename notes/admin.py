@@ -16,7 +16,7 @@ from django.utils.functional import cached_property
 from cachelayer import read
 from cachelayer.invalidation import invalidate
 from config.web.admin_pages import StrictListAdmin
-from config.web.user_ids import USER_ID_PATTERN, USER_ID_RULE
+from config.web.user_ids import RESERVED_USER_IDS, USER_ID_PATTERN, USER_ID_RULE
 from notes import cache_keys, selectors, services
 from notes.limits import CONTENT_MAX_CHARACTERS, TITLE_MAX_CHARACTERS
 from notes.models import Note
@@ -57,6 +57,12 @@ class NoteForm(forms.ModelForm):
         super().__init__(*args, **kwargs)
         if self.instance.pk and not self.instance._state.adding:
             self.initial["seen_version"] = self.instance.version
+
+    def clean_user_id(self) -> str:
+        user_id = str(self.cleaned_data["user_id"])
+        if user_id in RESERVED_USER_IDS:
+            raise forms.ValidationError("This user id is reserved.", code="reserved")
+        return user_id
 
     def clean_title(self) -> str:
         if "title" not in self.changed_data:

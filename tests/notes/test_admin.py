@@ -12,6 +12,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from cachelayer import client, protocol
+from config.web.user_ids import RESERVED_USER_IDS
 from notes import cache_keys
 from notes.admin import NoteAdmin
 from notes.limits import CONTENT_MAX_CHARACTERS
@@ -270,6 +271,13 @@ class TestChange:
 
         assert "A-Z a-z 0-9" in response.content.decode()
         assert Note.objects.count() == 0
+
+    @pytest.mark.parametrize("user_id", RESERVED_USER_IDS)
+    def test_a_user_that_nobody_can_be_is_refused(self, operator, user_id):
+        response = operator.post(f"{LIST}add/", {"user_id": user_id, "title": "x", "content": ""})
+
+        assert "This user id is reserved." in response.content.decode()
+        assert not Note.objects.exists()
 
     def test_a_deleted_note_is_gone_for_readers_too(self, operator, api):
         note_id = make_note()
