@@ -1,13 +1,17 @@
-"""The proxies' configurations that ship: what the site cannot tell apart does not reach it."""
+"""What ships for a deployment: the image, the proxies' configurations, the Kubernetes manifests."""
 
 import re
+from typing import Any
 
+import kubernetes_validate
 import pytest
+import yaml
 
 from config.stack import ROOT
+from config.stack.site import DRAIN_SECONDS
 
-NGINX = ROOT / "docs" / "deploy" / "nginx.conf"
-HAPROXY = ROOT / "docs" / "deploy" / "haproxy.cfg"
+NGINX = ROOT / "config" / "deploy" / "nginx.conf"
+HAPROXY = ROOT / "config" / "deploy" / "haproxy.cfg"
 
 
 def directives(text: str) -> list[str]:
@@ -72,3 +76,116 @@ class TestNames:
 )
 def test_what_the_site_believes_is_the_proxy_s_word(path, lines):
     assert lines <= set(directives(path.read_text()))
+
+
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+
+
+class TestImage:
+    def test_asks_the_site_by_its_own_command(self):
+        assert (
+            'CMD ["python", "manage.py", "health_check", "ready", "127.0.0.1:8000"]' in DOCKERFILE
+        )
+
+    def test_runs_as_a_user_of_its_own_by_number(self):
+        assert re.findall(r"^USER (.*)$", DOCKERFILE, re.M) == ["10001:10001"]
+
+    def test_copies_nothing_that_dockerignore_keeps_out(self):
+        copied = re.findall(r"^COPY (?!--from)(\S+)", DOCKERFILE, re.M)
+        allowed = re.findall(r"^!(\S+)", (ROOT / ".dockerignore").read_text(), re.M)
+
+        assert {name.rstrip("/") for name in copied} == set(allowed)
+
+    def test_each_package_of_the_site_is_in_it(self):
+        packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+
+        assert packages - {"tests", "loadtests"} <= set(re.findall(r"COPY (\w+) \./", DOCKERFILE))
+
+
+KUBERNETES = ROOT / "config" / "deploy" / "kubernetes"
+KUSTOMIZATION = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text())
+
+
+def manifests() -> list[dict[str, Any]]:
+    """Return every manifest that the kustomization lists."""
+    return [
+        manifest
+        for name in KUSTOMIZATION["resources"]
+        for manifest in yaml.safe_load_all((KUBERNETES / name).read_text())
+    ]
+
+
+def pods() -> dict[str, dict[str, Any]]:
+    """Return the specification of each pod, by the name of what makes it."""
+    return {
+        manifest["metadata"]["name"]: manifest["spec"]["template"]["spec"]
+        for manifest in manifests()
+        if "template" in manifest["spec"]
+    }
+
+
+class TestKubernetes:
+    @pytest.mark.parametrize(
+        "manifest",
+        manifests(),
+        ids=lambda manifest: f"{manifest['kind']} {manifest['metadata']['name']}",
+    )
+    def test_each_manifest_fits_its_schema(self, manifest):
+        kubernetes_validate.validate(manifest, "1.30", strict=True)
+
+    def test_a_field_that_does_not_exist_is_refused(self):
+        service = next(manifest for manifest in manifests() if manifest["kind"] == "Service")
+        service["spec"]["prots"] = []
+
+        with pytest.raises(kubernetes_validate.ValidationError, match="prots"):
+            kubernetes_validate.validate(service, "1.30", strict=True)
+
+    def test_each_file_is_listed(self):
+        files = {path.name for path in KUBERNETES.glob("*.yaml")} - {"kustomization.yaml"}
+
+        assert files == set(KUSTOMIZATION["resources"])
+
+    @pytest.mark.parametrize("name", pods())
+    def test_no_pod_runs_as_root_or_may_become_it(self, name):
+        pod = pods()[name]
+
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["automountServiceAccountToken"] is False
+        for container in [*pod.get("initContainers", []), *pod["containers"]]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert container["resources"]["requests"]
+            assert container["resources"]["limits"]["memory"]
+
+    def test_no_secret_is_in_the_manifests(self):
+        text = "".join(path.read_text() for path in KUBERNETES.glob("*.yaml"))
+
+        assert not [manifest for manifest in manifests() if manifest["kind"] == "Secret"]
+        assert not re.search(r"://[^.\s]*:[^.\s]*@", text)
+
+    def test_every_setting_is_one_that_the_settings_read(self):
+        settings = (ROOT / "config" / "settings.py").read_text()
+        literals = KUSTOMIZATION["configMapGenerator"][0]["literals"]
+
+        for literal in literals:
+            assert f'"{literal.partition("=")[0]}"' in settings
+
+    def test_budget_policy_and_services_select_the_site(self):
+        labels = {"app.kubernetes.io/component": "site"}
+        by_kind = {manifest["kind"]: manifest["spec"] for manifest in reversed(manifests())}
+        site = next(manifest for manifest in manifests() if manifest["kind"] == "StatefulSet")
+
+        assert site["spec"]["selector"]["matchLabels"] == labels
+        assert site["spec"]["template"]["metadata"]["labels"] == labels
+        assert by_kind["PodDisruptionBudget"]["selector"]["matchLabels"] == labels
+        assert by_kind["Service"]["selector"] == labels
+        assert "site" in by_kind["NetworkPolicy"]["podSelector"]["matchExpressions"][0]["values"]
+
+    def test_a_pod_ends_within_its_grace(self):
+        site = pods()["trilith"]
+        pause = site["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+
+        assert pause + DRAIN_SECONDS < site["terminationGracePeriodSeconds"]

@@ -36,7 +36,7 @@ class UserIdAuthentication(BaseAuthentication):
     Trust the header X-User-Id. Raises ValidationError where it is malformed.
 
     In WSGI, X_User_Id has the same name, and granian keeps the last: a proxy that sets the caller
-    must drop header names with underscores, as those in docs/deploy do.
+    must drop header names with underscores, as those in config/deploy do.
     """
 
     def authenticate(self, request: Request) -> tuple[Caller, None]:

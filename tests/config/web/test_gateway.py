@@ -296,7 +296,7 @@ class TestFields:
         assert (status, body["errors"][0]["field"]) == (400, "X-User-Id")
 
     def test_spellings_are_not_distinguished_which_is_why_proxies_drop_one(self, site):
-        """Where this fails, granian has mended it, and docs/deploy may say so."""
+        """Where this fails, granian has mended it, and config/deploy may say so."""
         status, body = self.create(site, b"X-User-Id: abc\r\nX_User_Id: eve\r\n")
 
         assert (status, body["user_id"]) == (201, "eve")
