@@ -1,4 +1,4 @@
-"""The Activity page of the admin: the last 30 days as a chart, and the events, newest first."""
+"""The Activity page of the admin: charts of the last 30 days, and the events, newest first."""
 
 import dataclasses
 import json
@@ -11,7 +11,6 @@ from django.utils import timezone
 from pymongo.errors import PyMongoError
 
 from activity import analytics, selectors
-from activity.admin.chart import chart
 from activity.admin.filters import EventFilters
 from activity.models import Event
 from activity.paging import position_of
@@ -28,12 +27,12 @@ class EventAdmin(ReadOnlyPage):
     template = "admin/activity/activity.html"
 
     def contents(self, request: HttpRequest) -> dict[str, Any]:
-        """Return one page of the filtered events; without filters, the chart as well."""
+        """Return one page of the filtered events; without filters, the charts as well."""
         form = EventFilters(request.GET, label_suffix="")
         context = {"title": "Activity", "form": form, "days": CHART_DAYS, **_listed(request, form)}
         if any(request.GET.values()):
-            return context  # the chart shows all events, and counting a month of them takes a while
-        return {**context, **_charted()}
+            return context  # the charts show all events, and counting a month of them takes a while
+        return {**context, **_trend()}
 
 
 def _listed(request: HttpRequest, form: EventFilters) -> dict[str, Any]:
@@ -70,14 +69,21 @@ def _query_string(request: HttpRequest, adjacent: str | None) -> str | None:
     return parameters.urlencode()
 
 
-def _charted() -> dict[str, Any]:
+def _trend() -> dict[str, Any]:
     try:
         trend = analytics.trend(days=CHART_DAYS, now=timezone.now())
     except analytics.TooMuchToCount:
         return {"chart_error": f"There are too many users in {CHART_DAYS} days to count them here."}
     except PyMongoError as exc:
         return {"chart_error": silence(exc)}
-    return {"chart": chart(trend), "total": sum(day["total_activities"] for day in trend)}
+    events_by_day = [day["total_activities"] for day in trend]
+    return {
+        "trend": trend,
+        "dates": [day["date"] for day in trend],
+        "events_by_day": events_by_day,
+        "users_by_day": [day["unique_users"] for day in trend],
+        "total": sum(events_by_day),
+    }
 
 
 def _formatted(event: selectors.Event) -> dict[str, Any]:

@@ -3,11 +3,12 @@
 import msgspec
 
 
-class Axis(msgspec.Struct, frozen=True, kw_only=True):
-    """An axis; its label names the unit."""
+class Axis(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An axis; its label names the unit. names replace the numbers 0, 1, 2, ... of a horizontal axis."""
 
     label: str
     log: bool = False
+    names: tuple[str, ...] = ()
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):

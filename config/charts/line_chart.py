@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from config.charts import Line, LineChart, Point
+from config.charts import Axis, Line, LineChart, Point
 from config.charts.elements import colour, element, interval, marker, rule, text
 from config.charts.scales import Scale, number, scale, text_width
 
@@ -13,7 +13,7 @@ _PLOT_HEIGHT: Final = 270
 _ROW: Final = 19  # of the legend
 _RIGHT: Final = 22
 _BELOW: Final = 46
-_MOST_MARKERS: Final = 24
+_MOST_MARKERS: Final = 31
 _MARKED: Final = 12  # markers of a line with more points
 
 
@@ -67,10 +67,11 @@ def _axes(chart: LineChart, plot: _Plot) -> Iterator[str]:
         yield text(number(tick), left - 8, y + 4, anchor="end")
     free_from = 0.0
     for tick in plot.x.ticks():
-        x, half = plot.x.place(tick), text_width(number(tick)) / 2
+        name = _name(chart.x, tick)
+        x, half = plot.x.place(tick), text_width(name) / 2
         yield rule(x, bottom, x, bottom + 5, "axis")
         if x - half > free_from:
-            yield text(number(tick), x, bottom + 19, anchor="middle")
+            yield text(name, x, bottom + 19, anchor="middle")
             free_from = x + half + 8
     yield rule(left, bottom, right, bottom, "axis")
     yield text(chart.x.label, (left + right) / 2, bottom + 39, anchor="middle")
@@ -111,9 +112,12 @@ def _point_title(line: Line, point: Point, chart: LineChart) -> str:
     spread = ""
     if point.low is not None and point.high is not None:
         spread = f" ({number(point.low)} to {number(point.high)})"
-    return (
-        f"{line.name}: {chart.y.label} {number(point.y)}{spread}, {chart.x.label} {number(point.x)}"
-    )
+    y = f"{line.name}: {chart.y.label} {number(point.y)}{spread}"
+    return f"{y}, {chart.x.label} {_name(chart.x, point.x)}"
+
+
+def _name(axis: Axis, value: float) -> str:
+    return axis.names[int(value)] if axis.names else number(value)
 
 
 def _legend(chart: LineChart) -> tuple[list[str], int]:

@@ -4,9 +4,7 @@ import math
 from typing import Any, Final
 
 from django.template.loader import render_to_string
-from django.utils.safestring import mark_safe
 
-from config.charts.drawing import STYLE, svg
 from config.explain.plan import Node, Plan
 from config.explain.render_markdown import (
     INDEX_COLUMNS,
@@ -39,11 +37,6 @@ def render(report: Report) -> str:
             "index_columns": INDEX_COLUMNS,
             "indexes": [index_row(part) for part in report.indexes],
             "total_size": kib(sum(part.index.size_bytes for part in report.indexes)),
-            "chart_style": mark_safe(STYLE),  # noqa: S308  # a constant
-            "curves": [
-                {"curve": curve, "svg": mark_safe(svg(curve.chart))}  # noqa: S308  # escaped by svg()
-                for curve in report.curves
-            ],
         },
     )
 

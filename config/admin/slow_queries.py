@@ -1,12 +1,10 @@
-"""The admin's pages of the site itself: slow queries with their plans, users and groups."""
+"""The Slow queries page of the admin: the slow statements by shape, each with its plan."""
 
 from datetime import UTC, datetime
 from typing import Any
 
 from django.conf import settings
 from django.contrib import admin
-from django.contrib.auth.admin import GroupAdmin, UserAdmin
-from django.contrib.auth.models import Group, User
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
@@ -16,22 +14,9 @@ from cachelayer.client import CacheDown
 from config.models import SlowStatement
 from config.observability import slow_queries
 from config.observability.generic_plans import NoPlan, generic_plan
-from config.web.admin_pages import ReadOnlyPage, StrictListAdmin
+from config.web.admin_pages import ReadOnlyPage
 
 SHAPES_SHOWN = 100
-
-
-admin.site.unregister([User, Group])
-
-
-@admin.register(User)
-class StrictUserAdmin(StrictListAdmin, UserAdmin):
-    """Accounts."""
-
-
-@admin.register(Group)
-class StrictGroupAdmin(StrictListAdmin, GroupAdmin):
-    """Groups of accounts."""
 
 
 @admin.register(SlowStatement)

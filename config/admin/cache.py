@@ -14,6 +14,8 @@ from cachelayer.invalidation import clear
 from cachelayer.metrics import MISSES
 from cachelayer.models import Clearance
 from cachelayer.namespace import NoSuchKey, declared, key_named, loader_of
+from config.charts import Axis, Line, LineChart, Point
+from config.web.admin_pages import ReadOnlyPage
 
 MINUTES = 60
 HOT_KEYS = 10
@@ -22,37 +24,23 @@ SHOWN_CHARACTERS = 2_000  # of a value
 
 
 @admin.register(Clearance)
-class CacheAdmin(admin.ModelAdmin):
+class CacheAdmin(ReadOnlyPage):
     """
     The cache, where the admin would list the log of clearances.
 
     Viewing needs the permission to view clearances, clearing the permission to add them.
     """
 
+    template = "admin/config/cache.html"
+
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.clear_view)
         return [path("clear/", view, name="cachelayer_clear"), *super().get_urls()]
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False  # clearances are made by clearing
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """Show the page."""
-        if not self.has_view_permission(request):
-            raise PermissionDenied
+    def contents(self, request: HttpRequest) -> dict[str, Any]:
         name = request.GET.get("key", "").strip()
-        context = {
-            **self.admin_site.each_context(request),
+        return {
             "title": "Cache",
-            "opts": self.opts,
             "figures": stats.cache_figures(),
             "reasons": MISSES,
             "chart": _chart(),
@@ -63,7 +51,6 @@ class CacheAdmin(admin.ModelAdmin):
             "may_clear": _may_clear(request),
             "log": Clearance.objects.all()[:LOG_LINES],
         }
-        return TemplateResponse(request, "admin/cachelayer/cache.html", context)
 
     def clear_view(self, request: HttpRequest) -> HttpResponse:
         """Show what clearing costs; with POST, clear."""
@@ -87,7 +74,7 @@ class CacheAdmin(admin.ModelAdmin):
             "namespace": name,
             "costs": [(namespace.name, figures[namespace.name]) for namespace in chosen],
         }
-        return TemplateResponse(request, "admin/cachelayer/clear.html", context)
+        return TemplateResponse(request, "admin/config/clear_cache.html", context)
 
 
 def look_up(name: str) -> dict[str, Any]:
@@ -132,21 +119,22 @@ def _hot() -> list[tuple[str, list[tuple[str, float]]]]:
         return []
 
 
-def _chart() -> dict[str, Any]:
-    """Return points of an SVG, 600 by 120: the hit rate by minute, one line for each namespace."""
+def _chart() -> LineChart | None:
+    """Return the hit rate by minute, one line for each namespace; None where nothing was read."""
     try:
         minutes = popularity.minutes(MINUTES)
     except CacheDown:
-        return {"lines": []}
+        return None
     lines = []
     for namespace in declared():
         points = []
-        for number, (_, counts) in enumerate(minutes):
+        for ago, (_, counts) in zip(range(1 - MINUTES, 1), minutes, strict=True):
             hits = counts.get((namespace.name, "hit"), 0)
             misses = sum(counts.get((namespace.name, reason), 0) for reason in MISSES)
             if hits + misses:
-                x = number * 600 / (MINUTES - 1)
-                points.append(f"{x:.0f},{120 - 120 * hits / (hits + misses):.0f}")
+                points.append(Point(x=ago, y=100 * hits / (hits + misses)))
         if points:
-            lines.append({"name": namespace.name, "points": " ".join(points)})
-    return {"lines": lines}
+            lines.append(Line(name=namespace.name, points=tuple(points)))
+    title = f"Hit rate by minute, last {MINUTES} minutes"
+    x, y = Axis(label="minutes (0 is now)"), Axis(label="hit rate (%)")
+    return LineChart(title=title, x=x, y=y, lines=tuple(lines)) if lines else None
