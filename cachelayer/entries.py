@@ -14,6 +14,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
+from cachelayer.first_level import Guard
 from cachelayer.namespace import Key, Namespace
 
 V = TypeVar("V")
@@ -38,6 +39,7 @@ class Source(enum.Enum):
     """Where an answer came from."""
 
     HIT = "hit"
+    FIRST_LEVEL = "first-level"  # a hit in this process's own copies
     LOADED = "loaded"  # and stored
     COLLAPSED = "collapsed"  # waited for another caller's load
     FENCED = "fenced"  # loaded, not stored: a tag was invalidated during the load, or Redis is full
@@ -54,6 +56,8 @@ class Cached(Generic[V]):
     source: Source
     remaining_seconds: int = 0
     head_only: bool = False  # whether the value's body was left unread
+    guard: Guard | None = None  # under which the value, or what is made of it, may be kept
+    fresh_ms: int = 0  # for at most so long
 
 
 class Overloaded(Exception):

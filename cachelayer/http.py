@@ -14,6 +14,7 @@ from cachelayer.entries import Bypass, Cached, Source
 
 _CACHE_STATUS = {
     Source.HIT: "hit; ttl={ttl}",
+    Source.FIRST_LEVEL: "hit; ttl={ttl}; detail=L1",
     Source.STALE: "hit; ttl={ttl}; detail=stale",
     Source.LOADED: "fwd=uri-miss; stored",
     Source.COLLAPSED: "fwd=uri-miss; collapsed; stored",

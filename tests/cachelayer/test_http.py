@@ -135,6 +135,7 @@ class TestCacheStatus:
         ("source", "field"),
         [
             (Source.HIT, "trilith; hit; ttl=7"),
+            (Source.FIRST_LEVEL, "trilith; hit; ttl=7; detail=L1"),
             (Source.LOADED, "trilith; fwd=uri-miss; stored"),
             (Source.COLLAPSED, "trilith; fwd=uri-miss; collapsed; stored"),
             (Source.FENCED, "trilith; fwd=uri-miss"),
