@@ -34,15 +34,17 @@ class ActivityMiddleware:
 
 def _record(request: HttpRequest, response: HttpResponse, recorded: RecordedRequest) -> None:
     try:
-        services.activity_record(
-            user_id=request.user.get_username(),
-            action=recorded.action,
-            resource=recorded.resource,
-            resource_id=_resource_id(request, response, recorded),
-            details=_details(request, response),
-            ip_address=client_address(request),
-            user_agent=request.META.get("HTTP_USER_AGENT", ""),
-            request_id=getattr(request, "request_id", ""),
+        record = services.recorder(
+            recorded.action,
+            recorded.resource,
+            _resource_id(request, response, recorded),
+            _details(request, response),
+        )
+        record(
+            request.user.get_username(),
+            client_address(request),
+            request.META.get("HTTP_USER_AGENT", ""),
+            getattr(request, "request_id", ""),
         )
     except Exception as exc:  # noqa: BLE001  # a recording failure must not fail the request
         metrics.FAILED.inc()

@@ -4,13 +4,12 @@ import atexit
 import ipaddress
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import pymongo
-from bson import ObjectId
 from django.conf import settings
 from pymongo.client_session import ClientSession
 from pymongo.errors import BulkWriteError
@@ -31,35 +30,36 @@ _DUPLICATE: Final = 11000
 _BULK_SECONDS: Final = 60
 
 
-def activity_record(
-    *,
-    user_id: str,
-    action: str,
-    resource: str,
-    resource_id: str | None,
-    details: Mapping[str, Any],
-    ip_address: str | None,
-    user_agent: str,
-    request_id: str,
-) -> ObjectId:
-    """
-    Acknowledge one event: once this returns it will be in MongoDB, once, whatever happens.
+Recorder: TypeAlias = Callable[[str, str | None, str, str], None]
 
-    ip_address is shortened unless ACTIVITY_FULL_IP; user_agent is cut at 512 characters. Raises
-    OSError where the disk takes nothing.
+
+def recorder(
+    action: str, resource: str, resource_id: str | None, details: Mapping[str, Any]
+) -> Recorder:
     """
-    return own_spool().append(
-        {
-            "user_id": user_id,
-            "action": action,
-            "resource": resource,
-            "resource_id": resource_id,
-            "details": details,
-            "ip_address": None if ip_address is None else shown_address(ip_address),
-            "user_agent": user_agent[:USER_AGENT_MAX_CHARACTERS],
-            "request_id": request_id,
-        }
-    )
+    Return a function that acknowledges one event of this kind: what it has recorded will be in
+    MongoDB, once, whatever happens.
+
+    Its arguments: user_id, client_address (None: unknown; shortened unless ACTIVITY_FULL_IP),
+    user_agent (cut at 512 characters), request_id. It may be kept and called from any thread. It
+    raises OSError where the disk takes nothing.
+    """
+
+    def record(user_id: str, client_address: str | None, user_agent: str, request_id: str) -> None:
+        own_spool().append(
+            {
+                "user_id": user_id,
+                "action": action,
+                "resource": resource,
+                "resource_id": resource_id,
+                "details": details,
+                "ip_address": None if client_address is None else shown_address(client_address),
+                "user_agent": user_agent[:USER_AGENT_MAX_CHARACTERS],
+                "request_id": request_id,
+            }
+        )
+
+    return record
 
 
 def own_spool() -> Spool:
