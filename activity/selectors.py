@@ -31,11 +31,6 @@ def events_exist() -> bool:
     return ActivityEvent.objects.only("id").as_pymongo().first() is not None
 
 
-def event_count() -> int:
-    """Return how many events there are, by the collection's own count: no scan."""
-    return int(ActivityEvent.objects.count())
-
-
 def event_count_of(*, user_id: str, most: int) -> int:
     """Return how many events a user has, counted no further than most."""
     events = ActivityEvent.objects(user_id=user_id).limit(most)

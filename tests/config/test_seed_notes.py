@@ -32,7 +32,8 @@ class TestSeedNotes:
         output = seed(count=300)
 
         assert Note.objects.count() == 300
-        assert output.startswith("300 notes are stored, 300 of them new")
+        today = datetime.now(UTC).date()
+        assert output.startswith(f"300 notes until {today} are stored, 300 of them new")
 
     def test_they_end_today_unless_another_day_is_said(self):
         seed(count=2_000)

@@ -1,0 +1,40 @@
+"""manage.py seed_activity: generate events, the same on every machine."""
+
+from collections.abc import Iterable
+from datetime import date
+from typing import Any
+
+from django.conf import settings
+
+from activity import seeding, selectors, services
+from config.management.seeding import Number, SeedCommand
+
+
+class Command(SeedCommand):
+    help = (
+        "Generate events and store them. Run again with the same arguments, for example after an "
+        "interruption, it adds only the missing ones."
+    )
+    rows = "events"
+    numbers = {
+        "count": Number(1_000_000, 100_000_000, "number of events"),
+        "days": Number(
+            30, settings.ACTIVITY_RETENTION_DAYS, "number of days over which they spread"
+        ),
+        "users": Number(1000, 1_000_000, "number of users, one of them abc"),
+    }
+
+    def exist(self) -> bool:
+        return selectors.events_exist()
+
+    def prepare(self) -> None:
+        services.indexes_ensure()
+
+    def batches(self, *, seed: int, until: date, **numbers: int) -> Iterable[list[dict[str, Any]]]:
+        return seeding.batches(seeding.Plan(seed=seed, until=until, **numbers))
+
+    def store(self, batch: list[dict[str, Any]]) -> int:
+        return services.events_load(events=batch)
+
+    def delete_all(self) -> int:
+        return services.events_delete_all()
