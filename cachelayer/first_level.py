@@ -1,17 +1,53 @@
-"""What a process keeps of what it has answered, for as long as nothing of it was invalidated."""
+"""
+What a process keeps of what it has answered, for as long as nothing of it was invalidated.
 
-from collections.abc import Hashable
-from typing import Any
+The rules are those of docs/adr/0023-the-first-level.md.
+"""
 
+import operator
+import threading
+from collections.abc import Callable, Hashable
+from time import CLOCK_BOOTTIME, clock_gettime_ns
+from typing import Any, Final
+
+from django.conf import settings
+from django.db import connection
+
+from cachelayer import slots, trust
 from cachelayer.namespace import Key
+from cachelayer.slots import EPOCH, LISTENING, clock
+
+_NANOSECONDS: Final = 1_000_000_000
+# What a copy takes beside its payload: guard, slot values, its place in a table.
+OVERHEAD_BYTES: Final = 1_000
+_LARGEST_SHARE: Final = 8  # a payload larger than this part of the bound is not kept
 
 
 class Guard:
-    """What must not have changed since before the look in Redis began."""
+    """
+    What must not have changed since before the look in Redis began.
+
+    That is the generation of trust, the epoch, and the slots of all tags. values are what read,
+    applied to the words of the file of slots, returned then.
+    """
+
+    __slots__ = ("generation", "read", "values")
+
+    def __init__(self, generation: int, read: Callable[[Any], Any], values: Any) -> None:
+        self.generation = generation
+        self.read = read
+        self.values = values
 
     def holds(self) -> bool:
         """Return whether a copy under this guard may be served now."""
-        return False
+        words = slots.words
+        return (
+            words is not None
+            and clock() < words[LISTENING]
+            and trust.holds()
+            and self.generation == trust.generation
+            and self.read(words) == self.values
+        )
 
 
 def guard_of(key: Key[Any]) -> Guard | None:
@@ -20,27 +56,126 @@ def guard_of(key: Key[Any]) -> Guard | None:
 
     None: nothing may be kept, because the level is off, or within a transaction.
     """
-    return None
+    words = slots.words
+    if words is None or not clock() < words[LISTENING] or not settings.CACHE_FIRST_LEVEL_BYTES:
+        return None
+    generation = trust.generation
+    if not trust.holds() or connection.in_atomic_block:
+        return None
+    read = operator.itemgetter(EPOCH, *map(slots.slot_of, key.tags))
+    return Guard(generation, read, read(words))
+
+
+# A copy: payload, its end in clock()'s time, the guard's three parts, its size in bytes.
+_Copy = tuple[Any, int, int, Callable[[Any], Any], Any, int]
 
 
 class Copies:
-    """Copies of one process, bounded in bytes."""
+    """
+    Copies of one process, bounded in bytes by CACHE_FIRST_LEVEL_BYTES.
+
+    Of two tables the young one is filled until it has half of the bytes; then the old one is
+    dropped, and the young one takes its place. A copy that is served from the old one moves to the
+    young one, so what is read stays.
+    """
+
+    def __init__(self) -> None:
+        self._changing = threading.Lock()  # of the tables and their sizes; get does without
+        self._young: dict[Hashable, _Copy] = {}
+        self._old: dict[Hashable, _Copy] = {}
+        self._young_bytes = self._old_bytes = 0
+        self.evictions = 0
 
     def get(self, key: Hashable) -> Any | None:
         """Return the payload kept under key, where it may be served now."""
+        copy = self._young.get(key)
+        if copy is None:
+            copy = self._old.get(key)
+            if copy is None:
+                return None
+            self._rejuvenate(key, copy)
+        payload, end, generation, read, values, _ = copy
+        words = slots.words
+        if words is None:
+            return None
+        # In this order, so that all of it held when the clock was read: a generation is one
+        # unbroken lease, and slots never have an earlier value again.
+        now = clock_gettime_ns(CLOCK_BOOTTIME)
+        if now < words[LISTENING] and trust.holds():
+            if now < end and generation == trust.generation and read(words) == values:
+                return payload
+            self._discard(key, copy)
         return None
 
     def put(
         self, key: Hashable, payload: Any, size_bytes: int, guard: Guard, fresh_seconds: float
     ) -> None:
-        """Keep a payload, which is not None, for at most so long."""
+        """Keep a payload, which is not None and will not change, for at most so long."""
+        bound = settings.CACHE_FIRST_LEVEL_BYTES
+        size = size_bytes + OVERHEAD_BYTES
+        if fresh_seconds <= 0 or size > bound // _LARGEST_SHARE:
+            return
+        end = clock() + int(fresh_seconds * _NANOSECONDS)
+        with self._changing:
+            self._remove(key)
+            self._add(
+                key, (payload, end, guard.generation, guard.read, guard.values, size), bound // 2
+            )
+
+    def sweep(self) -> None:
+        """Drop the copies that may never be served again: what was purged leaves memory so."""
+        words, now = slots.words, clock()
+        for table in (self._young, self._old):
+            for key, copy in list(table.items()):
+                _, end, generation, read, values, _ = copy
+                if (
+                    words is None
+                    or now >= end
+                    or generation != trust.generation
+                    or read(words) != values
+                ):
+                    self._discard(key, copy)
 
     def clear(self) -> None:
         """Drop all copies."""
+        with self._changing:
+            self._young, self._old = {}, {}
+            self._young_bytes = self._old_bytes = 0
 
-    def figures(self) -> dict[str, Any]:
-        """Return what there is, for people."""
-        return {}
+    def figures(self) -> dict[str, int]:
+        """Return how many copies there are in this process, their bytes, and how many were evicted."""
+        return {
+            "copies": len(self._young) + len(self._old),
+            "bytes": self._young_bytes + self._old_bytes,
+            "evictions": self.evictions,
+        }
+
+    def _add(self, key: Hashable, copy: _Copy, most_bytes: int) -> None:
+        if self._young_bytes + copy[-1] > most_bytes:
+            self.evictions += len(self._old)
+            self._old, self._old_bytes = self._young, self._young_bytes
+            self._young, self._young_bytes = {}, 0
+        self._young[key] = copy
+        self._young_bytes += copy[-1]
+
+    def _remove(self, key: Hashable) -> None:
+        copy = self._young.pop(key, None)
+        if copy is not None:
+            self._young_bytes -= copy[-1]
+        copy = self._old.pop(key, None)
+        if copy is not None:
+            self._old_bytes -= copy[-1]
+
+    def _discard(self, key: Hashable, copy: _Copy) -> None:
+        with self._changing:
+            if self._young.get(key) is copy or self._old.get(key) is copy:
+                self._remove(key)
+
+    def _rejuvenate(self, key: Hashable, copy: _Copy) -> None:
+        with self._changing:
+            if self._old.get(key) is copy:
+                self._remove(key)
+                self._add(key, copy, settings.CACHE_FIRST_LEVEL_BYTES // 2)
 
 
 copies = Copies()

@@ -210,6 +210,7 @@ def _set_environment(stack: Stack) -> None:
     os.environ.setdefault("SECRET_KEY", _secret_key(stack.folder / "secret_key"))
     os.environ.setdefault("ALLOWED_HOSTS", "127.0.0.1,localhost")
     os.environ.setdefault("ACTIVITY_SPOOL_DIR", str(stack.folder / "spool"))
+    os.environ.setdefault("CACHE_SLOTS_DIR", str(stack.folder / "slots"))
 
 
 def _reset_metrics(folder: Path) -> None:

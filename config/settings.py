@@ -259,6 +259,9 @@ CACHE_LEASE_MS = env.whole(
 # Concurrent loads of each process while Redis does not answer, and how long others wait.
 CACHE_LOADS_MAX = env.whole("CACHE_LOADS_MAX", default=8, minimum=1)
 CACHE_LOADS_WAIT_MS = env.whole("CACHE_LOADS_WAIT_MS", default=500)
+# Copies in each process, 0 for none; and the file by which the processes of a host invalidate them.
+CACHE_FIRST_LEVEL_BYTES = env.whole("CACHE_FIRST_LEVEL_BYTES", default=67_108_864, maximum=2**53)
+CACHE_SLOTS_DIR = env.str("CACHE_SLOTS_DIR", default="") or str(BASE_DIR / ".slots")
 
 # --- The API -----------------------------------------------------------------------------------
 REST_FRAMEWORK = {

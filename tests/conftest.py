@@ -14,7 +14,7 @@ from django.test import Client
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
-from cachelayer import client, popularity
+from cachelayer import client, first_level, popularity, slots
 from cachelayer.models import OutboxRow
 from config.mongodb import client as mongodb_client
 from config.postgres import outages
@@ -38,6 +38,14 @@ def _own_cache(settings, monkeypatch) -> None:
     # Reads of earlier tests that were not flushed would rank above those of this test.
     monkeypatch.setattr(popularity, "_reads", Counter())
     monkeypatch.setattr(popularity, "_results", Counter())
+
+
+@pytest.fixture(autouse=True)
+def _own_slots(settings, tmp_path) -> Iterator[None]:
+    settings.CACHE_SLOTS_DIR = str(tmp_path / "slots")
+    yield
+    slots.detach()
+    first_level.copies.clear()
 
 
 @pytest.fixture(autouse=True)

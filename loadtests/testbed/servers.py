@@ -135,6 +135,7 @@ def running_servers(name: str, root: Path = ROOT) -> Iterator[Servers]:
             "PYTHON_DOTENV_DISABLED": "1",
             "LOG_LEVEL": "WARNING",
             "ACTIVITY_SPOOL_DIR": str(stack.folder / "spool"),
+            "CACHE_SLOTS_DIR": str(stack.folder / "slots"),
         }
         yield Servers(stack, environment, root)
     finally:
