@@ -28,18 +28,19 @@ from rich.table import Table
 
 from config.stack import ROOT
 from config.stack.process import StackError
+from loadtests.arguments import positive
 from loadtests.bench import cli as bench_cli
 from loadtests.bench import costs
 from loadtests.bench.compare import Incomparable
 from loadtests.docs import cli as docs_cli
 from loadtests.docs import screenshots
-from loadtests.docs.markers import MissingMarkers
 from loadtests.drills import chaos, event_loss, store_outage
 from loadtests.drills.degradation import matrix, outage_states
 from loadtests.drills.degradation import report as degradation_report
+from loadtests.experiments import cli as experiments_cli
 from loadtests.generators import cli as load_cli
 from loadtests.generators.http_load import UnexpectedResponse
-from loadtests.lab import cli as lab_cli
+from loadtests.markers import MissingMarkers
 from loadtests.testbed.site import INSTRUMENTED, running_site
 
 
@@ -63,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    lab_cli.add_to(commands)
+    experiments_cli.add_to(commands)
     docs_cli.add_to(commands)
     bench_cli.add_options(commands.add_parser("bench", help="costs as ratios"))
     load_cli.add_options(commands.add_parser("load", help="simulated users, with thresholds"))
@@ -82,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     hard = commands.add_parser(
         "chaos", help="exit status 1 where the outcome is not as it should be"
     )
-    hard.add_argument("--seconds", type=bench_cli.positive, default=60.0)
+    hard.add_argument("--seconds", type=positive, default=60.0)
     hard.add_argument("--seed", type=int, default=1, help="of the faults (default 1)")
     hard.add_argument(
         "--protocol",
@@ -164,9 +165,9 @@ def _chaos(options: argparse.Namespace) -> int:
 
 
 COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
-    "list": lab_cli.list_experiments,
-    "run": lab_cli.run,
-    "report": lab_cli.report,
+    "list": experiments_cli.list_experiments,
+    "run": experiments_cli.run,
+    "report": experiments_cli.report,
     "mix": docs_cli.run_mix,
     "figures": docs_cli.run_figures,
     "bench": bench_cli.run,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from config.observability import tracing
+from config import tracing
 
 
 def sent_by(call: Callable[[], object]) -> int:

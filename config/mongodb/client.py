@@ -12,8 +12,8 @@ from pymongo import monitoring
 from pymongo.errors import ConfigurationError, ServerSelectionTimeoutError
 
 from cachelayer.circuit_breaker import Breaker
+from config import tracing
 from config.mongodb import metrics
-from config.observability import tracing
 
 _PROBE_TIMEOUT_MS: Final = 1000
 # pymongo's names of the failures in which the server sent no reply.

@@ -10,7 +10,8 @@ import structlog
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse
 
-from config.observability import query_stats, statements, traces, tracing
+from config import tracing
+from config.observability import query_stats, statements, traces
 from config.postgres import metrics, repeating
 from config.web.openapi import REQUEST_ID_PATTERN
 

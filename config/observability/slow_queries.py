@@ -7,9 +7,10 @@ from typing import Any, Final
 
 import structlog
 
-from config.observability import statements, tracing
+from config import tracing
+from config.observability import statements
 from config.observability.capped_list import CappedList
-from config.observability.tracing import RequestTrace, Step
+from config.tracing import RequestTrace, Step
 
 log = structlog.get_logger("request")
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from config.observability.tracing import Step
+from config.tracing import Step
 
 STATEMENT_CHARACTERS: Final = 2_000
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._~:/+=@-]")  # could end a comment, or be a placeholder

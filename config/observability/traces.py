@@ -12,7 +12,7 @@ from django.utils.crypto import constant_time_compare
 
 from config.observability import statements
 from config.observability.capped_list import CappedList
-from config.observability.tracing import RequestTrace, endpoint_of
+from config.tracing import RequestTrace, endpoint_of
 
 # A list for each reason: a flood of slow requests does not push out those that staff marked.
 TRACES: Final = {

@@ -9,7 +9,7 @@ import psycopg
 from django.db.backends.postgresql import base
 from psycopg_pool import PoolTimeout
 
-from config.observability import tracing
+from config import tracing
 from config.postgres import deadlines, metrics, outages
 from config.postgres.outages import breaker
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from config.stack import ROOT, Stack
+from loadtests.arguments import positive
 from loadtests.bench import compare, report, runner
 from loadtests.bench.runner import Plan
 from loadtests.testbed.site import INSTRUMENTED, NOTES, Site, running_site
@@ -46,14 +47,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     where.add_argument(
         "--compare", metavar="REV", help="this tree beside that revision, in the same run"
     )
-
-
-def positive(text: str) -> float:
-    """Parse an option that is more than 0 and at most 600."""
-    number = float(text)
-    if not 0 < number <= 600:
-        raise argparse.ArgumentTypeError("more than 0, at most 600")
-    return number
 
 
 def run(options: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ from typing import Final
 from rich.table import Table
 
 from loadtests.bench.runner import CONNECTIONS, Figures
-from loadtests.docs.markers import Markers
+from loadtests.markers import Markers
 from loadtests.stats import Ratio
 from loadtests.testbed.environment import describe_environment
 from loadtests.testbed.site import THREADS, WORKERS, Site

@@ -7,11 +7,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from loadtests.bench.cli import positive
+from loadtests.arguments import positive
 from loadtests.docs import figures
-from loadtests.docs.markers import MissingMarkers
 from loadtests.generators import cli as load_cli
 from loadtests.generators import mixed_workload
+from loadtests.markers import MissingMarkers
 from loadtests.testbed.site import running_site
 
 

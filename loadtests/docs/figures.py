@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from config.stack import ROOT
-from loadtests.docs.markers import Markers
+from loadtests.markers import Markers
 
 MARKERS: Final = Markers(
     "<!-- figures:begin, written by python -m loadtests figures -->", "<!-- figures:end -->"

@@ -1,22 +1,22 @@
-"""The experiments, by name, in the order of the seed module; each module here that holds one."""
+"""The experiments, by name, in the order of the seed module."""
 
-import importlib
-import pkgutil
 from typing import Final
 
+from loadtests.experiments import (
+    cache_outage,
+    direct_write,
+    document_or_relational,
+    pool_exhaustion,
+    query_plans,
+    stampede,
+)
 from loadtests.lab.experiment import Experiment
 
-
-def _found() -> dict[str, Experiment]:
-    modules = [
-        importlib.import_module(f"{__name__}.{iter_module.name}")
-        for iter_module in pkgutil.iter_modules(__path__)
-    ]
-    experiments: list[Experiment] = [module.EXPERIMENT for module in modules]
-    return {
-        experiment.name: experiment
-        for experiment in sorted(experiments, key=lambda experiment: experiment.lines)
-    }
-
-
-EXPERIMENTS: Final[dict[str, Experiment]] = _found()
+_MODULES: Final = (
+    *(cache_outage, direct_write, document_or_relational),
+    *(pool_exhaustion, query_plans, stampede),
+)
+EXPERIMENTS: Final[dict[str, Experiment]] = {
+    module.EXPERIMENT.name: module.EXPERIMENT
+    for module in sorted(_MODULES, key=lambda module: module.EXPERIMENT.lines)
+}

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from config.stack import ROOT
 from config.stack.process import StackError
-from loadtests.bench.cli import positive
+from loadtests.arguments import positive
 from loadtests.testbed.site import Site, running_site
 
 REPORT: Final = ROOT / ".lab" / "load.html"

@@ -10,9 +10,9 @@ from django.test import RequestFactory
 from pymongo.errors import PyMongoError, WaitQueueTimeoutError
 
 from cachelayer.failures import unavailable_store
+from config import tracing
 from config.mongodb import client as mongodb_client
 from config.mongodb import metrics
-from config.observability import tracing
 from config.stack.process import wait_until
 from config.web import problems
 

@@ -10,7 +10,8 @@ from django.db.backends.postgresql.base import Cursor
 from django.test import Client
 
 from cachelayer import client
-from config.observability import capped_list, slow_queries, traces, tracing
+from config import tracing
+from config.observability import capped_list, slow_queries, traces
 from tests.builders import make_event, make_note
 
 pytestmark = pytest.mark.django_db(transaction=True)

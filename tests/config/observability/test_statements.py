@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.observability import statements
-from config.observability.tracing import Step
+from config.tracing import Step
 
 
 class TestComment:

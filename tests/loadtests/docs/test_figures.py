@@ -11,9 +11,9 @@ from loadtests.bench.runner import Figure, Figures
 from loadtests.docs import cli as docs_cli
 from loadtests.docs import figures
 from loadtests.docs.figures import BENCH, MARKERS, MIX, InvalidMeasurements
-from loadtests.docs.markers import MissingMarkers
 from loadtests.generators import mixed_workload
 from loadtests.generators.mixed_workload import Meters
+from loadtests.markers import MissingMarkers
 from loadtests.stats import Ratio
 
 BEGIN, END = MARKERS.begin, MARKERS.end

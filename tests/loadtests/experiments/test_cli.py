@@ -13,7 +13,7 @@ import pytest
 from config.stack import VARIABLES, Stack
 from loadtests.__main__ import main
 from loadtests.experiments import EXPERIMENTS
-from loadtests.lab import cli as lab_cli
+from loadtests.experiments import cli as experiments_cli
 from loadtests.lab import results, runner
 from loadtests.testbed.servers import running_servers
 from tests.loadtests.made_up import EXPERIMENT
@@ -44,14 +44,14 @@ def out(servers, tmp_path, monkeypatch):
 
     monkeypatch.setattr(runner, "STACK", NAME)
     monkeypatch.setattr(runner, "running_servers", the_same)
-    monkeypatch.setattr(lab_cli, "EXPERIMENTS", {})
+    monkeypatch.setattr(experiments_cli, "EXPERIMENTS", {})
     return tmp_path / "out"
 
 
 def given(method=EXPERIMENT.method, **changes):
     """Have there be an experiment that does this."""
     experiment = dataclasses.replace(EXPERIMENT, method=method, **changes)
-    lab_cli.EXPERIMENTS[experiment.name] = experiment
+    experiments_cli.EXPERIMENTS[experiment.name] = experiment
 
 
 def executed(servers, statement):
