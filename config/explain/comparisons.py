@@ -1,19 +1,21 @@
 """Comparisons: OFFSET or keyset pagination by depth, kinds of index, random_page_cost."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Final
 
 from django.db import transaction
 
 from config.charts import Axis, Line, LineChart, Point
-from config.explain import samples, sandbox
+from config.explain import samples, sandbox, variants
 from config.explain.catalogue import Query
+from config.explain.plan import Plan
 from config.explain.postgres_plans import SqlStatement, compile_queryset
 from config.explain.report import Cell, Comparison, Curve
 from config.explain.samples import NotesSample
-from config.explain.timing import kib, measure, ms
+from config.explain.timing import Timing, kib, measure, ms, summarize_runs
+from config.explain.variants import QUERY, IndexVariant
 from notes import selectors
 from notes.models import Note
 from notes.paging import DEFAULT_LIMIT, CursorQuery, PageQuery
@@ -42,56 +44,46 @@ def offset_or_cursor(sample: NotesSample, *, runs: int) -> Curve:
     """Return the time of a page of the heaviest user's list by depth, by OFFSET and by cursor."""
     notes = Note.objects.filter(user_id=sample.heavy_user).count()
     last = samples.deepest_page(notes, most=_DEPTHS[-1])
-    pages = [page for page in _DEPTHS if page < last] + [last]
-    by_number: list[Point] = []
-    forced: list[Point] = []
-    by_cursor: list[Point] = []
-    for page in pages:
-        depth = (page - 1) * DEFAULT_LIMIT
-        at = samples.note_position(sample.heavy_user, depth)
-        by_number.append(_point(depth, _page(sample, page), runs))
-        with planning_with(enable_bitmapscan="off", enable_seqscan="off"):
-            forced.append(_point(depth, _page(sample, page), runs))
-        keyset = compile_queryset(
-            selectors.cursor_rows(CursorQuery(user_id=sample.heavy_user, position=at))
-        )
-        by_cursor.append(_point(depth, keyset, runs))
+    depths = [(page - 1) * DEFAULT_LIMIT for page in (*(n for n in _DEPTHS if n < last), last)]
+    by_offset = partial(_by_offset, sample)
+    pages = list(variants.pages_by_depth(depths, by_offset, partial(_by_cursor, sample), runs=runs))
+    with planning_with(enable_bitmapscan="off", enable_seqscan="off"):
+        forced = [(depth, variants.explain_runs(by_offset(depth), runs=runs)) for depth in depths]
+    offset = _line("OFFSET, as planned", [(page.depth, page.by_offset) for page in pages])
+    cursor = _line("cursor", [(page.depth, page.by_cursor) for page in pages])
     chart = LineChart(
         title="A page of the heaviest user's list, by depth",
         x=Axis(label="notes skipped"),
         y=Axis(label="ms (median, least to most)", log=True),
-        lines=(
-            Line(name="OFFSET, as planned", points=tuple(by_number)),
-            Line(name="OFFSET, forced to walk an index", points=tuple(forced)),
-            Line(name="cursor", points=tuple(by_cursor)),
-        ),
+        lines=(offset, _line("OFFSET, forced to walk an index", forced), cursor),
     )
-    return Curve(
-        chart=chart, remarks=[_depth_remark(by_number, by_cursor), _planner_choice(sample, last)]
+    first, deepest = offset.points[0], offset.points[-1]
+    remark = (
+        f"Behind {deepest.x:.0f} notes a page takes {ms(deepest.y)} by OFFSET and "
+        f"{ms(cursor.points[-1].y)} by cursor; on the first page {ms(first.y)} and "
+        f"{ms(cursor.points[0].y)}."
     )
+    return Curve(chart=chart, remarks=[remark, _planner_choice(sample, last)])
 
 
 def _planner_choice(sample: NotesSample, last: int) -> str:
     """Return up to which page of the heaviest user's list the planner uses the composite index."""
 
-    def is_used(page: int) -> bool:
-        return COMPOSITE in _page(sample, page).planned_indexes()
+    def planned(page: int) -> frozenset[str]:
+        return _by_offset(sample, (page - 1) * DEFAULT_LIMIT).planned_indexes()
 
-    if not is_used(1):
+    served = variants.last_page_served(lambda page: COMPOSITE in planned(page), last)
+    if served == 0:
         return (
             f"The planner does not use {COMPOSITE} even for the first page of this user, who owns "
             f"such a large share of the {sample.rows} notes that another plan looks cheaper."
         )
-    if is_used(last):
+    if served == last:
         return f"The planner uses {COMPOSITE} down to the last page, {last}."
-    uses, does_not = 1, last
-    while does_not - uses > 1:
-        middle = (uses + does_not) // 2
-        uses, does_not = (middle, does_not) if is_used(middle) else (uses, middle)
-    instead = ", ".join(sorted(_page(sample, does_not).planned_indexes())) or "no index"
+    instead = ", ".join(sorted(planned(served + 1))) or "no index"
     return (
-        f"With {sample.rows} notes the planner uses {COMPOSITE} as far as page {uses}. From page "
-        f"{does_not} on it reads all of the user's notes by {instead} instead, and sorts them."
+        f"With {sample.rows} notes the planner uses {COMPOSITE} as far as page {served}. From page "
+        f"{served + 1} on it reads all of the user's notes by {instead} instead, and sorts them."
     )
 
 
@@ -132,20 +124,20 @@ def page_costs(queries: list[Query], *, runs: int) -> Comparison:
 
 def btree_or_hash(sample: NotesSample, *, runs: int) -> Comparison:
     """Compare a B-tree and a hash index on user_id, built in turn on the real table."""
-    count = SqlStatement("SELECT count(*) FROM notes WHERE user_id = %s", (sample.usual_user,))
-    rows: list[tuple[Cell, ...]] = []
-    for kind in ("btree", "hash"):
-        with sandbox.rolled_back():
-            sandbox.drop_indexes(["idx_notes_user_id", COMPOSITE])
-            built_ms = _built(f"CREATE INDEX explain_kind ON notes USING {kind} (user_id)")
-            size = sandbox.size_bytes("explain_kind")
-            equal, page = measure(count, runs=runs), measure(_user_page(sample), runs=runs)
-        used = "yes" if "explain_kind" in equal.plan.indexes else "no"
-        rows.append((kind, kib(size), ms(built_ms), equal.timing.text, used, page.timing.text))
+    statements = {
+        "count": SqlStatement(
+            "SELECT count(*) FROM notes WHERE user_id = %s", (sample.usual_user,)
+        ),
+        "page": compile_queryset(selectors.page_rows(PageQuery(user_id=sample.usual_user))),
+    }
+    build = partial(sandbox.built_index, "notes", instead_of=("idx_notes_user_id", COMPOSITE))
     return Comparison(
         title="B-tree or hash on user_id, alone",
         columns=("kind", "size", "built in", "count of a user", "uses it", "page of a user"),
-        rows=rows,
+        rows=[
+            (*_index_cells(index, index.plans["count"]), _text(index.plans["page"]))
+            for index in variants.btree_or_hash("user_id", statements, build=build, runs=runs)
+        ],
         remarks=[
             "A hash index only serves =: no order, no prefix of several columns, no uniqueness, and "
             "no index-only scan. A B-tree stores each user once with a list of rows "
@@ -156,54 +148,57 @@ def btree_or_hash(sample: NotesSample, *, runs: int) -> Comparison:
 
 def partial_or_whole(sample: NotesSample, *, runs: int) -> Comparison:
     """Compare a partial index with a full one, for a list of edited notes."""
-    rows_of = Note.objects.filter(version__gt=1).order_by("-updated_at")[:DEFAULT_LIMIT]
-    statement = compile_queryset(rows_of)
-    rows: list[tuple[Cell, ...]] = [
-        ("none", kib(0), "", measure(statement, runs=runs).timing.text, "")
-    ]
-    for name, ending in (("whole", ""), ("partial", " WHERE version > 1")):
-        with sandbox.rolled_back():
-            built_ms = _built(f"CREATE INDEX explain_part ON notes (updated_at DESC){ending}")
-            size = sandbox.size_bytes("explain_part")
-            measurement = measure(statement, runs=runs)
-        used = "yes" if "explain_part" in measurement.plan.indexes else "no"
-        rows.append((name, kib(size), ms(built_ms), measurement.timing.text, used))
-    edited = Note.objects.filter(version__gt=1).count()
+    edited = Note.objects.filter(version__gt=1)
+    none, *built = variants.partial_or_whole(
+        "updated_at DESC",
+        "version > 1",
+        compile_queryset(edited.order_by("-updated_at")[:DEFAULT_LIMIT]),
+        build=partial(sandbox.built_index, "notes"),
+        runs=runs,
+    )
     return Comparison(
         title="A partial index for the notes edited last (version > 1)",
         columns=("index", "size", "built in", "20 notes", "uses it"),
-        rows=rows,
+        rows=[
+            (none.name, kib(0), "", _text(none.plans[QUERY]), ""),
+            *(_index_cells(index, index.plans[QUERY]) for index in built),
+        ],
         remarks=[
-            f"{edited} of {sample.rows} notes were edited. A partial index is smaller in the same "
-            "proportion, and a note that was never edited costs it nothing; a query must repeat "
-            "its condition."
+            f"{edited.count()} of {sample.rows} notes were edited. A partial index is smaller in the "
+            "same proportion, and a note that was never edited costs it nothing; a query must "
+            "repeat its condition."
         ],
     )
 
 
-def _page(sample: NotesSample, page: int) -> SqlStatement:
+def _by_offset(sample: NotesSample, depth: int) -> SqlStatement:
+    page = depth // DEFAULT_LIMIT + 1
     return compile_queryset(selectors.page_rows(PageQuery(user_id=sample.heavy_user, page=page)))
 
 
-def _user_page(sample: NotesSample) -> SqlStatement:
-    return compile_queryset(selectors.page_rows(PageQuery(user_id=sample.usual_user)))
+def _by_cursor(sample: NotesSample, depth: int) -> SqlStatement:
+    at = samples.note_position(sample.heavy_user, depth)
+    query = CursorQuery(user_id=sample.heavy_user, position=at)
+    return compile_queryset(selectors.cursor_rows(query))
 
 
-def _point(depth: int, statement: SqlStatement, runs: int) -> Point:
-    timing = measure(statement, runs=runs).timing
-    return Point(x=depth, y=timing.median_ms, low=timing.least_ms, high=timing.most_ms)
+def _timing(plans: list[Plan]) -> Timing:
+    return summarize_runs([plan.execution_ms for plan in plans])
 
 
-def _built(statement: str) -> float:
-    started = time.perf_counter()
-    sandbox.execute(statement)
-    return (time.perf_counter() - started) * 1000
+def _text(plans: list[Plan]) -> str:
+    return _timing(plans).text
 
 
-def _depth_remark(by_number: list[Point], by_cursor: list[Point]) -> str:
-    first, last = by_number[0], by_number[-1]
-    return (
-        f"Behind {last.x:.0f} notes a page takes {ms(last.y)} by OFFSET and "
-        f"{ms(by_cursor[-1].y)} by cursor; on the first page {ms(first.y)} and "
-        f"{ms(by_cursor[0].y)}."
+def _line(name: str, plans_by_depth: list[tuple[int, list[Plan]]]) -> Line:
+    timings = [(depth, _timing(plans)) for depth, plans in plans_by_depth]
+    points = (
+        Point(x=depth, y=timing.median_ms, low=timing.least_ms, high=timing.most_ms)
+        for depth, timing in timings
     )
+    return Line(name=name, points=tuple(points))
+
+
+def _index_cells(index: IndexVariant, plans: list[Plan]) -> tuple[Cell, ...]:
+    is_used = "yes" if sandbox.BUILT_INDEX in plans[0].indexes else "no"
+    return (index.name, kib(index.size_bytes), ms(index.built_ms), _text(plans), is_used)

@@ -27,6 +27,7 @@ _NEW_ROWS: Final[Mapping[str, str]] = {
     " FROM (SELECT *, row_number() OVER () AS n FROM user_profiles LIMIT {}) AS numbered",
 }
 _COPY: Final = "explain_"
+BUILT_INDEX: Final = "explain_trial"
 _BUILD_SECONDS: Final = 600
 _COPIED_MAX: Final = 20_000
 _INDEX_NOT_FOUND: Final = 27
@@ -64,6 +65,23 @@ def rolled_back() -> Iterator[None]:
         finally:
             # Only for a normal end: after an exception or Ctrl-C atomic() itself rolls back.
             transaction.set_rollback(True)
+
+
+@contextmanager
+def built_index(
+    table: str, definition: str, *, instead_of: Sequence[str] = ()
+) -> Iterator[tuple[int, float]]:
+    """
+    Create BUILT_INDEX for the block, in place of other indexes; yield its size in bytes and its build time in ms.
+
+    definition is what follows the table's name in CREATE INDEX. Raises as rolled_back does.
+    """
+    with rolled_back():
+        drop_indexes(instead_of)
+        started = time.perf_counter()
+        execute(f"CREATE INDEX {BUILT_INDEX} ON {quote_name(table)} {definition}")
+        built_ms = (time.perf_counter() - started) * 1000
+        yield size_bytes(BUILT_INDEX), built_ms
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from config.explain.plan import Plan, Statement
+from config.explain.variants import explain_runs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,7 @@ def measure(statement: Statement, *, runs: int) -> Measurement:
     EXPLAIN's clock slows down a plan of many rows by about a tenth, with and without an index
     alike. MongoDB's explain reports whole milliseconds only, so its client is timed instead.
     """
-    plans = [statement.explain() for _ in range(runs + 1)][1:]
+    plans = explain_runs(statement, runs=runs)
     if statement.store == "mongodb":
         times = [_run_ms(statement) for _ in range(runs)]
     else:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from config.charts import Axis, Bar, BarChart, LineChart
 from config.explain.plan import Plan
+from config.explain.variants import QUERY
 from loadtests.experiments.query_plans.method import ARMS, Observations
 from loadtests.experiments.query_plans.queries import (
     CURSOR,
@@ -14,6 +15,7 @@ from loadtests.experiments.query_plans.queries import (
     access_path,
     median_ms,
 )
+from loadtests.experiments.query_plans.variants import EQUAL, ORDERED
 from loadtests.lab.builders import line, median_bar, median_line, series
 from loadtests.lab.experiment import Findings, Series, Table
 
@@ -72,8 +74,8 @@ def _all_series(observations: Observations) -> Iterator[Series]:
             "ms",
             [median_ms(selectivity.full_scan) for selectivity in tried.selective],
         ),
-        ("kinds: =", "with", "ms", [median_ms(kind.equal) for kind in tried.kinds]),
-        ("partial index", "with", "ms", [plan.execution_ms for plan in tried.partial[-1].plans]),
+        ("kinds: =", "with", "ms", [median_ms(index.plans[EQUAL]) for _, index in tried.kinds]),
+        ("partial index", "with", "ms", _times_ms(tried.partial[-1].plans[QUERY])),
         ("saved by index", "both", "ms", [benefit.saved_ms for benefit in observations.benefits]),
     ):
         yield series(name, arm, unit, values)
@@ -241,15 +243,15 @@ def _kinds(observations: Observations) -> Table:
         columns=("column", "kind", "KiB", "built in ms", "= ms", "> and ORDER BY", "ms"),
         rows=tuple(
             (
-                kind.column,
-                kind.kind,
-                f"{kind.size_bytes / 1024:.0f}",
-                f"{kind.built_ms:.0f}",
-                f"{median_ms(kind.equal):.3g}",
-                access_path(kind.ordered[0]),
-                f"{median_ms(kind.ordered):.3g}",
+                column,
+                index.name,
+                f"{index.size_bytes / 1024:.0f}",
+                f"{index.built_ms:.0f}",
+                f"{median_ms(index.plans[EQUAL]):.3g}",
+                access_path(index.plans[ORDERED][0]),
+                f"{median_ms(index.plans[ORDERED]):.3g}",
             )
-            for kind in observations.variants.kinds
+            for column, index in observations.variants.kinds
         ),
         note="A B-tree keeps equal values once with a list of their rows, a hash index each of them; "
         "user_id has few values, id has no two that are equal.",

@@ -3,6 +3,7 @@
 import statistics
 from typing import Final
 
+from config.explain.variants import QUERY
 from loadtests.experiments.query_plans.method import Observations
 from loadtests.experiments.query_plans.queries import (
     CURSOR,
@@ -12,6 +13,7 @@ from loadtests.experiments.query_plans.queries import (
     median_ms,
     scan_kinds,
 )
+from loadtests.experiments.query_plans.variants import EQUAL, ORDERED
 from loadtests.lab.experiment import Expectations, Outcome, Verdict
 from loadtests.stats import spread
 
@@ -243,13 +245,14 @@ def cursor(observations: Observations) -> Verdict:
 def btree_or_hash(observations: Observations) -> Verdict:
     kinds = observations.variants.kinds
     holds = all(
-        kind.equal[0].indexes and bool(kind.ordered[0].indexes) == (kind.kind == "btree")
-        for kind in kinds
+        index.plans[EQUAL][0].indexes
+        and bool(index.plans[ORDERED][0].indexes) == (index.name == "btree")
+        for _, index in kinds
     )
     observed = "; ".join(
-        f"{kind.kind} on {kind.column}: {kind.size_bytes / 1024:.0f} KiB, = in "
-        f"{median_ms(kind.equal):.3g} ms, > in {median_ms(kind.ordered):.3g} ms"
-        for kind in kinds
+        f"{index.name} on {column}: {index.size_bytes / 1024:.0f} KiB, = in "
+        f"{median_ms(index.plans[EQUAL]):.3g} ms, > in {median_ms(index.plans[ORDERED]):.3g} ms"
+        for column, index in kinds
     )
     return Verdict(holds, observed, ["kinds: ="])
 
@@ -261,8 +264,11 @@ def btree_or_hash(observations: Observations) -> Verdict:
     "filter's share of the whole index",
 )
 def partial(observations: Observations) -> Verdict:
-    none, whole, partial = observations.variants.partial
-    plan, share = partial.plans[0], partial.size_bytes / whole.size_bytes
+    _, whole, partial = observations.variants.partial
+    none_plans, whole_plans, partial_plans = (
+        index.plans[QUERY] for index in observations.variants.partial
+    )
+    plan, share = partial_plans[0], partial.size_bytes / whole.size_bytes
     holds = (
         bool(plan.indexes)
         and plan.rows_examined <= FEW * plan.rows_returned
@@ -270,9 +276,9 @@ def partial(observations: Observations) -> Verdict:
     )
     observed = (
         f"{share:.0%} of the whole index for {observations.variants.edited_share:.0%} of the notes; "
-        f"{plan.rows_examined} rows scanned, {median_ms(partial.plans):.3g} ms (whole: "
-        f"{whole.plans[0].rows_examined}, {median_ms(whole.plans):.3g} ms; none: "
-        f"{none.plans[0].rows_examined}, {median_ms(none.plans):.3g} ms)"
+        f"{plan.rows_examined} rows scanned, {median_ms(partial_plans):.3g} ms (whole: "
+        f"{whole_plans[0].rows_examined}, {median_ms(whole_plans):.3g} ms; none: "
+        f"{none_plans[0].rows_examined}, {median_ms(none_plans):.3g} ms)"
     )
     return Verdict(holds, observed, ["partial index"])
 

@@ -10,8 +10,9 @@ import psutil
 import psycopg
 
 from config.explain.plan import Plan
+from config.explain.variants import PageAtDepth, last_page_served, pages_by_depth
 from loadtests.experiments.query_plans import queries, scratch
-from loadtests.experiments.query_plans.queries import Connection, explain, median_ms
+from loadtests.experiments.query_plans.queries import BoundQuery, Connection, explain, median_ms
 from loadtests.experiments.query_plans.scratch import COMPOSITE
 from loadtests.experiments.query_plans.variants import (
     IndexBenefit,
@@ -69,15 +70,6 @@ class Round:
     plans: dict[str, list[Plan]]  # by query
     samples: list[Sample]
     cpu_ms: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class PageAtDepth:
-    """A page at a depth in rows, by OFFSET and by cursor: the runs of each."""
-
-    depth: int
-    by_offset: list[Plan]
-    by_cursor: list[Plan]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,7 +178,7 @@ def _rounds(lab: Lab, site: Site, scale: Scale, page: int) -> dict[str, list[Rou
 def _round(site: Site, url: str, scale: Scale, page: int) -> Round:
     with psycopg.connect(url, autocommit=True) as connection:
         plans = {
-            name: explain(connection, query, runs=scale.runs, warm_up=True)
+            name: explain(connection, query, runs=scale.runs)
             for name, query in queries.pages(connection, page).items()
         }
         before = server_cpu_seconds(site)
@@ -221,32 +213,24 @@ def server_cpu_seconds(site: Site) -> float:
 def by_depth(connection: Connection, page: int, *, runs: int) -> list[PageAtDepth]:
     """Explain pages deeper and deeper, with the indexes."""
     depths = [queries.depth_of(number) for number in (*(n for n in _PAGES if n < page), page)]
-    return [
-        PageAtDepth(
-            depth=depth,
-            by_offset=explain(connection, queries.by_offset(depth), runs=runs, warm_up=True),
-            by_cursor=explain(
-                connection, queries.by_cursor(connection, depth), runs=runs, warm_up=True
-            ),
+    return list(
+        pages_by_depth(
+            depths,
+            lambda depth: BoundQuery(connection, queries.by_offset(depth)),
+            lambda depth: BoundQuery(connection, queries.by_cursor(connection, depth)),
+            runs=runs,
         )
-        for depth in depths
-    ]
+    )
 
 
 def deepest_by_composite(connection: Connection, page: int) -> int:
     """Return the last page, up to this one, for which the planner uses the composite index."""
 
-    def is_used(number: int) -> bool:
+    def is_served(number: int) -> bool:
         query = queries.by_offset(queries.depth_of(number))
-        return COMPOSITE in explain(connection, query)[0].indexes
+        return COMPOSITE in BoundQuery(connection, query).explain().indexes
 
-    if is_used(page):
-        return page
-    uses, does_not = 0, page
-    while does_not - uses > 1:
-        middle = (uses + does_not) // 2
-        uses, does_not = (middle, does_not) if is_used(middle) else (uses, middle)
-    return uses
+    return last_page_served(is_served, page)
 
 
 def by_size(
@@ -257,7 +241,7 @@ def by_size(
         scratch.grow(connection, rows)
         deep = min(page, queries.last_page(connection, table=scratch.TABLE))
         query = queries.by_offset(queries.depth_of(deep), table=scratch.TABLE)
-        bare = explain(connection, query, runs=runs, warm_up=True)
+        bare = explain(connection, query, runs=runs)
         with scratch.seed_indexes(connection, titles=False):
-            indexed = explain(connection, query, runs=runs, warm_up=True)
+            indexed = explain(connection, query, runs=runs)
         yield PageAtSize(rows=rows, page=deep, bare=bare, indexed=indexed)

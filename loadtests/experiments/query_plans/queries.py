@@ -9,6 +9,7 @@ from psycopg import sql
 
 from config.explain.plan import Plan
 from config.explain.postgres_plans import parse_plan
+from config.explain.variants import explain_runs
 from config.stack.process import StackError
 
 LIMIT: Final = 20
@@ -91,14 +92,22 @@ def row(connection: Connection, query: Query) -> tuple[Any, ...]:
     return row
 
 
-def explain(
-    connection: Connection, query: Query, *, runs: int = 1, warm_up: bool = False
-) -> list[Plan]:
-    """Run a query that many times and return its plans; warm_up: run it once more before that."""
-    statement = sql.SQL("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {}").format(query.statement)
-    explained = Query(statement, query.params)
-    plans = [parse_plan(row(connection, explained)[0][0], "") for _ in range(runs + warm_up)]
-    return plans[warm_up:]
+class BoundQuery(NamedTuple):
+    """A query of a connection, which config.explain.variants can run."""
+
+    connection: Connection
+    query: Query
+
+    def explain(self) -> Plan:
+        """Run it under EXPLAIN (ANALYZE, BUFFERS)."""
+        statement = sql.SQL("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {}")
+        explained = Query(statement.format(self.query.statement), self.query.params)
+        return parse_plan(row(self.connection, explained)[0][0], "")
+
+
+def explain(connection: Connection, query: Query, *, runs: int) -> list[Plan]:
+    """Run a query once to warm up, then that many times; return the plans of those."""
+    return explain_runs(BoundQuery(connection, query), runs=runs)
 
 
 def median_ms(plans: Sequence[Plan]) -> float:

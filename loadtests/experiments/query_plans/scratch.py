@@ -15,14 +15,15 @@ COMPOSITE: Final = "idx_notes_user_created"
 NAME: Final = "query_plans_scratch"
 SCHEMA: Final = sql.Identifier(NAME)
 TABLE: Final = sql.Identifier(NAME, "notes")
-USER_ID: Final = sql.SQL("(user_id)")
-CREATED_AT: Final = sql.SQL("(created_at DESC)")
-USER_CREATED: Final = sql.SQL("(user_id, created_at DESC)")
+USER_ID: Final = "(user_id)"
+CREATED_AT: Final = "(created_at DESC)"
+USER_CREATED: Final = "(user_id, created_at DESC)"
+TITLE_SEARCH: Final = "idx_notes_title_search"
 SEED_INDEXES: Final = {
-    "idx_notes_user_id": (USER_ID, "btree"),
-    "idx_notes_created_at": (CREATED_AT, "btree"),
-    "idx_notes_title_search": (sql.SQL("(to_tsvector('english', title))"), "gin"),
-    COMPOSITE: (USER_CREATED, "btree"),
+    "idx_notes_user_id": USER_ID,
+    "idx_notes_created_at": CREATED_AT,
+    TITLE_SEARCH: "USING gin (to_tsvector('english', title))",
+    COMPOSITE: USER_CREATED,
 }
 
 # Copies of a note are dated within an hour of it, so that no two have the same position.
@@ -100,13 +101,14 @@ def analyze(connection: Connection) -> None:
 
 
 @contextmanager
-def index(
-    connection: Connection, name: str, on: sql.Composable, *, kind: str = "btree"
-) -> Iterator[tuple[int, float]]:
-    """Create an index for the block; yield its size in bytes and how many ms it took to build."""
-    create = sql.SQL("CREATE INDEX {} ON {} USING {} {}").format(
-        sql.Identifier(name), TABLE, sql.Identifier(kind), on
-    )
+def index(connection: Connection, name: str, definition: str) -> Iterator[tuple[int, float]]:
+    """
+    Create an index of the copy for the block; yield its size in bytes and its build time in ms.
+
+    definition is what follows the table's name in CREATE INDEX.
+    """
+    create = sql.SQL("CREATE INDEX {} ON {} ").format(sql.Identifier(name), TABLE)
+    create += sql.SQL(definition)
     began = time.perf_counter()
     connection.execute(create)
     built_ms = (time.perf_counter() - began) * 1000
@@ -121,9 +123,9 @@ def seed_indexes(connection: Connection, *, titles: bool = True) -> Iterator[dic
     """Create the seed's indexes for the block, with or without that of titles; yield their sizes."""
     with ExitStack() as created:
         yield {
-            name: created.enter_context(index(connection, name, on, kind=kind))[0]
-            for name, (on, kind) in SEED_INDEXES.items()
-            if titles or kind == "btree"
+            name: created.enter_context(index(connection, name, definition))[0]
+            for name, definition in SEED_INDEXES.items()
+            if titles or name != TITLE_SEARCH
         }
 
 

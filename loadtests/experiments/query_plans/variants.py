@@ -2,13 +2,22 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from psycopg import sql
 
 from config.explain.plan import Plan
+from config.explain.variants import Build, IndexVariant, btree_or_hash, partial_or_whole
 from loadtests.experiments.query_plans import queries, scratch
-from loadtests.experiments.query_plans.queries import Connection, Query, explain, median_ms, row
+from loadtests.experiments.query_plans.queries import (
+    BoundQuery,
+    Connection,
+    Query,
+    explain,
+    median_ms,
+    row,
+)
 
 _USUAL_SHARE: Final = 0.02  # of all notes: the user for whom indexes are compared
 _NEWEST: Final = "SELECT * FROM {} ORDER BY created_at DESC LIMIT 20"
@@ -21,29 +30,10 @@ _INDEX_SCANS: Final = (
 _EDITED: Final = "SELECT * FROM {} WHERE version > 1 ORDER BY updated_at DESC LIMIT 20"
 _EQUAL: Final = "SELECT * FROM {0} WHERE {1} = %s"
 _RANGE: Final = "SELECT * FROM {0} WHERE {1} > %s ORDER BY {1} LIMIT 20"
+EQUAL: Final = "="
+ORDERED: Final = "> and ORDER BY"
 _VERSIONS: Final = (1, 2, 3, 4, 5, 6)
 _USERS: Final = "SELECT user_id FROM {} GROUP BY 1 ORDER BY abs(count(*) - %s), 1 LIMIT 1"
-
-
-@dataclass(frozen=True, kw_only=True)
-class IndexKind:
-    """An index of one kind: equal is a lookup by =, ordered a range in order."""
-
-    column: str
-    kind: str
-    size_bytes: int
-    built_ms: float
-    equal: list[Plan]
-    ordered: list[Plan]
-
-
-@dataclass(frozen=True, kw_only=True)
-class PartialIndex:
-    """The list of edited notes with one index, or none."""
-
-    name: str
-    size_bytes: int
-    plans: list[Plan]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,9 +53,9 @@ class Variants:
     rows: int
     separate: list[Plan]  # the usual user's first page with an index on each column
     composite: list[Plan]  # the same with one on both
-    kinds: list[IndexKind]
+    kinds: list[tuple[str, IndexVariant]]  # with its column; of EQUAL and ORDERED
     edited_share: float
-    partial: list[PartialIndex]
+    partial: list[IndexVariant]  # none, whole, partial
     selective: list[Selectivity]
 
 
@@ -117,7 +107,13 @@ def variants(connection: Connection, rows: int, *, runs: int) -> Variants:
         composite=composite,
         kinds=list(_kinds(connection, user, runs)),
         edited_share=_share(connection, 2),
-        partial=list(_partial(connection, runs)),
+        partial=partial_or_whole(
+            "updated_at DESC",
+            "version > 1",
+            BoundQuery(connection, _query(_EDITED)),
+            build=_build(connection),
+            runs=runs,
+        ),
         selective=list(_selective(connection, runs)),
     )
 
@@ -139,43 +135,29 @@ def _columns(connection: Connection, user: str, runs: int) -> tuple[list[Plan], 
     return separate, composite
 
 
-def _kinds(connection: Connection, user: str, runs: int) -> Iterator[IndexKind]:
+def _kinds(connection: Connection, user: str, runs: int) -> Iterator[tuple[str, IndexVariant]]:
     note_id = row(connection, _query("SELECT id FROM {} LIMIT 1"))[0]
     for column, value in (("user_id", user), ("id", note_id)):
-        name = sql.Identifier(column)
-        equal, ordered = (
-            Query(sql.SQL(text).format(scratch.TABLE, name), [value]) for text in (_EQUAL, _RANGE)
-        )
-        on = sql.SQL("({})").format(name)
-        for kind in ("btree", "hash"):
-            with scratch.index(connection, "kind", on, kind=kind) as (size, built_ms):
-                yield IndexKind(
-                    column=column,
-                    kind=kind,
-                    size_bytes=size,
-                    built_ms=built_ms,
-                    equal=explain(connection, equal, runs=runs),
-                    ordered=explain(connection, ordered, runs=runs),
-                )
+        statements = {
+            key: BoundQuery(
+                connection,
+                Query(sql.SQL(text).format(scratch.TABLE, sql.Identifier(column)), [value]),
+            )
+            for key, text in ((EQUAL, _EQUAL), (ORDERED, _RANGE))
+        }
+        for index in btree_or_hash(column, statements, build=_build(connection), runs=runs):
+            yield column, index
 
 
-def _partial(connection: Connection, runs: int) -> Iterator[PartialIndex]:
-    edited = _query(_EDITED)
-    yield PartialIndex(name="none", size_bytes=0, plans=explain(connection, edited, runs=runs))
-    for name, on in (
-        ("whole", sql.SQL("(updated_at DESC)")),
-        ("partial", sql.SQL("(updated_at DESC) WHERE version > 1")),
-    ):
-        with scratch.index(connection, name, on) as (size, _):
-            plans = explain(connection, edited, runs=runs)
-            yield PartialIndex(name=name, size_bytes=size, plans=plans)
+def _build(connection: Connection) -> Build:
+    return partial(scratch.index, connection, "variant")
 
 
 def _selective(connection: Connection, runs: int) -> Iterator[Selectivity]:
     for version in _VERSIONS:
         condition = _query("SELECT * FROM {} WHERE version >= %s", version)
         full_scan = explain(connection, condition, runs=runs)
-        with scratch.index(connection, "on_version", sql.SQL("(version)")):
+        with scratch.index(connection, "on_version", "(version)"):
             planned = explain(connection, condition, runs=runs)
         yield Selectivity(
             condition=f"version >= {version}",
@@ -207,10 +189,10 @@ def index_benefits(connection: Connection, user: str, *, runs: int) -> Iterator[
     with scratch.seed_indexes(connection) as sizes:
         scratch.analyze(connection)
         for name, (title, query) in by_index.items():
-            with_ms = median_ms(explain(connection, query, runs=runs, warm_up=True))
+            with_ms = median_ms(explain(connection, query, runs=runs))
             with connection.transaction(force_rollback=True):
                 connection.execute(sql.SQL("DROP INDEX {}").format(scratch.named(name)))
-                without_ms = median_ms(explain(connection, query, runs=runs, warm_up=True))
+                without_ms = median_ms(explain(connection, query, runs=runs))
             yield IndexBenefit(
                 name=name,
                 query=title,
@@ -225,7 +207,7 @@ def index_usage(connection: Connection, page: int, *, runs: int) -> Iterator[Ind
     with scratch.seed_indexes(connection, titles=False):
         for name, query in queries.pages(connection, page, table=scratch.TABLE).items():
             before = _scans(connection)
-            plans = explain(connection, query, runs=runs)
+            plans = [BoundQuery(connection, query).explain() for _ in range(runs)]
             after = _scans(connection)
             yield IndexUsage(
                 query=name,

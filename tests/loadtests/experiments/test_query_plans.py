@@ -9,16 +9,17 @@ import pytest
 from psycopg import sql
 
 from config.explain.plan import Node, Plan
+from config.explain.variants import QUERY, IndexVariant, PageAtDepth
 from config.stack import Stack
 from config.stack.process import StackError
 from loadtests.experiments.query_plans import EXPERIMENT, method, queries, scratch
-from loadtests.experiments.query_plans.method import Observations, PageAtDepth, PageAtSize, Round
+from loadtests.experiments.query_plans.method import Observations, PageAtSize, Round
 from loadtests.experiments.query_plans.queries import CURSOR, DEEP, FIRST, access_path, explain
 from loadtests.experiments.query_plans.variants import (
+    EQUAL,
+    ORDERED,
     IndexBenefit,
-    IndexKind,
     IndexUsage,
-    PartialIndex,
     Selectivity,
     Variants,
     index_benefits,
@@ -82,7 +83,7 @@ def indexes(url: str) -> list[tuple[str, str]]:
 
 class TestExplain:
     def test_counts_the_rows_that_a_plan_examined_and_names_its_access_path(self, connection):
-        plan, again = explain(connection, queries.count_of_user("abc"), runs=2, warm_up=True)
+        plan, again = explain(connection, queries.count_of_user("abc"), runs=2)
 
         assert plan.rows_returned == again.rows_returned == 1
         assert plan.rows_examined == ROWS // 7
@@ -94,7 +95,7 @@ class TestWithoutIndexes:
         before = indexes(url)
 
         with scratch.without_indexes(url):
-            plan = explain(connection, queries.by_offset(0))[0]
+            [plan] = explain(connection, queries.by_offset(0), runs=1)
             within = indexes(url)
 
         assert access_path(plan) == "Seq Scan"
@@ -181,13 +182,13 @@ class TestVariants:
             assert left.fetchall() == []
 
         assert tried.composite[0].rows_examined <= tried.separate[0].rows_examined
-        assert [(kind.column, kind.kind) for kind in tried.kinds] == [
+        assert [(column, index.name) for column, index in tried.kinds] == [
             ("user_id", "btree"),
             ("user_id", "hash"),
             ("id", "btree"),
             ("id", "hash"),
         ]
-        assert [bool(kind.ordered[0].indexes) for kind in tried.kinds] == [
+        assert [bool(index.plans[ORDERED][0].indexes) for _, index in tried.kinds] == [
             True,
             False,
             True,
@@ -226,13 +227,17 @@ def observations() -> Observations:
     whole = [plan(30 + number, "Seq Scan", 100_000) for number in range(3)]
     bitmap = [plan(15 + number, "Bitmap Heap Scan", 14_286) for number in range(3)]
     kinds = [
-        IndexKind(
-            column=column,
-            kind=kind,
-            size_bytes=4096,
-            built_ms=9,
-            equal=[plan(0.1)],
-            ordered=[plan(0.1) if kind == "btree" else whole[0]],
+        (
+            column,
+            IndexVariant(
+                name=kind,
+                size_bytes=4096,
+                built_ms=9,
+                plans={
+                    EQUAL: [plan(0.1)],
+                    ORDERED: [plan(0.1) if kind == "btree" else whole[0]],
+                },
+            ),
         )
         for column in ("user_id", "id")
         for kind in ("btree", "hash")
@@ -261,9 +266,9 @@ def observations() -> Observations:
             kinds=kinds,
             edited_share=0.2,
             partial=[
-                PartialIndex(name="none", size_bytes=0, plans=[whole[0]]),
-                PartialIndex(name="whole", size_bytes=1000, plans=[plan(0.1)]),
-                PartialIndex(name="partial", size_bytes=210, plans=[plan(0.1)]),
+                IndexVariant(name="none", plans={QUERY: [whole[0]]}),
+                IndexVariant(name="whole", size_bytes=1000, plans={QUERY: [plan(0.1)]}),
+                IndexVariant(name="partial", size_bytes=210, plans={QUERY: [plan(0.1)]}),
             ],
             selective=[
                 Selectivity(
