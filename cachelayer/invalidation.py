@@ -71,8 +71,12 @@ def invalidate(*tags: str) -> None:
     """
     distinct = sorted(set(tags))
     with transaction.atomic(savepoint=False):
-        row_id = outbox.add(distinct)
-        transaction.on_commit(_Delivery(distinct, row_id), robust=True)
+        deliver_after_commit(distinct, outbox.add(distinct))
+
+
+def deliver_after_commit(tags: list[str], row_id: int) -> None:
+    """Unlink the tags of a row of the outbox once the current transaction commits; without one, now."""
+    transaction.on_commit(_Delivery(tags, row_id), robust=True)
 
 
 @contextlib.contextmanager

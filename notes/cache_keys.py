@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from typing import Final
 from uuid import UUID
 
 from django.conf import settings
@@ -85,6 +86,10 @@ def tags_of_note(*, note_id: UUID, user_id: str) -> tuple[str, ...]:
     The triggers on the table spell the same (config/migrations/0001_notes_triggers.py).
     """
     return (*_tags_of_note_key(str(note_id)), _user_tag(user_id), _ALL_NOTES)
+
+
+# The same in SQL, over the columns of a note.
+TAGS_OF_ROW: Final = f"ARRAY['note:' || id, 'notes:user:' || user_id, '{_ALL_NOTES}']"
 
 
 def _user_tag(user_id: str) -> str:

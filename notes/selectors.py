@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from uuid import UUID
 
 from django.contrib.postgres.search import SearchQuery
+from django.db import connection
 from django.db.models import Q, QuerySet
 
 from cachelayer.http import Representation, represent
@@ -14,6 +15,9 @@ from notes import cache_keys, records
 from notes.models import Note, TitleVector
 from notes.paging import MAX_LIMIT, CursorQuery, PageQuery, Position, Sort
 from notes.records import NoteRecord
+
+# Django's ORM would take four times as long to build this statement as PostgreSQL to answer it.
+_ONE_NOTE: Final = f"SELECT {', '.join(records.FIELDS)} FROM notes WHERE id = %s"  # noqa: S608  # no input
 
 
 def note_read(*, note_id: UUID) -> CachedRead[Representation]:
@@ -110,7 +114,9 @@ def cursor_rows(query: CursorQuery) -> QuerySet[Note, Any]:
 
 
 def _load_note(note_id: UUID) -> Representation | None:
-    row = Note.objects.filter(pk=note_id).values_list(*records.FIELDS).first()
+    with connection.cursor() as cursor:
+        cursor.execute(_ONE_NOTE, [note_id])
+        row = cursor.fetchone()
     return None if row is None else records.representation(NoteRecord(*row))
 
 

@@ -2,12 +2,14 @@
 
 import json
 import re
+from uuid import uuid4
 
 import pytest
 import redis
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from cachelayer.models import OutboxRow
 from tests.builders import make_note, make_notes
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -40,10 +42,9 @@ def statements(call) -> list[str]:
 ADDED, REMOVED = "INSERT INTO cachelayer_outbox", "DELETE FROM cachelayer_outbox"
 
 
-def verb(sql: str) -> str:
-    """What a statement does; for the outbox, with its name."""
-    words = re.match(r"\s*(SELECT|UPDATE|(?:INSERT INTO|DELETE FROM)(?: cachelayer_outbox)?)", sql)
-    return words.group(1)
+def verbs(sql: str) -> list[str]:
+    """What a statement does: each of its verbs, with the table that it writes."""
+    return re.findall(r"BEGIN|COMMIT|UPDATE \w+|INSERT INTO \w+|DELETE FROM \w+|^\s*SELECT", sql)
 
 
 class TestHit:
@@ -87,18 +88,18 @@ class TestMiss:
 
 
 class TestWrite:
-    def test_create_is_one_statement_and_one_unlink_between_two_of_the_outbox(
+    def test_create_is_one_statement_and_one_unlink_and_the_removal_of_its_row(
         self, api, round_trips
     ):
         body = json.dumps({"title": "x"})
 
         ran = statements(lambda: api.post("/api/v1/notes", body, "application/json"))
 
-        assert [verb(sql) for sql in ran] == [ADDED, "INSERT INTO", REMOVED]
+        assert [verbs(sql) for sql in ran] == [["INSERT INTO notes", ADDED], [REMOVED]]
         assert len(round_trips) == 1
 
     @pytest.mark.parametrize("method", ["put", "patch", "delete"])
-    def test_a_change_is_a_lock_a_write_and_one_unlink_between_two_of_the_outbox(
+    def test_a_change_is_one_statement_and_one_unlink_and_the_removal_of_its_row(
         self, api, round_trips, method
     ):
         note_id = make_note()
@@ -109,9 +110,36 @@ class TestWrite:
             lambda: getattr(api, method)(f"/api/v1/notes/{note_id}", body, "application/json")
         )
 
-        written = "DELETE FROM" if method == "delete" else "UPDATE"
-        assert [verb(sql) for sql in ran] == ["SELECT", ADDED, written, REMOVED]
+        written = "DELETE FROM notes" if method == "delete" else "UPDATE notes"
+        assert [verbs(sql) for sql in ran] == [[written, ADDED], [REMOVED]]
         assert len(round_trips) == 1
+
+    def test_a_conditional_change_is_also_a_lock_in_a_transaction(self, api, round_trips):
+        note_id = make_note()
+        etag = api.get(f"/api/v1/notes/{note_id}")["ETag"]
+        body = json.dumps({"title": "x", "content": "y"})
+        round_trips.clear()
+
+        with CaptureQueriesContext(connection) as captured:
+            api.put(
+                f"/api/v1/notes/{note_id}", body, "application/json", headers={"If-Match": etag}
+            )
+
+        ran = [verbs(query["sql"]) for query in captured.captured_queries]
+        assert ran == [["BEGIN"], ["SELECT"], ["UPDATE notes", ADDED], ["COMMIT"], [REMOVED]]
+        assert len(round_trips) == 1
+
+    @pytest.mark.parametrize("method", ["put", "patch", "delete"])
+    def test_in_vain_is_two_statements_and_leaves_no_row_behind(self, api, round_trips, method):
+        body = json.dumps({"title": "x", "content": "y"})
+
+        ran = statements(
+            lambda: getattr(api, method)(f"/api/v1/notes/{uuid4()}", body, "application/json")
+        )
+
+        assert len(ran) == 2
+        assert round_trips == []
+        assert not OutboxRow.objects.exists()
 
 
 class TestListInvalidation:
