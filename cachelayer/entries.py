@@ -25,6 +25,7 @@ HEAD_BYTES = 1024
 _LENGTH_BYTES = 2  # of the header, big-endian, before it
 # Past this share of its lifetime an entry is served and loaded again in the background.
 _SOFT_SHARE = 0.8
+_LEAST_JITTER = 0.9
 
 
 class Bypass(enum.Enum):
@@ -56,7 +57,7 @@ class Cached(Generic[V]):
     source: Source
     remaining_seconds: int = 0
     head_only: bool = False  # whether the value's body was left unread
-    guard: Guard | None = None  # under which the value, or what is made of it, may be kept
+    guard: Guard | None = None  # under which the value, or a reply made of it, may be kept
     fresh_ms: int = 0  # for at most so long
 
 
@@ -94,6 +95,11 @@ class Lookup(msgspec.Struct, Generic[V], frozen=True):
     @property
     def fresh(self) -> bool:
         return self.reason is None
+
+    @property
+    def copy_ms(self) -> int:
+        """For how long a copy may be served: to the soft TTL, so that readers still refresh the entry."""
+        return max(0, int((self.age_ms + self.remaining_ms) * _SOFT_SHARE) - self.age_ms)
 
     @property
     def wants_refresh(self) -> bool:
@@ -196,10 +202,15 @@ def _join(namespace: Namespace[V], head: list[str | None] | None, body: bytes) -
     return joined
 
 
+def copy_ms_after_load(ttl_seconds: int) -> int:
+    """Return for how long a copy of what was stored just now may be served, whatever its jitter."""
+    return int(ttl_seconds * 1000 * _LEAST_JITTER * _SOFT_SHARE)
+
+
 def jitter() -> float:
     """
     Return 0.9 to 1.0, so that what was loaded together does not expire together.
 
     Not above: a lifetime is what is promised at most, to clients and of personal data.
     """
-    return random.uniform(0.9, 1.0)  # noqa: S311  # spreads load, hides nothing
+    return random.uniform(_LEAST_JITTER, 1.0)  # noqa: S311  # spreads load, hides nothing

@@ -27,7 +27,7 @@ class Guard:
     """
     What must not have changed since before the look in Redis began.
 
-    That is the generation of trust, the epoch, and the slots of all tags. values are what read,
+    That is the generation of trust, the epoch, and the slots of all tags and of the key. values are what read,
     applied to the words of the file of slots, returned then.
     """
 
@@ -62,7 +62,8 @@ def guard_of(key: Key[Any]) -> Guard | None:
     generation = trust.generation
     if not trust.holds() or connection.in_atomic_block:
         return None
-    read = operator.itemgetter(EPOCH, *map(slots.slot_of, key.tags))
+    # Of the key itself too: what is purged, or refreshed by a reader, has no other copies left.
+    read = operator.itemgetter(EPOCH, *map(slots.slot_of, key.tags), slots.slot_of(key.purge))
     return Guard(generation, read, read(words))
 
 

@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 
 from django.conf import settings
 
-from cachelayer import hooks, metrics, protocol
+from cachelayer import hooks, metrics, protocol, slots
 from cachelayer.client import CacheDown
-from cachelayer.entries import Cached, Lookup, Overloaded, Source
+from cachelayer.entries import Cached, Lookup, Overloaded, Source, copy_ms_after_load
 from cachelayer.failures import unavailable_store
+from cachelayer.first_level import Guard
 from cachelayer.namespace import Key
 from cachelayer.single_flight import Batches, Flight, Flights
 
@@ -33,7 +34,9 @@ def load_past_cache(key: Key[V], load: Callable[[], V | None], *, keep: bool) ->
         ticket = protocol.begin(key)
     except CacheDown:
         return Cached(load(), Source.BYPASSED)
-    return Cached(load_with_ticket(key, load, ticket), Source.BYPASSED)
+    value = load_with_ticket(key, load, ticket)
+    slots.overwrite([key.purge])  # the copies are of what was there before
+    return Cached(value, Source.BYPASSED)
 
 
 def load_with_ticket(
@@ -64,24 +67,30 @@ def load_many(
     ]
 
 
-def load_together(key: Key[V], load: Callable[[], V | None], lookup: Lookup[V]) -> Cached[V]:
+def load_together(
+    key: Key[V],
+    load: Callable[[], V | None],
+    lookup: Lookup[V],
+    guard: Guard | None = None,
+) -> Cached[V]:
     """
     Lead the load of a missed key, or wait for the caller in this process who does.
 
+    guard, drawn before the lookup, is passed on with a value that is stored, or found stored.
     Raises CacheDown, or what the load raised.
     """
     if hooks.single_flight_scope.get() == "none":
         ticket = protocol.begin(key)
         value, load_ms = _timed(key, load, ticket)
-        return _answer(key, value, _end(key, ticket, value, load_ms))
+        return _answer(key, value, _end(key, ticket, value, load_ms), guard)
     deadline = time.monotonic() + settings.CACHE_LEASE_MS / 1000
     while True:
         flight, leads = _flights.join(key.entry_name)
         if leads:
-            return _lead(flight, key, load, lookup, deadline)
+            return _lead(flight, key, load, lookup, deadline, guard)
         in_time = flight.wait(max(0.0, deadline - time.monotonic()))
         if not in_time:
-            return _lead(Flight(), key, load, lookup, deadline)
+            return _lead(Flight(), key, load, lookup, deadline, guard)
         if flight.error is not None:
             return _stale_or_raise(key, lookup, flight.error)
         if flight.shared:
@@ -94,7 +103,12 @@ def load_together(key: Key[V], load: Callable[[], V | None], lookup: Lookup[V]) 
 
 
 def _lead(
-    flight: Flight, key: Key[V], load: Callable[[], V | None], lookup: Lookup[V], deadline: float
+    flight: Flight,
+    key: Key[V],
+    load: Callable[[], V | None],
+    lookup: Lookup[V],
+    deadline: float,
+    guard: Guard | None,
 ) -> Cached[V]:
     try:
         ticket, waited = _begin_with_lease(key, deadline, lookup.reason or "")
@@ -103,7 +117,8 @@ def _lead(
             # come after an invalidation that this look did not see.
             _flights.close(key.entry_name, flight)
             flight.finish(None, shared=False)
-            return _cached(key, ticket.lookup, Source.COLLAPSED if waited else Source.HIT)
+            source = Source.COLLAPSED if waited else Source.HIT
+            return _cached(key, ticket.lookup, source, guard)
         value, load_ms = _timed(key, load, ticket)
         _flights.close(key.entry_name, flight)  # before end: see Flights
         source = _end(key, ticket, value, load_ms)
@@ -115,7 +130,7 @@ def _lead(
         _flights.close(key.entry_name, flight)
         flight.fail(exc)
         return _stale_or_raise(key, lookup, exc)
-    cached = _answer(key, value, source)
+    cached = _answer(key, value, source, guard)
     flight.finish(cached, shared=source is Source.LOADED)
     return cached
 
@@ -174,16 +189,21 @@ def _source(outcome: protocol.Outcome) -> Source:
     return Source.LOADED if outcome == "stored" else Source.FENCED
 
 
-def _answer(key: Key[V], value: V | None, source: Source) -> Cached[V]:
+def _answer(key: Key[V], value: V | None, source: Source, guard: Guard | None = None) -> Cached[V]:
     namespace = key.namespace
     seconds = namespace.ttl_seconds if value is not None else namespace.absent_ttl_seconds
-    return Cached(value, source, seconds)
+    if source is not Source.LOADED:
+        return Cached(value, source, seconds)
+    return Cached(value, source, seconds, False, guard, copy_ms_after_load(seconds))
 
 
-def _cached(key: Key[V], lookup: Lookup[V], source: Source) -> Cached[V]:
+def _cached(
+    key: Key[V], lookup: Lookup[V], source: Source, guard: Guard | None = None
+) -> Cached[V]:
+    seconds = lookup.remaining_ms // 1000
     if source is Source.COLLAPSED:
         metrics.waits(key.namespace.name).inc()
-    return Cached(lookup.value, source, lookup.remaining_ms // 1000)
+    return Cached(lookup.value, source, seconds, False, guard, lookup.copy_ms)
 
 
 def _stale_or_raise(key: Key[V], lookup: Lookup[V], exc: BaseException) -> Cached[V]:

@@ -30,6 +30,28 @@ _OPERATION_SECONDS = Histogram(
 )
 INVALIDATED_TAGS: Final = Counter("cachelayer_invalidated_tags", "Tags whose stamps were deleted")
 EPOCHS: Final = Counter("cachelayer_epochs", "Times that a Redis with foreign data was met")
+HOSTS_WAIT_SECONDS: Final = Histogram(
+    "cachelayer_hosts_wait_seconds",
+    "Time that an invalidation waited for the copies of other hosts",
+    buckets=_BUCKETS,
+)
+FIRST_LEVEL_HITS: Final = Counter(
+    "cachelayer_first_level_hits", "Reads answered from a process's own copies"
+)
+FIRST_LEVEL_EVICTIONS: Final = Counter(
+    "cachelayer_first_level_evictions", "Copies dropped because others needed their place"
+)
+FIRST_LEVEL_COPIES: Final = Gauge(
+    "cachelayer_first_level_copies", "Copies in all processes", multiprocess_mode="livesum"
+)
+FIRST_LEVEL_BYTES: Final = Gauge(
+    "cachelayer_first_level_bytes",
+    "Bytes of the copies in all processes",
+    multiprocess_mode="livesum",
+)
+FIRST_LEVEL_ON: Final = Gauge(
+    "cachelayer_first_level_on", "1 where copies may be served", multiprocess_mode="livemin"
+)
 OVERLOADS: Final = Counter(
     "cachelayer_overloads", "Reads refused because too many loads ran without Redis"
 )

@@ -172,6 +172,11 @@ def unlinked_name(tag: str) -> str:
     return stamp_name(tag)
 
 
+def register_name() -> str:
+    """Return the name in Redis of the register of hosts."""
+    return f"{root_of_names()}hosts"
+
+
 def note_name(kind: str, subject: str) -> str:
     """Return the name in Redis of a note about a key or a tag, for explain."""
     return f"{root_of_names()}{kind}:{subject}"

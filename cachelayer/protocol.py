@@ -10,10 +10,10 @@ import redis
 import structlog
 from django.conf import settings
 
-from cachelayer import client, entries, hooks, metrics
+from cachelayer import client, entries, hooks, hosts, metrics, slots
 from cachelayer.client import ask
 from cachelayer.entries import HEAD_BYTES, Lookup
-from cachelayer.namespace import STAMP_MARGIN_SECONDS, Key, note_name, unlinked_name
+from cachelayer.namespace import STAMP_MARGIN_SECONDS, Key, note_name, register_name, unlinked_name
 
 V = TypeVar("V")
 log = structlog.get_logger("cachelayer")
@@ -27,21 +27,27 @@ _NOTED_SECONDS = 3600
 # served; but who waited for the load may be given its value only on that promise.
 # Each stamp is made to outlive the entry; one that other entries carry keeps a longer life. So
 # nothing but the entries decides how long stamps lie there, and those of absent things go soon.
+# Where a value is there they get a quarter more than that: whatever changes a stamp kills copies
+# in the first level, so the stamp of a tag that many entries carry is not to be changed by each.
 # KEYS: entry, lease, note of the miss, stamps...
-# ARGV: entry, its lifetime, lease token, the stamps' and the note's least lifetimes, stamps...; in ms
+# ARGV: entry, its lifetime, lease token, stamps' least and new lifetimes, the note's, stamps...; in ms
 _END = """
 local stored = 1
 for i = 4, #KEYS do
-  if redis.call('GET', KEYS[i]) ~= ARGV[i + 2] then stored = 0 break end
+  if redis.call('GET', KEYS[i]) ~= ARGV[i + 3] then stored = 0 break end
 end
 if stored == 1 then
   local reply = redis.pcall('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
   if type(reply) == 'table' and reply.err then stored = 2 end
 end
 if stored == 1 then
-  for i = 3, #KEYS do
-    local least = i == 3 and ARGV[5] or ARGV[4]
-    if redis.call('PTTL', KEYS[i]) < tonumber(least) then redis.call('PEXPIRE', KEYS[i], least) end
+  if redis.call('PTTL', KEYS[3]) < tonumber(ARGV[6]) then
+    redis.call('PEXPIRE', KEYS[3], ARGV[6])
+  end
+  for i = 4, #KEYS do
+    if redis.call('PTTL', KEYS[i]) < tonumber(ARGV[4]) then
+      redis.call('PEXPIRE', KEYS[i], ARGV[5])
+    end
   end
 end
 if redis.call('GET', KEYS[2]) == ARGV[3] then redis.call('UNLINK', KEYS[2]) end
@@ -180,13 +186,14 @@ def release(key: Key[V], ticket: LoadTicket) -> None:
     """Give the lease up without storing, after a load that raised. Raises CacheDown."""
     names = [key.entry_name, key.lease_name, note_name("missed", key.name), key.stamp_names[0]]
     # A stamp that no one holds: nothing can be stored by this call.
-    ask("release", lambda r: _script(r)(names, [b"", 1, ticket.token, 0, 0, b""]))
+    ask("release", lambda r: _script(r)(names, [b"", 1, ticket.token, 0, 0, 0, b""]))
 
 
 def unlink(tags: Sequence[str], *, past_breaker: bool = False) -> None:
     """
     Delete the stamps of tags, and the entries to purge: one UNLINK, which works in a full
-    Redis too. Raises CacheDown.
+    Redis too. Then kill the copies in the first level: on this host by its slots, on others by
+    waiting for them. Raises CacheDown.
 
     When each was deleted is noted beside it, where there is room.
     """
@@ -198,13 +205,16 @@ def unlink(tags: Sequence[str], *, past_breaker: bool = False) -> None:
     def pipeline(r: redis.Redis) -> list[Any]:
         pipe = r.pipeline(transaction=False)
         pipe.unlink(*names)
+        pipe.hgetall(register_name())
         for tag in tags:
             pipe.set(note_name("invalidated", tag), _noted(""), ex=_NOTED_SECONDS)
         return pipe.execute(raise_on_error=False)
 
-    unlinked = ask("invalidate", pipeline, past_breaker=past_breaker)[0]
+    unlinked, register, *_ = ask("invalidate", pipeline, past_breaker=past_breaker)
     if isinstance(unlinked, redis.RedisError):
         raise client.CacheDown("invalidate") from unlinked
+    slots.overwrite(tags)
+    hosts.await_others(register)
     metrics.INVALIDATED_TAGS.inc(len(names))
     _log("Cache INVALIDATE", "invalidate", list(tags), started)
 
@@ -230,8 +240,10 @@ def _end_call(
     names = [key.entry_name, key.lease_name, note_name("missed", key.name), *key.stamp_names]
     lifetime_ms = fresh_ms + grace_ms
     stamp_ms = lifetime_ms + STAMP_MARGIN_SECONDS * 1000
+    new_stamp_ms = stamp_ms if value is None else stamp_ms * 5 // 4
     noted_ms = 0 if value is None else _NOTED_SECONDS * 1000
-    return names, [entry, lifetime_ms, ticket.token, stamp_ms, noted_ms, *stamps]
+    token = ticket.token
+    return names, [entry, lifetime_ms, token, stamp_ms, new_stamp_ms, noted_ms, *stamps]
 
 
 @functools.cache

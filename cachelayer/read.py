@@ -5,13 +5,30 @@ from typing import Generic, NamedTuple, TypeVar
 
 from django.db import connection
 
-from cachelayer import metrics, popularity, protocol, refresh
+from cachelayer import first_level, metrics, popularity, protocol, refresh
 from cachelayer.client import CacheDown
 from cachelayer.entries import Bypass, Cached, Lookup, Source
+from cachelayer.first_level import Guard, copies
 from cachelayer.load import load_many, load_past_cache, load_together, load_without_cache
 from cachelayer.namespace import Key
+from cachelayer.slots import clock
 
 V = TypeVar("V")
+
+
+class _Copy(NamedTuple, Generic[V]):
+    """A value in the first level: its guard, and its ends in the nanoseconds of slots.clock."""
+
+    value: V | None
+    guard: Guard
+    end: int  # of the copy
+    fresh_until: int  # of the entry that it was made of
+
+    def cached(self) -> Cached[V]:
+        now = clock()
+        seconds = (self.fresh_until - now) // 1_000_000_000
+        fresh_ms = (self.end - now) // 1_000_000
+        return Cached(self.value, Source.FIRST_LEVEL, seconds, False, self.guard, fresh_ms)
 
 
 class CachedRead(NamedTuple, Generic[V]):
@@ -35,7 +52,7 @@ def get_or_load(
     accepts_head: Callable[[V], bool] | None = None,
 ) -> Cached[V]:
     """
-    Return the value under key, from Redis where a valid copy is, else from load.
+    Return the value under key, from this process or from Redis where a valid copy is, else from load.
 
     A read that starts after a write's commit was answered never gets an older value. Over all
     processes one caller loads, the others wait for it, at most CACHE_LEASE_MS. load runs in
@@ -51,9 +68,23 @@ def get_or_load(
         # What a transaction reads may be uncommitted, or older than what is cached.
         keep = bypass is Bypass.REFRESH and not connection.in_atomic_block
         return load_past_cache(key, load, keep=keep)
+    copy: _Copy[V] | None = copies.get(key.entry_name)
+    if copy is not None:
+        metrics.FIRST_LEVEL_HITS.inc()
+        _count(key, "hit")
+        return copy.cached()
+    return _look_or_load(key, load, accepts_head)
+
+
+def _look_or_load(
+    key: Key[V], load: Callable[[], V | None], accepts_head: Callable[[V], bool] | None
+) -> Cached[V]:
+    """Do what get_or_load does, without the first level but for keeping there what is found."""
+    guard = first_level.guard_of(key)
     result: str = "degraded"
     try:
-        if accepts_head is not None:
+        # A copy is made of the whole value, which the next caller finds without a round trip.
+        if accepts_head is not None and guard is None:
             head = protocol.look_head(key)
             if head.fresh and head.value is not None and accepts_head(head.value):
                 result = ""
@@ -61,9 +92,9 @@ def get_or_load(
         lookup = protocol.look(key)
         if lookup.reason is None:
             result = ""  # counted there
-            return hit(key, lookup, load)
+            return _kept(key, hit(key, lookup, load, guard=guard), lookup.size_bytes)
         result = lookup.reason
-        cached = load_together(key, load, lookup)
+        cached = load_together(key, load, lookup, guard)
         if cached.source is Source.STALE:
             result = "stale"
     except CacheDown:
@@ -81,12 +112,29 @@ def hit(
     load: Callable[[], V | None] | None = None,
     *,
     head_only: bool = False,
+    guard: Guard | None = None,
 ) -> Cached[V]:
     """Return the answer of a fresh entry; start its background refresh where it is time."""
     _count(key, "hit")
     if load is not None and lookup.value is not None and lookup.wants_refresh:
         refresh.refresh(key, load)
-    return Cached(lookup.value, Source.HIT, lookup.remaining_ms // 1000, head_only)
+    seconds = lookup.remaining_ms // 1000
+    return Cached(lookup.value, Source.HIT, seconds, head_only, guard, lookup.copy_ms)
+
+
+def _kept(key: Key[V], cached: Cached[V], size_bytes: int) -> Cached[V]:
+    """Keep the value of a hit in the first level, where it may be; return the same."""
+    guard = cached.guard
+    if guard is not None and cached.source is Source.HIT:
+        now = clock()
+        copy = _Copy(
+            cached.value,
+            guard,
+            now + cached.fresh_ms * 1_000_000,
+            now + cached.remaining_seconds * 1_000_000_000,
+        )
+        copies.put(key.entry_name, copy, size_bytes, guard, cached.fresh_ms / 1000)
+    return cached
 
 
 def peek_many(keys: Sequence[Key[V]]) -> Sequence[Lookup[V] | None]:

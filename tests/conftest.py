@@ -14,7 +14,7 @@ from django.test import Client
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
-from cachelayer import client, first_level, popularity, slots
+from cachelayer import client, first_level, hosts, popularity, slots
 from cachelayer.models import OutboxRow
 from config.mongodb import client as mongodb_client
 from config.postgres import outages
@@ -41,8 +41,10 @@ def _own_cache(settings, monkeypatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _own_slots(settings, tmp_path) -> Iterator[None]:
+def _own_slots(settings, tmp_path, monkeypatch) -> Iterator[None]:
     settings.CACHE_SLOTS_DIR = str(tmp_path / "slots")
+    # Each test has a register of its own, which is new: without this its first write would wait.
+    monkeypatch.setattr(hosts, "_is_whole", lambda identity: True)
     yield
     slots.detach()
     first_level.copies.clear()

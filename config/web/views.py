@@ -95,7 +95,11 @@ class CachedView(View):
         ):
             bypass, is_default = bypass_of(request), False
         self.cached = cached = source.get(bypass=bypass, accepts_head=has_copy)
-        if is_default and cached.source is Source.HIT and cached.value is not None:
+        if (
+            is_default
+            and cached.source in (Source.HIT, Source.FIRST_LEVEL)
+            and cached.value is not None
+        ):
             self.is_plain_hit = has_copy is None or cached.head_only
         return cached.value
 

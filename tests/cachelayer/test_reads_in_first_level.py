@@ -1,0 +1,121 @@
+"""Reads through the cache while the first level is on: what they cost, and what kills the copies."""
+
+import pytest
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
+
+from cachelayer import client, entries, first_level, slots
+from cachelayer.entries import Bypass, Source
+from cachelayer.invalidation import invalidate
+from cachelayer.read import get_or_load
+from tests.cachelayer.test_first_level import level_on  # noqa: F401  # a fixture
+from tests.cachelayer.test_read import LOADED, Loads, Word, age, key, never
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("level_on")]
+
+
+@pytest.fixture
+def copied():
+    """A key whose value is kept in the process."""
+    one = key()
+    get_or_load(one, Loads())
+    assert get_or_load(one, never).source is Source.HIT
+    return one
+
+
+class TestHit:
+    def test_takes_no_round_trip_and_no_query(self, copied, monkeypatch):
+        operations = []
+        monkeypatch.setattr(client, "observers", [lambda *operation: operations.append(operation)])
+        with CaptureQueriesContext(connection) as queries:
+            cached = get_or_load(copied, never)
+
+        assert (cached.value, cached.source) == (LOADED, Source.FIRST_LEVEL)
+        assert not operations
+        assert not queries
+
+    def test_tells_the_freshness_of_the_entry(self, copied):
+        cached = get_or_load(copied, never)
+
+        assert 260 <= cached.remaining_seconds <= 300
+
+    def test_may_be_kept_on_under_the_same_guard(self, copied):
+        cached = get_or_load(copied, never)
+
+        assert cached.guard.holds()
+        assert 0 < cached.fresh_ms <= 300_000 * 0.8
+        invalidate(*copied.tags)
+        assert not cached.guard.holds()
+
+    def test_says_that_there_is_no_such_thing(self):
+        one = key("nothing")
+        get_or_load(one, Loads(None))
+        get_or_load(one, never)
+        cached = get_or_load(one, never)
+
+        assert (cached.value, cached.source) == (None, Source.FIRST_LEVEL)
+
+    def test_serves_who_has_a_copy_of_the_head_alone(self, copied):
+        one = get_or_load(copied, never, accepts_head=lambda value: True)
+
+        assert (one.source, one.head_only) == (Source.FIRST_LEVEL, False)
+
+
+class TestCopy:
+    def test_dies_with_a_write(self, copied):
+        invalidate(copied.tags[1])
+
+        assert get_or_load(copied, Loads(Word("new"))).value == Word("new")
+
+    def test_dies_when_its_entry_is_purged(self, copied):
+        invalidate(copied.purge)
+
+        assert get_or_load(copied, Loads(Word("new"))).value == Word("new")
+
+    def test_is_not_used_inside_a_transaction(self, copied):
+        with transaction.atomic():
+            assert get_or_load(copied, Loads(Word("own"))).source is Source.BYPASSED
+
+    @pytest.mark.parametrize("bypass", [Bypass.REFRESH, Bypass.NO_STORE])
+    def test_is_not_used_past_the_cache(self, copied, bypass):
+        assert get_or_load(copied, Loads(Word("own")), bypass=bypass).value == Word("own")
+
+    def test_a_value_refreshed_by_its_reader_is_not_hidden_by_an_older_copy(self, copied):
+        get_or_load(copied, Loads(Word("own")), bypass=Bypass.REFRESH)
+
+        assert get_or_load(copied, never).value == Word("own")
+
+    def test_is_not_made_past_the_soft_ttl_so_that_readers_refresh_the_entry(self, monkeypatch):
+        one = key()
+        get_or_load(one, Loads())
+        age(one, seconds=250)
+        monkeypatch.setattr("cachelayer.refresh.refresh", lambda key, load: True)
+
+        assert [get_or_load(one, never).source for _ in range(3)] == [Source.HIT] * 3
+
+    def test_ends_at_the_soft_ttl(self, copied):
+        lookup = entries.Lookup(None, None, remaining_ms=200_000, age_ms=100_000)
+        assert lookup.copy_ms == 140_000
+        assert entries.copy_ms_after_load(300) == 216_000
+
+    def test_of_a_value_invalidated_during_its_look_is_never_served(self, copied, monkeypatch):
+        first_level.copies.clear()
+        guards = []
+        real = first_level.guard_of
+
+        def guard_of(key):
+            guards.append(real(key))
+            slots.overwrite([copied.tags[1]])  # another process's write, just now
+            return guards[-1]
+
+        monkeypatch.setattr(first_level, "guard_of", guard_of)
+        assert get_or_load(copied, never).source is Source.HIT
+        assert get_or_load(copied, never).source is Source.HIT
+
+    def test_a_loaded_value_carries_the_guard_only_where_it_was_stored(self):
+        one = key("two")
+        assert get_or_load(one, Loads()).guard is not None
+        invalidate(one.tags[1])
+        fenced = get_or_load(one, Loads(during=lambda: invalidate(one.tags[1])))
+
+        assert (fenced.source, fenced.guard) == (Source.FENCED, None)
