@@ -12,11 +12,10 @@ figures  write the measured figures into docs/postmortem.md
 activity-outage  MongoDB down for half a minute, a worker killed: is any event lost or duplicated
 matrix  what every endpoint answers in every state of the stores: docs/degradation.md
 pictures  screenshots of the admin and of the report, for docs
-chaos  reads and writes over 4 processes under random faults: is any read stale
+chaos  reads and writes over 4 workers under every fault of Redis, of PostgreSQL and of the workers: is any read stale
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -28,20 +27,20 @@ from rich.table import Table
 
 from config.stack import ROOT
 from config.stack.process import StackError
-from loadtests.arguments import positive
 from loadtests.bench import cli as bench_cli
 from loadtests.bench import costs
 from loadtests.bench.compare import Incomparable
 from loadtests.docs import cli as docs_cli
 from loadtests.docs import screenshots
-from loadtests.drills import chaos, event_loss, store_outage
+from loadtests.drills import event_loss, store_outage
+from loadtests.drills.chaos import cli as chaos_cli
 from loadtests.drills.degradation import matrix, outage_states
 from loadtests.drills.degradation import report as degradation_report
 from loadtests.experiments import cli as experiments_cli
 from loadtests.generators import cli as load_cli
 from loadtests.generators.http_load import UnexpectedResponse
 from loadtests.markers import MissingMarkers
-from loadtests.testbed.site import INSTRUMENTED, running_site
+from loadtests.testbed.site import running_site
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -81,16 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     every.add_argument("--write", action="store_true", help="accept: write docs/degradation.md")
     hard = commands.add_parser(
-        "chaos", help="exit status 1 where the outcome is not as it should be"
+        "chaos", help="exit status 1 where a read was stale, or a fault was not tested"
     )
-    hard.add_argument("--seconds", type=positive, default=60.0)
-    hard.add_argument("--seed", type=int, default=1, help="of the faults (default 1)")
-    hard.add_argument(
-        "--protocol",
-        choices=("stamps", "naive"),
-        default="stamps",
-        help="naive: delete-and-set in the same site, which must be caught",
-    )
+    chaos_cli.add_options(hard)
     return parser
 
 
@@ -134,36 +126,6 @@ def _matrix(options: argparse.Namespace) -> int:
     return 1 if violations or different else 0
 
 
-def _chaos(options: argparse.Namespace) -> int:
-    naive = options.protocol == "naive"
-    variables = {
-        "LOADTESTS_DIE_ONE_IN": str(chaos.DIE_ONE_IN),
-        "LOADTESTS_LAG_ONE_IN": str(chaos.LAG_ONE_IN),
-        "LOADTESTS_PROTOCOL": options.protocol,
-    }
-    with running_site(
-        notes=100,
-        workers=4,
-        threads=8,
-        application=INSTRUMENTED,
-        variables=variables,
-    ) as site:
-        run = chaos.Chaos(
-            site, protocol=options.protocol, seconds=options.seconds, seed=options.seed
-        )
-        report = run.run()
-        statistics = json.loads(site.manage("cache", "stats"))
-        report.fenced = statistics["namespaces"]["notes"]["fenced"]
-        if not naive:
-            report.audit = site.manage("cache", "audit").strip()
-    console = Console(width=120)
-    console.print(chaos.as_table(report))
-    for example in report.examples[:5]:
-        console.print(f"stale: {example}")
-    has_stale_reads = report.counts["stale"] > 0
-    return int(has_stale_reads != naive)
-
-
 COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
     "list": experiments_cli.list_experiments,
     "run": experiments_cli.run,
@@ -173,7 +135,7 @@ COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
     "bench": bench_cli.run,
     "load": load_cli.run,
     "drill": _drill,
-    "chaos": _chaos,
+    "chaos": chaos_cli.command,
     "costs": costs.run,
     "activity-outage": _outage,
     "matrix": _matrix,

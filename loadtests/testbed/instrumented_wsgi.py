@@ -7,7 +7,6 @@ only the naive protocol replaces functions of the cache.
 Environment:
 - LOADTESTS_PROTOCOL=naive: entries are served whatever their stamps, stored whatever happened during
   the load, and deleted after the commit, as most caches do.
-- LOADTESTS_DIE_ONE_IN=n: before one of n invalidations the process kills itself with SIGKILL.
 - LOADTESTS_LAG_ONE_IN=n: one of n loads pauses for LAG_SECONDS between its query and the storing of
   the value, as in a busy process or over a slow network.
 - LOADTESTS_PROFILE=file: the process writes a profile of its requests for notes into that file.
@@ -20,6 +19,8 @@ Request headers:
 
 URLs:
 - GET /bare/KEY: the least that a view behind the same middleware can do with Redis, one GET.
+- GET /arm/HOOK/SIGNAL: the process sends itself SIGSTOP or SIGKILL before its next invalidation
+  (HOOK unlink) or before it stores its next value (store); /arm/HOOK/nothing takes that back.
 - GET /hold/MS: holds a connection of PostgreSQL's pool for so long, by pg_sleep.
 - GET /pool/SIZE/MS: resizes the pool to SIZE connections with an acquire timeout of MS, as
   POSTGRES_POOL_MIN, POSTGRES_POOL_MAX and POSTGRES_POOL_ACQUIRE_SECONDS do at a start, and returns
@@ -52,6 +53,8 @@ LAG_SECONDS = 0.1
 _SCOPES: Mapping[str | None, hooks.Scope] = {"off": "none", "process": "process"}
 _POOL_MAX = 100
 _PROFILED_REQUESTS = 500  # between two writes of the file
+_SIGNALS: Mapping[str, signal.Signals] = {"stop": signal.SIGSTOP, "kill": signal.SIGKILL}
+_armed: dict[str, signal.Signals | None] = {}  # by hook
 _judge = entries.judge
 _profile_file = os.environ.get("LOADTESTS_PROFILE")
 _profile = cProfile.Profile()
@@ -91,9 +94,15 @@ def _delete_entries(tags: Sequence[str], *, past_breaker: bool = False) -> None:
         client.ask("invalidate", lambda r: r.unlink(*names), past_breaker=past_breaker)
 
 
-def _die_by_chance(tags: Sequence[str]) -> None:
-    if random.random() < 1 / _die_one_in:  # noqa: S311  # a fault, not a secret
-        os.kill(os.getpid(), signal.SIGKILL)
+def _arm(request: HttpRequest, hook: str, name: str) -> HttpResponse:
+    _armed[hook] = _SIGNALS.get(name)
+    return HttpResponse()
+
+
+def _fire(hook: str) -> None:
+    number = _armed.pop(hook, None)
+    if number is not None:
+        os.kill(os.getpid(), number)
 
 
 def _lag_by_chance() -> None:
@@ -155,16 +164,16 @@ def _serve_profiled(environ: dict[str, Any], start_response: Callable[..., Any])
     return body
 
 
-_die_one_in = int(os.environ.get("LOADTESTS_DIE_ONE_IN", "0"))
 _lag_one_in = int(os.environ.get("LOADTESTS_LAG_ONE_IN", "0"))
 if os.environ.get("LOADTESTS_PROTOCOL") == "naive":
     entries.judge, protocol.unlink = _judge_without_stamps, _delete_entries
     protocol.end_many = _store_unconditionally
-if _die_one_in:
-    hooks.before_unlink.append(_die_by_chance)
+hooks.before_unlink.append(lambda tags: _fire("unlink"))
+hooks.before_store.append(lambda: _fire("store"))
 if _lag_one_in:
     hooks.before_store.append(_lag_by_chance)
 urlpatterns += [
+    path("arm/<str:hook>/<str:name>", _arm),
     path("bare/<str:name>", _bare),
     path("hold/<int:milliseconds>", _hold),
     path("pool/<int:size>/<int:acquire_ms>", _resize),

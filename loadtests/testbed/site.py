@@ -79,7 +79,7 @@ def serving(
     servers.prepare(notes)
     folder = servers.stack.folder
     environment = {**servers.environment, **(variables or {})}
-    environment["PROMETHEUS_MULTIPROC_DIR"] = _empty(folder / "metrics")
+    environment["PROMETHEUS_MULTIPROC_DIR"] = empty_folder(folder / "metrics")
     command = partial(site_command, workers=workers, threads=threads, application=application)
     with _process(command, environment, folder / "site.log", servers.root) as (url, pid):
         yield Site(url, servers.stack, pid, environment, servers.root)
@@ -93,11 +93,25 @@ def second_site(site: Site, *, variables: Mapping[str, str]) -> Iterator[str]:
     Its metrics are its own. It is stopped at the end. Raises StackError.
     """
     folder = site.stack.folder
-    metrics = {"PROMETHEUS_MULTIPROC_DIR": _empty(folder / "metrics-of-second")}
+    metrics = {"PROMETHEUS_MULTIPROC_DIR": empty_folder(folder / "metrics-of-second")}
     environment = {**site.environment, **metrics, **variables}
     command = partial(site_command, workers=1, threads=THREADS, application=_APPLICATION)
     with _process(command, environment, folder / "second-site.log", site.root) as (url, _):
         yield url
+
+
+@contextmanager
+def starting_process(
+    environment: Mapping[str, str], log: Path, *, threads: int, application: str
+) -> Iterator[tuple[str, int]]:
+    """Start a server process with one worker; yield its URL and pid; end it. It may not be ready yet."""
+    port = free_port()
+    command = site_command(port, workers=1, threads=threads, application=application)
+    process = _spawn(command, environment, log, ROOT)
+    try:
+        yield f"http://127.0.0.1:{port}", process.pid
+    finally:
+        _end(process)
 
 
 @contextmanager
@@ -109,14 +123,19 @@ def _process(
     process = _spawn(command(port), environment, log, root)
     try:
         url = f"http://127.0.0.1:{port}"
-        if not wait_until(lambda: is_answering(url, "/health/ready"), 60):
-            raise StackError(f"the site did not become ready (log: {log})")
+        await_ready(url, log)
         yield url, process.pid
     finally:
         _end(process)
 
 
-def _empty(folder: Path) -> str:
+def await_ready(url: str, log: Path) -> None:
+    """Wait until a site is ready. Raises StackError."""
+    if not wait_until(lambda: is_answering(url, "/health/ready"), 60):
+        raise StackError(f"the site did not become ready (log: {log})")
+
+
+def empty_folder(folder: Path) -> str:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     return str(folder)

@@ -8,7 +8,7 @@ import pytest
 import loadtests.__main__
 from config.stack import Stack
 from loadtests.__main__ import main
-from loadtests.drills import chaos, event_loss, store_outage
+from loadtests.drills import event_loss, store_outage
 from loadtests.generators.http_load import Sample
 
 
@@ -32,43 +32,6 @@ class TestOutage:
         assert (outcome.lost, outcome.duplicated, outcome.unknown) == (1, 1, 1)
         assert (outcome.answered, outcome.unanswered) == (3, 1)
         assert not event_loss.holds(outcome)
-
-
-class TestChaos:
-    def test_the_protocol_holds(self, capsys, monkeypatch):
-        """The exit status says whether it came out as it should."""
-        monkeypatch.setattr(
-            chaos, "MENDED_SECONDS", 4.0
-        )  # not 2: other tests have the machine, too
-
-        assert main(["chaos", "--seconds", "6"]) == 0, capsys.readouterr().out
-
-    def test_the_naive_one_is_caught_in_the_same_harness(self, capsys, monkeypatch):
-        for fault in ("_kill", "_pause"):  # in so short a run they would excuse too much
-            monkeypatch.setattr(chaos.Chaos, fault, chaos.Chaos._lose_leases)
-        judge = chaos.Chaos._judge
-
-        def judge_and_end(run, *read):
-            judge(run, *read)
-            if run.report.counts["stale"]:
-                run.over.set()
-
-        monkeypatch.setattr(chaos.Chaos, "_judge", judge_and_end)
-
-        arguments = ["chaos", "--seconds", "100", "--protocol", "naive"]
-
-        assert main(arguments) == 0, capsys.readouterr().out
-
-    def test_a_stale_read_is_counted_apart_within_an_outage(self, site):
-        run = chaos.Chaos(site, protocol="stamps", seconds=1, seed=1)
-        run.outages.append([10.0, 11.0])
-        old = Sample("", 0, 1, 200, "hit; ttl=1", body=b'{"version": 1}')
-
-        for began in (9.0, 10.5, 12.9, 13.1):
-            run._judge("note", 2, began, old)
-
-        assert run.report.counts["stale"] == 2
-        assert run.report.counts["stale within an outage"] == 2
 
 
 class TestDrill:

@@ -1,0 +1,1 @@
+"""Reads and writes over several workers under random faults, each read held against the acknowledged writes."""
