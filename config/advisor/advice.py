@@ -5,7 +5,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from config.advisor.measurement import Benchmark
-from config.advisor.selection import Gain, Trial, describe_loss, write_cost_objection
+from config.advisor.selection import (
+    Gain,
+    Trial,
+    describe_loss,
+    rejection_reason,
+    write_cost_objection,
+)
 from config.explain import build_report
 from config.explain.indexes import Index
 from config.explain.plan import Store
@@ -63,6 +69,27 @@ class Advice:
     refused: Sequence[Rejection]
     left_out: Sequence[Rejection]
     flagged: Sequence[FlaggedIndex]
+
+
+def summarize(
+    weighed: Sequence[Proposal | Rejection],
+    others: Sequence[Trial[Any]],
+    existing: Sequence[Rejection],
+    **facts: Any,
+) -> Advice:
+    """Return the advice: of the weighed indexes, the other trials, and the candidates that exist already."""
+    return Advice(
+        proposals=[entry for entry in weighed if isinstance(entry, Proposal)],
+        refused=[
+            *existing,
+            *(
+                Rejection(what=trial.candidate.text, why=rejection_reason(trial))
+                for trial in others
+            ),
+            *(entry for entry in weighed if isinstance(entry, Rejection)),
+        ],
+        **facts,
+    )
 
 
 def weigh_cost(

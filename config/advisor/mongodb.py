@@ -8,7 +8,7 @@ from mongoengine.connection import get_db
 from pymongo.collection import Collection
 
 from config.advisor import mongodb_candidates, mongodb_profiler
-from config.advisor.advice import Advice, Proposal, Rejection, flag_unneeded, weigh_cost
+from config.advisor.advice import Advice, Proposal, Rejection, flag_unneeded, summarize, weigh_cost
 from config.advisor.measurement import Benchmark, OnProgress
 from config.advisor.mongodb_candidates import MongoCandidate
 from config.advisor.mongodb_profiler import ProfiledWorkload
@@ -17,7 +17,6 @@ from config.advisor.selection import (
     ReplayQuery,
     Trial,
     describe_threshold,
-    rejection_reason,
     select_candidates,
 )
 from config.explain import build_report, indexes, sandbox
@@ -57,25 +56,19 @@ def advise(*, limit: int, runs: int, on_progress: OnProgress) -> Advice:
         flagged = list(flag_unneeded(existing, benchmark, counted_since="MongoDB began to count"))
         chosen, others = _select(candidates, benchmark)
         weighed = [_weigh(trial, workload, on_progress) for trial in chosen]
-    unproved = [
-        Rejection(what=trial.candidate.text, why=rejection_reason(trial)) for trial in others
-    ]
     left_out = (
         [Rejection(what=f"{workload.left_out} commands", why=_NO_CONDITION)]
         if workload.left_out
         else []
     )
-    return Advice(
+    return summarize(
+        weighed,
+        others,
+        refused,
         store="mongodb",
         source="system.profile",
         statements=len(queries),
         threshold=describe_threshold(WORTH_MS),
-        proposals=[entry for entry in weighed if isinstance(entry, Proposal)],
-        refused=[
-            *refused,
-            *unproved,
-            *(entry for entry in weighed if isinstance(entry, Rejection)),
-        ],
         left_out=left_out,
         flagged=flagged,
     )

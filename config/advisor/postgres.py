@@ -8,7 +8,7 @@ import psycopg
 from django.db import DatabaseError, connection, transaction
 
 from config.advisor import migration, parameters, postgres_candidates, query_analysis, workload
-from config.advisor.advice import Advice, Proposal, Rejection, flag_unneeded, weigh_cost
+from config.advisor.advice import Advice, Rejection, flag_unneeded, summarize, weigh_cost
 from config.advisor.measurement import Benchmark, OnProgress
 from config.advisor.postgres_candidates import Candidate
 from config.advisor.query_analysis import QueryAnalysis, UnsupportedStatement
@@ -17,7 +17,6 @@ from config.advisor.selection import (
     ReplayQuery,
     Trial,
     describe_threshold,
-    rejection_reason,
     select_candidates,
 )
 from config.advisor.workload import QueryStats, Workload
@@ -45,8 +44,7 @@ def advise(*, limit: int, runs: int, on_progress: OnProgress) -> tuple[Advice, l
     """
     Return the advice for the `limit` statements that took longest in total, and its candidates.
 
-    Raises DdlNotAllowed, CacheDown,
-    and what the driver raises.
+    Raises DdlNotAllowed, CacheDown, and what the driver raises.
     """
     sandbox.refuse_unless_allowed()
     counted = workload.load_workload()
@@ -77,25 +75,18 @@ def advise(*, limit: int, runs: int, on_progress: OnProgress) -> tuple[Advice, l
         )
         for trial in chosen
     ]
-    proposals = [entry for entry in weighed if isinstance(entry, Proposal)]
-    unproved = [
-        Rejection(what=trial.candidate.text, why=rejection_reason(trial)) for trial in others
-    ]
-    advice = Advice(
+    advice = summarize(
+        weighed,
+        others,
+        refused,
         store="postgres",
         source=counted.source,
         statements=len(readable.queries),
         threshold=describe_threshold(WORTH_MS),
-        proposals=proposals,
-        refused=[
-            *refused,
-            *unproved,
-            *(entry for entry in weighed if isinstance(entry, Rejection)),
-        ],
         left_out=readable.left_out,
         flagged=flagged,
     )
-    proposed = {proposal.name for proposal in proposals}
+    proposed = {proposal.name for proposal in advice.proposals}
     return advice, [trial.candidate for trial in chosen if trial.candidate.name in proposed]
 
 

@@ -4,8 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-import msgspec
-
 from config.advisor.workload import QueryStats
 from config.explain.advice import WORTH_FACTOR
 from config.explain.plan import Statement
@@ -45,7 +43,8 @@ class QueryCost:
         return f"{ms(self.ms)} and {self.rows:.0f} rows"
 
 
-class Gain(msgspec.Struct, frozen=True, kw_only=True, rename={"stats": "ran"}):
+@dataclass(frozen=True, kw_only=True)
+class Gain:
     """What a statement costs without an index and with it."""
 
     stats: QueryStats

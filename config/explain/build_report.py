@@ -72,7 +72,7 @@ def build(options: ReportOptions, *, on_progress: OnProgress) -> Report:
     used = {name for found in now.values() for name in found.plan.indexes}
     reported = [index for index in existing if not options.queries or index.name in used]
     return Report(
-        surroundings=_environment(options),
+        environment=_environment(options),
         queries=parts,
         indexes=_index_parts(reported, queries, now, options, on_progress),
         curves=[] if options.queries else _curves(options, on_progress),
@@ -306,7 +306,7 @@ def _environment(options: ReportOptions) -> Environment:
     for name in COLLECTIONS:
         rows[f"{name} (MongoDB)"] = get_db()[name].estimated_document_count()
     return Environment(
-        taken_at=timezone.now().isoformat(timespec="seconds"),
+        measured_at=timezone.now().isoformat(timespec="seconds"),
         command=options.command,
         postgres=version,
         mongodb=str(get_db().client.server_info()["version"]),

@@ -24,10 +24,10 @@ def render(report: Report) -> str:
 
 def head(report: Report) -> list[str]:
     """Return sentences on when, where and how the figures were measured."""
-    at = report.surroundings
+    at = report.environment
     rows = ", ".join(f"{count} {table}" for table, count in at.rows.items())
     return [
-        f"Measured {at.taken_at} by `{at.command}`.",
+        f"Measured {at.measured_at} by `{at.command}`.",
         f"PostgreSQL {at.postgres}, MongoDB {at.mongodb}. Rows: {rows}.",
         f"Each time is the median of {at.runs} runs after a warm-up run, with the minimum and the "
         "maximum: for PostgreSQL by its own clock under EXPLAIN (ANALYZE, BUFFERS), for MongoDB by "

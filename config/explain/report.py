@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass, field
 
-import msgspec
-
 from config.charts import LineChart
 from config.explain.indexes import Index
 from config.explain.timing import Measurement, ms
@@ -15,7 +13,7 @@ Cell = str | float | int | None
 class Environment:
     """When, where and how the figures were measured; rows by table or collection."""
 
-    taken_at: str
+    measured_at: str
     command: str
     postgres: str
     mongodb: str
@@ -102,14 +100,16 @@ class IndexSection:
         return max(0.0, 100 * (1 - self.rebuilt_bytes / self.index.size_bytes))
 
 
-class Curve(msgspec.Struct, frozen=True, kw_only=True, rename={"remarks": "told"}):
+@dataclass(frozen=True, kw_only=True)
+class Curve:
     """A chart, and what it shows as text."""
 
     chart: LineChart
     remarks: list[str]
 
 
-class Comparison(msgspec.Struct, frozen=True, kw_only=True, rename={"remarks": "told"}):
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
     """A table of alternatives, and what it shows as text."""
 
     title: str
@@ -122,7 +122,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True, rename={"remarks": "
 class Report:
     """The whole report."""
 
-    surroundings: Environment
+    environment: Environment
     queries: list[QuerySection]
     indexes: list[IndexSection]
     curves: list[Curve]

@@ -71,9 +71,9 @@ class TestPostgreSQL:
             "models.Index(fields=['user_id', '-created_at'], name='idx_notes_user_id_created_at')"
         )
         assert proposal["makes_redundant"] == ["idx_notes_user_id"]
-        [gain] = [gain for gain in proposal["gains"] if "ORDER BY" in gain["ran"]["statement"]]
-        assert gain["ran"]["endpoints"] == ["notes"]
-        assert gain["ran"]["calls"] >= 6
+        [gain] = [gain for gain in proposal["gains"] if "ORDER BY" in gain["stats"]["statement"]]
+        assert gain["stats"]["endpoints"] == ["notes"]
+        assert gain["stats"]["calls"] >= 6
         assert gain["with_it"]["rows"] < gain["without"]["rows"] / 3
         assert gain["with_it"]["ms"] < gain["without"]["ms"]
         assert proposal["size_bytes"] > 0
@@ -167,8 +167,8 @@ class TestPostgreSQL:
         [proposal] = advice["proposals"]
         assert proposal["text"] == "notes (user_id, created_at DESC)"
         [gain] = proposal["gains"]
-        assert (gain["ran"]["calls"], gain["ran"]["endpoints"]) == (9, ["notes"])
-        assert gain["ran"]["statement"].endswith("DESC LIMIT %s")
+        assert (gain["stats"]["calls"], gain["stats"]["endpoints"]) == (9, ["notes"])
+        assert gain["stats"]["statement"].endswith("DESC LIMIT %s")
 
 
 @pytest.mark.usefixtures("allowed")
@@ -193,7 +193,7 @@ class TestMongoDB:
             == '{"name": "user_id_timestamp", "fields": ["user_id", "-timestamp"]},'
         )
         [gain] = proposal["gains"]
-        assert gain["ran"]["calls"] == 3
+        assert gain["stats"]["calls"] == 3
         assert gain["with_it"]["rows"] <= 6 < 100 < gain["without"]["rows"]
         assert proposal["size_bytes"] > 0
         assert proposal["cost"]["rows"] == 100

@@ -111,7 +111,7 @@ class TestFormats:
         assert [query["name"] for query in content["queries"]] == [
             query.name for query in catalogue.all_queries()
         ]
-        assert content["surroundings"]["rows"]["notes (PostgreSQL)"] == NOTES
+        assert content["environment"]["rows"]["notes (PostgreSQL)"] == NOTES
         assert {line["name"] for line in content["curves"][0]["chart"]["lines"]} >= {"cursor"}
         for query in content["queries"]:
             assert query["now"]["timing"]["runs"] == 1
@@ -186,7 +186,7 @@ class TestFormats:
         again = report(format=form, read=whole)
 
         assert "GET /api/v1/notes/{note_id}" in again or form == "text"
-        assert json.loads(whole.read_text())["surroundings"]["taken_at"] in again
+        assert json.loads(whole.read_text())["environment"]["measured_at"] in again
 
     @pytest.mark.parametrize("content", ["{}", "no json", None])
     def test_a_file_that_is_not_a_report_is_refused(self, content, tmp_path):
@@ -200,7 +200,7 @@ class TestFormats:
     def test_the_command_that_made_it_is_recorded(self):
         content = json.loads(report(format="json", query=["note", "feed"]))
 
-        assert content["surroundings"]["command"] == (
+        assert content["environment"]["command"] == (
             "manage.py explain_report --runs 1 --query note --query feed"
         )
         assert [query["name"] for query in content["queries"]] == ["note", "feed"]
@@ -339,7 +339,7 @@ class TestTrials:
 
 class TestComposite:
     def test_says_from_which_page_on_the_planner_leaves_the_composite_index(self, whole):
-        [_, choice] = json.loads(whole.read_text())["curves"][0]["told"]
+        [_, choice] = json.loads(whole.read_text())["curves"][0]["remarks"]
 
         assert "idx_notes_user_created" in choice
         assert re.search(
