@@ -1,4 +1,4 @@
-"""The background work that each process does for the cache: relay, count, warm."""
+"""The background work that each process does for the cache: relay, remove, count, warm."""
 
 import threading
 from typing import Any
@@ -7,6 +7,7 @@ import structlog
 
 from cachelayer import client, popularity, relay, warming
 from cachelayer.namespace import Namespace, declared
+from cachelayer.removals import removals
 from cachelayer.supervision import supervise
 
 log = structlog.get_logger("cachelayer")
@@ -21,6 +22,7 @@ def start() -> None:
     """
     client.breaker.start_open()
     relay.start_in_background()
+    removals.start_in_background()
     supervise("cache-counts", _count)
     supervise("cache-warming", _warm)
 

@@ -10,6 +10,7 @@ from cachelayer import outbox, protocol
 from cachelayer.client import CacheDown, breaker
 from cachelayer.models import Clearance
 from cachelayer.namespace import Namespace
+from cachelayer.removals import removals
 
 log = structlog.get_logger("cachelayer")
 
@@ -40,10 +41,7 @@ class _Delivery:
                 # the row is there.
                 breaker.failed(exc, opens=True)
             return
-        try:
-            outbox.remove([self.row_id])
-        except (DatabaseError, InterfaceError) as exc:
-            log.info("outbox row left to the relay", reason=str(exc).split("\n")[0])
+        removals.add(self.row_id)
 
     def _leave_to_relay(self) -> None:
         """
