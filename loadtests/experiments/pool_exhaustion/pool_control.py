@@ -1,9 +1,8 @@
 """Resizing the pool, filling the server, and reading the pool's metrics meanwhile."""
 
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -12,6 +11,7 @@ import psycopg
 
 from config.stack.process import StackError, wait_until
 from loadtests.generators.http_load import Call, fetch, send_once
+from loadtests.testbed.sampling import sampled
 from loadtests.testbed.site import Site
 
 _REFUSALS: Final = ("sorry, too many clients", "too many connections", "connection slots are")
@@ -51,26 +51,10 @@ def _is_sized(counts: dict[str, int], size: int) -> bool:
     return counts["pool_size"] == counts["pool_available"] == size
 
 
-@contextmanager
-def watched(site: Site, cached_path: str) -> Iterator[list[PoolReading]]:
-    """Yield a list that gets a reading every _EVERY_SECONDS for the block."""
-    readings: list[PoolReading] = []
-    over = threading.Event()
+def watched(site: Site, cached_path: str) -> AbstractContextManager[list[PoolReading]]:
+    """Return a context that yields a list of readings, to which one is added every 0.2 s."""
     zero = time.perf_counter()
-
-    def watch() -> None:
-        while True:
-            readings.append(read_pool(site, cached_path, zero))
-            if over.wait(_EVERY_SECONDS):
-                return
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
-        yield readings
-    finally:
-        over.set()
-        thread.join()
+    return sampled(lambda: read_pool(site, cached_path, zero), every_seconds=_EVERY_SECONDS)
 
 
 def read_pool(site: Site, cached_path: str, zero: float) -> PoolReading:

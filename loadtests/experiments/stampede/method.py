@@ -4,7 +4,6 @@ import random
 import re
 import secrets
 import statistics
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from loadtests.generators.http_load import (
     send_once,
 )
 from loadtests.lab.lab import Lab
+from loadtests.testbed.sampling import sampled
 from loadtests.testbed.site import INSTRUMENTED, Site
 from loadtests.testbed.statement_log import Statement, StatementLog, statements_logged
 
@@ -220,26 +220,15 @@ class _ColdNote:
     @contextmanager
     def _peak(self, marker: str) -> Iterator[list[int]]:
         """Sample how many backends run a statement of the burst."""
-        peaks: list[int] = []
-        over = threading.Event()
+        url = self._site.stack.operator_urls()["DATABASE_URL"]
+        with psycopg.connect(url, autocommit=True) as connection:
 
-        def sample() -> None:
-            url = self._site.stack.operator_urls()["DATABASE_URL"]
-            with psycopg.connect(url, autocommit=True) as connection:
-                ready.set()
-                while not over.wait(_SAMPLE_SECONDS):
-                    row = connection.execute(_ACTIVE, [f"%'{marker}-%"]).fetchone()
-                    peaks.append(row[0] if row else 0)
+            def running() -> int:
+                row = connection.execute(_ACTIVE, [f"%'{marker}-%"]).fetchone()
+                return row[0] if row else 0
 
-        ready = threading.Event()
-        thread = threading.Thread(target=sample, daemon=True)
-        thread.start()
-        ready.wait()
-        try:
-            yield peaks
-        finally:
-            over.set()
-            thread.join()
+            with sampled(running, every_seconds=_SAMPLE_SECONDS) as peaks:
+                yield peaks
 
     def _processes(self) -> Mapping[int, int]:
         """Return the site's process for each local port of its connections."""
