@@ -43,6 +43,7 @@ from django.urls import path
 from cachelayer import client, entries, hooks, protocol
 from cachelayer.namespace import root_of_names
 from config.wsgi import application as site
+from loadtests.testbed.statement_log import reads_notes
 
 from activity.middleware import UNRECORDED  # isort: skip  # the line above sets Django up
 from config.urls import urlpatterns  # isort: skip
@@ -138,7 +139,7 @@ def _slow_notes(load_ms: float) -> Callable[..., Any]:
     """Return a wrapper of Django's execute that sleeps before a query of notes."""
 
     def execute_slowly(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-        if 'FROM "notes"' in sql:
+        if reads_notes(sql):
             _sleep_in_postgres(load_ms)
         return execute(sql, params, many, context)
 

@@ -23,6 +23,8 @@ _LINE: Final = re.compile(
     r"  (?:statement|execute [^:]*): (?P<text>.*)$"
 )
 
+_READS_NOTES: Final = re.compile(r'FROM "?notes\b')
+
 
 class Statement(NamedTuple):
     """One statement: when it ended (Unix time, to the millisecond), how long it took, and its text."""
@@ -31,6 +33,15 @@ class Statement(NamedTuple):
     duration_ms: float
     backend: int  # PostgreSQL's process
     text: str
+
+    @property
+    def reads_notes(self) -> bool:
+        return reads_notes(self.text)
+
+
+def reads_notes(sql: str) -> bool:
+    """Return whether a statement reads the table of notes, as Django's ORM or SQL by hand writes it."""
+    return _READS_NOTES.search(sql) is not None
 
 
 class StatementLog:

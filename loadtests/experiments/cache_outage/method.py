@@ -207,7 +207,7 @@ class _Run:
             phase.lookups = [
                 statement
                 for statement in statements
-                if f"'{reads}" in statement.text and 'FROM "notes"' in statement.text
+                if f"'{reads}" in statement.text and statement.reads_notes
             ]
         return self._phases
 

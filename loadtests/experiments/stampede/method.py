@@ -257,4 +257,4 @@ def _sets_counted(server: redis.Redis, entry: str) -> Iterator[list[int]]:
 
 
 def _lookups(statements: list[Statement]) -> int:
-    return sum('FROM "notes"' in statement.text for statement in statements)
+    return sum(statement.reads_notes for statement in statements)
