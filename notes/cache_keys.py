@@ -35,7 +35,7 @@ NOTES = Namespace(
     value_type=Representation,
     ttl_seconds=settings.CACHE_TTL_NOTE_SECONDS,
     absent_ttl_seconds=settings.CACHE_TTL_ABSENT_SECONDS,
-    holds="one note, as it is sent; or that there is none",
+    holds="one note, as it is sent, or the fact that there is none",
     invalidated_by="create, update and delete of that note",
     warms=True,
 )
@@ -50,8 +50,8 @@ NOTE_LISTS = Namespace(
     value_type=Representation,
     ttl_seconds=settings.CACHE_TTL_LIST_SECONDS,
     absent_ttl_seconds=settings.CACHE_TTL_ABSENT_SECONDS,
-    holds="one page of notes, as it is sent but for the links",
-    invalidated_by="create, update and delete of a note of its user, or of any note where it is over all users",
+    holds="one page of notes, as it is sent except for its links",
+    invalidated_by="create, update and delete of a note of its user, or of any note if the list is over all users",
 )
 
 
