@@ -11,10 +11,10 @@ CHECK_ENV := PYTHON_DOTENV_DISABLED=1 SECRET_KEY=a-stand-in-for-checks-that-is-l
 	HTTPS=true ALLOWED_HOSTS=trilith.example
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check prove contract chaos up down seed manage superuser backup restore bench load drill experiments pictures format clean
+.PHONY: help run test check prove contract chaos up down seed manage superuser backup restore bench load drill cluster cluster-down experiments pictures format clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 14
 
 run: $(BIN)/.site ## start the servers and the site on PORT (default 8000)
 	@exec $(BIN)/python -m config.run
@@ -75,6 +75,12 @@ load: $(BIN)/.load ## simulate users for a minute; fails above 1 % of failures o
 drill: $(BIN)/.site ## kill, pause and restart each server under load, and log every request
 	@$(BIN)/python -m loadtests drill
 
+cluster: $(BIN)/.cluster ## start the stores replicated, and SITES=2 sites behind a balancer, on this machine (3 GiB)
+	@$(BIN)/python -m config.stack --topology ha --sites $(or $(SITES),2) up
+
+cluster-down: ## stop all of it
+	@$(BIN)/python -m config.stack --topology ha --sites $(or $(SITES),8) down
+
 experiments: $(BIN)/.site ## run the six experiments into docs/experiments, about 8 minutes (QUICK=1: small, into .lab)
 	@$(BIN)/python -m loadtests run all $(if $(QUICK),--quick,--out docs/experiments)
 
@@ -98,6 +104,10 @@ $(BIN)/.load: $(BIN)/.site requirements-load.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-load.txt
 	@touch $@
 
-$(BIN)/.dev: requirements.txt requirements-servers.txt requirements-load.txt requirements-dev.txt | $(BIN)/python
+$(BIN)/.cluster: $(BIN)/.site requirements-cluster.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-cluster.txt
+	@touch $@
+
+$(BIN)/.dev: requirements.txt requirements-servers.txt requirements-cluster.txt requirements-load.txt requirements-dev.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
-	@touch $@ $(BIN)/.site $(BIN)/.load
+	@touch $@ $(BIN)/.site $(BIN)/.cluster $(BIN)/.load

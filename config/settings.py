@@ -13,7 +13,7 @@ from config.postgres.deadlines import DeadlineConnection
 from config.postgres.url import database_from_url
 from config.stack import dotenv_file
 from config.stack.process import StackError
-from config.store_urls import checked_mongodb_uri, checked_redis_url, with_own_pool
+from config.store_urls import checked_mongodb_uri, checked_redis_url, redis_cache, with_own_pool
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 try:
@@ -145,6 +145,8 @@ POSTGRES_POOL_IDLE_SECONDS = env.whole("POSTGRES_POOL_IDLE_SECONDS", default=30,
 POSTGRES_POOL_ACQUIRE_SECONDS = env.number(
     "POSTGRES_POOL_ACQUIRE_SECONDS", default=2.0, minimum=0.01
 )
+# Exists once the site is about to stop (config/stack/site.py): readiness fails then.
+DRAINING_FILE = env.str("DRAINING_FILE", default="")
 WEB_WORKERS = env.whole(
     "WEB_WORKERS", default=2, minimum=1, maximum=1_000
 )  # processes of the site, each with its pools
@@ -214,31 +216,31 @@ REDIS_SESSIONS_URL = checked_redis_url(
     "REDIS_SESSIONS_URL",
     with_own_pool(env.str("REDIS_SESSIONS_URL", default="") or REDIS_URL, max_connections=20),
 )
+_cache = redis_cache(REDIS_URL, timeout_seconds=REDIS_TIMEOUT_MS / 1000)
+_sessions = redis_cache(REDIS_SESSIONS_URL, timeout_seconds=REDIS_TIMEOUT_MS / 1000)
 CACHE_PREFIX = env.str("CACHE_PREFIX", default="trilith")  # first part of every key in Redis
 CACHES = {
     # For throttles, templates and the like. The cache of notes and profiles is cachelayer's, which
     # shares this one's connections, and none of its options: Redis's errors reach it.
     "default": {
         "BACKEND": "cachelayer.django_cache.SharedRedisCache",
-        "LOCATION": REDIS_URL,
+        "LOCATION": _cache.location,
         "KEY_PREFIX": f"{CACHE_PREFIX}-django",  # cachelayer's keys go on with a colon
         "OPTIONS": {
             "SERIALIZER": "django_redis.serializers.json.JSONSerializer",  # not the default, pickle
             "IGNORE_EXCEPTIONS": True,  # without Redis it is empty
-            "SOCKET_CONNECT_TIMEOUT": REDIS_TIMEOUT_MS / 1000,
-            "SOCKET_TIMEOUT": REDIS_TIMEOUT_MS / 1000,
+            **_cache.options,
             "CONNECTION_POOL_KWARGS": {"max_connections": 100, "retry": Retry(NoBackoff(), 0)},
         },
     },
     "sessions": {
         "BACKEND": "cachelayer.django_cache.SharedRedisCache",
-        "LOCATION": REDIS_SESSIONS_URL,
+        "LOCATION": _sessions.location,
         "KEY_PREFIX": "trilith-sessions",
         "OPTIONS": {
             "SERIALIZER": "django_redis.serializers.json.JSONSerializer",  # not the default, pickle
             "IGNORE_EXCEPTIONS": True,  # the database behind it has every session
-            "SOCKET_CONNECT_TIMEOUT": REDIS_TIMEOUT_MS / 1000,
-            "SOCKET_TIMEOUT": REDIS_TIMEOUT_MS / 1000,
+            **_sessions.options,
             "CONNECTION_POOL_KWARGS": {"retry": Retry(NoBackoff(), 0)},
         },
     },

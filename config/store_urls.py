@@ -1,7 +1,8 @@
 """REDIS_URL and MONGODB_URI, checked at start; no error message contains the password."""
 
-from typing import Any, Final
-from urllib.parse import parse_qsl, urlencode, urlsplit
+import re
+from typing import Any, Final, NamedTuple
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 import pymongo.uri_parser
 import redis
@@ -9,17 +10,25 @@ from django.core.exceptions import ImproperlyConfigured
 from pymongo.errors import PyMongoError
 
 _REDIS_FORM: Final = (
-    "write redis://USER:PASSWORD@HOST:PORT/DATABASE, rediss:// for TLS, or unix:///PATH?db=DATABASE, "
+    "write redis://USER:PASSWORD@HOST:PORT/DATABASE, rediss:// for TLS, redis+sentinel:// for Sentinel, "
+    "or unix:///PATH?db=DATABASE, "
     "special characters percent-encoded"
 )
 _MONGODB_FORM: Final = (
     "write mongodb://USER:PASSWORD@HOST:PORT/DATABASE, special characters percent-encoded"
 )
+_SENTINEL_SCHEME: Final = "redis+sentinel"
+_SENTINEL_FORM: Final = "write redis+sentinel://USER:PASSWORD@HOST:PORT,HOST:PORT/SERVICE/DATABASE, special characters percent-encoded"
+_SENTINEL_PORT: Final = 26_379
+_LARGEST_PORT: Final = 65_535
 _SOCKET_PATH_MAX_BYTES: Final = 107  # sun_path of unix(7), without its NUL
 
 
 def checked_redis_url(variable: str, url: str) -> str:
     """Return the URL. Raises ImproperlyConfigured where redis-py would fail or read another database."""
+    if url.partition("://")[0] == _SENTINEL_SCHEME:
+        _check_sentinel_url(variable, url)
+        return url
     try:
         connection: Any = redis.ConnectionPool.from_url(url).make_connection()
         parts = urlsplit(url)
@@ -39,6 +48,66 @@ def checked_redis_url(variable: str, url: str) -> str:
     if connection.db < 0:
         raise ImproperlyConfigured(f"{variable}: the database is not a number: {_REDIS_FORM}.")
     return url
+
+
+class RedisCache(NamedTuple):
+    """What django-redis needs to reach the server of a URL."""
+
+    location: str
+    options: dict[str, Any]
+
+
+def redis_cache(url: str, *, timeout_seconds: float) -> RedisCache:
+    """
+    Return LOCATION and OPTIONS of a cache in settings.CACHES for a URL that was checked.
+
+    Behind Sentinel every command goes to the primary: a replica may lag.
+    """
+    timeouts = {"socket_connect_timeout": timeout_seconds, "socket_timeout": timeout_seconds}
+    options: dict[str, Any] = {name.upper(): value for name, value in timeouts.items()}
+    parts = urlsplit(url)
+    if parts.scheme != _SENTINEL_SCHEME:
+        return RedisCache(url, options)
+    account, _, hosts = parts.netloc.rpartition("@")
+    username, _, password = account.partition(":")
+    service, _, database = parts.path.strip("/").partition("/")
+    query = urlencode({**dict(parse_qsl(parts.query)), "is_master": "1"})
+    options |= {
+        "CONNECTION_FACTORY": "django_redis.pool.SentinelConnectionFactory",
+        "SENTINELS": [_host_and_port(host) for host in hosts.split(",")],
+        "SENTINEL_KWARGS": timeouts,
+        "USERNAME": unquote(username),
+        "PASSWORD": unquote(password),
+    }
+    return RedisCache(f"redis://{service}/{database or 0}?{query}", options)
+
+
+def _host_and_port(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":") if ":" in text else (text, ":", str(_SENTINEL_PORT))
+    return host, int(port)
+
+
+def _check_sentinel_url(variable: str, url: str) -> None:
+    parts = urlsplit(url)
+    service, _, database = parts.path.strip("/").partition("/")
+    hosts = parts.netloc.rpartition("@")[2].split(",")
+    try:
+        addresses = [_host_and_port(host) for host in hosts]
+    except ValueError:
+        addresses = [("", 0)]
+    if not all(host and 0 < port <= _LARGEST_PORT for host, port in addresses):
+        raise ImproperlyConfigured(f"{variable} cannot be read: {_SENTINEL_FORM}.")
+    if not re.fullmatch("[A-Za-z0-9._-]+", service):  # as Sentinel takes it
+        raise ImproperlyConfigured(f"{variable} names no service: {_SENTINEL_FORM}.")
+    if not (database or "0").isdecimal():
+        raise ImproperlyConfigured(f"{variable}: the database is not a number: {_SENTINEL_FORM}.")
+    cache = redis_cache(url, timeout_seconds=1)
+    try:
+        redis.ConnectionPool.from_url(cache.location.replace("is_master=1", "")).make_connection()
+    except (TypeError, ValueError) as exc:
+        raise ImproperlyConfigured(
+            f"{variable} has a parameter that redis-py does not know: {_SENTINEL_FORM}."
+        ) from exc
 
 
 def with_own_pool(url: str, *, max_connections: int) -> str:

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from datetime import timedelta
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVar
 
 import structlog
+from django.conf import settings
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -178,6 +180,18 @@ class Migrations(Check):
         return {"migrations_applied": result.error is None}
 
 
+@dataclasses.dataclass
+class Serving(Check):
+    """Whether this process is to get requests: not once it is about to stop."""
+
+    name = "serving"
+    failure: type[HealthCheckException] = dataclasses.field(default=ServiceUnavailable, repr=False)
+
+    def probe(self) -> None:
+        if settings.DRAINING_FILE and Path(settings.DRAINING_FILE).exists():
+            raise self.failure("about to stop")
+
+
 def _is_migrated() -> bool:
     global _migrated  # once true, it stays true while this code runs
     if not _migrated:
@@ -206,7 +220,9 @@ class _OwnThreads(Executor):
         return self._threads[kind].submit(run, *args, **kwargs)
 
 
-_executor = _OwnThreads(PostgreSQL, MongoDB, Redis, ActivitySpool, BackgroundThreads, Migrations)
+_executor = _OwnThreads(
+    PostgreSQL, MongoDB, Redis, ActivitySpool, BackgroundThreads, Migrations, Serving
+)
 
 
 class HealthView(ProbeView, HealthCheckView):
@@ -269,5 +285,5 @@ health = HealthView.as_view(checks=[PostgreSQL, MongoDB, Redis, ActivitySpool, B
 # No checks: a restart would repair no store.
 live = HealthView.as_view(checks=[])
 ready = HealthView.as_view(
-    checks=[PostgreSQL, (MongoDB, {"failure": ServiceUnavailable}), Migrations]
+    checks=[PostgreSQL, (MongoDB, {"failure": ServiceUnavailable}), Migrations, Serving]
 )

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, ClassVar, Final
 
 import psutil
 
@@ -60,7 +60,7 @@ class Status:
 
 
 @dataclass(frozen=True)
-class _Memory:
+class Memory:
     """What is generated at the first start and kept."""
 
     ports: dict[str, int]
@@ -76,6 +76,8 @@ class Stack:
     external, whatever is named: for measurements and experiments, which break and overwrite.
     Every method raises StackError with one line that says what to do.
     """
+
+    passwords: ClassVar[tuple[str, ...]] = _PASSWORDS
 
     def __init__(self, name: str = "dev", root: Path = ROOT, *, own_only: bool = False) -> None:
         if not re.fullmatch("[a-z0-9][a-z0-9-]{0,31}", name):
@@ -100,7 +102,7 @@ class Stack:
             known = self._remembered()
             if new_ports and known:
                 self._stop_all()
-                self._remember(_Memory(_choose_ports(), known.passwords))
+                self._remember(Memory(self._choose_ports(), known.passwords))
             self._start_all(attempts=1 if known else 3)
 
     def _start_all(self, *, attempts: int) -> None:
@@ -111,7 +113,7 @@ class Stack:
             if attempts == 1:
                 raise
             self._stop_all()
-            self._remember(_Memory(_choose_ports(), self._known().passwords))
+            self._remember(Memory(self._choose_ports(), self._known().passwords))
             self._start_all(attempts=attempts - 1)
 
     def down(self) -> list[str]:
@@ -188,17 +190,27 @@ class Stack:
     def _one(self, name: str) -> Server:
         if name in self._external:
             raise StackError(f"{name} is external ({VARIABLES[name]} is set), so it is left alone")
-        return next(server for server in self._made() or self._make() if server.name == name)
+        servers = {server.name: server for server in self._made() or self._make()}
+        if name not in servers:
+            raise StackError(f"there is no server {name}; there are {', '.join(servers)}")
+        return servers[name]
 
     def _own(self) -> list[Server]:
         """Return the servers of a stack that was started before; none if it never was."""
         known = self._remembered()
         if known is None:
             return []
+        return self._servers(known)
+
+    def _servers(self, known: Memory) -> list[Server]:
+        """Return every server, in the order in which they start."""
         return [
             make(self.folder / name, known.ports[name], known.passwords)
             for name, make in _SERVERS.items()
         ]
+
+    def _choose_ports(self) -> dict[str, int]:
+        return {name: process.free_port() for name in _SERVERS}
 
     def _made(self) -> list[Server]:
         """Return the stack's own servers that no external one replaces."""
@@ -206,8 +218,8 @@ class Stack:
 
     def _make(self) -> list[Server]:
         if not self._remembered():
-            passwords = {name: secrets.token_urlsafe(24) for name in _PASSWORDS}
-            self._remember(_Memory(_choose_ports(), passwords))
+            passwords = {name: secrets.token_urlsafe(24) for name in self.passwords}
+            self._remember(Memory(self._choose_ports(), passwords))
         return self._made()
 
     def _each(self, act: Callable[[Server], None]) -> None:
@@ -224,7 +236,7 @@ class Stack:
     def _stop(self, servers: Iterable[Server]) -> list[str]:
         """Stop these at once; return the names of those that had to be killed for it."""
         stopping = list(servers)
-        with ThreadPoolExecutor(3) as pool:
+        with ThreadPoolExecutor(8) as pool:
             killed = list(pool.map(lambda server: server.stop(), stopping))
         return [server.name for server, hard in zip(stopping, killed, strict=True) if hard]
 
@@ -232,18 +244,18 @@ class Stack:
     def _memory(self) -> Path:
         return self.folder / "stack.json"
 
-    def _remembered(self) -> _Memory | None:
+    def _remembered(self) -> Memory | None:
         if not self._memory.exists():
             return None
-        return _Memory(**json.loads(self._memory.read_text()))
+        return Memory(**json.loads(self._memory.read_text()))
 
-    def _known(self) -> _Memory:
+    def _known(self) -> Memory:
         known = self._remembered()
         if known is None:
             raise StackError(f"{self._memory} is gone: start over with: reset")
         return known
 
-    def _remember(self, memory: _Memory) -> None:
+    def _remember(self, memory: Memory) -> None:
         """Write ports and passwords atomically: a crash leaves the old file or the new one."""
         fresh = self.folder / "stack.json.new"
         fresh.touch(0o600)
@@ -275,10 +287,6 @@ class Stack:
             raise StackError(
                 f"another command has held the stack {self.name} for {_LOCK_SECONDS:g} s"
             )
-
-
-def _choose_ports() -> dict[str, int]:
-    return {name: process.free_port() for name in _SERVERS}
 
 
 def _status(server: Server) -> Status:

@@ -1,4 +1,8 @@
-"""python -m config.stack: the three local servers, from the command line."""
+"""
+python -m config.stack: the local servers, from the command line.
+
+--topology ha is the same stores replicated, with several sites behind a balancer (config/stack/cluster).
+"""
 
 import argparse
 import dataclasses
@@ -8,9 +12,11 @@ import sys
 from typing import Final
 
 from config.stack import VARIABLES, Stack, Status
+from config.stack.cluster import SITES_MAX, Cluster
 from config.stack.process import StackError
 
 NOT_ALL_RUNNING: Final = 3
+_NAMES = {"single": "dev", "ha": "ha"}  # of the stack, by topology
 _WHOLE = {
     "up": "start what does not run",
     "down": "stop what runs",
@@ -29,20 +35,40 @@ _SINGLE = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return its exit status."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.topology == "single" and getattr(options, "server", "redis") not in VARIABLES:
+        parser.error(f"there is no server {options.server}; there are {', '.join(VARIABLES)}")
+    name = options.name or _NAMES[options.topology]
     try:
-        return _run(Stack(options.name), options)
+        if options.topology == "ha":
+            return _run(Cluster(name, sites=options.sites), options)
+        return _run(Stack(name), options)
     except StackError as exc:
-        print(f"stack {options.name}: {exc}", file=sys.stderr)
+        print(f"stack {name}: {exc}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"stack {options.name}: interrupted; up goes on from here", file=sys.stderr)
+        print(f"stack {name}: interrupted; up goes on from here", file=sys.stderr)
         return 130
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m config.stack", description=__doc__)
-    parser.add_argument("--name", default="dev", help="which stack of this checkout (default: dev)")
+    parser.add_argument("--name", help="which stack of this checkout (default: dev, or ha)")
+    parser.add_argument(
+        "--topology",
+        choices=list(_NAMES),
+        default="single",
+        help="single: one server of each kind; ha: replicated, with sites and a balancer",
+    )
+    parser.add_argument(
+        "--sites",
+        type=int,
+        choices=range(SITES_MAX + 1),
+        default=2,
+        help=f"of topology ha: how many instances of the site, 0 to {SITES_MAX} (default: 2)",
+        metavar="N",
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, text in _WHOLE.items():
         command = commands.add_parser(name, help=text)
@@ -54,7 +80,9 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--json", action="store_true", help="for programs")
     for name, text in _SINGLE.items():
         command = commands.add_parser(name, help=text)
-        command.add_argument("server", choices=list(VARIABLES))
+        command.add_argument(
+            "server", help=f"{', '.join(VARIABLES)}; of topology ha a node such as postgres-2"
+        )
     return parser
 
 
@@ -97,7 +125,7 @@ def _line(server: Status) -> str:
         server.version,
         server.origin,
     ]
-    return f"{server.server:<9} {server.state:<8} " + ", ".join(fact for fact in facts if fact)
+    return f"{server.server:<10} {server.state:<8} " + ", ".join(fact for fact in facts if fact)
 
 
 if __name__ == "__main__":

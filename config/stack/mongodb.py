@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pymongo
 from pymongo.errors import OperationFailure, PyMongoError
@@ -25,7 +25,7 @@ _APPLICATION_ROLES = ["readWriteAnyDatabase", "dbAdminAnyDatabase", "clusterMoni
 class MongoDB(Server):
     """One mongod with authentication, a key file, and a bounded cache."""
 
-    name: ClassVar[str] = "mongodb"
+    name = "mongodb"
 
     @property
     def data(self) -> Path:

@@ -35,7 +35,7 @@ class Postgres(Server):
     owner of the data says later which of the two it was.
     """
 
-    name: ClassVar[str] = "postgres"
+    name = "postgres"
     stop_signal: ClassVar[signal.Signals] = signal.SIGINT  # "fast": ends sessions, loses nothing
 
     @property
@@ -187,14 +187,7 @@ class Postgres(Server):
     def settle(self) -> None:
         """Create the site's role and database, and load pg_stat_statements if it is installed."""
         with self._superuser("postgres") as connection:
-            if not _exists(connection, "SELECT 1 FROM pg_roles WHERE rolname = 'trilith'"):
-                password = sql.Literal(self.passwords["postgres"])
-                connection.execute(
-                    sql.SQL("CREATE ROLE trilith LOGIN CREATEDB PASSWORD {}").format(password)
-                )
-                connection.execute("GRANT pg_monitor TO trilith")
-            if not _exists(connection, "SELECT 1 FROM pg_database WHERE datname = 'trilith'"):
-                connection.execute("CREATE DATABASE trilith OWNER trilith")
+            create_role_and_database(connection, self.passwords["postgres"])
             available = _exists(
                 connection,
                 "SELECT 1 FROM pg_available_extensions WHERE name = 'pg_stat_statements'",
@@ -231,6 +224,17 @@ class Postgres(Server):
             connect_timeout=5,
         ) as connection:
             yield connection
+
+
+def create_role_and_database(connection: psycopg.Connection[Any], password: str) -> None:
+    """Create the site's role and database on a server, if they are missing."""
+    if not _exists(connection, "SELECT 1 FROM pg_roles WHERE rolname = 'trilith'"):
+        connection.execute(
+            sql.SQL("CREATE ROLE trilith LOGIN CREATEDB PASSWORD {}").format(sql.Literal(password))
+        )
+        connection.execute("GRANT pg_monitor TO trilith")
+    if not _exists(connection, "SELECT 1 FROM pg_database WHERE datname = 'trilith'"):
+        connection.execute("CREATE DATABASE trilith OWNER trilith")
 
 
 def _has_a_name(uid: int) -> bool:

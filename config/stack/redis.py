@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
 
 import redis
 
@@ -21,7 +20,7 @@ _APPLICATION_RIGHTS = (
 class Redis(Server):
     """In memory only: everything in the cache can be lost, so nothing is written to disk."""
 
-    name: ClassVar[str] = "redis"
+    name = "redis"
 
     @property
     def marker(self) -> str:

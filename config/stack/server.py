@@ -18,7 +18,6 @@ from config.stack.process import StackError
 
 State = Literal["running", "paused", "stopped"]
 START_SECONDS = 30.0
-STOP_SECONDS = 4.0
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 
 
@@ -62,8 +61,9 @@ def binary_from(variable: str, package: str, inside: str, wheel: str) -> Binary:
 class Server(ABC):
     """One server of a stack: its folder, its port, its password, its process."""
 
-    name: ClassVar[str]
+    name: str
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
+    stop_seconds: ClassVar[float] = 4.0  # then SIGKILL
 
     def __init__(self, folder: Path, port: int, passwords: dict[str, str]) -> None:
         self.folder = folder
@@ -110,6 +110,10 @@ class Server(ABC):
     def version(self) -> str:
         """Return the product and version, as the running server says."""
 
+    def environment(self) -> dict[str, str]:
+        """Return the environment of the process."""
+        return ENVIRONMENT
+
     def identity(self) -> dict[str, Any]:
         """Return the user to run the process as, as arguments of subprocess.Popen."""
         return {}
@@ -150,7 +154,10 @@ class Server(ABC):
             )
         self.prepare(binary)
         return process.spawn(
-            self.command(binary), log=self.log, environment=ENVIRONMENT, identity=self.identity()
+            self.command(binary),
+            log=self.log,
+            environment=self.environment(),
+            identity=self.identity(),
         )
 
     def _await(self, running: psutil.Process) -> None:
@@ -186,7 +193,7 @@ class Server(ABC):
         running = self.process()
         if running is None:
             return False
-        in_time = process.end(running, self.stop_signal, STOP_SECONDS)
+        in_time = process.end(running, self.stop_signal, self.stop_seconds)
         self._await_port()
         return not in_time
 

@@ -1,14 +1,23 @@
 """
 How the site's server process is started: for make run, for the load tests, and in a container.
 
-python -m config.stack.site     becomes granian on port 8000 of every interface, as the Dockerfile wants it
+python -m config.stack.site     serves on PORT (8000) of HOST (0.0.0.0), as the Dockerfile wants it; at SIGTERM
+readiness fails for SHUTDOWN_NOTICE_SECONDS (0) before the site stops
 """
 
+import contextlib
 import http.client
 import os
+import signal
+import subprocess
 import sys
+import tempfile
+import threading
 import urllib.request
+from pathlib import Path
 from typing import Final
+
+from config.stack.process import die_with_parent
 
 DRAIN_SECONDS: Final = 10  # how long granian waits for requests in flight
 # The site is on loopback, which a proxy from the environment could not reach.
@@ -42,11 +51,40 @@ def is_answering(url: str, path: str = "/health/live") -> bool:
         return False
 
 
+def serve(port: int, *, host: str, workers: int, threads: int, notice_seconds: float) -> int:
+    """
+    Run the site until SIGTERM or SIGINT; return granian's exit status.
+
+    Then readiness fails first, for notice_seconds, so that no balancer sends anything new; only then
+    does granian stop, which finishes the requests in flight.
+    """
+    with tempfile.TemporaryDirectory(prefix="trilith-") as folder:
+        draining = Path(folder) / "draining"
+        granian = subprocess.Popen(
+            site_command(port, workers=workers, threads=threads, host=host),
+            env={**os.environ, "DRAINING_FILE": str(draining)},
+            preexec_fn=die_with_parent,
+        )
+        stopping = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda number, frame: stopping.set())
+        while granian.poll() is None and not stopping.wait(0.1):
+            pass
+        if granian.poll() is None:
+            draining.touch()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                granian.wait(notice_seconds)
+            granian.terminate()
+        return granian.wait()
+
+
 if __name__ == "__main__":
-    _command = site_command(
-        8000,
-        workers=int(os.environ.get("WEB_WORKERS") or 2),
-        threads=int(os.environ.get("WEB_THREADS") or 16),
-        host="0.0.0.0",  # noqa: S104  # of a container, which publishes what it wants
+    sys.exit(
+        serve(
+            int(os.environ.get("PORT") or 8000),
+            host=os.environ.get("HOST") or "0.0.0.0",  # noqa: S104  # of a container, which publishes what it wants
+            workers=int(os.environ.get("WEB_WORKERS") or 2),
+            threads=int(os.environ.get("WEB_THREADS") or 16),
+            notice_seconds=float(os.environ.get("SHUTDOWN_NOTICE_SECONDS") or 0),
+        )
     )
-    os.execv(_command[0], _command)  # noqa: S606  # no shell is wanted

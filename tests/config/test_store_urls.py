@@ -14,7 +14,7 @@ from pymongo.errors import ConfigurationError
 from config.mongodb import client as mongodb_client
 from config.stack import ROOT, process
 from config.stack.redis import Redis
-from config.store_urls import checked_mongodb_uri, checked_redis_url, with_own_pool
+from config.store_urls import checked_mongodb_uri, checked_redis_url, redis_cache, with_own_pool
 
 _USE = """
 from django.core.cache import caches
@@ -90,6 +90,17 @@ class TestCheckedRedisUrl:
             ("redis://u:hunter2@h/0?colour=red", "a parameter that redis-py does not know"),
             ("unix://", "the path of a socket has 1 to 107 bytes"),
             (f"unix:///{'x' * 107}", "the path of a socket has 1 to 107 bytes"),
+            ("redis+sentinel://u:hunter2@h:abc/trilith/0", "cannot be read"),
+            ("redis+sentinel://u:hunter2@h1:1,:2/trilith/0", "cannot be read"),
+            ("redis+sentinel://u:hunter2@h:99999/trilith/0", "cannot be read"),
+            ("redis+sentinel://u:hunter2@/trilith/0", "cannot be read"),
+            ("redis+sentinel://u:hunter2@h:26379", "names no service"),
+            ("redis+sentinel://u:hunter2@h:26379/tri lith/0", "names no service"),
+            ("redis+sentinel://u:hunter2@h:26379/trilith/x", "the database is not a number"),
+            (
+                "redis+sentinel://u:hunter2@h/trilith/0?colour=red",
+                "a parameter that redis-py does not know",
+            ),
         ],
     )
     def test_refuses_what_cannot_work_in_one_line_without_the_password(self, url, reason):
@@ -101,6 +112,37 @@ class TestCheckedRedisUrl:
         assert reason in message
         assert "hunter2" not in message
         assert "\n" not in message
+
+
+class TestRedisCache:
+    def test_behind_sentinel_names_its_hosts_and_the_primary_alone(self):
+        url = "redis+sentinel://u:p%40%2F@h1:1,h2/trilith/3"
+
+        cache = redis_cache(checked_redis_url("REDIS_URL", url), timeout_seconds=0.1)
+
+        timeouts = {"socket_connect_timeout": 0.1, "socket_timeout": 0.1}
+        assert cache.location == "redis://trilith/3?is_master=1"
+        assert cache.options == {
+            "CONNECTION_FACTORY": "django_redis.pool.SentinelConnectionFactory",
+            "SENTINELS": [("h1", 1), ("h2", 26_379)],
+            "SENTINEL_KWARGS": timeouts,
+            "USERNAME": "u",
+            "PASSWORD": "p@/",
+            **{name.upper(): value for name, value in timeouts.items()},
+        }
+
+    def test_sessions_have_a_pool_of_their_own_there_too(self):
+        beside = with_own_pool("redis+sentinel://u:p@h/trilith/0", max_connections=20)
+
+        location = redis_cache(checked_redis_url("X", beside), timeout_seconds=0.1).location
+
+        assert location == "redis://trilith/0?max_connections=20&is_master=1"
+
+    def test_of_a_single_server_is_its_url(self):
+        cache = redis_cache("redis://u:p@h/0", timeout_seconds=0.1)
+
+        assert cache.location == "redis://u:p@h/0"
+        assert set(cache.options) == {"SOCKET_TIMEOUT", "SOCKET_CONNECT_TIMEOUT"}
 
 
 class TestCheckedMongodbUri:

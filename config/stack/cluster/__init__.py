@@ -1,0 +1,167 @@
+"""
+The same three stores, replicated, and several sites behind a balancer: all on one machine.
+
+PostgreSQL under Patroni with etcd, Valkey under Sentinel, a replica set of MongoDB, and HAProxy before
+N sites. Every program comes from a wheel (requirements-cluster.txt). It is for drills: a machine that fails takes all of it.
+"""
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+from config.stack import ROOT, Memory, Stack, process
+from config.stack.cluster.balancer import Balancer
+from config.stack.cluster.etcd import Etcd
+from config.stack.cluster.node import Node, Ports
+from config.stack.cluster.patroni import PatroniNode
+from config.stack.cluster.replica_set import Member
+from config.stack.cluster.sentinel import Replicated, Sentinel
+from config.stack.cluster.site import Site
+from config.stack.server import Server
+
+NUMBERS: Final = {"etcd": 3, "postgres": 2, "redis": 2, "sentinel": 3, "mongodb": 3}
+SITES_MAX: Final = 8
+# Each starts once all of the line before answer.
+_ORDER: Final = (("etcd", "redis", "mongodb"), ("postgres", "sentinel"), ("site",), ("balancer",))
+
+
+class Cluster(Stack):
+    """
+    The replicated stores, `sites` instances of the site, and the balancer before them.
+
+    A node is named by its kind and number, such as postgres-2. No server is external. Every method
+    raises StackError with one line that says what to do.
+    """
+
+    passwords = (*Stack.passwords, "site_key", "site_staff")
+
+    def __init__(self, name: str = "ha", root: Path = ROOT, *, sites: int = 2) -> None:
+        super().__init__(name, root, own_only=True)
+        self.sites = sites
+
+    @property
+    def url(self) -> str:
+        """Where the balancer listens."""
+        return f"http://127.0.0.1:{self._known().ports['balancer']}"
+
+    def urls(self) -> dict[str, str]:
+        """Return DATABASE_URL, REDIS_URL and MONGODB_URI, each of which names every node."""
+        known = self._known()
+        return _urls(known.ports, known.passwords, operator=False)
+
+    def operator_urls(self) -> dict[str, str]:
+        """Return the same with all privileges."""
+        known = self._known()
+        return _urls(known.ports, known.passwords, operator=True)
+
+    def node(self, name: str) -> Server:
+        """Return one node. Raises StackError, which names those that there are."""
+        return self._one(name)
+
+    def nodes(self, kind: str) -> list[Server]:
+        """Return the nodes of a kind, by number."""
+        return [node for node in self._own() if _kind(node) == kind]
+
+    def _choose_ports(self) -> dict[str, int]:
+        names = [
+            *(
+                f"{kind}-{number}"
+                for kind, most in NUMBERS.items()
+                for number in range(1, most + 1)
+            ),
+            *(f"etcd-{number}-peer" for number in range(1, NUMBERS["etcd"] + 1)),
+            *(f"postgres-{number}-api" for number in range(1, NUMBERS["postgres"] + 1)),
+            *(f"site-{number}" for number in range(1, SITES_MAX + 1)),
+            "balancer",
+        ]
+        chosen: dict[str, int] = {}
+        for name in names:
+            while (port := process.free_port()) in chosen.values():
+                pass
+            chosen[name] = port
+        return chosen
+
+    def _servers(self, known: Memory) -> list[Server]:
+        ports, passwords = known.ports, known.passwords
+        kinds: dict[str, type[Node]] = {
+            "etcd": Etcd,
+            "postgres": PatroniNode,
+            "redis": Replicated,
+            "sentinel": Sentinel,
+            "mongodb": Member,
+        }
+        nodes: list[Server] = [
+            make(f"{kind}-{number}", self.folder, ports, passwords)
+            for kind, make in kinds.items()
+            for number in range(1, NUMBERS[kind] + 1)
+        ]
+        environment = _urls(ports, passwords, operator=False)
+        nodes += [
+            Site(f"site-{number}", self.folder, ports, passwords, environment)
+            for number in range(1, self.sites + 1)
+        ]
+        return [*nodes, Balancer("balancer", self.folder, ports, passwords, sites=self.sites)]
+
+    def _each(self, act: object) -> None:
+        """Start the nodes, a line of _ORDER at a time; the schema comes before the sites."""
+        nodes = self._make()
+        for kinds in _ORDER:
+            if kinds == ("site",) and not all(node.process() for node in self.nodes("site")):
+                self._migrate()
+            with ThreadPoolExecutor(8) as pool:
+                outcomes = [pool.submit(node.start) for node in nodes if _kind(node) in kinds]
+            for outcome in outcomes:
+                outcome.result()
+
+    def _stop_all(self) -> list[str]:
+        """Stop the sites while their stores answer, then those; the last to start goes first."""
+        nodes = self._own()
+        killed = []
+        for kinds in reversed(_ORDER):
+            killed += self._stop(node for node in nodes if _kind(node) in kinds)
+        return killed
+
+    def _make(self) -> list[Server]:
+        super()._make()
+        self.folder.chmod(0o711)
+        return self._own()
+
+    def _migrate(self) -> None:
+        """Bring the schema up to date, as one of many instances does it under a lock."""
+        site = self.nodes("site")[0] if self.sites else None
+        if not isinstance(site, Site):
+            return
+        environment = site.environment()
+        del environment["PROMETHEUS_MULTIPROC_DIR"]  # only what serves counts
+        for command in (("migrate", "--no-input", "--verbosity=0"), ("mongo_indexes", "--ensure")):
+            process.run(
+                [sys.executable, ROOT / "manage.py", *command],
+                environment=environment,
+                identity={},
+            )
+
+
+def _kind(node: Server) -> str:
+    return node.name.partition("-")[0]
+
+
+def _urls(ports: Ports, passwords: dict[str, str], *, operator: bool) -> dict[str, str]:
+    def hosts(kind: str) -> str:
+        return ",".join(
+            f"127.0.0.1:{ports[f'{kind}-{number}']}" for number in range(1, NUMBERS[kind] + 1)
+        )
+
+    def account(ordinary: str, operator_name: str, ordinary_key: str, operator_key: str) -> str:
+        name, key = (operator_name, operator_key) if operator else (ordinary, ordinary_key)
+        return f"{name}:{passwords[key]}"
+
+    postgres = account("trilith", "postgres", "postgres", "postgres_superuser")
+    redis = account("trilith", "operator", "redis", "redis_operator")
+    mongodb = account("trilith", "root", "mongodb", "mongodb_root")
+    return {
+        "DATABASE_URL": f"postgresql://{postgres}@{hosts('postgres')}/trilith?target_session_attrs=read-write",
+        "REDIS_URL": f"redis+sentinel://{redis}@{hosts('sentinel')}/trilith/0",
+        "MONGODB_URI": f"mongodb://{mongodb}@{hosts('mongodb')}/trilith"
+        "?authSource=admin&replicaSet=rs0&w=majority&retryWrites=true",
+    }

