@@ -8,6 +8,7 @@ offset  size  field
      0     4  magic, "TRLC"                               written by the process that records
      4     4  events acknowledged
      8     4  CRC-32 of the 8 bytes before
+    12     4  bytes of the segment that are written; 0: all (no checksum: it serves figures only)
     16     8  offset in the segment to read on from       written by whoever ships the segment
     24     4  events known to be in the segment: used where the count of offset 4 is lost
     28     4  events handled: stored by MongoDB, or refused
@@ -19,6 +20,9 @@ offset  size  field
 Each CRC begins with that of the segment's name, so that another segment's checkpoint is none. A part
 whose checksum is wrong counts as not there: then the records say how many they are, and are shipped
 again, which MongoDB ignores.
+
+The process that records has the first 16 bytes mapped, and stores them after each event. One that is killed within that store
+leaves a wrong checksum beside a segment that is whole.
 """
 
 import contextlib
@@ -31,6 +35,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from cachelayer.mapped_file import MappedFile
+
 # Errors of opening or reading a file that are the file's own fault and permanent.
 UNREADABLE: Final = frozenset(
     {errno.EACCES, errno.EPERM, errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EIO}
@@ -38,7 +44,8 @@ UNREADABLE: Final = frozenset(
 EVENTS_MAX: Final = 32_768  # of one segment
 SUFFIX: Final = ".checkpoint"
 _MAGIC: Final = b"TRLC"
-_COUNT: Final = struct.Struct("<4sI")
+_COUNT: Final = struct.Struct("<4sIII")
+_COUNTED_BYTES: Final = 8  # of these, that the checksum is of
 _CRC: Final = struct.Struct("<I")
 _PROGRESS: Final = struct.Struct("<QIIII")
 _PROGRESS_AT: Final = 16
@@ -47,13 +54,18 @@ _BITMAP_BYTES: Final = EVENTS_MAX // 8
 
 
 class Head(NamedTuple):
-    """A checkpoint without its bitmap; acknowledged is None where the count is lost."""
+    """
+    A checkpoint without its bitmap; acknowledged is None where the count is lost.
+
+    written_bytes: how much of the segment is written; 0: all of it.
+    """
 
     acknowledged: int | None
     offset: int
     known: int
     handled: int
     refused: int
+    written_bytes: int = 0
 
     @property
     def expected(self) -> int:
@@ -77,7 +89,7 @@ class Checkpoint:
         if len(bitmap) == _BITMAP_BYTES and zlib.crc32(bitmap, self._seed) == bitmap_crc:
             self.head, self._bitmap = head, bytearray(bitmap)
         else:
-            self.head = Head(head.acknowledged, 0, 0, 0, 0)
+            self.head = Head(head.acknowledged, 0, 0, 0, 0, head.written_bytes)
 
     def is_handled(self, sequence: int) -> bool:
         """Return whether that event was stored or refused."""
@@ -98,6 +110,7 @@ class Checkpoint:
             max(known, self.head.known),
             int.from_bytes(self._bitmap).bit_count(),
             self.head.refused + refused,
+            self.head.written_bytes,
         )
         with _opened(self._path, os.O_RDWR | os.O_CREAT) as descriptor:
             if descriptor is not None:
@@ -108,27 +121,37 @@ class Acknowledged:
     """The count of a segment that this process writes to, and a lock on it; close gives that up."""
 
     def __init__(self, path: Path) -> None:
-        self._seed = _seed(path)
+        """Create the file. Raises OSError, and then there is none."""
+        seed = _seed(path)
+        self._seed = zlib.crc32(_MAGIC, seed)
         self._descriptor = os.open(
             path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, mode=0o600
         )
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-            self.write(0)
-            empty = bytearray(_BITMAP_BYTES)
-            _write_progress(self._descriptor, Head(0, 0, 0, 0, 0), empty, self._seed)
+            os.posix_fallocate(self._descriptor, 0, _BITMAP_AT + _BITMAP_BYTES)
+            _write_progress(self._descriptor, Head(0, 0, 0, 0, 0), bytearray(_BITMAP_BYTES), seed)
+            self._file = MappedFile(self._descriptor, _PROGRESS_AT)
         except OSError:
-            self.close()
+            os.close(self._descriptor)
             path.unlink(missing_ok=True)
             raise
+        self._memory = self._file.memory
+        self.write(0, 0)
 
-    def write(self, events: int) -> None:
-        """Write how many events were acknowledged. Raises OSError."""
-        count = _COUNT.pack(_MAGIC, events)
-        os.pwrite(self._descriptor, count + _CRC.pack(zlib.crc32(count, self._seed)), 0)
+    @property
+    def is_lost(self) -> bool:
+        """Whether the file does not have what was written last."""
+        return self._file.is_lost
+
+    def write(self, events: int, written_bytes: int) -> None:
+        """Store how many events were acknowledged, and how long the segment is now."""
+        crc = zlib.crc32(events.to_bytes(4, "little"), self._seed)
+        self._memory[:] = _COUNT.pack(_MAGIC, events, crc, written_bytes)
 
     def close(self) -> None:
         """Release the lock, so that another process may go on from here."""
+        self._file.close()
         os.close(self._descriptor)
 
 
@@ -178,13 +201,13 @@ def _seed(path: Path) -> int:
 def _read_head(descriptor: int, seed: int) -> tuple[Head, int | None]:
     """Return the head and the checksum of the bitmap, which is None where the head is damaged."""
     data = _read(descriptor, _BITMAP_AT, 0).ljust(_BITMAP_AT, b"\0")
-    magic, acknowledged = _COUNT.unpack_from(data)
-    is_count = magic == _MAGIC and _crc_follows(data, 0, _COUNT.size, seed)
+    magic, acknowledged, _, written_bytes = _COUNT.unpack_from(data)
+    is_count = magic == _MAGIC and _crc_follows(data, 0, _COUNTED_BYTES, seed)
     offset, known, handled, refused, bitmap_crc = _PROGRESS.unpack_from(data, _PROGRESS_AT)
     count = acknowledged if is_count and acknowledged <= EVENTS_MAX else None
     if not _crc_follows(data, _PROGRESS_AT, _PROGRESS.size, seed):
-        return Head(count, 0, 0, 0, 0), None
-    return Head(count, offset, known, handled, refused), bitmap_crc
+        return Head(count, 0, 0, 0, 0, written_bytes), None
+    return Head(count, offset, known, handled, refused, written_bytes), bitmap_crc
 
 
 def _read(descriptor: int, size: int, offset: int) -> bytes:
@@ -204,5 +227,7 @@ def _crc_follows(data: bytes, start: int, size: int, seed: int) -> bool:
 
 def _write_progress(descriptor: int, head: Head, bitmap: bytearray, seed: int) -> None:
     os.pwrite(descriptor, bitmap, _BITMAP_AT)
-    progress = _PROGRESS.pack(*head[1:], zlib.crc32(bitmap, seed))
+    progress = _PROGRESS.pack(
+        head.offset, head.known, head.handled, head.refused, zlib.crc32(bitmap, seed)
+    )
     os.pwrite(descriptor, progress + _CRC.pack(zlib.crc32(progress, seed)), _PROGRESS_AT)

@@ -76,6 +76,7 @@ class Shipper:
         Raises PyMongoError where MongoDB does not answer; the rest waits then. Whatever else one
         segment raises, all others are shipped before it is raised here.
         """
+        self._own.count()
         self._let_go_of_lost()
         spool.tidy(self._own.folder)
         shipped = 0
@@ -109,9 +110,11 @@ class Shipper:
         with spool.opened(path, adopt=not is_own) as segment:
             if segment is None:
                 return 0
+            head = segment.checkpoint.head
+            if is_own and head.acknowledged == head.handled:
+                return 0
             # Of the own segment what is new; any other is read to the end for the last time.
-            offset = segment.checkpoint.head.offset if is_own else 0
-            shipped = _ship_from(segment, offset)
+            shipped = _ship_from(segment, head.offset if is_own else 0)
             head = segment.checkpoint.head
             if not is_own:
                 segment.end()

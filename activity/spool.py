@@ -6,8 +6,8 @@ version 1, 8 bytes no longer used), then records. A record is the CRC-32 of a BS
 and the document, whose first bytes are always the same fields. Little endian, unless said:
 
 offset  size  field
-     0     4  CRC-32 of the document
-     4     4  length of the document in bytes; 0: there is no record
+     0     4  CRC-32 of the document, stored after all else; 0: there is no record
+     4     4  length of the document in bytes
      8     5  07 "_id" 00, the type and name of the first element: a mark to look for
     13     4  seconds of Unix time, big endian: here begins the event's ObjectId
     17     5  the segment's ten digits
@@ -17,6 +17,11 @@ offset  size  field
 So a reader that meets anything else than a record goes on at the next mark whose record has the
 right checksum, and knows by the sequence numbers what is missing. No text in an event can pass for a
 record of its segment: among the digits is a byte that UTF-8 does not have.
+
+While its process lives the file has its full size, zeros and at the very end the mark "TRLE": it is
+mapped into memory, and storing there is all that an append does. The process cuts the unused space
+off when it closes the segment. Where it was killed, zeros after the last record and that mark say
+that nothing is missing there.
 
 Beside each segment a checkpoint (activity.checkpoint) says how many events it has acknowledged and
 which are shipped. The writer holds a lock on both (flock), which the kernel takes away when the
@@ -36,9 +41,9 @@ import stat
 import struct
 import threading
 import time
+import weakref
 import zlib
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -48,11 +53,20 @@ from bson import ObjectId
 
 from activity import checkpoint, ledger, metrics
 from activity.checkpoint import Acknowledged, Checkpoint
+from cachelayer.mapped_file import MappedFile
 
 log = structlog.get_logger("activity")
 
 SEGMENT_BYTES: Final = 1_048_576
 EVENT_MAX_BYTES: Final = 1_048_576  # a length beyond it is damage
+# What this process adds to an event's elements, in the order of the document.
+_HEAD: Final = struct.Struct("<I5s")
+_IDENTITY: Final = struct.Struct(">IQ")
+_TAIL: Final = struct.Struct("<11sqB")
+_TIMESTAMP: Final = b"\x09timestamp\x00"
+_OWN_BYTES: Final = _HEAD.size + _IDENTITY.size + _TAIL.size
+_SEQUENCE_BYTES: Final = 3
+_END: Final = b"TRLE"  # of the space that a segment's process has set aside for it
 _HEADER: Final = struct.Struct("<4sIQ")
 _HEADER_BYTES: Final = _HEADER.pack(b"TRLS", 1, _HEADER.size)
 _CRC: Final = struct.Struct("<I")
@@ -166,13 +180,13 @@ class Segment:
             if self.own(record):
                 seconds.setdefault(record.sequence, record.seconds)
         head = self.checkpoint.head
-        size = os.fstat(self._descriptor).st_size
+        end = max(end, self._header_bytes())
+        size = self._written_bytes(end)
         events = max(seconds, default=-1) + 1
         if head.acknowledged is None and self.name:
             # Nobody has counted: what cannot be read at the end may be as many events as fit.
-            tail = size - max(end, self._header_bytes())
             typical = readable_bytes // len(seconds) if seconds else _TYPICAL_RECORD_BYTES
-            events = min(events + math.ceil(tail / typical), checkpoint.EVENTS_MAX)
+            events = min(events + math.ceil((size - end) / typical), checkpoint.EVENTS_MAX)
         events = max(events, head.expected)
         latest = self._created_at()
         acknowledged_at = [latest := seconds.get(number, latest) for number in range(events)]
@@ -210,6 +224,21 @@ class Segment:
                 self.path.parent, self.name, census.seconds, dropped, set_aside=census.set_aside
             )
 
+    def _written_bytes(self, end: int) -> int:
+        """
+        Return the file's size, without the space that its process was killed before it had used it.
+
+        end: of the last record. What follows it there may be a part of a record, which nobody has
+        acknowledged: one without a checksum, if the count was lost.
+        """
+        size = os.fstat(self._descriptor).st_size
+        limit = size - len(_END)
+        if end > limit or _pread(self._descriptor, len(_END), limit) != _END:
+            return size
+        is_counted = self.checkpoint.head.acknowledged is not None
+        following = _pread(self._descriptor, min(_CRC.size, limit - end), end)
+        return end if is_counted or not any(following) else size
+
     def _header_bytes(self) -> int:
         """Return how long the header is: 0 where it is not what was written."""
         header = _pread(self._descriptor, _HEADER.size, 0)
@@ -222,47 +251,58 @@ class Segment:
 
 
 class Spool:
-    """Where the threads of this process append; made on first use, so after any fork."""
+    """Where the threads of this process append; a child of it begins a segment of its own."""
 
     def __init__(self, folder: Path, *, max_bytes: int) -> None:
         self.folder = folder
         self.max_bytes = max_bytes
         self._lock = threading.Lock()
-        self._descriptor = -1
-        self._acknowledged: Acknowledged | None = None
-        self._size = self._number = self._named_at_ms = 0
-        self._identity = b""
-        self.current: Path | None = None
+        self._live: _LiveSegment | None = None
+        self._named_at_ms = 0
+        self._uncounted = 0
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _spools.add(self)
+
+    @property
+    def current(self) -> Path | None:
+        """The file that is written to."""
+        live = self._live
+        return None if live is None else live.path
 
     def append(self, event: dict[str, Any]) -> ObjectId:
         """
-        Keep the event; once this returns it outlives the process. Return its id.
+        Keep the event as append_elements does; return its id.
 
-        event: the fields of ActivityEvent but _id and timestamp, which are now. Raises OSError
-        where the disk takes nothing, ValueError beyond EVENT_MAX_BYTES, and what BSON raises for
-        what it cannot hold; then the event was not acknowledged.
+        event: the fields of ActivityEvent but _id and timestamp. Raises also what BSON raises for
+        what it cannot hold.
         """
-        now = time.time()
+        return ObjectId(self.append_elements(bson.encode(event)[_LENGTH.size : -1]))
+
+    def append_elements(self, elements: bytes) -> bytes:
+        """
+        Keep an event; once this returns it outlives the process. Return the 12 bytes of its id.
+
+        elements: its fields in BSON but _id and timestamp, which are now. Raises OSError where the
+        disk takes nothing and ValueError beyond EVENT_MAX_BYTES; then it was not acknowledged.
+        """
+        document_bytes = len(elements) + _OWN_BYTES
+        if document_bytes > EVENT_MAX_BYTES:
+            raise ValueError(f"an event of {document_bytes} bytes; {EVENT_MAX_BYTES} at most")
         with self._lock:
-            if self._descriptor < 0:
-                self._open(now)
-            identity = ObjectId(
-                struct.pack(">I", int(now)) + self._identity + self._number.to_bytes(3, "big")
-            )
-            timestamp = datetime.fromtimestamp(now, UTC)
-            document = bson.encode({"_id": identity, **event, "timestamp": timestamp})
-            if len(document) > EVENT_MAX_BYTES:
-                raise ValueError(f"an event of {len(document)} bytes; {EVENT_MAX_BYTES} at most")
             try:
-                self._write(_CRC.pack(zlib.crc32(document)) + document)
+                identity = None if self._live is None else self._live.append(elements)
+                if identity is None:
+                    self._close()
+                    self._live = self._next_segment(_CRC.size + document_bytes)
+                    identity = self._live.append(elements)
             except BaseException:
                 # Who knows what is in the file now; no later event shall depend on it.
                 self._close()
                 raise
-            if self._size >= SEGMENT_BYTES or self._number >= checkpoint.EVENTS_MAX:
+            if identity is None:
                 self._close()
-        metrics.RECORDED.inc()
+                raise OSError(errno.EIO, "the disk does not keep what is mapped")
+            self._uncounted += 1
         return identity
 
     def close(self, path: Path | None = None) -> None:
@@ -271,43 +311,115 @@ class Spool:
             if path is None or path == self.current:
                 self._close()
 
-    def _open(self, now: float) -> None:
-        make_room(self.folder, self.max_bytes)
-        identity = _identity()
-        self._named_at_ms = max(int(now * 1000), self._named_at_ms + 1)  # names are in order of age
-        path = self.folder / f"{self._named_at_ms:013d}-{identity.hex()}{_SUFFIX}"
-        # Locked before it has the name by which others look for it.
-        unnamed = path.with_suffix(_UNFINISHED)
-        descriptor = os.open(unnamed, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            _write_whole(descriptor, _HEADER_BYTES)
-            unnamed.rename(path)
-            acknowledged = Acknowledged(path.with_suffix(checkpoint.SUFFIX))
-        except OSError:
-            os.close(descriptor)
-            unnamed.unlink(missing_ok=True)
-            path.unlink(missing_ok=True)
-            raise
-        self._descriptor, self._identity, self.current = descriptor, identity, path
-        self._size, self._number, self._acknowledged = len(_HEADER_BYTES), 0, acknowledged
+    def count(self) -> None:
+        """Add to the metric what was recorded since the last call: too slow for each event."""
+        with self._lock:
+            recorded, self._uncounted = self._uncounted, 0
+        metrics.RECORDED.inc(recorded)
 
-    def _write(self, record: bytes) -> None:
-        _write_whole(self._descriptor, record)
-        self._size += len(record)
-        self._number += 1
-        try:  # contextlib.suppress would cost as much as the write itself
-            if self._acknowledged is not None:
-                self._acknowledged.write(self._number)
-        except OSError:
-            pass  # the event is on disk, and its sequence number says the same
+    def begin_anew(self) -> None:
+        """Leave the segment to the process that this one was forked from."""
+        if self._live is not None:
+            self._live.release()
+        self._lock = threading.Lock()
+        self._live = None
+        self._uncounted = 0
+
+    def _next_segment(self, record_bytes: int) -> "_LiveSegment":
+        make_room(self.folder, self.max_bytes)
+        # Names are in order of age.
+        self._named_at_ms = max(int(time.time() * 1000), self._named_at_ms + 1)
+        return _LiveSegment(self.folder, self._named_at_ms, record_bytes)
 
     def _close(self) -> None:
-        if self._descriptor >= 0:
+        live, self._live = self._live, None
+        if live is not None:
+            live.close()
+
+
+_spools: Final = weakref.WeakSet[Spool]()
+
+
+def _begin_anew() -> None:
+    for spool in tuple(_spools):
+        spool.begin_anew()
+
+
+os.register_at_fork(after_in_child=_begin_anew)
+
+
+class _LiveSegment:
+    """
+    The segment that this process appends to, mapped into memory at its full size.
+
+    Copying an event there hands it to the kernel. Not for several threads at once.
+    """
+
+    def __init__(self, folder: Path, created_at_ms: int, record_bytes: int) -> None:
+        """Make the files, with room for one record of that size at the least. Raises OSError."""
+        identity = _identity()
+        self.path = folder / f"{created_at_ms:013d}-{identity.hex()}{_SUFFIX}"
+        self._identity = int.from_bytes(identity + bytes(_SEQUENCE_BYTES))
+        self._number = 0
+        self._size = _HEADER.size
+        self._limit = max(SEGMENT_BYTES - len(_END), _HEADER.size + record_bytes)
+        # Locked before it has the name by which others look for it.
+        unnamed = self.path.with_suffix(_UNFINISHED)
+        self._descriptor = os.open(unnamed, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+            # All of its space now: a full disk must be an error here, not one of a store to memory.
+            os.posix_fallocate(self._descriptor, 0, self._limit + len(_END))
+            os.pwrite(self._descriptor, _HEADER_BYTES, 0)
+            os.pwrite(self._descriptor, _END, self._limit)
+            self._file = MappedFile(self._descriptor, self._limit)
+            unnamed.rename(self.path)
+            self._acknowledged = Acknowledged(self.path.with_suffix(checkpoint.SUFFIX))
+        except OSError:
             os.close(self._descriptor)
-        if self._acknowledged is not None:
-            self._acknowledged.close()
-        self._descriptor, self._acknowledged, self.current = -1, None, None
+            unnamed.unlink(missing_ok=True)
+            self.path.unlink(missing_ok=True)
+            raise
+        self._memory = self._file.memory
+
+    def append(self, elements: bytes) -> bytes | None:
+        """Append an event and acknowledge it; return its id. None: no room, or the file has lost it."""
+        document_bytes = len(elements) + _OWN_BYTES
+        start = self._size
+        body = start + _CRC.size
+        end = body + document_bytes
+        if end > self._limit or self._number >= checkpoint.EVENTS_MAX:
+            return None
+        now = time.time()
+        identity = _IDENTITY.pack(int(now), self._identity + self._number)
+        head = _HEAD.pack(document_bytes, _MARK)
+        tail = _TAIL.pack(_TIMESTAMP, int(now * 1000), 0)
+        document = b"".join((head, identity, elements, tail))
+        self._memory[body:end] = document
+        # The checksum last: before it there is no record, however much of one a killed process has copied.
+        self._memory[start:body] = _CRC.pack(zlib.crc32(document))
+        if self._file.is_lost:
+            return None
+        self._size = end
+        self._number += 1
+        self._acknowledged.write(self._number, end)
+        if self._acknowledged.is_lost:
+            self._limit = 0  # the event is on disk, and its sequence number says the same
+        return identity
+
+    def close(self) -> None:
+        """Cut off what is not written, and release the segment."""
+        with contextlib.suppress(OSError):  # a reader passes over it
+            rest = os.pread(self._descriptor, self._limit + len(_END), self._size)
+            if rest == _END.rjust(len(rest), b"\0"):  # else it holds what nobody has acknowledged
+                os.ftruncate(self._descriptor, self._size)
+        self.release()
+
+    def release(self) -> None:
+        """Let go of the files: with the last process that does, the lock is gone."""
+        self._file.close()
+        os.close(self._descriptor)
+        self._acknowledged.close()
 
 
 def _identity() -> bytes:
@@ -315,15 +427,6 @@ def _identity() -> bytes:
         identity = secrets.token_bytes(5)
         if not _NOT_IN_UTF_8.isdisjoint(identity):
             return identity
-
-
-def _write_whole(descriptor: int, data: bytes) -> None:
-    """Append all of it. Raises OSError; what was written of it by then goes, if the disk lets it."""
-    written = os.write(descriptor, data)
-    if written < len(data):
-        with contextlib.suppress(OSError):  # a reader passes it over
-            os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)
-        raise OSError(errno.ENOSPC, "the disk is full")
 
 
 def _document(block: bytes, start: int) -> bytes | None:
@@ -537,7 +640,8 @@ def _waiting_in(path: Path) -> tuple[int, int, float]:
     with _descriptor(path) as descriptor:
         if descriptor is None or head.expected <= head.handled:
             return 0, 0, 0.0
-        size = max(0, os.fstat(descriptor).st_size - head.offset)
+        size = os.fstat(descriptor).st_size
+        size = max(0, min(size, head.written_bytes or size) - head.offset)
         start = max(head.offset, _HEADER.size)
         prefix = _pread(descriptor, _PREFIX_BYTES, start)
         named = _NAME.match(path.stem)

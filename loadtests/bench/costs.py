@@ -1,6 +1,7 @@
 """python -m loadtests costs: what single parts cost, each measured alone."""
 
 import argparse
+import json
 import os
 import pstats
 import sqlite3
@@ -58,24 +59,68 @@ _PROFILE_PARTS: Final = (
     ("rest_framework", "DRF"),
     ("msgspec", "cachelayer"),
 )
-# Run within the site's code: events a second that the spool takes in, and that it ships.
-_SPOOL_RATES: Final = """
-import tempfile, time
+# Run within the site's code, since it is of its spool: the time of each of several ways to store one event, in turns, and the events a
+# second that the spool takes in and ships.
+_SPOOL_SCRIPT: Final = """
+import bson, json, mmap, os, struct, tempfile, time, zlib
 from pathlib import Path
+from activity import services
 from activity.shipper import Shipper
-from activity.spool import Spool
-own = Spool(Path(tempfile.mkdtemp()), max_bytes=10**10)
-event = {"user_id": "ingest", "action": "note_viewed", "resource": "note", "resource_id": "x" * 36,
-         "details": {"status": 200}, "ip_address": "127.0.0.0", "user_agent": "x" * 80,
-         "request_id": "x" * 32}
-began = time.perf_counter()
-for _ in range(%(events)d):
+own = services.own_spool()
+kind = {"action": "note_viewed", "resource": "note", "resource_id": "x" * 36, "details": {"status": 200}}
+event = {"user_id": "ingest", **kind, "ip_address": "127.0.0.0", "user_agent": "x" * 80, "request_id": "x" * 32}
+record = services.recorder(*kind.values())
+file = os.open(own.folder / "written", os.O_CREAT | os.O_RDWR | os.O_APPEND)
+count = os.open(own.folder / "count", os.O_CREAT | os.O_RDWR)
+os.posix_fallocate(count, 0, 1_048_576)
+memory = mmap.mmap(count, 1_048_576)
+encoded = bson.encode(event)
+place = iter(range(10**9))
+
+def copied():
+    at = 400 * (next(place) %% 2_600)
+    memory[at : at + len(encoded)] = encoded
+
+def written():
+    document = bson.encode({"_id": bson.ObjectId(), **event})
+    os.write(file, struct.pack("<I", zlib.crc32(document)) + document)
+    head = struct.pack("<4sI", b"TRLC", 1)
+    os.pwrite(count, head + struct.pack("<I", zlib.crc32(head)), 0)
+
+def recorded():
+    record("ingest", "127.0.0.1", "x" * 80, "x" * 32)
+
+def appended():
     own.append(event)
-appended = time.perf_counter()
+
+ways = [copied, written, recorded, appended]
+times_us = {way.__name__: [] for way in ways}
+for _ in range(10):
+    for way in ways:
+        for _ in range(%(events)d // 10):
+            began = time.perf_counter_ns()
+            way()
+            times_us[way.__name__].append((time.perf_counter_ns() - began) / 1_000)
+own.close()
+Shipper(own).ship()
+began = time.perf_counter()
+for _ in range(%(spooled)d):
+    own.append(event)
+taken = time.perf_counter()
 own.close()
 shipped = Shipper(own).ship()
-print(f"{%(events)d / (appended - began):.0f} {shipped / (time.perf_counter() - appended):.0f}")
+ended = time.perf_counter()
+for name in ("written", "count"):
+    (own.folder / name).unlink()
+print(json.dumps(times_us))
+print(round(%(spooled)d / (taken - began)), round(shipped / (ended - taken)))
 """
+_SPOOL_WAYS: Final = {
+    "copied": ("memory of a mapped file, copied to", "no"),
+    "written": ("a file: BSON, one write, one of the count", "no"),
+    "recorded": ("the spool, by the recorder of a kind of event", "no"),
+    "appended": ("the spool, by append", "no"),
+}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -214,35 +259,43 @@ def _profile_part(file: str, function: str) -> str:
 def spool(site: Site) -> Table:
     """Store one event of 400 bytes at a time where events could wait for MongoDB."""
     table = Table(title="costs: where an event could wait for MongoDB, one at a time")
-    for heading in ("place", "n", "p50 µs", "p99 µs", "survives a power failure"):
+    for heading in (
+        "place",
+        "n",
+        "p50 µs",
+        "p99 µs",
+        "of a copy's p50",
+        "survives a power failure",
+    ):
         table.add_column(heading, justify="left" if heading == "place" else "right")
+    script = _SPOOL_SCRIPT % {"events": EVENTS, "spooled": SPOOLED_EVENTS}
+    times, rates = site.manage("shell", "--verbosity=0", "-c", script).splitlines()[-2:]
+    ways = {_SPOOL_WAYS[way]: times_us for way, times_us in json.loads(times).items()}
     with tempfile.TemporaryDirectory(dir=site.stack.folder) as name, ExitStack() as cleanup:
         folder = Path(name)
         for place, store, survives in (
-            ("a file, one write (the spool)", _file(folder / "a", cleanup, sync=False), "no"),
-            ("a file, one write and fdatasync", _file(folder / "b", cleanup, sync=True), "yes"),
+            ("a file, one write and fdatasync", _file(folder / "b", cleanup), "yes"),
             ("SQLite, WAL, synchronous=NORMAL", _sqlite(folder / "c", cleanup), "no"),
             ("PostgreSQL, one INSERT and its commit", _postgres(site, cleanup), "yes"),
         ):
-            times_us = [1000 * _timed_ms(store) for _ in range(EVENTS)]
-            p50, p99 = (f"{percentile(times_us, share):.1f}" for share in (0.5, 0.99))
-            table.add_row(place, str(EVENTS), p50, p99, survives)
-    script = _SPOOL_RATES % {"events": SPOOLED_EVENTS}
-    appended, shipped = site.manage("shell", "--verbosity=0", "-c", script).split()[-2:]
-    table.caption = (
-        f"the spool takes {appended} events a second from one thread, and ships {shipped}"
-    )
+            ways[place, survives] = [1000 * _timed_ms(store) for _ in range(EVENTS)]
+    copied_us = statistics.median(ways[_SPOOL_WAYS["copied"]])
+    for (place, survives), times_us in ways.items():
+        p50, p99 = (percentile(times_us, share) for share in (0.5, 0.99))
+        figures = (f"{p50:.2f}", f"{p99:.1f}", f"{p50 / copied_us:.1f}")
+        table.add_row(place, str(len(times_us)), *figures, survives)
+    taken, shipped = rates.split()
+    table.caption = f"the spool takes {taken} events a second from one thread, and ships {shipped}"
     return table
 
 
-def _file(path: Path, cleanup: ExitStack, *, sync: bool) -> Callable[[], object]:
+def _file(path: Path, cleanup: ExitStack) -> Callable[[], object]:
     descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
     cleanup.callback(os.close, descriptor)
 
     def write() -> None:
         os.write(descriptor, _EVENT)
-        if sync:
-            os.fdatasync(descriptor)
+        os.fdatasync(descriptor)
 
     return write
 

@@ -14,12 +14,13 @@ import struct
 import tempfile
 import threading
 import time
-import zlib
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
 
+import bson
 import pytest
+from bson import ObjectId
 from django.core.management import CommandError, call_command
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -115,14 +116,16 @@ def play(case: dict, folder: Path, shipped_ids) -> None:
     own = Spool(folder, max_bytes=10**9)
     shipper = Shipper(own)
     records: dict[bytes, bytes] = {}
+    record_bytes = 4 + len(bson.encode({"_id": ObjectId(), **EVENT, "timestamp": AN_HOUR_AGO}))
 
     def append(events: int) -> None:
         for _ in range(events):
-            identity = own.append(EVENT)
-            with own.current.open("rb") if own.current else _newest(folder).open("rb") as file:
-                content = file.read()
-            start = content.rindex(identity.binary) - 13
-            records[identity.binary] = content[start:]
+            identity = own.append(EVENT).binary
+            content = own.current.read_bytes()
+            start = content.rfind(identity) - 13
+            # Where the file ends within this page, what was stored beyond its end is in no file.
+            record = content[start : start + record_bytes] if start >= 0 else b""
+            records[identity] = record.ljust(record_bytes, b"\xff")
 
     append(case["shipped_first"])
     shipper.ship()
@@ -157,10 +160,6 @@ def play(case: dict, folder: Path, shipped_ids) -> None:
         assert spool.damaged(folder)[1] == set_aside
     shipper.ship()
     assert _books(folder) == account
-
-
-def _newest(folder: Path) -> Path:
-    return spool.segments(folder)[-1]
 
 
 def _books(folder: Path) -> tuple:
@@ -239,10 +238,9 @@ class TestDamaged:
         ids = [own.append(EVENT).binary for _ in range(5)]
         shipper.ship()
         path = own.current
-        size = path.stat().st_size
         ids += [own.append(EVENT).binary for _ in range(5)]
         with path.open("r+b") as file:
-            file.seek(size + 30)
+            file.seek(path.read_bytes().index(ids[5]) + 30)
             file.write(bytes(10))
         ids += [own.append(EVENT).binary for _ in range(5)]
 
@@ -253,6 +251,29 @@ class TestDamaged:
         assert stored() == set(ids) - {ids[5]}
         assert own.current != path
         assert spool.damaged(own.folder) == (1, 1)
+
+    @pytest.mark.parametrize("cut_off", ["seg", "checkpoint"])
+    @pytest.mark.parametrize("size", [0, 16, 300, 4_096])
+    def test_a_file_that_is_cut_off_under_its_process_costs_what_was_in_it(
+        self, own, cut_off, size
+    ):
+        """What is stored to a page that no file has would end the process."""
+        shipper = Shipper(own)
+        ids = [own.append(EVENT).binary for _ in range(40)]
+        os.truncate(own.current.with_suffix(f".{cut_off}"), size)
+        ids += [own.append(EVENT).binary for _ in range(40)]
+        shipper.ship()
+        ids += [own.append(EVENT).binary for _ in range(40)]
+
+        own.close()
+        shipper.ship()
+
+        lost = len(ids) - len(stored())
+        assert stored() <= set(ids)
+        assert sum(entry.set_aside for entry in ledger.entries(own.folder).values()) == lost
+        assert spool.damaged(own.folder)[1] == lost
+        assert lost == 0 if cut_off == "checkpoint" else 0 < lost <= 80
+        assert set(ids[80:]) <= stored()
 
     def test_half_a_record_at_the_end_of_a_live_segment_is_waited_for(self, own):
         """A reader may see the beginning of a record that is being written."""
@@ -450,16 +471,6 @@ def _nested(depth: int) -> bytes:
 
 
 class TestRefused:
-    def append_raw(self, own: Spool, document: bytes) -> None:
-        """Write a record whose checksum is right as the next one of the segment."""
-        with own._lock:
-            own._write(struct.pack("<I", zlib.crc32(document)) + document)
-
-    def document(self, own: Spool, rest: bytes) -> bytes:
-        identity = struct.pack(">I", int(time.time())) + own._identity
-        body = b"\x07_id\0" + identity + own._number.to_bytes(3, "big") + rest + b"\0"
-        return struct.pack("<I", len(body) + 4) + body
-
     @pytest.mark.parametrize(
         "rest",
         [
@@ -473,7 +484,7 @@ class TestRefused:
     )
     def test_what_is_no_bson_holds_up_no_other(self, own, rest):
         ids = [own.append(EVENT).binary for _ in range(3)]
-        self.append_raw(own, self.document(own, rest))
+        own.append_elements(rest)
         ids += [own.append(EVENT).binary for _ in range(3)]
         path = own.current
 
@@ -575,7 +586,8 @@ def write_zeros(own: Spool, over: threading.Event) -> None:
         if path is None:
             continue
         with contextlib.suppress(FileNotFoundError), path.open("r+b") as file:
-            file.seek(max(0, path.stat().st_size - chance.randrange(3_000)))
+            written = len(path.read_bytes()[:-4].rstrip(b"\0"))
+            file.seek(max(0, written - chance.randrange(3_000)))
             file.write(bytes(chance.randrange(200)))
 
 

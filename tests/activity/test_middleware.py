@@ -193,16 +193,11 @@ class TestAddress:
         ],
     )
     def test_is_shortened_to_its_network(self, address, shown):
-        services.shown_address.cache_clear()
-
         assert services.shown_address(address) == shown
 
     def test_is_kept_whole_where_that_is_set(self, settings):
         settings.ACTIVITY_FULL_IP = True
-        services.shown_address.cache_clear()
-
         assert services.shown_address("203.0.113.77") == "203.0.113.77"
-        services.shown_address.cache_clear()
 
     @pytest.mark.parametrize(
         ("proxies", "forwarded", "believed"),
@@ -229,10 +224,10 @@ class TestFailure:
         expected = send(api, "GET", f"notes/{note}")
         before = metrics.FAILED._value.get()
 
-        def full(self, event):
+        def full(self, elements):
             raise OSError("the disk is full")
 
-        monkeypatch.setattr(spool.Spool, "append", full)
+        monkeypatch.setattr(spool.Spool, "append_elements", full)
         response = send(api, "GET", f"notes/{note}")
 
         assert (response.status_code, response.content) == (200, expected.content)

@@ -98,9 +98,9 @@ class TestReconcile:
 
         def record() -> None:
             while not over.is_set():
-                own.append(EVENT)
-                if own._number > 50:
-                    own.close()
+                for _ in range(50):
+                    own.append(EVENT)
+                own.close()
 
         threads = [threading.Thread(target=record), threading.Thread(target=shipper.run)]
         for thread in threads:

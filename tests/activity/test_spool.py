@@ -1,5 +1,6 @@
 """The spool on a real disk: what is acknowledged outlives its process, and the bound is kept."""
 
+import contextlib
 import errno
 import os
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import threading
 from datetime import UTC
+from functools import partial
 from pathlib import Path
 
 import bson
@@ -44,9 +46,35 @@ def everything(folder: Path) -> list[dict]:
     return [event for path in spool.segments(folder) for event in read(path)]
 
 
-def _interrupt(count: Acknowledged, events: int) -> None:
-    if events:
-        raise KeyboardInterrupt
+def censuses(folder: Path) -> list[spool.Census]:
+    """Of the segments that no process has."""
+    opened = []
+    for path in spool.segments(folder):
+        with spool.opened(path, adopt=True) as segment:
+            opened += [segment.census()] if segment else []
+    return opened
+
+
+def run_python(code: str, *arguments: object) -> subprocess.CompletedProcess:
+    """Run it in a process of its own, which may die of it."""
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def _interrupt(*args: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _system_calls() -> int:
+    """Of this process, those that read and write."""
+    lines = Path("/proc/self/io").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("sysc"))
 
 
 class TestAppend:
@@ -90,40 +118,35 @@ class TestAppend:
 
         assert len(everything(folder)) == 2
 
-    def test_a_disk_that_takes_half_of_it_keeps_nothing_of_it(self, folder, monkeypatch):
-        own = make(folder)
-        own.append(EVENT)
-        write = os.write
-        with monkeypatch.context() as patch:
-            patch.setattr(os, "write", lambda fd, data: write(fd, data[: len(data) // 2]))
-            with pytest.raises(OSError, match="full"):
-                own.append(EVENT)
-
-        own.append(EVENT)
-
-        assert len(everything(folder)) == 2
-
     def test_what_follows_half_a_record_is_kept(self, folder, monkeypatch):
-        """The disk takes half of it, and does not let that half be cut off."""
+        """Something ends the append in the middle, and the process goes on."""
         own = make(folder)
         ids = [own.append(EVENT)]
-        write = os.write
-
-        def refuse(descriptor: int, size: int) -> None:
-            raise OSError(errno.EIO, "a bad disk")
-
         with monkeypatch.context() as patch:
-            patch.setattr(os, "write", lambda fd, data: write(fd, data[: len(data) // 2]))
-            patch.setattr(os, "ftruncate", refuse)
-            with pytest.raises(OSError, match="full"):
+            patch.setattr(spool.zlib, "crc32", _interrupt)
+            with pytest.raises(KeyboardInterrupt):
                 own.append(EVENT)
 
         ids += [own.append(EVENT) for _ in range(5)]
 
         assert [row["_id"] for row in everything(folder)] == ids
+        assert [[*census.missing, census.unreadable_bytes] for census in censuses(folder)] == [[0]]
+
+    def test_makes_no_system_call_that_writes_or_reads(self, folder):
+        own = make(folder)
+        own.append(EVENT)
+        before = _system_calls()
+        idle = _system_calls() - before  # those of the counting itself
+
+        for _ in range(1_000):
+            own.append(EVENT)
+
+        assert _system_calls() - before == 2 * idle
+        assert len(everything(folder)) == 1_001
 
     def test_an_exception_after_the_write_gives_no_id_twice(self, folder, monkeypatch):
         own = make(folder)
+        own.append(EVENT)
         with monkeypatch.context() as patch:
             patch.setattr(Acknowledged, "write", _interrupt)
             with pytest.raises(KeyboardInterrupt):
@@ -131,7 +154,7 @@ class TestAppend:
 
         own.append(EVENT)
 
-        assert len({row["_id"] for row in everything(folder)}) == 2
+        assert len({row["_id"] for row in everything(folder)}) == 3
 
     def test_an_event_larger_than_a_reader_believes_is_refused(self, folder):
         own = make(folder)
@@ -142,10 +165,15 @@ class TestAppend:
 
         assert len(everything(folder)) == 1
 
-    def test_a_disk_that_takes_no_new_segment_leaves_none_behind(self, folder, monkeypatch):
+    @pytest.mark.parametrize("call", ["posix_fallocate", "rename", "pwrite"])
+    def test_a_disk_that_takes_no_new_segment_leaves_none_behind(self, folder, monkeypatch, call):
+        def refuse(*args: object) -> None:
+            raise OSError(errno.ENOSPC, "the disk is full")
+
         own = make(folder)
         with monkeypatch.context() as patch:
-            patch.setattr(os, "write", lambda fd, data: 0)
+            patch.setattr(os, call, refuse)
+            patch.setattr(Path, call, refuse, raising=False)
             with pytest.raises(OSError, match="full"):
                 own.append(EVENT)
         assert list(folder.iterdir()) == []
@@ -153,6 +181,42 @@ class TestAppend:
         own.append(EVENT)
 
         assert len(everything(folder)) == 1
+
+    def test_a_file_system_that_ends_within_a_segment_is_an_error_and_no_signal(self, folder):
+        code = (
+            "import resource, sys; from pathlib import Path; from activity.spool import Spool\n"
+            "resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))\n"
+            "own = Spool(Path(sys.argv[1]), max_bytes=10**9)\n"
+            f"try: own.append({EVENT!r})\n"
+            "except OSError as exc: print(exc.strerror, list(own.folder.iterdir()))"
+        )
+
+        child = run_python(code, folder)
+
+        assert child.stdout == "File too large []\n", child.stderr
+
+    def test_a_segment_has_its_space_at_once_and_gives_back_what_is_left(self, folder):
+        own = make(folder)
+        own.append(EVENT)
+        path = own.current
+        assert path.stat().st_size == spool.SEGMENT_BYTES
+        assert path.stat().st_blocks * 512 >= spool.SEGMENT_BYTES
+
+        own.close()
+
+        assert path.stat().st_size == segment_records(path)[-1].end
+
+    def test_an_event_may_be_as_large_as_a_reader_believes(self, folder):
+        own = make(folder)
+        own.append(EVENT)
+        largest = b"\x05x\0" + (1_048_576 - 41 - 8).to_bytes(4, "little") + b"\0"
+        own.append_elements(largest.ljust(1_048_576 - 41, b"x"))
+        own.append(EVENT)
+        own.close()
+
+        assert len(everything(folder)) == 3
+        assert sum(path.stat().st_size for path in spool.segments(folder)) < 1_050_000
+        assert all(not (census.missing or census.unreadable_bytes) for census in censuses(folder))
 
     def test_the_files_are_nobody_else_s_to_read(self, folder):
         own = make(folder)
@@ -185,6 +249,77 @@ class TestKill:
         assert events[: len(ids)] == ids
         assert len(events) - len(ids) <= 1  # written, and killed before append returned
 
+    def test_between_any_two_bytes_it_costs_the_event_that_was_not_acknowledged(self, folder):
+        """Each state of the files that there is while an event is appended."""
+        own = make(folder)
+        for _ in range(3):
+            own.append(EVENT)
+        path = own.current
+        count = path.with_suffix(".checkpoint")
+        before, counted_before = path.read_bytes(), count.read_bytes()
+        start = segment_records(path)[-1].end
+        own.append(EVENT)
+        after, counted_after = path.read_bytes(), count.read_bytes()
+        end = segment_records(path)[-1].end
+        own.close()
+
+        copied = [
+            (before[: start + 4] + after[start + 4 : at] + before[at:], counted_before)
+            for at in range(start + 4, end + 1)
+        ]
+        finished = [
+            (
+                before[:start] + after[start:at] + bytes(start + 4 - at) + after[start + 4 :],
+                counted_before,
+            )
+            for at in range(start, start + 5)
+        ]
+        counted = [(after, counted_after[:at] + counted_before[at:]) for at in range(17)]
+        for content, counted_events in copied + finished + counted:
+            path.write_bytes(content)
+            count.write_bytes(counted_events)
+            with spool.opened(path, adopt=True) as segment:
+                census = segment.census()
+                ids = {record.document[9:21] for record in segment.records()}
+            assert len(census.waiting) == len(ids) == (4 if content == after else 3)
+            assert (census.missing, census.unreadable_bytes) == ([], 0)
+
+    def test_in_the_middle_of_appends_it_costs_no_event(self, folder):
+        """Between acknowledgements there is no system call, so it is killed anywhere in an append."""
+        folder.mkdir()
+        code = (
+            "import mmap, sys; from pathlib import Path; from activity.spool import Spool\n"
+            "own = Spool(Path(sys.argv[1]), max_bytes=10**9)\n"
+            "file = open(sys.argv[2], 'r+b'); acknowledged = mmap.mmap(file.fileno(), 8)\n"
+            "number = 0\n"
+            "while True:\n"
+            f"    own.append({EVENT!r} | {{'user_id': str(number)}}); number += 1\n"
+            "    acknowledged[:] = number.to_bytes(8, 'little')"
+        )
+        counter = folder.parent / "acknowledged"
+
+        def acknowledged() -> int:
+            return int.from_bytes(counter.read_bytes(), "little")
+
+        for at_least in (1, 500, 5_000, 9_000):
+            counter.write_bytes(bytes(8))
+            child = subprocess.Popen(
+                [sys.executable, "-c", code, str(folder), str(counter)], cwd=ROOT
+            )
+            try:
+                assert wait_until(partial(lambda least: acknowledged() >= least, at_least), 30)
+            finally:
+                child.send_signal(signal.SIGKILL)
+                child.wait()
+
+            users = [int(row["user_id"]) for row in everything(folder)]
+            assert users == list(range(len(users)))
+            assert acknowledged() <= len(users) <= acknowledged() + 1
+            for census in censuses(folder):
+                assert (census.missing, census.unreadable_bytes) == ([], 0)
+            for path in folder.iterdir():
+                path.unlink()
+
     def test_its_segment_may_be_adopted_only_then(self, folder):
         own = make(folder)
         own.append(EVENT)
@@ -193,6 +328,31 @@ class TestKill:
         with spool.opened(path, adopt=True) as segment:
             assert segment is None
         own.close()  # as the kernel does
+        with spool.opened(path, adopt=True) as segment:
+            assert segment is not None
+
+
+class TestFork:
+    def test_a_child_has_a_segment_of_its_own(self, folder):
+        own = make(folder)
+        first = own.append(EVENT)
+        path = own.current
+        child = os.fork()
+        if child == 0:
+            identity = b""
+            with contextlib.suppress(BaseException):
+                identity = own.append(EVENT).binary
+            os._exit(0 if identity and identity[4:9] != first.binary[4:9] else 1)
+        assert os.waitpid(child, 0)[1] == 0
+
+        second = own.append(EVENT)
+
+        assert own.current == path
+        assert len({row["_id"] for row in everything(folder)}) == 3
+        assert [row["_id"] for row in read(path)] == [first, second]
+        with spool.opened(path, adopt=True) as segment:
+            assert segment is None
+        own.close()
         with spool.opened(path, adopt=True) as segment:
             assert segment is not None
 
@@ -333,7 +493,7 @@ class TestWaiting:
         events, size, age = spool.waiting(folder)
 
         assert events == 4
-        assert size == own.current.stat().st_size - first.end
+        assert size == segment_records(own.current)[-1].end - first.end
         assert 0 <= age < 5
 
     def test_reads_a_hundred_bytes_of_each_segment(self, folder, monkeypatch):

@@ -93,6 +93,7 @@ class TestMetricsDb:
     def test_shows_what_waits_in_the_spool(self):
         before = figures()["mongodb"]["spool"]["recorded"]
         services.own_spool().append(EVENT)
+        services.own_spool().count()
 
         spool = figures()["mongodb"]["spool"]
 

@@ -38,7 +38,7 @@ class TestSpool:
 
         table = costs.spool(site)
 
-        assert table.row_count == 4
+        assert table.row_count == 7
         assert re.search("takes [0-9]+ events a second", str(table.caption))
 
 

@@ -1,0 +1,106 @@
+"""
+Files mapped into memory: a store is in the kernel's hands once it is made, without a system call.
+
+Where a page has no place in its file, since somebody has cut the file off or the disk has failed, the kernel
+answers a store with SIGBUS, which ends the process. Here the file's mapping is replaced by memory of
+the process instead, so that the store can end, and is_lost says that the file does not have it. No
+flag that is looked at first could do that: the file may be cut off at any moment.
+"""
+
+import ctypes
+import mmap
+import signal
+import weakref
+from functools import cache
+from typing import Any, Final
+
+_MAP_FIXED: Final = 0x10  # of <asm-generic/mman-common.h>
+_SIGINFO: Final = 4  # SA_SIGINFO of <bits/sigaction.h>: the handler is told the address
+# PyDLL: these calls do not let go of the interpreter in the middle of a store.
+_libc: Final = ctypes.PyDLL(None)
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+_files: Final = weakref.WeakSet["MappedFile"]()
+
+
+class _Action(ctypes.Structure):
+    """struct sigaction of Linux's C libraries, on processors of 64 bits."""
+
+    _fields_ = (
+        ("handler", ctypes.c_void_p),
+        ("mask", ctypes.c_uint8 * 128),
+        ("flags", ctypes.c_int),
+        ("restorer", ctypes.c_void_p),
+    )
+
+
+class _Information(ctypes.Structure):
+    """The beginning of siginfo_t: of SIGBUS, the address that was accessed."""
+
+    _fields_ = (
+        ("number", ctypes.c_int),
+        ("error", ctypes.c_int),
+        ("code", ctypes.c_int),
+        ("address", ctypes.c_void_p),
+    )
+
+
+_Handler: Final = ctypes.CFUNCTYPE(
+    None, ctypes.c_int, ctypes.POINTER(_Information), ctypes.c_void_p
+)
+
+
+class MappedFile:
+    """The first size_bytes of an open file as memory that all processes share which map it."""
+
+    def __init__(self, descriptor: int, size_bytes: int) -> None:
+        """Map the file, which must be that long, and open for reading and writing. Raises OSError."""
+        self.memory = mmap.mmap(descriptor, size_bytes)
+        self.is_lost = False
+        self._address = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
+        self._size_bytes = size_bytes
+        _files.add(self)
+        _survive_lost_pages()
+
+    def close(self) -> None:
+        """Unmap it. What was stored stays in the file."""
+        _files.discard(self)
+        self.memory.close()
+
+    def replace(self, address: int) -> bool:
+        """Put the process's own memory into the file's place if that address is in it; return whether."""
+        if not self._address <= address < self._address + self._size_bytes:
+            return False
+        self.is_lost = True
+        _libc.mmap(
+            self._address,
+            self._size_bytes,
+            mmap.PROT_READ | mmap.PROT_WRITE,
+            mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_FIXED,
+            -1,
+            0,
+        )
+        return True
+
+
+@cache
+def _survive_lost_pages() -> tuple[object, ...]:
+    """
+    Handle SIGBUS, once for the process; what is returned must live as long.
+
+    The kernel raises it in the thread that makes the store. That thread holds the interpreter, and is within the copying of
+    bytes and nothing else; so, unlike in other handlers of signals, Python may run here.
+    """
+    previous = _Action()
+
+    def handle(number: int, information: Any, _: int) -> None:
+        address = information.contents.address
+        if not any(file.replace(address) for file in _files):
+            # Not ours: the access is tried again, and ends as it would have without this handler.
+            _libc.sigaction(number, ctypes.byref(previous), None)
+
+    handler = _Handler(handle)
+    action = _Action(ctypes.cast(handler, ctypes.c_void_p), flags=_SIGINFO)
+    if _libc.sigaction(signal.SIGBUS, ctypes.byref(action), ctypes.byref(previous)):
+        raise OSError("the handler of SIGBUS is refused")
+    return handler, previous
