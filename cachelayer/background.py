@@ -5,7 +5,7 @@ from typing import Any
 
 import structlog
 
-from cachelayer import client, popularity, relay, warming
+from cachelayer import client, popularity, relay, upkeep, warming
 from cachelayer.namespace import Namespace, declared
 from cachelayer.removals import removals
 from cachelayer.supervision import supervise
@@ -23,6 +23,7 @@ def start() -> None:
     client.breaker.start_open()
     relay.start_in_background()
     removals.start_in_background()
+    upkeep.start_in_background()
     supervise("cache-counts", _count)
     supervise("cache-warming", _warm)
 

@@ -15,7 +15,7 @@ from django.db import connection
 
 from cachelayer import slots, trust
 from cachelayer.namespace import Key
-from cachelayer.slots import EPOCH, LISTENING, clock
+from cachelayer.slots import EPOCH, LISTENING, REASON, clock
 
 _NANOSECONDS: Final = 1_000_000_000
 # What a copy takes beside its payload: guard, slot values, its place in a table.
@@ -65,6 +65,20 @@ def guard_of(key: Key[Any]) -> Guard | None:
     # Of the key itself too: what is purged, or refreshed by a reader, has no other copies left.
     read = operator.itemgetter(EPOCH, *map(slots.slot_of, key.tags), slots.slot_of(key.purge))
     return Guard(generation, read, read(words))
+
+
+def reason_off() -> str | None:
+    """Return why no copy may be served, None where it may."""
+    words = slots.words
+    if not settings.CACHE_FIRST_LEVEL_BYTES:
+        return "CACHE_FIRST_LEVEL_BYTES is 0"
+    if words is None:
+        return "no file of slots"
+    if not clock() < words[LISTENING]:
+        return slots.REASONS[words[REASON] % len(slots.REASONS)]
+    if not trust.holds():
+        return "no lease"
+    return None
 
 
 # A copy: payload, its end in clock()'s time, the guard's three parts, its size in bytes.

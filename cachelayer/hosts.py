@@ -70,9 +70,7 @@ def is_settled(register: Any) -> bool:
         return False
     mine = host()
     return _is_whole(register.get(ID)) and not any(
-        state.startswith(b"on")
-        for name, state in register.items()
-        if name not in (ID, mine) or mine == _unmapped
+        state.startswith(b"on") for name, state in register.items() if name != mine
     )
 
 

@@ -92,7 +92,7 @@ def _look_or_load(
         lookup = protocol.look(key)
         if lookup.reason is None:
             result = ""  # counted there
-            return _kept(key, hit(key, lookup, load, guard=guard), lookup.size_bytes)
+            return _kept(key, hit(key, lookup, load, guard=guard), lookup)
         result = lookup.reason
         cached = load_together(key, load, lookup, guard)
         if cached.source is Source.STALE:
@@ -122,7 +122,7 @@ def hit(
     return Cached(lookup.value, Source.HIT, seconds, head_only, guard, lookup.copy_ms)
 
 
-def _kept(key: Key[V], cached: Cached[V], size_bytes: int) -> Cached[V]:
+def _kept(key: Key[V], cached: Cached[V], lookup: Lookup[V]) -> Cached[V]:
     """Keep the value of a hit in the first level, where it may be; return the same."""
     guard = cached.guard
     if guard is not None and cached.source is Source.HIT:
@@ -131,9 +131,9 @@ def _kept(key: Key[V], cached: Cached[V], size_bytes: int) -> Cached[V]:
             cached.value,
             guard,
             now + cached.fresh_ms * 1_000_000,
-            now + cached.remaining_seconds * 1_000_000_000,
+            now + lookup.remaining_ms * 1_000_000,
         )
-        copies.put(key.entry_name, copy, size_bytes, guard, cached.fresh_ms / 1000)
+        copies.put(key.entry_name, copy, lookup.size_bytes, guard, cached.fresh_ms / 1000)
     return cached
 
 

@@ -54,6 +54,7 @@ class TestThreads:
     """No thread in the background dies unseen: supervise starts it, or it is said here why not."""
 
     EXPLAINED = {
+        "cachelayer/listener.py": "a process of its own, which ends with this thread",
         "cachelayer/supervision.py": "starts the others",
         "config/postgres/outages.py": "asks the server once, within its own deadline",
         "config/stack/process.py": "waits for one child process",

@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 from django.db import connection
 
-from cachelayer import background, client, popularity, protocol, relay, removals
+from cachelayer import background, client, popularity, protocol, relay, removals, upkeep
 from notes import cache_keys as note_keys
 from notes.models import Note
 from profiles import cache_keys as profile_keys
@@ -123,11 +123,18 @@ class TestStart:
     def test_each_thread_is_supervised(self, monkeypatch):
         names = []
         monkeypatch.setattr(background, "supervise", lambda name, run: names.append(name))
-        monkeypatch.setattr(relay, "supervise", lambda name, run, stopping: names.append(name))
+        for module in (relay, upkeep):
+            monkeypatch.setattr(module, "supervise", lambda name, run, stopping: names.append(name))
         monkeypatch.setattr(removals, "supervise", lambda name, run: names.append(name))
         monkeypatch.setattr(background, "removals", removals.Removals())
         monkeypatch.setattr(client.breaker, "start_open", lambda: None)
 
         background.start()
 
-        assert names == ["cache-relay", "cache-removals", "cache-counts", "cache-warming"]
+        assert names == [
+            "cache-relay",
+            "cache-removals",
+            "cache-first-level",
+            "cache-counts",
+            "cache-warming",
+        ]

@@ -1,0 +1,217 @@
+"""
+The process that hears from Redis what was invalidated, one for each host that keeps copies.
+
+It is started and watched by cachelayer.upkeep, which writes one line of JSON to its standard input:
+{"url", "file", "stamps", "register"}. It ends with its parent: at the end of that input. So that no
+busy interpreter delays it, and so that it starts at once, it is without Django.
+
+While it listens it vouches for the level, by the word LISTENING, to the end of a lease that began
+before it sent its last renewal: at the reply to that, all pushes are in that came before it.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from cachelayer import slots
+from cachelayer.slots import EPOCH, HOST, LISTENING, REASON, REGISTER, REGISTER_SINCE, SERVER
+
+RENEWAL_SECONDS: Final = 0.3
+# A lease of hosts.LEASE_SECONDS, 5 % less for clocks that do not run alike.
+VOUCHED_SECONDS: Final = 1.5 * 0.95
+DEAD_SECONDS: Final = 3.0  # a host that has not renewed for so long is struck out
+
+_TIMEOUT_SECONDS: Final = 0.25
+_PAUSE_SECONDS: Final = 0.2
+_NANOSECONDS: Final = 1_000_000_000
+_LIFETIME_SECONDS: Final = 24 * 3600
+
+# Whoever vouches stays on until it has told its processes otherwise; others may begin only alone.
+# KEYS: register. ARGV: this host, whether it vouches ("1"), the renewal's number, an id for a new
+# register, its lifetime in seconds, and of each dead host its name and its last state.
+_RENEW: Final = """
+redis.call('HSETNX', KEYS[1], 'id', ARGV[4])
+for i = 6, #ARGV, 2 do
+  if redis.call('HGET', KEYS[1], ARGV[i]) == ARGV[i + 1] then redis.call('HDEL', KEYS[1], ARGV[i]) end
+end
+local others = redis.call('HLEN', KEYS[1]) - 1 - redis.call('HEXISTS', KEYS[1], ARGV[1])
+local state = (ARGV[2] == '1' or others == 0) and 'on' or 'off'
+redis.call('HSET', KEYS[1], ARGV[1], state .. ' ' .. ARGV[3])
+redis.call('EXPIRE', KEYS[1], ARGV[5])
+return redis.call('HGETALL', KEYS[1])
+"""
+_REASONS: Final = {reason: number for number, reason in enumerate(slots.REASONS)}
+
+
+class Configuration(NamedTuple):
+    """What the parent says."""
+
+    url: str
+    file: str  # of slots
+    stamps: str  # how the names of stamps begin
+    register: str  # the name of the register of hosts
+
+
+class Listener:
+    """Listens on one connection at a time."""
+
+    def __init__(self, table: "memoryview[int]", configuration: Configuration) -> None:
+        self._table = table
+        self._configuration = configuration
+        self._stamps = configuration.stamps.encode()
+        self._register = configuration.register.encode()
+        self._host = f"{table[HOST]:016x}".encode()
+        self._others: dict[bytes, tuple[bytes, int]] = {}  # state, and since when it is the same
+        self._flushed = False
+        self._due = 0  # when to renew, in slots.clock()'s time
+        self._turn_off("no listener runs")
+
+    def listen(self) -> None:
+        """Listen until the connection fails. Raises redis.RedisError, OSError."""
+        connection = self._connected()
+        try:
+            # What happened before tracking began is not known.
+            slots.overwrite_word(self._table, EPOCH)
+            while True:
+                vouched = self._table[LISTENING]
+                self._renew(connection)
+                if vouched and not self._table[LISTENING]:
+                    continue  # the register is to say so at once: writers wait for that
+                self._due = slots.clock() + int(RENEWAL_SECONDS * _NANOSECONDS)
+                while (rest := self._due - slots.clock()) > 0 and not self._flushed:
+                    self._hear(connection, rest / _NANOSECONDS)
+        finally:
+            self._turn_off("Redis does not answer the listener")
+            slots.overwrite_word(self._table, EPOCH)
+            connection.disconnect()
+
+    def _connected(self) -> Any:
+        pool = redis.ConnectionPool.from_url(
+            self._configuration.url,
+            protocol=3,
+            socket_timeout=_TIMEOUT_SECONDS,
+            socket_connect_timeout=_TIMEOUT_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+            socket_keepalive=True,
+        )
+        connection: Any = pool.get_connection()
+        connection._parser.set_invalidation_push_handler(self._on_push)
+        tracking = ("CLIENT", "TRACKING", "ON", "BCAST", "NOLOOP")
+        prefixes = ("PREFIX", self._configuration.stamps, "PREFIX", self._configuration.register)
+        connection.send_command(*tracking, *prefixes)
+        connection.read_response()
+        return connection
+
+    def _hear(self, connection: Any, seconds: float) -> None:
+        """Take in what is pushed, for at most so long."""
+        with contextlib.suppress(redis.TimeoutError):
+            connection.read_response(push_request=True, timeout=seconds, disconnect_on_error=False)
+
+    def _on_push(self, message: Any) -> None:
+        names = message[1]
+        if names is None:  # all is gone, and with it what was in the register
+            slots.overwrite_word(self._table, EPOCH)
+            self._turn_off("no listener runs")
+            self._flushed = True
+            return
+        for name in names:
+            if name.startswith(self._stamps):
+                tag = name[len(self._stamps) :].decode(errors="replace")
+                slots.overwrite_word(self._table, slots.slot_of(tag))
+            elif name == self._register and self._table[LISTENING]:
+                self._due = 0  # another host came: renew now, which tells so
+
+    def _renew(self, connection: Any) -> None:
+        """Renew this host's entry in the register, and vouch or not, as that then says."""
+        self._flushed = False
+        sent = slots.clock()
+        vouches = self._table[LISTENING] != 0
+        dead = [
+            part
+            for name, (state, since) in self._others.items()
+            if sent - since > DEAD_SECONDS * _NANOSECONDS
+            for part in (name, state)
+        ]
+        number, new_id = os.urandom(8).hex(), os.urandom(8).hex()
+        arguments = (self._host, int(vouches), number, new_id, _LIFETIME_SECONDS, *dead)
+        connection.send_packed_command(
+            connection.pack_commands(
+                [
+                    ("EVAL", _RENEW, 1, self._register, *arguments),
+                    ("INFO", "server"),
+                    ("INFO", "replication"),
+                ]
+            )
+        )
+        replies = [connection.read_response() for _ in range(3)]
+        server = _server_of(replies[1:])
+        if server != self._table[SERVER]:
+            slots.overwrite_word(self._table, EPOCH)
+            self._table[SERVER] = server
+        self._judge(replies[0], sent)
+
+    def _judge(self, register: list[bytes], sent: int) -> None:
+        states = dict(zip(register[::2], register[1::2], strict=True))
+        identity = int(states.pop(b"id"), 16)
+        if identity != self._table[REGISTER]:
+            self._table[REGISTER_SINCE] = slots.clock()
+            self._table[REGISTER] = identity
+        mine = states.pop(self._host)
+        self._others = {
+            name: self._others[name]
+            if name in self._others and self._others[name][0] == state
+            else (state, slots.clock())
+            for name, state in states.items()
+        }
+        if self._flushed:
+            return
+        if states:
+            self._turn_off("another host is there")
+        elif mine.startswith(b"on"):
+            self._table[LISTENING] = sent + int(VOUCHED_SECONDS * _NANOSECONDS)
+
+    def _turn_off(self, reason: str) -> None:
+        self._table[REASON] = _REASONS[reason]
+        self._table[LISTENING] = 0
+
+
+def _server_of(sections: list[Any]) -> int:
+    """Return the number that stands for the server, as the lease names it. Raises redis.ConnectionError."""
+    texts = [text.decode() if isinstance(text, bytes) else str(text) for text in sections]
+    info = dict(line.split(":", 1) for text in texts for line in text.splitlines() if ":" in line)
+    if info.get("role") != "master":
+        raise redis.ConnectionError(f"the server is no primary, but {info.get('role')}")
+    return slots.number_of(f"{info['run_id']}:{info['master_replid']}")
+
+
+def _end_with_parent() -> None:
+    sys.stdin.read()
+    os._exit(0)
+
+
+def main() -> None:
+    """Listen until the parent ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
+    configuration = Configuration(**json.loads(sys.stdin.readline()))
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    table, _ = slots.opened(Path(configuration.file))
+    listener = Listener(table, configuration)
+    while True:
+        try:
+            listener.listen()
+        except (redis.RedisError, OSError):
+            time.sleep(_PAUSE_SECONDS)
+
+
+if __name__ == "__main__":
+    main()
