@@ -72,7 +72,7 @@ bench: $(BIN)/.site ## measure requests per second and latencies, as ratios (mak
 load: $(BIN)/.load ## simulate users for a minute; fails above 1 % of failures or a p95 of 500 ms
 	@$(BIN)/python -m loadtests load $(ARGS)
 
-drill: $(BIN)/.site ## kill, pause and restart each server under load, and log every request
+drill: $(BIN)/.site ## kill, pause and restart each server under load, log every request, and show what an outage of Redis costs
 	@$(BIN)/python -m loadtests drill
 
 cluster: $(BIN)/.cluster ## start the stores replicated, and SITES=2 sites behind a balancer, on this machine (3 GiB)

@@ -4,7 +4,8 @@ Measurements of the site, and experiments with it, seen from outside, on servers
 list, run, report  the experiments: what the seed module expects, and what is so
 bench  what requests cost, as ratios in one run; of two revisions with --compare
 load  simulated users for a minute, with thresholds and an HTML report
-drill  what requests see while each server is killed, paused and brought back
+drill  what requests see while each server is killed, paused and brought back, and while Redis refuses
+       writes, is full, slow or cut off; what that costs
 costs  of single parts: an invalidation among many keys, an audit under load, where the time of a
        cached read goes, where events could wait for MongoDB
 mix  the cache's hit rate, average queries and the pool's utilization, by the site's own counters
@@ -32,7 +33,7 @@ from loadtests.bench import costs
 from loadtests.bench.compare import Incomparable
 from loadtests.docs import cli as docs_cli
 from loadtests.docs import screenshots
-from loadtests.drills import event_loss, store_outage
+from loadtests.drills import event_loss, outage_costs, store_outage
 from loadtests.drills.chaos import cli as chaos_cli
 from loadtests.drills.degradation import matrix, outage_states
 from loadtests.drills.degradation import report as degradation_report
@@ -40,7 +41,8 @@ from loadtests.experiments import cli as experiments_cli
 from loadtests.generators import cli as load_cli
 from loadtests.generators.http_load import UnexpectedResponse
 from loadtests.markers import MissingMarkers
-from loadtests.testbed.site import running_site
+from loadtests.testbed.site import NOTES, running_site
+from loadtests.testbed.workers import running_workers
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -67,7 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     docs_cli.add_to(commands)
     bench_cli.add_options(commands.add_parser("bench", help="costs as ratios"))
     load_cli.add_options(commands.add_parser("load", help="simulated users, with thresholds"))
-    faults = commands.add_parser("drill", help="failures, request by request (about 2 minutes)")
+    faults = commands.add_parser(
+        "drill", help="failures, request by request, and what they cost (about 6 minutes)"
+    )
     faults.add_argument(
         "--server", choices=("redis", "postgres", "mongodb"), help="only this server"
     )
@@ -89,10 +93,8 @@ def _parser() -> argparse.ArgumentParser:
 def _drill(options: argparse.Namespace) -> int:
     console = Console(width=150)
     all_hold = True
-    with running_site() as site:
-        for server, fault in store_outage.FAULTS:
-            if options.server not in (None, server):
-                continue
+    with running_workers("loadtests", store_outage.WORKERS, notes=NOTES) as site:
+        for server, fault in store_outage.faults(options.server):
             run = store_outage.run_fault(site, server, fault)
             console.print(store_outage.timeline(run))
             table = Table("promise", "observed", "holds", title="verdicts", title_justify="left")
@@ -100,6 +102,11 @@ def _drill(options: argparse.Namespace) -> int:
                 table.add_row(verdict.promise, verdict.observed, "yes" if verdict.holds else "NO")
                 all_hold = all_hold and verdict.holds
             console.print(table)
+        if options.server in (None, "redis"):
+            costs_of_outages = [
+                outage_costs.measure(site, fault) for fault in outage_costs.faults()
+            ]
+            console.print(outage_costs.as_table(costs_of_outages))
     return 0 if all_hold else 1
 
 

@@ -16,7 +16,7 @@ from config.stack.process import StackError, free_port, is_paused, wait_until
 from config.stack.redis import Redis
 from config.stack.site import is_answering
 from loadtests.testbed.proxy import Mode
-from loadtests.testbed.workers import Worker, Workers
+from loadtests.testbed.workers import Worker, Workers, arguments_of
 
 LATENCY_MS: Final = 300.0
 _SYNCHRONISED_SECONDS: Final = 10.0
@@ -371,6 +371,51 @@ def worker_killed(site: Workers, rng: random.Random) -> _Injection:
     yield f"worker {worker.number}"
 
 
+# --- the first level ---------------------------------------------------------------------------------------
+
+
+def listeners(site: Workers) -> list[psutil.Process]:
+    """Return the processes that listen for what is invalidated elsewhere: one for the host, if any."""
+    return [
+        process
+        for worker in site.workers
+        for process in psutil.Process(worker.pid).children(recursive=True)
+        if "cachelayer.listener" in arguments_of(process)
+    ]
+
+
+@contextmanager
+def listener_killed(site: Workers, rng: random.Random) -> _Injection:
+    """Kill the listener, which a worker starts again."""
+    running = listeners(site)
+    for process in running:
+        process.kill()
+    yield "" if running else "no listener runs"
+
+
+@contextmanager
+def listener_stopped(site: Workers, rng: random.Random) -> _Injection:
+    """Stop the listener."""
+    running = listeners(site)
+    for process in running:
+        process.suspend()
+    try:
+        yield "" if running else "no listener runs"
+    finally:
+        for process in running:
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
+
+
+@contextmanager
+def slots_lost(site: Workers, rng: random.Random) -> _Injection:
+    """Delete the file by which the workers invalidate each other's copies."""
+    files = list((site.stack.folder / "slots").glob("*.slots"))
+    for file in files:
+        file.unlink()
+    yield "" if files else "there is no file"
+
+
 # --- two servers at once ----------------------------------------------------------------------------------
 
 
@@ -440,6 +485,56 @@ def postgres_killed(site: Workers, rng: random.Random) -> _Injection:
         site.stack.start("postgres")
 
 
+# --- MongoDB ----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def mongodb_paused(site: Workers, rng: random.Random) -> _Injection:
+    """Stop MongoDB."""
+    site.stack.pause("mongodb")
+    try:
+        yield ""
+    finally:
+        site.stack.resume("mongodb")
+
+
+@contextmanager
+def mongodb_killed(site: Workers, rng: random.Random) -> _Injection:
+    """Kill MongoDB, which recovers when it is started again."""
+    site.stack.kill("mongodb")
+    try:
+        yield ""
+    finally:
+        site.stack.start("mongodb")
+
+
+# --- several ----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def two_at_once(site: Workers, rng: random.Random) -> _Injection:
+    """Let something befall Redis as a whole, and a worker meanwhile."""
+    of_redis, of_worker = rng.choice(_OF_REDIS), rng.choice(_OF_WORKERS)
+    with of_redis(site, rng), of_worker(site, rng) as variant:
+        yield f"{of_redis.__name__}, {of_worker.__name__}, {variant}"
+
+
+_OF_REDIS: Final = (
+    redis_killed,
+    redis_paused,
+    writes_refused_by_rights,
+    writes_held,
+    redis_flushed,
+)
+_OF_WORKERS: Final = (
+    worker_cut_off,
+    worker_without_postgres,
+    worker_stopped,
+    worker_stopped_in_write,
+    worker_stopped_in_load,
+    worker_killed,
+)
+
 FAULTS: Final = (
     Fault("nothing", nothing, 1.0, 2.0),
     Fault("Redis killed", redis_killed, 0.2, 4.0),
@@ -462,7 +557,18 @@ FAULTS: Final = (
     Fault("worker stopped before storing", worker_stopped_in_load, 2.0, 5.0),
     Fault("worker stopped keeping the lease", keeper_stopped, 2.0, 5.0),
     Fault("worker killed before UNLINK", worker_killed, 0.5, 1.0),
+    Fault("listener killed", listener_killed, 0.3, 1.0),
+    Fault("listener stopped", listener_stopped, 0.5, 4.0),
+    Fault("file of slots deleted", slots_lost, 0.3, 1.0),
     Fault("replica promoted", replica_promoted, 0.5, 4.0),
     Fault("PostgreSQL paused", postgres_paused, 2.0, 2.0),
     Fault("PostgreSQL killed", postgres_killed, 0.5, 2.0),
+    Fault("MongoDB paused", mongodb_paused, 0.5, 2.0),
+    Fault("MongoDB killed", mongodb_killed, 0.5, 2.0),
+    Fault("two at once", two_at_once, 0.5, 4.0),
 )
+
+
+def fault_named(name: str) -> Fault:
+    """Return the fault of this name."""
+    return next(fault for fault in FAULTS if fault.name == name)

@@ -40,13 +40,14 @@ class Worker:
     def process(self) -> psutil.Process:
         """Return the worker itself. Raises StackError while there is none."""
         children = psutil.Process(self.pid).children()
-        workers = [child for child in children if "granian" in " ".join(_arguments(child))]
+        workers = [child for child in children if "granian" in arguments_of(child)]
         if not workers:
             raise StackError(f"worker {self.number} has no process at the moment")
         return workers[-1]
 
 
-def _arguments(process: psutil.Process) -> list[str]:
+def arguments_of(process: psutil.Process) -> list[str]:
+    """Return the command line of a process, an empty one if it is gone."""
     try:
         return process.cmdline()
     except psutil.Error:

@@ -8,8 +8,17 @@ import pytest
 import loadtests.__main__
 from config.stack import Stack
 from loadtests.__main__ import main
-from loadtests.drills import event_loss, store_outage
+from loadtests.drills import event_loss, outage_costs, store_outage
 from loadtests.generators.http_load import Sample
+from loadtests.testbed.faults import fault_named
+from loadtests.testbed.workers import running_workers
+
+
+@pytest.fixture(scope="module")
+def workers():
+    with running_workers("smoke-workers", store_outage.WORKERS) as running:
+        yield running
+    running.stack.reset()
 
 
 class TestOutage:
@@ -35,13 +44,20 @@ class TestOutage:
 
 
 class TestDrill:
-    @pytest.mark.parametrize(("server", "fault"), [("redis", "pause"), ("postgres", "kill")])
-    def test_tells_what_requests_saw_and_judges_it(self, site, server, fault, monkeypatch):
+    @pytest.mark.parametrize(
+        ("server", "fault"),
+        [
+            ("redis", "Redis paused"),
+            ("redis", "writes refused: NOREPLICAS"),
+            ("postgres", "PostgreSQL killed"),
+        ],
+    )
+    def test_tells_what_requests_saw_and_judges_it(self, workers, server, fault, monkeypatch):
         monkeypatch.setattr(store_outage, "BEFORE_SECONDS", 1.0)
         monkeypatch.setattr(store_outage, "DURING_SECONDS", 1.5)
         monkeypatch.setattr(store_outage, "AFTER_SECONDS", 3.0)
 
-        run = store_outage.run_fault(site, server, fault)
+        run = store_outage.run_fault(workers, server, fault_named(fault))
 
         assert all(run.phases.values())
         assert store_outage.timeline(run).row_count == 30
@@ -50,7 +66,24 @@ class TestDrill:
         stale = [verdict for promise, verdict in by_promise.items() if "stale read" in promise]
         assert len(stale) == 1
         assert stale[0].holds
-        assert {server.state for server in site.stack.status()} == {"running"}
+        assert {server.state for server in workers.stack.status()} == {"running"}
+
+    def test_each_fault_of_each_server_has_its_verdicts(self):
+        drilled = [fault.name for _, fault in store_outage.faults()]
+
+        assert len(drilled) == len(set(drilled)) == 13
+        assert [fault.name for _, fault in store_outage.faults("mongodb")] == drilled[-2:]
+
+    def test_shows_what_an_outage_costs(self, workers, monkeypatch):
+        for name in ("BEFORE_SECONDS", "DURING_SECONDS", "AFTER_SECONDS"):
+            monkeypatch.setattr(outage_costs, name, 2.0)
+
+        costs = outage_costs.measure(workers, fault_named("Redis paused"))
+
+        assert costs.queries_during > costs.queries_before
+        assert all((costs.writes_before, costs.writes_at_first, costs.writes_later))
+        assert len(costs.hits_back) == len(workers.workers)
+        assert outage_costs.as_table([costs]).row_count == 1
 
 
 class TestMain:
