@@ -66,7 +66,7 @@ backup: $(BIN)/.site ## back up both databases into a new folder (DIR; by defaul
 restore: $(BIN)/.site ## restore a backup (DIR) into empty databases; FORCE=1 replaces their content
 	@$(BIN)/python -m config.run manage restore "$(or $(DIR),$(error set DIR to the backup, such as DIR=backups/...))" $(if $(FORCE),--force)
 
-bench: $(BIN)/.site ## measure requests per second and latencies, as ratios (make bench ARGS="--compare HEAD~1")
+bench: $(BIN)/.load ## measure requests per second, latencies and processor time beside peers (needs wrk: apt-get install wrk)
 	@$(BIN)/python -m loadtests bench $(ARGS)
 
 load: $(BIN)/.load ## simulate users for a minute; fails above 1 % of failures or a p95 of 500 ms

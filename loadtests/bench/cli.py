@@ -11,10 +11,11 @@ from config.stack import ROOT, Stack
 from loadtests.arguments import positive
 from loadtests.bench import compare, report, runner
 from loadtests.bench.runner import Plan
-from loadtests.testbed.site import INSTRUMENTED, NOTES, Site, running_site
+from loadtests.generators.wrk import require_wrk
+from loadtests.testbed.site import NOTES, Site, running_site
 
 _DEFAULTS = {"seconds": 10.0, "rounds": 5, "rate": 50.0, "notes": NOTES}
-_QUICK = {"seconds": 0.4, "rounds": 2, "rate": 50.0, "notes": 1_000}
+_QUICK = {"seconds": 0.5, "rounds": 1, "rate": 50.0, "notes": 1_000}
 _QUICK_DIVISOR = 10
 
 
@@ -53,8 +54,10 @@ def run(options: argparse.Namespace) -> int:
     """
     Measure, print, write; return 0.
 
-    Raises MissingMarkers and Incomparable before anything is measured, Unexpected, StackError.
+    Raises MissingMarkers and Incomparable before anything is measured, UnexpectedResponse, and
+    StackError, also where wrk is not installed.
     """
+    require_wrk()
     defaults = _QUICK if options.quick else _DEFAULTS
     if options.compare and not options.quick:
         defaults = defaults | {"rounds": compare.ROUNDS}
@@ -93,15 +96,15 @@ def _measure(options: argparse.Namespace, plan: Plan, notes: int, command: str) 
         )
     for table in report.tables(figures, command=command, rate=plan.rate, facts=facts):
         Console(width=180).print(table)
+    if options.quick:
+        print("--quick: it runs; the figures mean nothing.")
     return 0
 
 
 def _compare(options: argparse.Namespace, plan: Plan, notes: int, command: str) -> int:
     with (
         compare.exported(options.compare) as old,
-        _fresh_site(
-            "bench-revision", notes=notes, root=old.folder, application=old.application
-        ) as before,
+        _fresh_site("bench-revision", notes=notes, root=old.folder) as before,
         _fresh_site("bench", notes=notes) as after,
     ):
         facts = report.circumstances(after)
@@ -113,13 +116,11 @@ def _compare(options: argparse.Namespace, plan: Plan, notes: int, command: str) 
 
 
 @contextmanager
-def _fresh_site(
-    name: str, *, notes: int, root: Path = ROOT, application: str = INSTRUMENTED
-) -> Iterator[Site]:
+def _fresh_site(name: str, *, notes: int, root: Path = ROOT) -> Iterator[Site]:
     """Yield a site on servers without a past, which are deleted at the end."""
     Stack(name).reset()  # what a killed run left behind
     try:
-        with running_site(name, notes=notes, application=application, root=root) as site:
+        with running_site(name, notes=notes, root=root) as site:
             yield site
     finally:
         Stack(name).reset()

@@ -18,6 +18,7 @@ from loadtests.bench import scenarios
 from loadtests.bench.report import circumstances_line, ratio_text
 from loadtests.bench.runner import Plan, Turn, measure, settle, with_progress
 from loadtests.stats import Ratio, ratio_of_medians
+from loadtests.testbed.processor import APPLICATION, Processor
 from loadtests.testbed.site import Site
 
 ROUNDS: Final = 12
@@ -25,8 +26,6 @@ ROUNDS: Final = 12
 _TELLING_ROUNDS: Final = 10
 _FALSE_ALARM: Final = 0.05  # for the whole table, not for each of its ratios
 _NEEDED: Final = ("requirements.txt", "manage.py")
-# The module that a revision is served by: the name of today, then that of revisions before it.
-_WSGI_MODULES: Final = ("loadtests.testbed.instrumented_wsgi", "loadtests.arms")
 NO_DIFFERENCE: Final = "no difference larger than the noise"
 
 
@@ -42,14 +41,6 @@ class Revision:
     commit: str
     folder: Path
 
-    @property
-    def application(self) -> str:
-        """The WSGI application to serve, as module:name. Raises Incomparable where there is none."""
-        for module in _WSGI_MODULES:
-            if (self.folder / f"{module.replace('.', '/')}.py").is_file():
-                return f"{module}:application"
-        raise Incomparable(f"{self.name} has no {_WSGI_MODULES[0]}, so it cannot be measured")
-
 
 @dataclass(frozen=True)
 class Row:
@@ -60,6 +51,8 @@ class Row:
     p50_ratio: Ratio
     requests_per_second: tuple[float, float]
     requests_per_second_ratio: Ratio
+    application_us: tuple[float, float]  # processor time per request in the closed loop
+    application_us_ratio: Ratio
     errors: tuple[int, int]
     verdict: str
     rounds_p50_ms: tuple[list[float], list[float]]
@@ -96,6 +89,7 @@ def compare(before: Site, after: Site, plan: Plan) -> list[Row]:
     settle(before, [arm for arm, _ in pairs])
     settle(after, [arm for _, arm in pairs])
     turns: dict[str, tuple[list[Turn], list[Turn]]] = {arm.name: ([], []) for arm, _ in pairs}
+    processors = Processor(before), Processor(after)
     rng = random.Random(plan.seed)  # noqa: S311  # an order is no secret
     steps = [
         (number, pair) for number in range(plan.rounds) for pair in rng.sample(pairs, len(pairs))
@@ -103,8 +97,9 @@ def compare(before: Site, after: Site, plan: Plan) -> list[Row]:
     for number, pair in with_progress(steps):
         for side in rng.sample((0, 1), 2):
             site = (before, after)[side]
-            turns[pair[side].name][side].append(measure(site, pair[side], plan, number))
-    confidence = 1 - _FALSE_ALARM / (2 * len(pairs))
+            turn = measure(site, processors[side], pair[side], plan, number)
+            turns[pair[side].name][side].append(turn)
+    confidence = 1 - _FALSE_ALARM / (3 * len(pairs))
     return [_row(name, *both, confidence=confidence) for name, both in turns.items()]
 
 
@@ -112,7 +107,7 @@ def table(rows: list[Row], old: Revision, *, command: str, facts: dict[str, str]
     """Return the comparison as a table for a terminal."""
     report = Table(title=command, title_justify="left", caption=circumstances_line(facts))
     report.add_column("request")
-    for what in ("p50 ms", "requests/s"):
+    for what in ("p50 ms", "requests/s", "application µs"):
         report.add_column(f"{what}: {old.commit}, this tree", justify="right")
         report.add_column("ratio", justify="right")
     report.add_column("errors", justify="right")
@@ -124,6 +119,8 @@ def table(rows: list[Row], old: Revision, *, command: str, facts: dict[str, str]
             ratio_text(row.p50_ratio).replace("[", r"\["),
             ", ".join(f"{value:.0f}" for value in row.requests_per_second),
             ratio_text(row.requests_per_second_ratio).replace("[", r"\["),
+            ", ".join(f"{value:.1f}" for value in row.application_us),
+            ratio_text(row.application_us_ratio).replace("[", r"\["),
             ", ".join(map(str, row.errors)),
             row.verdict,
         )
@@ -143,34 +140,42 @@ def as_json(rows: list[Row], old: Revision, *, command: str, facts: dict[str, st
     )
 
 
-def verdict(p50: Ratio, requests_per_second: Ratio, *, rounds: int) -> str:
+def verdict(p50: Ratio, requests_per_second: Ratio, application_us: Ratio, *, rounds: int) -> str:
     """Say what the intervals allow to be said: nothing, unless one excludes 1."""
     if rounds < _TELLING_ROUNDS:
         return f"too few rounds to tell: {_TELLING_ROUNDS} are needed"
-    said = []
-    if not p50.low <= 1 <= p50.high:
-        said.append(f"p50 {abs(p50.value - 1):.0%} {'higher' if p50.value > 1 else 'lower'}")
-    if not requests_per_second.low <= 1 <= requests_per_second.high:
-        more = requests_per_second.value > 1
-        said.append(
-            f"{abs(requests_per_second.value - 1):.0%} {'more' if more else 'fewer'} requests/s"
-        )
+    named = (
+        (p50, "p50 {} higher", "p50 {} lower"),
+        (requests_per_second, "{} more requests/s", "{} fewer requests/s"),
+        (application_us, "{} more processor time", "{} less processor time"),
+    )
+    said = [
+        (more if ratio.value > 1 else less).format(f"{abs(ratio.value - 1):.0%}")
+        for ratio, more, less in named
+        if not ratio.low <= 1 <= ratio.high
+    ]
     return ", ".join(said) or NO_DIFFERENCE
 
 
 def _row(name: str, before: list[Turn], after: list[Turn], *, confidence: float) -> Row:
     old_ms, new_ms = ([turn.p50_ms for turn in turns] for turns in (before, after))
-    old_rate, new_rate = ([turn.requests_per_second for turn in turns] for turns in (before, after))
+    old_rate, new_rate = ([turn.load.per_second for turn in turns] for turns in (before, after))
+    old_us, new_us = (
+        [turn.processor_us[APPLICATION] for turn in turns] for turns in (before, after)
+    )
     p50 = ratio_of_medians(new_ms, old_ms, confidence=confidence)
     rate = ratio_of_medians(new_rate, old_rate, confidence=confidence)
+    application_us = ratio_of_medians(new_us, old_us, confidence=confidence)
     return Row(
         name,
         (statistics.median(old_ms), statistics.median(new_ms)),
         p50,
         (statistics.median(old_rate), statistics.median(new_rate)),
         rate,
+        (statistics.median(old_us), statistics.median(new_us)),
+        application_us,
         (sum(turn.errors for turn in before), sum(turn.errors for turn in after)),
-        verdict(p50, rate, rounds=len(before)),
+        verdict(p50, rate, application_us, rounds=len(before)),
         (old_ms, new_ms),
         (old_rate, new_rate),
     )

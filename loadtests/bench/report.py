@@ -7,15 +7,38 @@ from typing import Final
 
 from rich.table import Table
 
-from loadtests.bench.runner import CONNECTIONS, Figures
+from loadtests.bench import goals
+from loadtests.bench.peers import SITE
+from loadtests.bench.runner import CONNECTIONS, LATER, Figures
 from loadtests.markers import Markers
 from loadtests.stats import Ratio
 from loadtests.testbed.environment import describe_environment
+from loadtests.testbed.processor import APPLICATION, MONGODB, POSTGRES, REDIS
 from loadtests.testbed.site import THREADS, WORKERS, Site
 
 MARKERS: Final = Markers(
     "<!-- written by python -m loadtests bench --write-docs: begin -->",
     "<!-- written by python -m loadtests bench --write-docs: end -->",
+)
+_SATURATIONS: Final = (
+    ("request", "left"),
+    ("server", "left"),
+    ("requests/s", "right"),
+    (f"{SITE}, times [95 %]", "right"),
+    ("p50 ms", "right"),
+    ("p99 ms", "right"),
+    ("application µs", "right"),
+    ("PostgreSQL µs", "right"),
+    ("Redis µs", "right"),
+    ("MongoDB µs", "right"),
+    ("later µs", "right"),
+    ("errors", "right"),
+)
+_GOALS: Final = (
+    ("request", "left"),
+    ("goal", "left"),
+    ("measured", "left"),
+    ("reached", "left"),
 )
 _PATHS: Final = (
     ("request", "left"),
@@ -39,14 +62,20 @@ _COUNTS: Final = (
     ("baseline", "left"),
     ("errors", "right"),
 )
+_CLOSED_LOOP: Final = f"Closed loop by wrk over {CONNECTIONS} connections; processor time per request, and after the load"
+_FIXED_COUNTS: Final = (
+    "Fixed counts, -n requests -c concurrency, each request over a connection of its own"
+)
 
 
 def tables(figures: Figures, *, command: str, rate: float, facts: dict[str, str]) -> list[Table]:
     """Return the figures as tables for a terminal."""
-    paths = _table(f"{command}\n{_method(rate)}", _PATHS, _path_rows(figures, rate))
-    counts = _table("fixed counts: -n requests -c concurrency", _COUNTS, _count_rows(figures))
-    counts.caption = circumstances_line(facts)
-    return [paths, counts]
+    return [
+        _table(f"{command}\n{_CLOSED_LOOP}", _SATURATIONS, _saturation_rows(figures)),
+        _table("goals", _GOALS, _goal_rows(figures)),
+        _table(_open_loop(rate), _PATHS, _path_rows(figures, rate)),
+        _table(_FIXED_COUNTS, _COUNTS, _count_rows(figures), circumstances_line(facts)),
+    ]
 
 
 def as_json(figures: Figures, *, command: str, rate: float, facts: dict[str, str]) -> str:
@@ -63,11 +92,19 @@ def as_markdown(figures: Figures, *, command: str, rate: float, facts: dict[str,
         [
             f"`{command}`: {circumstances_line(facts)}.",
             "",
-            f"{_method(rate)}.",
+            f"{_CLOSED_LOOP}.",
+            "",
+            *_markdown(_SATURATIONS, _saturation_rows(figures)),
+            "",
+            "Goals, beside the figures of the same run:",
+            "",
+            *_markdown(_GOALS, _goal_rows(figures)),
+            "",
+            f"{_open_loop(rate)}.",
             "",
             *_markdown(_PATHS, _path_rows(figures, rate)),
             "",
-            "Fixed counts, -n requests -c concurrency, each request over a connection of its own:",
+            f"{_FIXED_COUNTS}:",
             "",
             *_markdown(_COUNTS, _count_rows(figures)),
         ]
@@ -101,11 +138,37 @@ def ratio_text(ratio: Ratio) -> str:
     return f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]"
 
 
-def _method(rate: float) -> str:
+def _open_loop(rate: float) -> str:
     return (
-        f"Latency: open loop, Poisson arrivals at {rate:g} a second; "
-        f"requests/s: closed loop over {CONNECTIONS} connections"
+        f"{SITE} alone. Latency: open loop, Poisson arrivals at {rate:g} a second; "
+        "requests/s: the closed loop"
     )
+
+
+def _saturation_rows(figures: Figures) -> list[list[str]]:
+    return [
+        [
+            row.arm,
+            row.server,
+            f"{row.requests_per_second:.0f}",
+            "" if row.server == SITE else ratio_text(row.ratio),
+            f"{row.p50_ms:.2f}",
+            f"{row.p99_ms:.2f}",
+            *(
+                f"{row.processor_us[name]:.1f}"
+                for name in (APPLICATION, POSTGRES, REDIS, MONGODB, LATER)
+            ),
+            str(row.errors),
+        ]
+        for row in figures.saturations
+    ]
+
+
+def _goal_rows(figures: Figures) -> list[list[str]]:
+    return [
+        [outcome.arm, outcome.goal, outcome.measured, "yes" if outcome.holds else "no"]
+        for outcome in goals.outcomes(figures)
+    ]
 
 
 def _path_rows(figures: Figures, rate: float) -> list[list[str]]:
@@ -147,8 +210,10 @@ def _count_rows(figures: Figures) -> list[list[str]]:
     ]
 
 
-def _table(title: str, columns: tuple[tuple[str, str], ...], rows: list[list[str]]) -> Table:
-    table = Table(title=title, title_justify="left")
+def _table(
+    title: str, columns: tuple[tuple[str, str], ...], rows: list[list[str]], caption: str = ""
+) -> Table:
+    table = Table(title=title, title_justify="left", caption=caption or None)
     for heading, side in columns:
         table.add_column(heading, justify="right" if side == "right" else "left")
     for row in rows:

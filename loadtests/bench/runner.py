@@ -1,38 +1,45 @@
 """
-python -m loadtests bench: what requests cost, as ratios in one run.
+python -m loadtests bench: what requests cost, beside the peers and as ratios in one run.
 
-Throughput is measured in a closed loop, which sends as fast as it gets responses. Latency is measured
-in an open loop at a rate well below that, from the moment a request was due: a client that waits for
-each response before it sends again would not see a stall (coordinated omission).
+Throughput, latency under saturation and processor time are measured in a closed loop, which sends as
+fast as it gets responses. The latency of a site that is not saturated is measured in an open loop at a
+rate well below that, from the moment a request was due: a client that waits for each response before
+it sends again would not see a stall (coordinated omission).
 """
 
 import itertools
 import random
 import statistics
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+import psycopg
 from rich.console import Console
 from rich.progress import track
 
-from loadtests.bench import scenarios
+from loadtests.bench import peers, scenarios
+from loadtests.bench.peers import SITE
 from loadtests.bench.scenarios import Arm, FixedCount
 from loadtests.generators.http_load import (
     Call,
     OpenLoop,
     Sample,
     UnexpectedResponse,
-    closed_loop,
+    connected,
     create_note,
     fixed_count,
-    send_once,
+    send_now,
 )
+from loadtests.generators.wrk import Load, saturate
 from loadtests.stats import Ratio, percentile, ratio_of_medians
+from loadtests.testbed.processor import Processor
 from loadtests.testbed.site import Site
 
-CONNECTIONS: Final = 8  # of the closed loop
+CONNECTIONS: Final = 32  # of the closed loop
+LATER: Final = "later"  # processor time after the closed loop: events on their way to MongoDB
+_NUMBERS: Final = 10_000_000  # for the bodies of one turn
 _T = TypeVar("_T")
 
 
@@ -51,14 +58,11 @@ class Plan:
 class Turn:
     """What one arm did in one round."""
 
-    closed: list[Sample]
-    opened: list[Sample]
-    seconds: float  # of the closed loop
-
-    @property
-    def requests_per_second(self) -> float:
-        """The throughput in the closed loop."""
-        return len(self.closed) / self.seconds
+    load: Load
+    processor_us: Mapping[
+        str, float
+    ]  # per request of the closed loop, by server; LATER in all of them
+    opened: list[Sample]  # none of a peer
 
     @property
     def p50_ms(self) -> float:
@@ -67,13 +71,28 @@ class Turn:
 
     @property
     def errors(self) -> int:
-        """Requests without an answer, or with a 500 or 503."""
-        return _errors([*self.closed, *self.opened])
+        """Requests without an answer, with a status of 400 and above, or in the open loop with a 500 or 503."""
+        return self.load.errors + _errors(self.opened)
+
+
+@dataclass(frozen=True)
+class Saturation:
+    """An arm at one server in the closed loop; each figure is that of the median round."""
+
+    arm: str
+    server: str
+    requests_per_second: float
+    p50_ms: float
+    p99_ms: float
+    processor_us: Mapping[str, float]  # per request, by server
+    ratio: Ratio  # of the site's requests per second to this server's, by rounds
+    errors: int
+    rounds_requests_per_second: list[float]
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One hot path over all rounds."""
+    """One hot path of the site over all rounds."""
 
     arm: str
     baseline: str
@@ -108,8 +127,16 @@ class CountFigure:
 class Figures:
     """What a bench found."""
 
+    saturations: list[Saturation]
     paths: list[Figure]
     counts: list[CountFigure]
+
+    def saturation(self, arm: str, server: str) -> Saturation:
+        """Return the figures of an arm at a server. Raises LookupError if it was not measured there."""
+        for saturation in self.saturations:
+            if (saturation.arm, saturation.server) == (arm, server):
+                return saturation
+        raise LookupError(f"{arm} was not measured at {server}")
 
 
 def bench(site: Site, plan: Plan) -> Figures:
@@ -121,42 +148,97 @@ def bench(site: Site, plan: Plan) -> Figures:
     arms = scenarios.arms(site)
     runs = scenarios.fixed_counts(site, divisor=plan.divisor)
     settle(site, arms)
-    turns: dict[str, list[Turn]] = {arm.name: [] for arm in arms}
+    turns: dict[tuple[str, str], list[Turn]] = {
+        (arm.name, server): [] for arm in arms for server in (SITE, *arm.peers)
+    }
     counted: dict[str, list[list[Sample]]] = {run.name: [] for run in runs}
     order = random.Random(plan.seed)  # noqa: S311  # an order is no secret
-    everything: list[Arm | FixedCount] = [*arms, *runs]
+    everything: list[tuple[Arm, str] | FixedCount] = [
+        *((arm, server) for arm in arms for server in (SITE, *arm.peers)),
+        *runs,
+    ]
     steps = [
         (number, step)
         for number in range(plan.rounds)
         for step in order.sample(everything, len(everything))
     ]
-    for number, step in with_progress(steps):
-        if isinstance(step, Arm):
-            turns[step.name].append(measure(site, step, plan, number))
-        else:
-            counted[step.name].append(_count(site, step))
+    with peers.running(site, _recorded(arms)) as servers:
+        processors = {name: Processor(server) for name, server in servers.items()}
+        for number, step in with_progress(steps):
+            if isinstance(step, FixedCount):
+                counted[step.name].append(_count(site, step))
+            else:
+                arm, server = step
+                opened = server == SITE
+                turn = measure(
+                    servers[server], processors[server], arm, plan, number, opened=opened
+                )
+                turns[arm.name, server].append(turn)
     return Figures(
-        [_figure(arm, turns) for arm in arms], [_count_figure(run, counted) for run in runs]
+        [
+            _saturation(arm, server, turns)
+            for arm in arms
+            if arm.peers
+            for server in (SITE, *arm.peers)
+        ],
+        [_figure(arm, turns) for arm in arms],
+        [_count_figure(run, counted) for run in runs],
     )
 
 
 def settle(site: Site, arms: Sequence[Arm]) -> None:
     """Wait until the arms that read are what their names say."""
     scenarios.warm(
-        site, [(call, arm.cache) for arm in arms for call in arm.calls if call.method == "GET"]
+        site,
+        [
+            (call, arm.cache)
+            for arm in arms
+            if arm.cache
+            for call in arm.calls
+            if call.method == "GET"
+        ],
     )
 
 
-def measure(site: Site, arm: Arm, plan: Plan, number: int) -> Turn:
-    """Give one arm its turn in round number: the closed loop, then the open one."""
+def measure(
+    site: Site, processor: Processor, arm: Arm, plan: Plan, number: int, *, opened: bool = True
+) -> Turn:
+    """
+    Give one arm its turn in round number: the closed loop, and the open one if it is opened.
+
+    Afterwards the notes that it created are deleted, so that the table is as large for each.
+    """
     seconds = plan.seconds / plan.rounds
-    _prime(site, arm.calls[0])
-    closed = closed_loop(site.url, arm.calls, connections=CONNECTIONS, seconds=seconds)
-    loop = OpenLoop(site.url, per_second=plan.rate, seed=plan.seed + number, keep_alive=True)
-    loop.run(itertools.cycle(arm.calls), seconds=seconds)
-    opened = loop.finish()
-    scenarios.check(arm.name, [*closed, *opened], status=arm.status, cache=arm.cache)
-    return Turn(closed, opened, seconds)
+    order = arm.order or range(len(arm.calls))
+    _prime(site, arm.calls)
+    before = processor.seconds()
+    load = saturate(
+        site.url,
+        arm.calls,
+        connections=CONNECTIONS,
+        seconds=seconds,
+        order=order,
+        first=number * _NUMBERS,
+    )
+    loaded = processor.seconds()
+    processor.settle()
+    settled = processor.seconds()
+    used = {name: loaded[name] - before[name] for name in loaded}
+    used[LATER] = sum(settled.values()) - sum(loaded.values())
+    microseconds = {name: 1e6 * spent / load.requests for name, spent in used.items()}
+    samples: list[Sample] = []
+    if opened:
+        loop = OpenLoop(site.url, per_second=plan.rate, seed=plan.seed + number, keep_alive=True)
+        loop.run(_numbered(arm.calls, order, number), seconds=seconds)
+        samples = loop.finish()
+        scenarios.check(arm.name, samples, status=arm.status, cache=arm.cache)
+    if arm.name == scenarios.CREATED:
+        _delete_created(site)
+    if load.errors > max(2, load.requests // 100):
+        raise UnexpectedResponse(
+            f"{arm.name} at {site.url}: {load.errors} of {load.requests} requests failed"
+        )
+    return Turn(load, microseconds, samples)
 
 
 def with_progress(steps: Sequence[_T]) -> Iterable[_T]:
@@ -167,10 +249,34 @@ def with_progress(steps: Sequence[_T]) -> Iterable[_T]:
     )
 
 
-def _prime(site: Site, call: Call) -> None:
+def _recorded(arms: Sequence[Arm]) -> list[Call]:
+    """Return the reads that the bare function answers, each path once."""
+    calls = [call for arm in arms if peers.BARE in arm.peers for call in arm.calls]
+    return list({call.path: Call("", call.path) for call in calls if call.method == "GET"}.values())
+
+
+def _prime(site: Site, calls: Sequence[Call]) -> None:
     """Read once what is to be read from the cache: a lifetime may have run out since the last."""
-    if call.method == "GET":
-        send_once(site.url, call)
+    with connected(site.url) as connection:
+        for call in calls:
+            if call.method == "GET":
+                send_now(connection, call)
+
+
+def _numbered(calls: Sequence[Call], order: Sequence[int], number: int) -> Iterator[Call]:
+    """Yield the calls in their order without end, with numbers that the closed loop did not use."""
+    numbers = itertools.count((number + 1) * _NUMBERS - _NUMBERS // 2)
+    return (
+        calls[index].numbered(own)
+        for own, index in zip(numbers, itertools.cycle(order), strict=False)
+    )
+
+
+def _delete_created(site: Site) -> None:
+    """Delete the notes that were created, without the site's triggers: nobody has read them."""
+    url = site.stack.operator_urls()["DATABASE_URL"]
+    with psycopg.connect(url, options="-c session_replication_role=replica") as connection:
+        connection.execute("DELETE FROM notes WHERE user_id = %s", [scenarios.USER])
 
 
 def _count(site: Site, run: FixedCount) -> list[Sample]:
@@ -178,19 +284,38 @@ def _count(site: Site, run: FixedCount) -> list[Sample]:
         call = Call("", f"/api/v1/notes/{create_note(site.url, scenarios.USER)}")
     else:
         call = run.call
-        _prime(site, call)
+        _prime(site, [call])
     samples = fixed_count(site.url, call, requests=run.requests, concurrency=run.concurrency)
     scenarios.check(run.name, samples, status=200, cache=run.cache)
     if run.call is None and not any(sample.cache == "fwd=uri-miss; stored" for sample in samples):
-        raise UnexpectedResponse(f"{run.name}: no answer was a miss")
+        raise UnexpectedResponse(f"{run.name}: no response was a miss")
     return samples
 
 
-def _figure(arm: Arm, turns: dict[str, list[Turn]]) -> Figure:
-    own, base = turns[arm.name], turns[arm.baseline]
+def _saturation(arm: Arm, server: str, turns: Mapping[tuple[str, str], list[Turn]]) -> Saturation:
+    own = turns[arm.name, server]
+    rates = [turn.load.per_second for turn in own]
+    return Saturation(
+        arm.name,
+        server,
+        statistics.median(rates),
+        statistics.median(turn.load.p50_ms for turn in own),
+        statistics.median(turn.load.p99_ms for turn in own),
+        {
+            name: statistics.median(turn.processor_us[name] for turn in own)
+            for name in own[0].processor_us
+        },
+        ratio_of_medians([turn.load.per_second for turn in turns[arm.name, SITE]], rates),
+        sum(turn.errors for turn in own),
+        rates,
+    )
+
+
+def _figure(arm: Arm, turns: Mapping[tuple[str, str], list[Turn]]) -> Figure:
+    own, base = turns[arm.name, SITE], turns[arm.baseline, SITE]
     latencies = [sample.latency_ms for turn in own for sample in turn.opened]
     medians = [turn.p50_ms for turn in own]
-    rates = [turn.requests_per_second for turn in own]
+    rates = [turn.load.per_second for turn in own]
     return Figure(
         arm.name,
         arm.baseline,
@@ -200,7 +325,7 @@ def _figure(arm: Arm, turns: dict[str, list[Turn]]) -> Figure:
         percentile(latencies, 0.99),
         ratio_of_medians(medians, [turn.p50_ms for turn in base]),
         statistics.median(rates),
-        ratio_of_medians(rates, [turn.requests_per_second for turn in base]),
+        ratio_of_medians(rates, [turn.load.per_second for turn in base]),
         sum(turn.errors for turn in own),
         medians,
         rates,
@@ -225,7 +350,7 @@ def _count_figure(run: FixedCount, counted: dict[str, list[list[Sample]]]) -> Co
 
 
 def _milliseconds(samples: Sequence[Sample]) -> float:
-    """Return how long a run took: from its start to its last answer."""
+    """Return how long a run took: from its start to its last response."""
     return max(sample.at * 1000 + sample.latency_ms for sample in samples)
 
 

@@ -1,4 +1,4 @@
-"""HTTP load on loopback: closed loop for throughput, open loop for what one request sees."""
+"""HTTP load on loopback, with each response at hand: closed loop, fixed counts, open loop."""
 
 import http.client
 import itertools
@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,6 +32,12 @@ class Call:
     method: str = "GET"
     headers: Mapping[str, str] = field(default_factory=dict)
     body: str | None = None
+
+    def numbered(self, number: int) -> "Call":
+        """Return the call with the number for each {n} in its body."""
+        if self.body is None or "{n}" not in self.body:
+            return self
+        return replace(self, body=self.body.replace("{n}", str(number)))
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ Request headers:
 - X-Load-Ms: n. Before its query of notes PostgreSQL sleeps for n ms.
 
 URLs:
-- GET /bare/KEY: the least that a view behind the same middleware can do with Redis, one GET.
 - GET /arm/HOOK/SIGNAL: the process sends itself SIGSTOP or SIGKILL before its next invalidation
   (HOOK unlink) or before it stores its next value (store); /arm/HOOK/nothing takes that back.
 - GET /hold/MS: holds a connection of PostgreSQL's pool for so long, by pg_sleep.
@@ -111,11 +110,6 @@ def _lag_by_chance() -> None:
         threading.Event().wait(LAG_SECONDS)
 
 
-def _bare(request: HttpRequest, name: str) -> HttpResponse:
-    stored = client.client().get(f"{root_of_names()}{name}")
-    return HttpResponse(stored, content_type="application/json")
-
-
 def _hold(request: HttpRequest, milliseconds: int) -> HttpResponse:
     _sleep_in_postgres(milliseconds)
     return HttpResponse()
@@ -175,7 +169,6 @@ if _lag_one_in:
     hooks.before_store.append(_lag_by_chance)
 urlpatterns += [
     path("arm/<str:hook>/<str:name>", _arm),
-    path("bare/<str:name>", _bare),
     path("hold/<int:milliseconds>", _hold),
     path("pool/<int:size>/<int:acquire_ms>", _resize),
 ]

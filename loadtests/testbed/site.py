@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, TypedDict, Unpack
 
-from config.stack import ROOT, Stack
+from config.stack import ROOT, VARIABLES, Stack
 from config.stack.process import StackError, die_with_parent, free_port, wait_until
 from config.stack.site import DRAIN_SECONDS, is_answering, site_command
 from loadtests.testbed.servers import Servers, run_python, running_servers
@@ -112,6 +112,21 @@ def starting_process(
         yield f"http://127.0.0.1:{port}", process.pid
     finally:
         _end(process)
+
+
+@contextmanager
+def peer_of(site: Site, application: str, *, variables: Mapping[str, str]) -> Iterator[Site]:
+    """
+    Serve another WSGI application, as the site is served, over the same servers; yield it.
+
+    It is ready once /health/ready answers. It is stopped at the end. Raises StackError.
+    """
+    own = {*VARIABLES.values(), "PROMETHEUS_MULTIPROC_DIR"}  # of the site
+    environment = {k: v for k, v in site.environment.items() if k not in own} | {**variables}
+    command = partial(site_command, workers=WORKERS, threads=THREADS, application=application)
+    log = site.stack.folder / f"{application.partition(':')[0]}.log"
+    with _process(command, environment, log, site.root) as (url, pid):
+        yield Site(url, site.stack, pid, environment, site.root)
 
 
 @contextmanager

@@ -36,8 +36,6 @@ def repository(tmp_path):
     _git(folder, "init", "-q")
     (folder / "manage.py").write_text("")
     _commit(folder, "v1")
-    (folder / "loadtests").mkdir()
-    (folder / "loadtests" / "arms.py").write_text("")
     (folder / "requirements.txt").write_text("# why\ndjango==1.0   # the framework\n")
     _commit(folder, "v2")
     return folder
@@ -123,19 +121,20 @@ class TestExported:
 
 class TestVerdict:
     @pytest.mark.parametrize(
-        ("p50", "requests_per_second", "said"),
+        ("p50", "requests_per_second", "application_us", "said"),
         [
-            (SAME, SAME, "no difference larger than the noise"),
-            (HIGHER, SAME, "p50 20% higher"),
-            (LOWER, HIGHER, "p50 20% lower, 20% more requests/s"),
-            (SAME, LOWER, "20% fewer requests/s"),
+            (SAME, SAME, SAME, "no difference larger than the noise"),
+            (HIGHER, SAME, SAME, "p50 20% higher"),
+            (LOWER, HIGHER, SAME, "p50 20% lower, 20% more requests/s"),
+            (SAME, LOWER, HIGHER, "20% fewer requests/s, 20% more processor time"),
+            (SAME, SAME, LOWER, "20% less processor time"),
         ],
     )
-    def test_says_no_more_than_the_intervals(self, p50, requests_per_second, said):
-        assert compare.verdict(p50, requests_per_second, rounds=12) == said
+    def test_says_no_more_than_the_intervals(self, p50, requests_per_second, application_us, said):
+        assert compare.verdict(p50, requests_per_second, application_us, rounds=12) == said
 
     def test_says_nothing_of_few_rounds(self):
-        assert "too few rounds" in compare.verdict(HIGHER, HIGHER, rounds=9)
+        assert "too few rounds" in compare.verdict(HIGHER, HIGHER, HIGHER, rounds=9)
 
 
 class TestCompare:
@@ -146,14 +145,15 @@ class TestCompare:
         copy = tmp_path / "copy"
         left_out = shutil.ignore_patterns(".git", ".venv", ".*_cache", ".stack", "docs", "tests")
         shutil.copytree(ROOT, copy, ignore=left_out)
-        with (copy / "loadtests" / "testbed" / "instrumented_wsgi.py").open("a") as arms:
-            arms.write('urlpatterns.append(path("only-here", lambda request: HttpResponse("x")))\n')
+        with (copy / "config" / "urls.py").open("a") as urls:
+            urls.write("from django.http import HttpResponse\n")
+            urls.write('urlpatterns.append(path("only-here", lambda request: HttpResponse("x")))\n')
         _git(copy, "init", "-q")
         _commit(copy, "v1")
         few = scenarios.arms
         monkeypatch.setattr(scenarios, "_WRITTEN", 1)
-        monkeypatch.setattr(scenarios, "arms", lambda site: few(site)[1:3])
-        plan = Plan(seconds=0.2, rounds=2, rate=50, seed=1)
+        monkeypatch.setattr(scenarios, "arms", lambda site: few(site)[:2])
+        plan = Plan(seconds=1, rounds=2, rate=50, seed=1)
 
         with (
             compare.exported("v1", repository=copy) as old,
@@ -163,7 +163,7 @@ class TestCompare:
             rows = compare.compare(before, site, plan)
 
         assert answers == [200, 404]
-        assert [row.arm for row in rows] == ["cached read", "cached read, not recorded"]
+        assert [row.arm for row in rows] == ["cached read", "not modified"]
         assert all(row.errors == (0, 0) for row in rows)
         assert {row.verdict for row in rows} == {"too few rounds to tell: 10 are needed"}
         how = {"command": "bench", "facts": {}}
@@ -195,7 +195,8 @@ class TestCompare:
         )
         monkeypatch.setattr(bench_cli, "_fresh_site", lambda *args, **how: nullcontext(site))
         row = compare.Row(
-            "x", (1, 2), SAME, (3, 4), SAME, (0, 0), compare.NO_DIFFERENCE, ([], []), ([], [])
+            *("x", (1, 2), SAME, (3, 4), SAME, (5, 6), SAME),
+            *((0, 0), compare.NO_DIFFERENCE, ([], []), ([], [])),
         )
         monkeypatch.setattr(compare, "compare", lambda old, new, plan: plans.append(plan) or [row])
         file = tmp_path / "rows.json"

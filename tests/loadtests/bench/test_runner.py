@@ -2,20 +2,30 @@
 
 import json
 import re
+from collections import Counter
 from contextlib import nullcontext
 
+import psycopg
 import pytest
 
 from config.stack import ROOT
 from loadtests.__main__ import main
 from loadtests.bench import cli as bench_cli
 from loadtests.bench import report, scenarios
+from loadtests.bench.peers import BARE, CACHEOPS, DRF, SITE
 from loadtests.bench.report import MARKERS
-from loadtests.bench.runner import Plan, bench
-from loadtests.generators.http_load import Call, UnexpectedResponse, closed_loop
+from loadtests.bench.runner import Figures, Plan, bench, measure
+from loadtests.bench.scenarios import Arm
+from loadtests.generators import wrk
+from loadtests.generators.http_load import Call, UnexpectedResponse, send_once
+from loadtests.testbed.processor import APPLICATION, POSTGRES, Processor
 
-PLAN = Plan(seconds=0.2, rounds=2, rate=50, seed=1, divisor=50)
+PLAN = Plan(seconds=0.5, rounds=1, rate=50, seed=1, divisor=50)
 FACTS = {"date": "2026-11-24"}
+
+
+def servers_of(figures: Figures) -> list[tuple[str, str]]:
+    return [(row.arm, row.server) for row in figures.saturations]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +54,37 @@ class TestBench:
         assert all(path.p50_ms <= path.p95_ms <= path.p99_ms for path in figures.paths)
         assert {path.baseline for path in figures.paths} <= set(named)
         assert named["cached read"].p50_ratio.value == 1.0
-        assert all(len(path.rounds_p50_ms) == 2 for path in figures.paths)
+        assert all(len(path.rounds_p50_ms) == 1 for path in figures.paths)
+
+    def test_measures_the_same_at_the_peers(self, figures):
+        reads = {server for arm, server in servers_of(figures) if arm == "cached read"}
+
+        assert reads == {SITE, BARE, DRF, CACHEOPS}
+        assert {arm for arm, server in servers_of(figures) if server == DRF} == {
+            *("cached read", "cached page", "mix", "uncached read", "note created"),
+            "note replaced",
+        }
+        assert all(row.requests_per_second > 0 and row.errors == 0 for row in figures.saturations)
+        assert all(row.processor_us[APPLICATION] > 0 for row in figures.saturations)
+        replaced = figures.saturation("note replaced", SITE)
+        assert replaced.processor_us[POSTGRES] > 0
+
+    def test_leaves_no_note_that_it_created(self, figures, site):
+        with psycopg.connect(site.stack.operator_urls()["DATABASE_URL"]) as connection:
+            row = connection.execute(
+                "SELECT count(*) FROM notes WHERE user_id = 'bench' AND title = 'Created'"
+            ).fetchone()
+
+        assert row == (0,)
+
+    def test_the_mix_is_of_95_4_and_1_percent(self, site):
+        mix = next(arm for arm in scenarios.arms(site) if arm.name == scenarios.MIX)
+        sent = Counter(
+            mix.calls[index].method + ("?" if "?" in mix.calls[index].path else "")
+            for index in mix.order
+        )
+
+        assert sent == {"GET": 9_500, "GET?": 400, "PUT": 100}
 
     def test_runs_the_lines_of_ab(self, figures):
         runs = [(run.run, run.requests, run.concurrency) for run in figures.counts]
@@ -68,24 +108,30 @@ class TestBench:
         assert set(runs) == {(1000, 10), (100, 50), (1000, 50)}
 
     def test_refuses_an_arm_that_is_another(self, site):
-        samples = closed_loop(site.url, Call("x", "/nowhere"), connections=1, seconds=0.1)
+        samples = [send_once(site.url, Call("x", "/nowhere"))] * 3
 
         with pytest.raises(UnexpectedResponse, match="were not 200 hit, such as 404"):
             scenarios.check("x", samples, status=200, cache="hit")
+
+    def test_refuses_an_arm_that_fails(self, site):
+        arm = Arm("x", (Call("", "/nowhere"),), "x", status=404)
+
+        with pytest.raises(UnexpectedResponse, match=r"x at http.*requests failed"):
+            measure(site, Processor(site), arm, PLAN, 0)
 
 
 class TestReport:
     def test_is_the_same_as_tables_json_and_markdown(self, figures):
         how = {"command": "bench", "rate": 50, "facts": FACTS}
 
-        paths, counts = report.tables(figures, **how)
+        saturations, reached, paths, counts = report.tables(figures, **how)
         document = json.loads(report.as_json(figures, **how))
         written = report.as_markdown(figures, **how)
 
-        rows = len(figures.paths), len(figures.counts)
-        assert (paths.row_count, counts.row_count) == rows
-        assert (len(document["paths"]), len(document["counts"])) == rows
-        assert len(re.findall("^[|]", written, re.M)) == sum(rows) + 4
+        rows = len(figures.saturations), len(figures.paths), len(figures.counts)
+        assert (saturations.row_count, paths.row_count, counts.row_count) == rows
+        assert tuple(len(document[name]) for name in ("saturations", "paths", "counts")) == rows
+        assert len(re.findall("^[|]", written, re.M)) == sum(rows) + reached.row_count + 8
 
     def test_the_docs_have_a_row_for_each_arm_and_no_other(self, figures):
         text = (ROOT / "docs" / "benchmarks.md").read_text()
@@ -94,6 +140,8 @@ class TestReport:
         assert re.findall(r"^\| (?!request|run|---)([^|]+?) \| \d", written, re.M) == [
             path.arm for path in figures.paths
         ]
+        servers = "|".join({re.escape(row.server) for row in figures.saturations})
+        assert re.findall(rf"^\| ([^|]+?) \| ({servers}) \|", written, re.M) == servers_of(figures)
         assert re.findall(r"^\| -n \d+ -c \d+ \| ([^|]+?) \|", written, re.M) == [
             run.run for run in figures.counts
         ]
@@ -131,8 +179,18 @@ class TestCommand:
 
         assert main(["bench", "--quick", "--json", str(file), "--write-docs", str(page)]) == 0
 
-        command = "python -m loadtests bench --quick --seconds 0.4 --rounds 2 --rate 50 --notes 1000 --seed 1"
-        assert plans == [Plan(seconds=0.4, rounds=2, rate=50, seed=1, divisor=10)]
+        command = "python -m loadtests bench --quick --seconds 0.5 --rounds 1 --rate 50 --notes 1000 --seed 1"
+        assert plans == [Plan(seconds=0.5, rounds=1, rate=50, seed=1, divisor=10)]
         assert json.loads(file.read_text())["command"] == command
         assert f"`{command}`" in page.read_text()
-        assert "cached read" in capsys.readouterr().out
+        printed = capsys.readouterr().out
+        assert "cached read" in printed
+        assert "the figures mean nothing" in printed
+
+    def test_says_how_to_install_wrk_before_anything_is_started(
+        self, unstarted, monkeypatch, capsys
+    ):
+        monkeypatch.setattr(wrk.shutil, "which", lambda name: None)
+
+        assert main(["bench"]) == 1
+        assert "apt-get install wrk" in capsys.readouterr().err

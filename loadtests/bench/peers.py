@@ -1,0 +1,59 @@
+"""The site's peers, started beside it on its servers: see loadtests.peers."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Final
+
+import redis
+
+from loadtests.generators.http_load import Call, UnexpectedResponse, connected, send_now
+from loadtests.testbed.site import Site, peer_of
+
+SITE: Final = "Trilith"
+BARE: Final = "bare function"
+DRF: Final = "DRF"
+CACHEOPS: Final = "DRF, cacheops"
+_BARE_APPLICATION: Final = "loadtests.peers.bare:application"
+_DRF_APPLICATION: Final = "loadtests.peers.drf:application"
+# The server adds these to a response of its own accord.
+_OF_SERVER: Final = {"date", "server", "connection", "transfer-encoding"}
+
+
+@contextmanager
+def running(site: Site, recorded: Sequence[Call]) -> Iterator[dict[str, Site]]:
+    """
+    Yield the site and its peers, by name; the bare function returns what the site returns to the calls.
+
+    Raises StackError where one does not start, UnexpectedResponse where the site does not answer 200.
+    """
+    urls = site.stack.operator_urls()  # the superuser may leave the triggers of a table out
+    database = {"DATABASE_URL": urls["DATABASE_URL"]}
+    other_database = f"{urls['REDIS_URL'].rpartition('/')[0]}/1"
+    cached = database | {"REDIS_URL": other_database}
+    file = site.stack.folder / "bare.json"
+    file.write_text(json.dumps({call.path: _record(site, call) for call in recorded}))
+    bare = {"BARE_RESPONSES": str(file)}
+    with redis.Redis.from_url(other_database) as client:
+        client.flushdb()  # what was cached of another run's notes
+    with ExitStack() as stack:
+        stack.callback(site.manage, "cache", "clear")  # of what the peers have written
+        yield {
+            SITE: site,
+            BARE: stack.enter_context(peer_of(site, _BARE_APPLICATION, variables=bare)),
+            DRF: stack.enter_context(peer_of(site, _DRF_APPLICATION, variables=database)),
+            CACHEOPS: stack.enter_context(peer_of(site, _DRF_APPLICATION, variables=cached)),
+        }
+
+
+def _record(site: Site, call: Call) -> tuple[list[tuple[str, str]], str]:
+    """Return headers and body of a hit."""
+    with connected(site.url) as connection:
+        send_now(connection, call)  # a miss perhaps
+        connection.request(call.method, call.path)
+        response = connection.getresponse()
+        body = response.read().decode()
+    if response.status != 200:
+        raise UnexpectedResponse(f"{call.path}: status {response.status}")
+    headers = [header for header in response.getheaders() if header[0].lower() not in _OF_SERVER]
+    return headers, body
