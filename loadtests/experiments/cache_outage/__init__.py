@@ -12,14 +12,14 @@ EXPERIMENT: Final = Experiment(
     question="What do clients see when Redis dies, or hangs, while the application runs?",
     lines=(1518, 1561),
     procedure=(
-        "Read 60 notes, so that they are cached.",
+        "Read 60 notes, which caches them.",
         "Send reads, lists, writes and health checks at a fixed rate (open loop) the whole time.",
-        "Kill Redis (SIGKILL) for some seconds; start it again; wait until every process uses it.",
-        "Read 40 notes twice that nobody has read since.",
-        "Do the same with a Redis that hangs (SIGSTOP): it takes connections and answers nothing.",
+        "Kill Redis (SIGKILL), start it again after some seconds, and wait until every process uses it.",
+        "Read 40 notes twice that nobody has read in the meantime.",
+        "Do the same with a Redis that hangs (SIGSTOP): it accepts connections but does not answer.",
         "Count look-ups in PostgreSQL's log, and lines by level in the site's log.",
-        "In the full run: outages of 0.5 to 8 s, each on a fresh site, and how soon Redis is used "
-        "again.",
+        "In the full run: cause outages of 0.5 to 8 s, each on a fresh site, and measure how soon Redis "
+        "is used again.",
     ),
     control="Redis up: before, between and after the outages, on the same site",
     treatment="Redis killed, and Redis paused",
@@ -27,16 +27,16 @@ EXPERIMENT: Final = Experiment(
     expectations=EXPECTATIONS,
     present=charts.present,
     lessons=(
-        "Degradation has to be built: a timeout of 100 ms instead of the driver's seconds, no retry "
-        "on reads, and a breaker that stops asking a Redis that is away.",
-        "A cache is there for speed. Whatever it answers, the database has to be able to answer too.",
-        "Its outage is the database's load: every read becomes a query, so loads are shared and "
-        "bounded while Redis is away.",
-        "Retrying belongs in the background: a probe finds out that Redis is back, and no request "
-        "pays for it. The longer the outage, the longer the probes wait.",
-        "Watch the cache by its own state (health degraded, metric, one warning for each change): "
-        "availability alone does not tell.",
-        "What was written during the outage must reach the cache before it is trusted again.",
+        "Graceful degradation has to be built: a timeout of 100 ms instead of the driver's seconds, no "
+        "retry on reads, and a breaker that stops sending requests to a Redis that is down.",
+        "A cache is for speed. Whatever it can answer, the database must be able to answer too.",
+        "An outage of the cache is load for the database: every read becomes a query, so loads are shared "
+        "and bounded while Redis is down.",
+        "Retries belong in the background: a probe notices that Redis is back, and no request "
+        "pays for it. The longer the outage, the longer the intervals between probes.",
+        "Monitor the cache by its own state (health degraded, a metric, one warning per change): "
+        "availability alone does not show the outage.",
+        "Writes made during the outage must reach the cache before it is trusted again.",
     ),
     guesses=(
         Guess(
@@ -45,7 +45,7 @@ EXPERIMENT: Final = Experiment(
             quantity="read_without_redis_p50_ms",
         ),
         Guess(
-            question="Which share of the requests is answered 200 during the outages?",
+            question="What share of the requests is answered with 200 during the outages?",
             unit="%",
             quantity="availability_percent",
         ),

@@ -212,7 +212,7 @@ def _table(observations: Observations) -> Table:
             *("read p50 (ms)", "p95 (ms)", "max (ms)"),
         ),
         rows=tuple(row(phase) for phase in observations.phases if phase.of(READ)),
-        note="mending: Redis answers again, and is trusted once a probe has found that out.",
+        note="mending: Redis answers again, and is trusted as soon as a probe has noticed.",
     )
 
 

@@ -65,9 +65,9 @@ def slower(observations: Observations) -> Verdict:
 
 
 @EXPECTATIONS.declare(
-    "The application goes on working: reads, lists and writes.",
+    "The application keeps working: reads, lists and writes.",
     line=1534,
-    threshold="each kind of request is answered 200 during both faults",
+    threshold="every kind of request gets a 200 during both faults",
 )
 def goes_on(observations: Observations) -> Verdict:
     statuses = {
@@ -87,8 +87,8 @@ def goes_on(observations: Observations) -> Verdict:
 @EXPECTATIONS.declare(
     "The health check reports Redis as unhealthy.",
     line=1535,
-    threshold="every /health that is answered during a fault is 200 with status degraded and Redis "
-    "down, every one before is ok",
+    threshold="every response of /health during a fault is a 200 with status degraded and Redis "
+    "down, and every one before it is ok",
 )
 def health_tells(observations: Observations) -> Verdict:
     during = [
@@ -128,7 +128,7 @@ def uncached_slower(observations: Observations) -> Verdict:
 @EXPECTATIONS.declare(
     "The log shows warnings of the cache, and no errors.",
     line=1540,
-    threshold="from the fault to the recovery at least 1 line of level warning and 0 of a higher "
+    threshold="between the fault and the recovery at least 1 line of level warning and none of a higher "
     "level",
 )
 def warnings(observations: Observations) -> Verdict:
@@ -144,7 +144,7 @@ def warnings(observations: Observations) -> Verdict:
 @EXPECTATIONS.declare(
     "The availability is 100 %.",
     line=1541,
-    threshold="every request during the faults and the recoveries is answered 200",
+    threshold="every request during the faults and the recoveries gets a 200",
 )
 def available(observations: Observations) -> Verdict:
     statuses = [sample.status for sample in observations.hit_by_outage()]
@@ -172,7 +172,7 @@ def database_load(observations: Observations) -> Verdict:
 
 
 @EXPECTATIONS.declare(
-    "After Redis was started again, the first request is a miss.",
+    "After Redis has been started again, the first request is a miss.",
     line=1551,
     threshold="the first read of every note that was cached before is loaded and stored",
 )
@@ -218,10 +218,10 @@ def once_per_change(observations: Observations) -> Verdict:
 
 
 @EXPECTATIONS.declare(
-    "The cache is used again without anybody's doing, at most twice the outage and a second "
-    "after Redis answers.",
+    "The cache is used again without intervention, within twice the length of the outage and a "
+    "second after Redis answers.",
     threshold="every process trusts it within 2 x (outages so far) + 1 s, at most 30 s; "
-    f"{PROBING_SECONDS:g} s are given for the probe itself",
+    f"{PROBING_SECONDS:g} s are allowed for the probe itself",
 )
 def trusted_again(observations: Observations) -> Verdict:
     outages = [*observations.outages, *observations.swept]
@@ -237,7 +237,7 @@ def trusted_again(observations: Observations) -> Verdict:
 
 
 @EXPECTATIONS.declare(
-    "A Redis that only hung still has its copies, and they are right: no miss at all.",
+    "A Redis that merely hung still has its copies, and they are correct: there is no miss at all.",
     threshold="the first read after the pause of every note that was cached before is a hit",
 )
 def paused_keeps(observations: Observations) -> Verdict:

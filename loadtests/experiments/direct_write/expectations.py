@@ -77,7 +77,7 @@ def stale_for_long(observations: Observations) -> Verdict:
 
 
 @EXPECTATIONS.declare(
-    "The data is fresh once the TTL is over.",
+    "The data is fresh once the TTL has expired.",
     line=1595,
     threshold=f"{_OFF}a copy that nobody reads is still served at 0.85 of its lifetime, and "
     "no longer at 1.1",
@@ -107,7 +107,7 @@ def window_predicted(observations: Observations) -> Verdict:
 
 
 @EXPECTATIONS.declare(
-    "Clearing the cache by POST /api/v1/admin/cache/clear mends it.",
+    "Clearing the cache with POST /api/v1/admin/cache/clear fixes it.",
     line=1602,
     threshold=f"{_OFF}the read before every clearing is stale, the first after it is not",
 )
@@ -120,7 +120,7 @@ def clear_recovers(observations: Observations) -> Verdict:
 
 
 @EXPECTATIONS.declare(
-    "Waiting for the TTL (5 minutes in the service, seconds here) mends it.",
+    "Waiting for the TTL (5 minutes in the service, seconds here) fixes it.",
     line=1604,
     threshold=f"{_OFF}every window is over at most {SLACK_SECONDS:g} s after the TTL, counted from "
     "when the copy was stored",
@@ -174,22 +174,22 @@ def parameter_helps(observations: Observations) -> Verdict:
     threshold=f"{_OFF}after a write through the API whose new copy is stored at once, the first "
     "read after an UPDATE by SQL is new: confirmed; stale each time: refuted",
     declared=Outcome.REFUTED,
-    because="Write-through stores what passes through the service. An UPDATE by SQL does not "
-    "pass it, so the copy is as old as without. TTL, clearing, or a trigger in the "
+    because="Write-through stores what passes through the service. An UPDATE by SQL does "
+    "not, so the copy is just as stale. The TTL, clearing, or a trigger in the "
     "database ends it.",
 )
 def write_through_helps(observations: Observations) -> Verdict:
     stale = observations.written_through
     return Verdict(
         _all_or_none([not is_stale for is_stale in stale]),
-        f"stale {sum(stale)} of {len(stale)} times. Write-through was played by reading "
-        "?cache=false after the PATCH, which leaves the copy that it would have stored",
+        f"stale {sum(stale)} of {len(stale)} times. Write-through was simulated by reading "
+        "?cache=false after the PATCH, which leaves the copy that write-through would have stored",
         ["write-through, triggers off"],
     )
 
 
 @EXPECTATIONS.declare(
-    "A write through the API leaves no stale read, triggers or not.",
+    "A write through the API causes no stale read, with or without triggers.",
     threshold=f"{_OFF}the first read after every PATCH was answered has the new title",
 )
 def own_writes(observations: Observations) -> Verdict:

@@ -1,4 +1,4 @@
-"""When does a pool of 5 fail 50 clients, and when does a larger one help."""
+"""Exercise 6: when a pool of 5 fails 50 clients, and when a larger one helps."""
 
 from typing import Final
 
@@ -14,14 +14,14 @@ EXPERIMENT: Final = Experiment(
     lines=(1789, 1833),
     procedure=(
         "Start the site with one process and a pool of 5.",
-        "Ask for the uncached list 1000 times, 50 at a time (150 with --quick), with a pool of 5 and "
-        "of 20 in turn; the pool is resized within the process, as its settings would at a start.",
-        "Let each request hold its connection ever longer (pg_sleep), with both pools, and compare "
-        "the part that fails with what queueing says.",
+        "Request the uncached list 1000 times (150 with --quick), 50 at a time, with a pool of 5 and "
+        "of 20 in turn; the pool is resized within the process, to what its settings would make it.",
+        "Let each request hold its connection longer and longer (pg_sleep), with both pools, and compare "
+        "the share that fails with the prediction of queueing theory.",
         "Measure latencies for several pool sizes.",
-        "Watch the pool's metrics during an overload and behind it.",
+        "Watch the pool's metrics during and after an overload.",
         "Hold every connection for a while, as if it had leaked.",
-        "Take every connection that the server has left, and let the pool ask for more.",
+        "Take every connection that the server has left, then enlarge the pool.",
     ),
     control=f"a pool of {LARGE} connections",
     treatment=f"a pool of {SMALL} connections",
@@ -31,16 +31,16 @@ EXPERIMENT: Final = Experiment(
     lessons=(
         "A pool protects the server: clients wait at the site, and the server's connections stay few.",
         "What exhausts a pool is not the number of clients but how long each holds its connection.",
-        "Wait for a connection shortly, answer 503 with Retry-After, and let the client come again.",
-        "The formula is about what the server can work on at once; Little's law about what the load "
+        "Wait only briefly for a connection, answer 503 with Retry-After, and let the client retry.",
+        "The formula says how much the server can work on at once, Little's law how much the load "
         "needs: take the larger, within max_connections / workers.",
-        "Watch waiting requests, not errors: they show it before anything fails.",
-        "A leak takes capacity away until nothing is left, without any load; bound every hold "
-        "(statement_timeout), and alert on active connections that do not come down.",
+        "Watch waiting requests rather than errors: they show the problem before anything fails.",
+        "A leak takes capacity away until nothing is left, without any load; limit every hold "
+        "(statement_timeout), and alert if active connections do not come down.",
     ),
     guesses=(
         Guess(
-            question="What part of the seed's 1000 requests fails with a pool of 5?",
+            question="What share of the seed's 1000 requests fails with a pool of 5?",
             unit="percent",
             quantity="seed_load_failures_percent",
         ),

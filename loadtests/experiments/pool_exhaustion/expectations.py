@@ -27,8 +27,8 @@ EXPECTATIONS: Final = Expectations[Observations]()
     line=1808,
     threshold=f"more than {FAILING:.0%} of the requests for the uncached list fail: confirmed",
     declared=Outcome.REFUTED,
-    because="A list holds its connection for some milliseconds, so 45 who wait for 5 connections "
-    "wait for nine times that. It becomes true where connections are held for longer than the "
+    because="A list holds its connection for a few milliseconds, so 45 requests that wait for 5 "
+    "connections wait nine times that. It becomes true if connections are held for longer than the "
     "acquire timeout x pool / (clients - pool): 222 ms with 2 s, 5 and 50.",
 )
 def requests_time_out(observations: Observations) -> Verdict:
@@ -40,7 +40,7 @@ def requests_time_out(observations: Observations) -> Verdict:
 
 
 @EXPECTATIONS.declare(
-    "Who waits too long gets a connection timeout as an error.",
+    "A request that waits too long gets a connection timeout as an error.",
     line=1809,
     threshold="in the overload each failure is a 503 with Retry-After that names postgres, and "
     "there are some",
@@ -61,8 +61,8 @@ def connection_timeout(observations: Observations) -> Verdict:
     line=1810,
     threshold="PostgreSQL's log has a refused connection under the seed's load and the overload",
     declared=Outcome.REFUTED,
-    because="A small pool asks for few connections; that is what it is for. The server refuses "
-    "where workers x pool, and what others have, come to more than its max_connections.",
+    because="A small pool opens few connections; that is its purpose. The server refuses "
+    "if workers x pool and the connections of others together exceed its max_connections.",
 )
 def database_rejects(observations: Observations) -> Verdict:
     most = max(reading.server_connections for reading in observations.overload.readings)
@@ -76,8 +76,8 @@ def database_rejects(observations: Observations) -> Verdict:
     threshold=f"p50 of the seed's load, pool of 5 against 20: interval above {DRAMATIC:g} "
     "confirms, below it refutes",
     declared=Outcome.REFUTED,
-    because="The processors are the bottleneck, with either pool: who has a connection waits "
-    "for them, and a queue before the pool only moves that wait.",
+    because="The processors are the bottleneck with either pool: a request with a connection waits "
+    "for them, and a queue in front of the pool only moves that wait.",
 )
 def latency_jumps(observations: Observations) -> Verdict:
     ratio = observations.latency_ratio()
@@ -93,7 +93,7 @@ def latency_jumps(observations: Observations) -> Verdict:
 
 
 @EXPECTATIONS.declare(
-    "Where connections are held for long, latency is clients / pool times the hold.",
+    "If connections are held for long, the latency is clients / pool times the hold.",
     threshold=f"p50 with 50 ms held, pool of 5 against 20: {HALF_AS_PREDICTED:g} times or more, "
     "with 4 predicted",
 )
@@ -107,7 +107,7 @@ def latency_by_hold(observations: Observations) -> Verdict:
 
 
 @EXPECTATIONS.declare(
-    "Requests fail from the predicted hold on, and as many of them as predicted.",
+    "Requests begin to fail at the predicted hold, and as many of them as predicted.",
     threshold=f"up to half the predicted hold at most {UNHARMED:.0%} fail, from twice of it on at "
     "least half the predicted part, and there are points on both sides; for the pool of 5",
 )
@@ -137,7 +137,7 @@ def break_point(observations: Observations) -> Verdict:
 
 
 @EXPECTATIONS.declare(
-    "The pool's metrics show it: all active, none idle, the others waiting.",
+    "The pool's metrics show it: all connections active, none idle, the other requests waiting.",
     line=1815,
     threshold=f"a reading of the overload with 5 active, 0 idle and {WAITING:.0%} of 45 waiting",
 )
@@ -155,10 +155,10 @@ def pool_metrics(observations: Observations) -> Verdict:
 
 
 @EXPECTATIONS.declare(
-    "The failure rate goes up with the time for which connections are held.",
+    "The failure rate rises with the time for which connections are held.",
     line=1816,
-    threshold="in the pool of 5 the longest hold fails for more of the requests than the "
-    "shortest, by at least a quarter of all",
+    threshold="with the pool of 5, the share that fails is at least 25 points higher at the longest "
+    "hold than at the shortest",
 )
 def failure_rate(observations: Observations) -> Verdict:
     swept = observations.swept(SMALL)
@@ -182,10 +182,10 @@ def connection_count(observations: Observations) -> Verdict:
 
 
 @EXPECTATIONS.declare(
-    "The rate of errors in the metrics goes up by what clients see.",
+    "The errors in the metrics increase by as many as the clients see.",
     line=1818,
-    threshold="the count of exhausted waits goes up by the failures, and by at most a tenth and 10 "
-    "more (background threads take connections, too)",
+    threshold="the count of exhausted waits increases by the number of failures, and by at most a "
+    "tenth and 10 more (background threads use connections, too)",
 )
 def errors_counted(observations: Observations) -> Verdict:
     readings, failures = observations.overload.readings, len(_failed(observations.overload.samples))
@@ -218,8 +218,8 @@ def larger_pool_recovers(observations: Observations) -> Verdict:
 
 
 @EXPECTATIONS.declare(
-    "When the load is over the site serves at once, without a restart.",
-    threshold="the 10 requests right behind the overload are answered 200, and nobody waits then",
+    "When the load ends, the site recovers at once, without a restart.",
+    threshold="the 10 requests right after the overload get a 200, and none is waiting then",
 )
 def recovers_alone(observations: Observations) -> Verdict:
     after = observations.overload.after
@@ -230,7 +230,7 @@ def recovers_alone(observations: Observations) -> Verdict:
 
 
 @EXPECTATIONS.declare(
-    "For short queries the formula's pool (2 cores: 5) does as much as one of 20.",
+    "For short queries the formula's pool (2 cores: 5) achieves as much as one of 20.",
     line=1831,
     threshold=f"requests a second, 20 against 5: interval below {SAME_RATE:g} confirms, above it "
     "refutes",
@@ -249,7 +249,7 @@ def formula(observations: Observations) -> Verdict:
 
 
 @EXPECTATIONS.declare(
-    "Connections that leak take the site down although database and load are well.",
+    "Leaked connections take the site down although the database and the load are normal.",
     line=1833,
     threshold="while 5 of 5 are held, every uncached request fails; afterwards none does",
 )
@@ -265,7 +265,7 @@ def leaks(observations: Observations) -> Verdict:
 
 
 @EXPECTATIONS.declare(
-    "An exhausted pool does not count as an outage, and cached reads go on.",
+    "An exhausted pool does not count as an outage, and cached reads continue.",
     threshold="no reading has the breaker open, every cached read is answered 200",
 )
 def not_an_outage(observations: Observations) -> Verdict:
@@ -277,7 +277,7 @@ def not_an_outage(observations: Observations) -> Verdict:
 
 
 @EXPECTATIONS.declare(
-    "Where the server has no connection left it refuses, and the pool goes on with what it has.",
+    "If the server has no connection left it refuses, and the pool continues with those it has.",
     threshold=f"PostgreSQL refuses, at most {UNHARMED:.0%} of the requests fail, the breaker stays "
     "closed",
 )

@@ -1,4 +1,4 @@
-"""Is a deep page slow without its indexes, fast with them, and what would be fast at any depth."""
+"""Exercise 4: a deep page without and with its indexes, and what would be fast at any depth."""
 
 from typing import Final
 
@@ -9,28 +9,28 @@ from loadtests.lab.experiment import Experiment, Guess
 EXPERIMENT: Final = Experiment(
     name="query_plans",
     title="Query plans: a deep page without and with its indexes",
-    question="What do the indexes change for page 500 of a user's notes, and what does it depend on?",
+    question="What do the indexes change for page 500 of a user's notes, and what does that depend on?",
     lines=(1672, 1731),
     procedure=(
-        "Make up 100 000 notes, a seventh of them of one user (20 000 with --quick).",
-        "Drop the four indexes, as migrating back would; ask for page 500 (or the last one) over "
-        "HTTP, uncached, at fixed times, and read EXPLAIN (ANALYZE, BUFFERS) of its statement.",
-        "Make the indexes again and ask the same. Repeat both in turn, so that noise hits both.",
-        "With the indexes, ask for pages ever deeper, by OFFSET and by cursor.",
+        "Generate 100 000 notes (20 000 with --quick), a seventh of them for one user.",
+        "Drop the four indexes, as migrating back would; request page 500 (or the last one) over "
+        "HTTP, uncached, at fixed times, and run its statement under EXPLAIN (ANALYZE, BUFFERS).",
+        "Create the indexes again and do the same. Alternate both, so that noise affects both.",
+        "With the indexes, request deeper and deeper pages, by OFFSET and by cursor.",
         "On a copy, let the table grow, and try other indexes: composite, hash, partial, selective.",
     ),
     control="the four indexes of the notes are dropped",
-    treatment="they are there",
+    treatment="the indexes exist",
     method=method.run,
     expectations=EXPECTATIONS,
     present=charts.present,
     lessons=(
-        "Indexes are essential for what they fit: they make a first page some hundred times faster.",
-        "EXPLAIN shows what a clock does not: how many rows were scanned for those returned.",
-        "OFFSET has to find all that it skips; a cursor costs the same at every depth.",
-        "A composite index serves a filter and an order in one; its first column alone as well.",
-        "An index helps where few rows are selected, and the planner knows when it is not.",
-        "Every index costs memory and writes, so one that another covers is one too many.",
+        "Indexes are essential for the queries they fit: they make a first page hundreds of times as fast.",
+        "EXPLAIN shows what a clock cannot: how many rows were scanned for those returned.",
+        "OFFSET has to read all the rows that it skips; a cursor costs the same at any depth.",
+        "A composite index serves a filter and an order together, and its first column alone as well.",
+        "An index helps if few rows are selected; if not, the planner leaves it out.",
+        "Every index costs memory and time on writes, so one that another covers is one too many.",
     ),
     guesses=(
         Guess(
@@ -39,7 +39,7 @@ EXPERIMENT: Final = Experiment(
             quantity="deep_page_http_without_indexes_ms",
         ),
         Guess(
-            question="How many times faster are the indexes for the statement of page 500?",
+            question="How many times as fast do the indexes make the statement of page 500?",
             unit="times",
             quantity="deep_page_improvement_with_indexes_times",
         ),

@@ -207,8 +207,8 @@ def _by_size(observations: Observations) -> Table:
             )
             for size in observations.sizes
         ),
-        note="On a copy of the notes, repeated where there must be more. In a small table the last "
-        "page that there is.",
+        note="On a copy of the notes, which are repeated to fill a larger table. In a small table, the "
+        "last page.",
     )
 
 
@@ -253,14 +253,14 @@ def _kinds(observations: Observations) -> Table:
             )
             for column, index in observations.variants.kinds
         ),
-        note="A B-tree keeps equal values once with a list of their rows, a hash index each of them; "
-        "user_id has few values, id has no two that are equal.",
+        note="A B-tree stores equal values once with a list of their rows, a hash index stores each; "
+        "user_id has few different values, id has only different ones.",
     )
 
 
 def _selective(observations: Observations) -> Table:
     return Table(
-        title="Selectivity: an index on version, and which share of the notes is selected",
+        title="Selectivity: an index on version, by the share of the notes that is selected",
         columns=("condition", "share of the notes", "plan", "ms", "ms by a whole scan"),
         rows=tuple(
             (
@@ -277,7 +277,7 @@ def _selective(observations: Observations) -> Table:
 
 def _worth(observations: Observations) -> Table:
     return Table(
-        title="What each index takes and saves, beside the three others",
+        title="The size of each index and what it saves, beside the three others",
         columns=("index", "its query", "KiB", "ms without", "ms with", "ms saved per MiB"),
         rows=tuple(
             (
@@ -298,7 +298,7 @@ def _remarks(observations: Observations) -> list[str]:
     return [
         f"{least.name} saves least for its size: {least.saved_ms:.3g} ms for "
         f"{least.size_bytes / 1024:.0f} KiB, since other indexes serve its query nearly as well.",
-        f"The planner follows idx_notes_user_created as far as page {observations.deepest}; deeper down it "
+        f"The planner uses idx_notes_user_created as far as page {observations.deepest}; deeper down it "
         "reads all of the user's notes and sorts them.",
     ]
 

@@ -69,11 +69,11 @@ def high_cpu(observations: Observations) -> Verdict:
 @EXPECTATIONS.declare(
     "Without the indexes the API takes seconds, not milliseconds.",
     line=1699,
-    threshold=f"median latency of the page over HTTP, uncached: {SECONDS_MS:g} ms or more "
+    threshold=f"the median latency of the page over HTTP, uncached: {SECONDS_MS:g} ms or more "
     "confirms, less refutes",
     declared=Outcome.REFUTED,
-    because="100 000 short rows lie in memory and are scanned in tens of milliseconds. The time "
-    "grows with the table, and reaches a second at some millions of notes.",
+    because="100 000 short rows fit in memory and are scanned in tens of milliseconds. The time "
+    "grows with the table, and reaches a second at a few million notes.",
 )
 def seconds(observations: Observations) -> Verdict:
     latencies = observations.latencies_ms("without")
@@ -95,8 +95,8 @@ def seconds(observations: Observations) -> Verdict:
     line=1705,
     threshold=f"rows scanned for the deep page: up to {FEW} times the rows returned confirms",
     declared=Outcome.REFUTED,
-    because="OFFSET has to read the rows that it skips, with any index; only the "
-    "cursor scans what it returns.",
+    because="OFFSET has to read the rows that it skips, whatever the index; only the "
+    "cursor scans no more than it returns.",
 )
 def rows_scanned(observations: Observations) -> Verdict:
     plans = observations.plans("with", DEEP)
@@ -110,10 +110,10 @@ def rows_scanned(observations: Observations) -> Verdict:
 
 
 @EXPECTATIONS.declare(
-    "The statistics of index usage name the index that EXPLAIN names.",
+    "The index usage statistics name the index that EXPLAIN names.",
     line=1706,
-    threshold="idx_scan of each index goes up by 1 for each run of a plan that names it, and "
-    "else not at all",
+    threshold="idx_scan of each index increases by 1 for each run of a plan that names it, and "
+    "otherwise not at all",
 )
 def index_usage(observations: Observations) -> Verdict:
     observed = "; ".join(
@@ -130,9 +130,9 @@ def index_usage(observations: Observations) -> Verdict:
     line=1715,
     threshold="every plan of the deep page has an Index Scan confirms; another scan refutes",
     declared=Outcome.REFUTED,
-    because="The page lies behind 7 of 10 of the user's notes. To read all of them in the order "
-    "of the table (Bitmap Heap Scan, idx_notes_user_id) and sort looks cheaper than to follow "
-    "the composite index; that changes where the page is a smaller part of the list.",
+    because="The page lies behind 70 % of the user's notes. Reading all of them in the order "
+    "of the table (Bitmap Heap Scan, idx_notes_user_id) and sorting looks cheaper than following "
+    "the composite index; that changes if the list is longer.",
 )
 def index_scan(observations: Observations) -> Verdict:
     plans = observations.plans("with", DEEP)
@@ -158,7 +158,7 @@ def index_scan(observations: Observations) -> Verdict:
     threshold=f"EXPLAIN's time without against with: interval above {MUCH_FASTER:g} confirms, "
     "below it refutes",
     declared=Outcome.REFUTED,
-    because="It still reads every note of its user, a seventh of the table, and sorts them.",
+    because="It still reads every note of the user, a seventh of the table, and sorts them.",
 )
 def much_faster(observations: Observations) -> Verdict:
     return _faster(observations, DEEP)
@@ -191,7 +191,7 @@ def deep_is_expensive(observations: Observations) -> Verdict:
 
 
 @EXPECTATIONS.declare(
-    "One composite index serves a filter and an order better than an index for each.",
+    "One composite index serves a filter and an order better than one index for each.",
     line=1723,
     threshold=f"a user's first page scans at least {FEWER:g} times fewer rows by the composite",
 )
@@ -206,7 +206,7 @@ def composite(observations: Observations) -> Verdict:
 
 
 @EXPECTATIONS.declare(
-    "Selectivity matters: an index is of use for a condition that few rows fulfil.",
+    "Selectivity matters: an index is useful for a condition that few rows meet.",
     line=1724,
     threshold="an index is used for the rarest versions, and not for all of them",
 )
@@ -238,7 +238,7 @@ def cursor(observations: Observations) -> Verdict:
 
 
 @EXPECTATIONS.declare(
-    "A hash index finds equal values, and serves neither ranges nor order; a B-tree does both.",
+    "A hash index finds equal values, but serves neither ranges nor order; a B-tree serves both.",
     line=1729,
     threshold="both are used for =, only the B-tree for > with ORDER BY, on both columns",
 )
@@ -258,9 +258,9 @@ def btree_or_hash(observations: Observations) -> Verdict:
 
 
 @EXPECTATIONS.declare(
-    "A partial index serves its filtered query, and is as much smaller as the filter is strict.",
+    "A partial index serves its filtered query, and is smaller in proportion to its filter.",
     line=1730,
-    threshold="it is used, scans up to twice what it returns, and takes at most twice the "
+    threshold="it is used, scans at most twice the rows returned, and its size is at most twice the "
     "filter's share of the whole index",
 )
 def partial(observations: Observations) -> Verdict:
@@ -284,9 +284,9 @@ def partial(observations: Observations) -> Verdict:
 
 
 @EXPECTATIONS.declare(
-    "How much an index saves does not go with its size.",
+    "How much an index saves does not depend on its size.",
     line=1731,
-    threshold="the largest of the seed's four is not the one that saves its query most: confirmed",
+    threshold="the largest of the seed's four is not the one that saves its query the most: confirmed",
 )
 def size_against_benefit(observations: Observations) -> Verdict:
     by_size = sorted(observations.benefits, key=lambda benefit: benefit.size_bytes)

@@ -9,35 +9,35 @@ from loadtests.lab.experiment import Experiment, Guess
 EXPERIMENT: Final = Experiment(
     name="stampede",
     title="Cache stampede",
-    question="How many queries does one cold note cost when 50 clients ask for it at once?",
+    question="How many queries does one cold note cost when 50 clients request it at once?",
     lines=(1623, 1668),
     procedure=(
-        "Clear the cache by DELETE /api/v1/admin/cache/clear.",
+        "Clear the cache with DELETE /api/v1/admin/cache/clear.",
         "Send 100 requests for one note over 50 connections at once, as ab -n 100 -c 50 does.",
         "Count the note's look-ups in PostgreSQL's log, the backends at work for it in "
         "pg_stat_activity, and the writes of its entry in Redis (MONITOR).",
-        "Send one more request, and see that it costs no statement.",
-        "Repeat in every arm, in an order drawn by the seed, with 0 to 50 ms added to the load, "
-        "which PostgreSQL sleeps.",
-        "Instead of a burst let requests arrive evenly, 100 a second, and compare the look-ups "
-        "with those predicted.",
+        "Send one more request, and check that it needs no statement.",
+        "Repeat this in every arm, in an order drawn by the seed, with 0 to 50 ms of pg_sleep added to "
+        "the load.",
+        "Let requests arrive evenly, 100 per second, instead of in a burst, and compare the look-ups "
+        "with the prediction.",
     ),
-    control="no single flight (each miss loads for itself), and single flight within each process "
-    "alone, as a map in memory gives it",
-    treatment="single flight in the process, and a lease in Redis over all processes",
+    control="no single flight (each miss loads for itself), and single flight only within each "
+    "process, as a map in memory provides it",
+    treatment="single flight in each process, and a lease in Redis across all processes",
     method=method.run,
     expectations=EXPECTATIONS,
     present=charts.present,
     lessons=(
-        "A cache alone does not protect the database: when a popular entry is gone, all who ask "
-        "for it ask the database.",
-        "The number of queries is the number of requests that arrive while the first is loading: "
-        "the slower the load, the worse the stampede, just when the database is slow already.",
-        "Single flight makes it one query; over several processes that takes a lease they share.",
-        "A map of promises in one process, as in the textbook, divides the stampede by the requests "
-        "per process and no further.",
-        "It has to be tried under load: one client alone never sees a stampede.",
-        "The price is a lease with a deadline, and waiters that look again: about 100 lines "
+        "A cache alone does not protect the database: when a popular entry is gone, every request "
+        "for it becomes a query.",
+        "The number of queries is the number of requests that arrive during the first load: "
+        "the slower the load, the worse the stampede, just when the database is already slow.",
+        "Single flight reduces it to one query; across several processes this takes a shared lease.",
+        "A map of promises in one process, as in the textbook, reduces the stampede to one query per "
+        "process, and no further.",
+        "Test it under load: a single client never sees a stampede.",
+        "It costs a lease with a deadline, waiters that poll, a few modules "
         "(cachelayer/single_flight.py, cachelayer/load.py) and one round trip on a miss.",
     ),
     guesses=(

@@ -24,10 +24,10 @@ EXPECTATIONS: Final = Expectations[Observations]()
 
 
 @EXPECTATIONS.declare(
-    "Without prevention the database is sent many identical queries.",
+    "Without prevention, the database receives many identical queries.",
     line=1640,
-    threshold=f"median of at least {MANY} look-ups of the note in each burst whose load takes "
-    "longest: confirmed; of 1: refuted",
+    threshold=f"a median of at least {MANY} look-ups of the note in the bursts with the longest load: "
+    "confirmed; of 1: refuted",
 )
 def many_queries(observations: Observations) -> Verdict:
     lookups = [burst.lookups for burst in observations.longest("off")]
@@ -40,7 +40,7 @@ def many_queries(observations: Observations) -> Verdict:
 
 
 @EXPECTATIONS.declare(
-    "Without prevention the load on the database is high.",
+    "Without prevention, the load on the database is high.",
     line=1641,
     threshold="time spent in statements over that with prevention: the ratio's interval above "
     f"{HEAVIER:g}: confirmed; below {HEAVIER:g}: refuted",
@@ -56,7 +56,7 @@ def database_load(observations: Observations) -> Verdict:
 
 
 @EXPECTATIONS.declare(
-    "Without prevention several processes store the same value.",
+    "Without prevention, several processes store the same value.",
     line=1642,
     threshold="at least 2 processes SET the entry in every burst whose load takes longest",
 )
@@ -70,7 +70,7 @@ def several_writers(observations: Observations) -> Verdict:
 
 
 @EXPECTATIONS.declare(
-    "With prevention the database is sent one query, however long the load takes.",
+    "With prevention, the database receives one query, however long the load takes.",
     line=1646,
     threshold="exactly 1 look-up in every burst: confirmed; more in any: refuted",
 )
@@ -86,8 +86,8 @@ def one_query(observations: Observations) -> Verdict:
 @EXPECTATIONS.declare(
     "The other requests wait for the first to finish.",
     line=1647,
-    threshold="in every burst with prevention 1 answer was loaded, all others were collapsed "
-    "or hits, and none came before the load can have ended",
+    threshold="in every burst with prevention 1 response was loaded, all others were collapsed "
+    "or hits, and none arrived before the load can have ended",
 )
 def others_wait(observations: Observations) -> Verdict:
     bursts = observations.bursts_of("on")
@@ -95,7 +95,7 @@ def others_wait(observations: Observations) -> Verdict:
     collapsed = sum(_answers(burst, "collapsed") for burst in bursts)
     return Verdict(
         waited == len(bursts),
-        f"so it was in {waited} of {len(bursts)} bursts of {REQUESTS} requests; "
+        f"true for {waited} of {len(bursts)} bursts of {REQUESTS} requests; "
         f"{collapsed} requests waited for another's load",
         _every_load(observations, "latency", "on"),
     )
@@ -104,14 +104,14 @@ def others_wait(observations: Observations) -> Verdict:
 @EXPECTATIONS.declare(
     "All requests share the one result.",
     line=1648,
-    threshold="every answer of a burst is 200 and has the same bytes",
+    threshold="every response of a burst is a 200 with the same bytes",
 )
 def all_share(observations: Observations) -> Verdict:
     bursts = observations.bursts_of("on")
     shared = sum(_shared(burst) for burst in bursts)
     return Verdict(
         shared == len(bursts),
-        f"so it was in {shared} of {len(bursts)} bursts, {len(bursts) * REQUESTS} answers",
+        f"true for {shared} of {len(bursts)} bursts, {len(bursts) * REQUESTS} responses",
         _every_load(observations, "queries", "on"),
     )
 
@@ -192,11 +192,11 @@ def database_normal(observations: Observations) -> Verdict:
 
 
 @EXPECTATIONS.declare(
-    "A single flight within the process, as in the seed's code, is enough for one query.",
+    "Single flight within each process, as in the seed's code, suffices for a single query.",
     threshold=f"1 look-up in every burst whose load takes longest, over {WORKERS} processes",
     declared=Outcome.REFUTED,
-    because="A map in memory joins those who miss in one process; each of the 4 processes "
-    "still loads for itself. It takes a lease that all of them see.",
+    because="A map in memory joins the misses of one process; each of the 4 processes "
+    "still loads for itself. A lease that all of them see is needed.",
 )
 def process_is_enough(observations: Observations) -> Verdict:
     lookups = [burst.lookups for burst in observations.longest("process")]
@@ -208,7 +208,7 @@ def process_is_enough(observations: Observations) -> Verdict:
 
 
 @EXPECTATIONS.declare(
-    "Where requests arrive evenly, the queries are those that arrive during one load.",
+    "If requests arrive evenly, there are as many queries as requests that arrive during one load.",
     threshold="longest load: median look-ups within half to twice 1 + arrivals per second x "
     "(what a cold read takes + the delay)",
 )
