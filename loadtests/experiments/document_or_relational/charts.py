@@ -1,4 +1,4 @@
-"""What is drawn, tabled and advised of the two stores."""
+"""The raw values of a run as series, and what they show as charts, tables and advice."""
 
 import statistics
 
@@ -142,7 +142,7 @@ def _tables(observations: Observations) -> list[Table]:
             ),
             rows=tuple(_row(pair) for pair in observations.all_pairs),
             note="Medians over rounds; ratio: PostgreSQL's time to MongoDB's with its 95 % interval. Bytes "
-            "are those of WAL and journal for one operation (one document, where all are written); "
+            "are those of WAL and journal for one operation (for one document, if all are written); "
             "MongoDB compresses its journal, PostgreSQL does not compress its WAL by default.",
         ),
         Table(
@@ -166,7 +166,7 @@ def _durability(observations: Observations) -> Table:
             for store, durability in zip(_STORES, observations.durability, strict=True)
             for name, value in durability.settings
         ),
-        note="The lab's servers are started so; what the run sets for its own connections ends with them.",
+        note="The lab's servers are started with these; what the run sets applies to its own connections only.",
     )
 
 
@@ -222,17 +222,18 @@ def _remarks(observations: Observations) -> list[str]:
         "MongoDB's nested update began to be faster in this run"
     )
     return [
-        "Recommendation: for profiles (about 1 KB, 16 KiB of preferences at the most) choose by what else "
-        "the data needs: joins, constraints and one transaction with other tables speak for PostgreSQL, "
-        "which is also the cheaper one to read and write there; keys that clients bring speak for neither. "
-        f"In numbers, {again}; or when the log and what replicates it count, for MongoDB logs the "
-        "change alone at any size.",
-        "Writes without the wait for the disk (w:1, j:false; synchronous_commit off) tell what a write "
-        "costs the store; those on disk (w:majority, j:true; synchronous_commit on) what a client waits. "
-        "The wait is the machine's, varies with what else it writes, and at 1 KB can be most of the time: "
-        "runs on a busy machine saw either store ahead.",
-        "Writes are measured at the databases: a write over HTTP goes to both stores, since each keeps "
-        "a copy for the other.",
-        "One server each, on one machine: no network, and a majority of one. With three members every "
-        "write of MongoDB would also wait for another machine, and PostgreSQL's for a synchronous standby.",
+        "Recommendation: for profiles (about 1 KB, with at most 16 KiB of preferences) choose by what else "
+        "the data needs: joins, constraints and transactions with other tables favour PostgreSQL, "
+        "which is also cheaper to read and write at that size; keys chosen by clients favour neither. "
+        f"In numbers, {again}; or when the size of the log and its replication matter, since MongoDB "
+        "logs only the change, at any size.",
+        "Writes without the wait for the disk (w:1, j:false; synchronous_commit off) show what a write "
+        "costs the store; those with it (w:majority, j:true; synchronous_commit on) how long a client waits. "
+        "The wait depends on the machine and on what else it writes, and at 1 KB can be most of the time: "
+        "in runs on a busy machine either store was ahead.",
+        "Writes are measured at the databases, because a write over HTTP goes to both stores: each has a "
+        "copy of the other's profiles.",
+        "There is one server of each, on one machine: no network, and a majority of one. With three members "
+        "every write of MongoDB would also wait for another machine, as PostgreSQL's would for a synchronous "
+        "standby.",
     ]

@@ -12,7 +12,7 @@ from loadtests.stats import Ratio, ratio_of_medians
 
 @dataclass(frozen=True)
 class Pair:
-    """One operation in both stores: milliseconds for one, by round; bytes logged for one."""
+    """One operation in both stores: milliseconds per operation, by round, and bytes logged per operation."""
 
     name: str
     mongo_ms: tuple[float, ...]
@@ -50,7 +50,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class AddedField:
-    """What adding a field to every document wrote and left behind, in bytes, and how long."""
+    """Adding a field to every document: how long it took, the bytes written, and the growth on disk."""
 
     documents: int
     pair: Pair
@@ -66,7 +66,7 @@ def crossover(sizes: Sequence[int], ratios: Sequence[float]) -> float | None:
     """
     Return the size in bytes at which MongoDB begins to be faster, interpolated on log scales.
 
-    None where it is faster nowhere; the smallest size where it is everywhere. The last crossing
+    None if it is faster nowhere; the smallest size if it is faster everywhere. The last crossing
     counts, since below it the two change places by noise alone.
     """
     if ratios[-1] <= 1:

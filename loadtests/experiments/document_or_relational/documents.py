@@ -1,4 +1,4 @@
-"""Made-up documents of a given size, the same for both stores, with a value deep inside."""
+"""Generated documents of a given size, the same for both stores, with a value deep inside."""
 
 import random
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ def user_id(number: int) -> str:
 
 def documents(count: int, size_bytes: int, *, seed: int) -> Iterator[Document]:
     """Yield documents of about size_bytes as JSON, half of it words; the same for the same seed."""
-    rng = random.Random(seed)  # noqa: S311  # made-up data
+    rng = random.Random(seed)  # noqa: S311  # generated data
     words = ["".join(rng.choices(_LETTERS, k=rng.randint(3, 9))) for _ in range(2_000)]
     for number in range(count):
         yield _document(number, size_bytes, rng, words)

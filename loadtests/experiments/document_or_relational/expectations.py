@@ -1,4 +1,4 @@
-"""What is expected of the two stores, each with its threshold and its test."""
+"""What is expected of the two stores, each expectation with its threshold and its test."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -61,10 +61,10 @@ def same_durability(observations: Observations) -> Verdict:
     line=1755,
     threshold=f"{_INTERVAL}, without the wait for the disk: above 1 confirms, below 1 refutes",
     declared=Outcome.REFUTED,
-    because="One command costs MongoDB and its driver more than PostgreSQL and its own. That "
-    "MongoDB changes the document in place, and PostgreSQL writes it anew, is worth more than that "
-    "only in larger documents: the sweep shows from which size on. The wait for the disk comes on "
-    "top, is often longer than the work, differs from run to run, and can put either store ahead.",
+    because="A command costs MongoDB and its driver more than it costs PostgreSQL and its driver. "
+    "MongoDB changes the document in place, while PostgreSQL rewrites it, but that only outweighs "
+    "the difference in larger documents: the sweep shows from which size on. The wait for the disk "
+    "is added, is often longer than the work, varies between runs, and can put either store ahead.",
 )
 def nested_update(observations: Observations) -> Verdict:
     small = observations.by_size[SMALL_BYTES]
@@ -133,7 +133,7 @@ def read_write(observations: Observations) -> Verdict:
 
 
 @EXPECTATIONS.declare(
-    f"Over HTTP it makes less than a factor of {HTTP_FACTOR:g} which store a profile is read from.",
+    f"Over HTTP, the store that a profile is read from makes less than a factor of {HTTP_FACTOR:g}.",
     line=1761,
     threshold=f"ratio of the medians of all rounds within {1 / HTTP_FACTOR:.2f} and {HTTP_FACTOR:g} confirms, "
     "its interval wholly beyond refutes; 10 connections",
@@ -154,8 +154,8 @@ def read_latency(observations: Observations) -> Verdict:
     line=1762,
     threshold=f"{_INTERVAL}, without the wait for the disk: above 1 confirms, below 1 refutes",
     declared=Outcome.REFUTED,
-    because="One command costs MongoDB and its driver more than PostgreSQL and its own. The wait for the "
-    "disk comes on top, and can put either store ahead.",
+    because="A command costs MongoDB and its driver more than it costs PostgreSQL and its driver. The "
+    "wait for the disk is added, and can put either store ahead.",
 )
 def write_latency(observations: Observations) -> Verdict:
     small = observations.by_size[SMALL_BYTES]
@@ -163,9 +163,9 @@ def write_latency(observations: Observations) -> Verdict:
 
 
 @EXPECTATIONS.declare(
-    "Both find documents by a nested key: all are read without an index, the found ones with.",
+    "Both find documents by a nested key: without an index they read all, with one only the matches.",
     line=1764,
-    threshold="counts of documents read: all, and as many as found, of each kind of index",
+    threshold="the documents read: all, and as many as match, for each kind of index",
 )
 def query_flexibility(observations: Observations) -> Verdict:
     filters = observations.filtered
@@ -185,9 +185,9 @@ def query_flexibility(observations: Observations) -> Verdict:
 
 
 @EXPECTATIONS.declare(
-    "A new field with a default needs no change of what is stored, in either.",
+    "A new field with a default requires no change to stored data, in either.",
     line=1765,
-    threshold="every document shows the default, and none was written",
+    threshold="every document shows the default, and none has been written",
 )
 def schema_by_default(observations: Observations) -> Verdict:
     added = observations.added
@@ -251,8 +251,8 @@ def no_best(observations: Observations) -> Verdict:
 @EXPECTATIONS.declare(
     "A document of another shape is stored beside the others, and breaks no query.",
     line=1775,
-    threshold="stored without a change of schema, and the filter finds as many as before; in MongoDB, "
-    "and in jsonb as well",
+    threshold="it is stored without a change of schema, and the filter finds as many as before; in "
+    "MongoDB, and in jsonb as well",
 )
 def flexible(observations: Observations) -> Verdict:
     mongo, postgres = observations.other_shape
@@ -264,9 +264,9 @@ def flexible(observations: Observations) -> Verdict:
 
 
 @EXPECTATIONS.declare(
-    "PostgreSQL keeps relationships whole, and MongoDB does not.",
+    "PostgreSQL enforces relationships, and MongoDB does not.",
     line=1776,
-    threshold="a note of a profile that is not there is refused by PostgreSQL and accepted by MongoDB",
+    threshold="a note without a profile is rejected by PostgreSQL and accepted by MongoDB",
 )
 def relationships(observations: Observations) -> Verdict:
     mongo, postgres = observations.dangling_note

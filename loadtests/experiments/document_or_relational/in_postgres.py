@@ -189,7 +189,7 @@ class InPostgres:
 
 
 def _filter(value: int, kind: str) -> tuple[LiteralString, tuple[object]]:
-    """Return the filter on the nested key in the words that the index of that kind supports."""
+    """Return the filter on the nested key, phrased as an index of that kind supports it."""
     if kind == _GIN:
         return "SELECT user_id FROM lab_documents WHERE doc @> %s", (Jsonb(_nested(value)),)
     return (

@@ -1,4 +1,4 @@
-"""The method: both stores doing the same in turns, round by round, so that noise hits both."""
+"""The method: both stores do the same in turns, round by round, so that noise affects both."""
 
 import random
 import statistics
@@ -58,7 +58,7 @@ class StoreComparison:
     def measure(
         self, name: str, act: Callable[[Store], object], *, repeats: int, times: int = 1
     ) -> Pair:
-        """Measure one action: times the rounds, of repeats; now the one store first, now the other."""
+        """Measure an action in `times` as many rounds of `repeats` each; the stores take turns at being first."""
         rounds = times * self.scale.rounds
         stores: tuple[Store, Store] = (self.mongo, self.postgres)
         times_ms: dict[str, list[float]] = {store.name: [] for store in stores}
@@ -171,7 +171,7 @@ class StoreComparison:
         return without, with_index, explained
 
     def add_field(self) -> AddedField:
-        """Show a field by default; then write it into every document; then add it as a column."""
+        """Show a field by a default, then write it into every document, then add it as a column."""
         by_default = tuple(store.count_with_default("timezone") for store in self._stores)
         before = [store.size() for store in self._stores]
         times_ms: list[list[float]] = [[], []]
@@ -222,7 +222,7 @@ class StoreComparison:
         )
 
     def store_other_shape(self) -> tuple[bool, bool]:
-        """Store a document whose nested object is a word; return whether all is found as before."""
+        """Store a document with a word in place of an object; return whether the filter finds the same as before."""
         stored = []
         for store in self._stores:
             kind = store.index_kinds[0]
@@ -232,7 +232,7 @@ class StoreComparison:
         return stored[0], stored[1]
 
     def accepts_dangling_note(self) -> tuple[bool, bool]:
-        """Return whether each store takes a note of a profile that is not there."""
+        """Return whether each store accepts a note without a profile."""
         return self.mongo.accepts_dangling_note(), self.postgres.accepts_dangling_note()
 
     @property
@@ -309,7 +309,7 @@ def _measure(lab: Lab, site: Site, comparison: StoreComparison) -> Observations:
 
 
 def _over_http(site: Site, *, requests: int) -> Pair:
-    """Read one profile from either store, ten at a time, in turns, so often at least."""
+    """Read one profile from either store in turns, ten at a time, with at least that many requests."""
     calls = [Call(arm, f"/api/v1/profiles/{arm}/abc") for arm in ("mongo", "postgres")]
     for call in calls:
         closed_loop(site.url, call, connections=_HTTP_CONNECTIONS, seconds=_HTTP_ROUND_SECONDS)
@@ -329,7 +329,7 @@ def _over_http(site: Site, *, requests: int) -> Pair:
 
 
 def _repeat(act: Callable[[Store], object], store: Store, times: int) -> float:
-    """Return the median of the milliseconds of one, which a stall of the machine hardly moves."""
+    """Repeat an action; return the median in milliseconds, which a stall of the machine hardly affects."""
     times_ms = []
     for _ in range(times):
         began = time.perf_counter()

@@ -12,10 +12,10 @@ SCRATCH_NOTES = "lab_notes"
 
 @dataclass(frozen=True)
 class Durability:
-    """What the server says that it does with a write before it answers."""
+    """What the server reports that it does with a write before it answers."""
 
     settings: tuple[tuple[str, str], ...]
-    holds: bool  # a write that was answered is on the disk
+    holds: bool  # a write is on the disk when it is answered
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,12 @@ class SizeOnDisk:
 
 
 class Store(Protocol):
-    """One server and its scratch place. Every write is on the disk when it returns, unless wait_for_disk is off."""
+    """A server with scratch space. Every write is on the disk when it returns, unless wait_for_disk is off."""
 
     name: str
 
     def wait_for_disk(self, wait: bool) -> None:
-        """Wait for the disk with each write from now on, or have the server write when it likes."""
+        """Wait for the disk with each write from now on, or leave it to the server when to write."""
 
     def durability(self) -> Durability:
         """Read the settings back from the server."""
@@ -54,7 +54,7 @@ class Store(Protocol):
         """Return the number of log syncs since the server started."""
 
     def fill(self, sample: Sequence[Document]) -> None:
-        """Empty the scratch place and put these documents there."""
+        """Replace the contents of the scratch space by these documents."""
 
     def drop(self) -> None:
         """Leave nothing behind."""
@@ -72,17 +72,17 @@ class Store(Protocol):
         """Replace the document."""
 
     def index_nested(self, kind: str) -> None:
-        """Make one index on the nested key: kind is one of index_kinds."""
+        """Create an index on the nested key; kind is one of index_kinds."""
 
     def unindex_nested(self, kind: str) -> None:
         """Drop that index."""
 
     @property
     def index_kinds(self) -> tuple[str, ...]:
-        """The kinds of index that the store has for a nested key."""
+        """The kinds of index that the store offers for a nested key."""
 
     def filter_nested(self, value: int, kind: str) -> int:
-        """Return how many documents have the value, in the words that the index of that kind supports."""
+        """Return how many documents have the value, by a query that an index of that kind supports."""
 
     def explain_nested(self, value: int, kind: str) -> FilterPlan:
         """Return how that filter runs."""
@@ -94,13 +94,13 @@ class Store(Protocol):
         """Return how many documents show the field by its default, without having it."""
 
     def size(self) -> SizeOnDisk:
-        """Return the bytes on disk of the scratch place."""
+        """Return the bytes that the scratch space takes on disk."""
 
     def count_notes(self) -> dict[str, int]:
         """Return the number of notes of each of the service's profiles: a join and a count."""
 
     def summarize_notes(self) -> dict[str, tuple[int, int]]:
-        """Return notes and users by language of the dark profiles: a filter, a join, a group."""
+        """Return notes and users by language, of profiles with the dark theme: a filter, a join, a group."""
 
     def accepts_dangling_note(self) -> bool:
-        """Try to store a note of a profile that is not there; return whether it was accepted."""
+        """Try to store a note without a profile; return whether it was accepted."""
