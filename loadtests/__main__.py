@@ -1,19 +1,20 @@
 """
-Measurements of the site, and experiments with it, seen from outside, on servers of their own.
+Measure the site, and experiment with it, from outside, on servers of its own.
 
-list, run, report  the experiments: what the seed module expects, and what is so
-bench  what requests cost, as ratios in one run; of two revisions with --compare
+list, run, report  the experiments: which expectations of the seed module hold
+bench  what requests cost, as ratios within one run; --compare: in this revision and another
 load  simulated users for a minute, with thresholds and an HTML report
-drill  what requests see while each server is killed, paused and brought back, and while Redis refuses
-       writes, is full, slow or cut off; what that costs
-costs  of single parts: an invalidation among many keys, an audit under load, where the time of a
-       cached read goes, where events could wait for MongoDB
-mix  the cache's hit rate, average queries and the pool's utilization, by the site's own counters
+drill  what requests see while each server is killed or paused and then brought back, and while Redis
+       refuses writes, is full, slow or cut off; what that costs
+costs  what single parts cost: an invalidation among many keys, an audit under load, the parts of
+       a cached read, the places where events could wait for MongoDB
+mix  hit rate, statements per request and pool utilization, from the site's own counters
 figures  write the measured figures into docs/postmortem.md
-activity-outage  MongoDB down for half a minute, a worker killed: is any event lost or duplicated
-matrix  what every endpoint answers in every state of the stores: docs/degradation.md
-pictures  screenshots of the admin and of the report, for docs
-chaos  reads and writes over 4 workers under every fault of Redis, of PostgreSQL and of the workers: is any read stale
+activity-outage  MongoDB down for half a minute, a worker killed: is any event lost or duplicated?
+matrix  what every endpoint answers in every state of the stores, as in docs/degradation.md
+pictures  take the screenshots in docs/
+chaos  reads and writes over 4 workers under every fault of Redis, of PostgreSQL and of the workers:
+       is any read stale?
 """
 
 import argparse
@@ -46,7 +47,7 @@ from loadtests.testbed.workers import running_workers
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; return 0, or 1 where it failed or a promise was not kept."""
+    """Run one command; return 0, or 1 if it failed or a promise was not kept."""
     options = _parser().parse_args(arguments)
     try:
         return COMMANDS[options.command](options)
@@ -54,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{options.command}: {exc}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("Interrupted; site and servers are stopped.", file=sys.stderr)
+        print("Interrupted. The site and its servers are stopped.", file=sys.stderr)
         return 130
 
 

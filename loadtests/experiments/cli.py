@@ -34,15 +34,17 @@ _WIDTH: Final = 150
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the three commands to the parser."""
-    commands.add_parser("list", help="the experiments, and the question of each")
+    commands.add_parser("list", help="list the experiments with their questions")
     run_command = commands.add_parser(
-        "run", help="one experiment or all; exit status 99 where one is not as declared"
+        "run", help="run one experiment, or all; exit status 99 if an outcome is not as declared"
     )
     run_command.add_argument(
         "name", type=_known, metavar="NAME", help=f"{', '.join(EXPERIMENTS)}; or all"
     )
     run_command.add_argument("--quick", action="store_true", help="small sizes, as in CI")
-    run_command.add_argument("--seed", type=int, default=1, help="of random choices (default 1)")
+    run_command.add_argument(
+        "--seed", type=int, default=1, help="seed of all random choices (default 1)"
+    )
     run_command.add_argument(
         "--predict", action="store_true", help="ask for your predictions first"
     )
@@ -53,7 +55,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
             type=Path,
             default=FOLDER,
             metavar="FOLDER",
-            help="of results and reports (default .lab)",
+            help="the folder of results and reports (default .lab)",
         )
 
 
@@ -68,13 +70,13 @@ def _known(name: str) -> str:
 
 
 def list_experiments(options: argparse.Namespace) -> int:
-    """Print name, question and lines of each."""
+    """Print the name, question and lines of each."""
     _console().print(experiments_table(EXPERIMENTS.values()))
     return 0
 
 
 def report(options: argparse.Namespace) -> int:
-    """Write the reports of what the folder holds; status 1 where that is nothing, or damaged."""
+    """Write the reports of the results in the folder; return 1 if there are none, or one is damaged."""
     try:
         read_results = results.read(options.out)
     except UnreadableResult as exc:
@@ -82,7 +84,7 @@ def report(options: argparse.Namespace) -> int:
         return 1
     if not read_results:
         print(
-            f"report: no results in {options.out}; make some with: python -m loadtests run all",
+            f"report: there are no results in {options.out}; create some with: python -m loadtests run all",
             file=sys.stderr,
         )
         return 1
@@ -134,10 +136,11 @@ def _run(request: RunRequest, summary: RunSummary) -> int:
             )
         except KeyboardInterrupt:
             finished = (
-                ", ".join(result.name for result in summary.results) or "nothing was finished"
+                ", ".join(result.name for result in summary.results)
+                or "nothing, as no experiment had finished"
             )
             print(
-                f"Interrupted; everything is restored and stopped. Kept: {finished}.",
+                f"Interrupted. Everything is restored and stopped. Kept: {finished}.",
                 file=sys.stderr,
             )
             return INTERRUPTED
@@ -152,14 +155,14 @@ def _run(request: RunRequest, summary: RunSummary) -> int:
 
 
 def _progress_printer(progress: Console, status: Status) -> Callable[[str], None]:
-    """Return what shows one line of progress: in place on a terminal, else line by line."""
+    """Return a function that shows progress: in place on a terminal, otherwise line by line."""
     if progress.is_terminal:
         return lambda text: status.update(Text(text))
     return lambda text: print(text, file=sys.stderr, flush=True)
 
 
 def _result_printer(console: Console, status: Status) -> Callable[[Result], None]:
-    """Return what prints a result, with the line of progress out of its way."""
+    """Return a function that prints a result, and hides the line of progress meanwhile."""
 
     def done(result: Result) -> None:
         status.stop()

@@ -2,8 +2,8 @@
 The parts of an experiment: expectations, observations, verdicts.
 
 An expectation is declared beside the function that tests it, with its threshold and the outcome
-that the project expects of a full run: all of that is fixed before the run, so that no result can
-bend it. What a run leaves is plain values: it is written as JSON, and every report is made from that.
+that the project expects of a full run. All of that is fixed before the run, so that no result can
+influence it. A run returns plain values, which are written as JSON; every report is made from those.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -27,18 +27,18 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Expectation:
-    """One thing that should happen, and how one would know."""
+    """Something that should happen, and how to tell whether it did."""
 
     key: str  # unique in the experiment, such as keeps-working; the name of its test
     text: str  # a sentence
     line: int | None  # of the seed module; None: this project's own claim
     threshold: str  # what must be observed to confirm it, and what to refute it
-    declared: Outcome  # what a full run must come to, else the exit status is 99
+    declared: Outcome  # the outcome that a full run must have; otherwise the exit status is 99
     declared_quick: Outcome | None = None  # the same for --quick, if it differs
-    because: str = ""  # why it comes to that; required unless confirmed is declared
+    because: str = ""  # the reason for that outcome; required unless it is confirmed
 
     def declared_for(self, *, quick: bool) -> Outcome:
-        """Return what a run of this length must come to."""
+        """Return the outcome that a run of this length must have."""
         return self.declared_quick if quick and self.declared_quick else self.declared
 
 
@@ -78,7 +78,7 @@ class Table:
 
 @dataclass(kw_only=True)
 class Findings:
-    """What a run found."""
+    """What a run has shown."""
 
     rows: list[Row] = field(default_factory=list)
     series: list[Series] = field(default_factory=list)
@@ -100,7 +100,7 @@ class Guess:
 class Verdict(NamedTuple):
     """What an expectation's test says of the observations."""
 
-    holds: bool | None  # None: the observations do not tell
+    holds: bool | None  # None: the observations do not show it
     observed: str  # with figures, their spread and n
     evidence: Sequence[str]  # names of the series that show it
 
@@ -172,7 +172,7 @@ def row(expectation: Expectation, verdict: Verdict) -> Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment(Generic[Observations]):
-    """One question to the running system."""
+    """One question, put to the running system."""
 
     name: str
     title: str

@@ -1,4 +1,4 @@
-"""What an experiment works with: sites on the lab's own stack, steady states, and progress."""
+"""What an experiment is given: sites on the lab's own stack, steady states, and progress reports."""
 
 import json
 import statistics
@@ -19,9 +19,9 @@ _PROBE_SECONDS = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class SteadyState:
-    """How the site did before and after: it must be healthy at the start, and again at the end."""
+    """The state of the site before or after an experiment: it must be healthy both times."""
 
-    when: str  # "before" or "after", and in brackets the arm
+    when: str  # "before" or "after", with the arm in brackets
     healthy: bool
     requests: int
     failures: int
@@ -48,8 +48,8 @@ class Lab:
         """
         Yield a site on the lab's own servers; check that it is healthy at the start and at the end.
 
-        It has exactly that many notes, and nothing is cached. The site is stopped and every
-        server runs again, whatever happens. Raises StackError.
+        It has exactly that many notes, and nothing is cached. However the block ends, the site is
+        stopped and every server is running. Raises StackError.
         """
         self.progress(f"starting the site ({arm})")
         shared = nullcontext(self.servers) if self.servers else running_servers(STACK)
@@ -65,7 +65,7 @@ class Lab:
         """
         Measure the steady state: a cached list under low load, and the health check.
 
-        After an outage the site gets some seconds to recover.
+        After an outage the site is given some seconds to recover.
         """
         wait_until(lambda: _is_healthy(site.url), RECOVERY_SECONDS)
         call = Call("probe", "/api/v1/notes?userId=abc")

@@ -16,9 +16,9 @@ class NoNumber(Exception):
 
 def ask(experiments: Sequence[Experiment]) -> Predictions:
     """
-    Ask for each number and return those entered; an empty line is no prediction.
+    Ask for each number and return those entered; an empty line means no prediction.
 
-    Raises NoNumber for a piped line that is none; on a terminal it asks again.
+    Raises NoNumber if a piped line is not a number; on a terminal it asks again.
     """
     predictions: Predictions = {}
     for experiment in experiments:

@@ -1,4 +1,4 @@
-"""What a run of an experiment left: one JSON file, from which every report is made."""
+"""The result of an experiment: one JSON file, from which every report is made."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -60,7 +60,7 @@ class GuessResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """One run of one experiment: what was declared, what was found, where and when."""
+    """One run of one experiment: what was declared, what was observed, where and when."""
 
     schema: int = SCHEMA
     experiment: Declaration
@@ -89,7 +89,7 @@ class Result:
         return [row for row in self.rows if not row.is_as_declared(quick=self.quick)]
 
     def with_outcome(self, outcome: Outcome) -> list[Row]:
-        """Return the rows that came to that."""
+        """Return the rows with that outcome."""
         return [row for row in self.rows if row.outcome == outcome]
 
 
@@ -110,13 +110,13 @@ def declaration(experiment: Experiment) -> Declaration:
 
 
 def check(experiment: Experiment, findings: Findings, steady: Sequence[SteadyState]) -> None:
-    """Hold the evidence of every row and the site's steady states to be there. Raises Incomplete."""
+    """Check that every row has its evidence, and that the site was healthy throughout. Raises Incomplete."""
     series = [series.name for series in findings.series]
     complaints = [
         *(f"two series {name}" for name in _repeated(series)),
         *(complaint for row in findings.rows for complaint in _complaints(row, series)),
         *(
-            f"no quantity {guess.quantity}, which the reader is to predict"
+            f"there is no quantity {guess.quantity}, which readers are asked to predict"
             for guess in experiment.guesses
             if guess.quantity not in findings.quantities
         ),
@@ -143,9 +143,9 @@ def _complaints(row: Row, series: Sequence[str]) -> list[str]:
 
 def write(result: Result, folder: Path) -> Path:
     """
-    Write the result as one step, so that a crash leaves the old file or the new one; return it.
+    Write the result atomically, so that a crash leaves the old file or the new one; return the file.
 
-    Raises Incomplete for figures that are not finite, OSError where it cannot be written.
+    Raises Incomplete if a figure is not finite, OSError if the file cannot be written.
     """
     encoded = msgspec.json.format(msgspec.json.encode(result), indent=1)
     try:
@@ -165,7 +165,7 @@ def decode(encoded: bytes) -> Result:
         schema = msgspec.json.decode(encoded, type=dict[str, msgspec.Raw]).get("schema")
         if schema is not None and bytes(schema) != str(SCHEMA).encode():
             raise UnreadableResult(
-                f"it is of version {bytes(schema).decode()}, and this reads {SCHEMA}"
+                f"its format has version {bytes(schema).decode()}; this program reads version {SCHEMA}"
             )
         return msgspec.json.decode(encoded, type=Result)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
@@ -174,7 +174,7 @@ def decode(encoded: bytes) -> Result:
 
 def read(folder: Path) -> list[Result]:
     """
-    Return the results of a folder in the order of the seed module; other JSON files do no harm.
+    Return the results in a folder, in the order of the seed module.
 
     Raises UnreadableResult, which names every file that cannot be read and says what to do.
     """

@@ -1,4 +1,4 @@
-"""Runs experiments one after the other on the lab's servers, and writes the result of each."""
+"""Run experiments one after the other on the lab's servers, and write the result of each."""
 
 import datetime as dt
 import fcntl
@@ -74,8 +74,8 @@ def run(
     """
     Run the requested experiments; each result is written, and passed to done, at once.
 
-    A failure is recorded in summary, and the next experiment runs. Raises StackError where the
-    servers do not start, and KeyboardInterrupt after Ctrl-C or SIGTERM, once all is restored.
+    A failure is recorded in summary, and the next experiment runs. Raises StackError if the
+    servers do not start, and KeyboardInterrupt after Ctrl-C or SIGTERM, once everything is restored.
     """
     with _interrupted_once(progress), _locked():
         progress("starting the servers")
@@ -137,22 +137,22 @@ def _run_experiment(
 
 
 def _ensure_migrated(servers: Servers, progress: Callable[[str], None]) -> None:
-    """Check that indexes, triggers and settings are as migrated; otherwise begin with empty servers."""
+    """Check that indexes, triggers and settings are as migrated; otherwise create new servers."""
     servers.claim()
     file = servers.stack.folder / "as-migrated.json"
     saved = drift.load(file)
     now = drift.snapshot(servers)
     is_fresh = not any(name.startswith("column ") for name in now)
     if not is_fresh and saved != now:
-        left = drift.differences(saved, now) if saved else ["nothing is known of that run"]
+        left = drift.differences(saved, now) if saved else ["no record of that run exists"]
         changes = "; ".join(left[:5]) + ("; ..." if len(left) > 5 else "")
         progress(
-            f"an earlier run was killed and left things behind ({changes}); new servers are created"
+            f"an earlier run was killed and left changes behind ({changes}); creating new servers"
         )
         servers.anew()
         servers.claim()
     else:
-        progress("indexes, triggers and settings are as migrated")
+        progress("indexes, triggers and settings are unchanged")
     servers.migrate()
     drift.save(drift.snapshot(servers), file)
 
@@ -178,7 +178,7 @@ def _interrupted_once(progress: Callable[[str], None]) -> Iterator[None]:
     def handle(number: int, frame: FrameType | None) -> None:
         nonlocal is_ending
         if is_ending:
-            progress("putting everything back; this takes a moment")
+            progress("restoring everything; this takes a moment")
             return
         is_ending = True
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""All results as one HTML file that asks for no other: style and charts are in it."""
+"""All results as one self-contained HTML file, with its style and charts."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -18,13 +18,13 @@ def page(result: Result) -> str:
 
 
 def chart_file(result: Result, number: int) -> str:
-    """Return the name of the file that holds the chart of that number, from 1."""
+    """Return the name of the file with the chart of this number, from 1."""
     return f"{result.name}-{number}.svg"
 
 
 def _index(results: Sequence[Result]) -> Iterator[str]:
     yield from ("# Experiments", "", wording.verdicts(results), "")
-    yield "The same to look at, as one file: [index.html](index.html). Raw values: the JSON files here."
+    yield "The same as one page with charts: [index.html](index.html). Raw values: the JSON files in this folder."
     yield ""
     yield from _table(
         ("experiment", "asks", "answer", *Outcome, "not as declared"),
@@ -166,7 +166,7 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[st
 
 
 def _text(text: str) -> str:
-    """Return text as Markdown shows it: no markup, no cell ended, one line."""
+    """Return the text on one line, with characters escaped that Markdown would interpret."""
     for mark in "\\|<*_[":
         text = text.replace(mark, f"\\{mark}")
     return " ".join(text.split())

@@ -1,4 +1,4 @@
-"""What every format of a report says in the same words."""
+"""Sentences and figures that every format of a report has in common."""
 
 import statistics
 from collections.abc import Iterable, Sequence
@@ -23,7 +23,7 @@ class Summary:
 
 
 def summary(series: Series) -> Summary:
-    """Return the series in figures; of no values there are none."""
+    """Return the series in figures; they are empty for a series without values."""
     values = series.values
     if not values:
         return Summary(series=series, figures=("0", "", "", ""), values="")
@@ -98,13 +98,13 @@ def run_sentence(result: Result) -> str:
 
 
 def machine_sentence(result: Result) -> str:
-    """Return what it ran on."""
+    """Return the machine that it ran on."""
     environment = result.environment
     return f"{environment.cores} cores of {environment.processor}, {environment.memory_gib:g} GiB, {environment.system}"
 
 
 def versions_sentence(result: Result) -> str:
-    """Return the versions of everything that figures depend on."""
+    """Return the versions of the software that the figures depend on."""
     return ", ".join(f"{name} {version}" for name, version in result.environment.versions.items())
 
 

@@ -190,7 +190,7 @@ class TestRun:
 
         given()
         assert main(["run", "made_up", "--out", str(out)]) == 0
-        assert "left things behind" in capsys.readouterr().err
+        assert "left changes behind" in capsys.readouterr().err
         executed(servers, "COMMENT ON INDEX idx_notes_user_created IS 'there again'")
 
     def test_refuses_a_database_that_is_not_marked(self, out, capsys, servers):

@@ -83,7 +83,7 @@ class TestRead:
             ("{", "truncated"),
             ("[]", "Expected `object`"),
             ("{}", "missing required field"),
-            ('{"schema": 99}', "version 99, and this reads 2"),
+            ('{"schema": 99}', "version 99; this program reads version 2"),
             ("\xff", "invalid"),
         ],
     )
