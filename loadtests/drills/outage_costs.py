@@ -9,8 +9,9 @@ from typing import Final
 
 from rich.table import Table
 
+from config.stack.process import StackError, wait_until
 from loadtests.drills.store_outage import LEASE_SECONDS, Loops, is_promised
-from loadtests.generators.http_load import Call, Sample, create_note, json_call
+from loadtests.generators.http_load import Call, Sample, connected, create_note, json_call, send_now
 from loadtests.stats import percentile
 from loadtests.testbed.faults import Fault, fault_named
 from loadtests.testbed.statement_log import StatementLog, statements_logged
@@ -56,20 +57,25 @@ def faults() -> Iterator[Fault]:
 
 
 def measure(site: Workers, fault: Fault) -> Costs:
-    """Read hot notes and write others at fixed rates before, during and after a fault."""
+    """
+    Read hot notes and write others at fixed rates before, during and after a fault.
+
+    Raises StackError where the site serves no hits before.
+    """
     hot, written = (
         [create_note(site.site.url, _USER, "Costs") for _ in range(NOTES)] for _ in range(2)
     )
+    calls = list(itertools.islice(_reads(hot), NOTES))
+    if not wait_until(lambda: all(_hits(worker.url, calls) for worker in site.workers), 60):
+        raise StackError("the site serves no hits, so an outage would cost nothing")
     reads = Loops(site, lambda url: _reads(hot), READS_PER_SECOND)
     writes = Loops(site, lambda url: _writes(written), WRITES_PER_SECOND)
     with statements_logged(site.stack) as log:
-        _run(reads, writes, 1.0)  # until the hot notes are cached
         log.read("notes")
         _run(reads, writes, BEFORE_SECONDS)
         queries_before = _per_second(log, BEFORE_SECONDS)
-        broken_at = writes.now()
         with fault.inject(site, random.Random(1)):  # noqa: S311  # to be repeatable
-            began = time.monotonic()
+            broken_at, began = writes.now(), time.monotonic()
             _run(reads, writes, DURING_SECONDS)
             queries_during = _per_second(log, time.monotonic() - began)
             ended_at, reads_ended_at = writes.now(), reads.now()
@@ -91,6 +97,17 @@ def measure(site: Workers, fault: Fault) -> Costs:
     )
 
 
+def _hits(url: str, calls: Sequence[Call]) -> bool:
+    """Return whether each call, sent once, is a hit."""
+    with connected(url) as connection:
+        samples = [send_now(connection, call) for call in calls]
+    return all(map(_is_hit, samples))
+
+
+def _is_hit(sample: Sample) -> bool:
+    return sample.cache.startswith("hit") and is_promised(sample)
+
+
 def _run(reads: Loops, writes: Loops, seconds: float) -> None:
     with reads.running(seconds), writes.running(seconds):
         pass
@@ -104,11 +121,7 @@ def _per_second(log: StatementLog, seconds: float) -> float:
 
 def _hit_after(samples: Sequence[Sample], ended_at: float, over_at: float) -> float | None:
     """Return the seconds from a fault's end to the first hit that was sent after it."""
-    hits = [
-        sample.at
-        for sample in samples
-        if sample.at >= ended_at and sample.cache.startswith("hit") and is_promised(sample)
-    ]
+    hits = [sample.at for sample in samples if sample.at >= ended_at and _is_hit(sample)]
     return max(0.0, min(hits) - over_at) if hits else None
 
 

@@ -90,6 +90,11 @@ def faults_found(run: Run) -> list[str]:
         for injection in run.injections
         if injection.failure
     ]
+    found += [
+        f"{injection.fault.name}: hits did not come back"
+        for injection in run.injections
+        if None in injection.hits_back.values()
+    ]
     every = summaries(run)
     if not every:
         found.append("nothing was injected")

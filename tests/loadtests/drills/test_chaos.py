@@ -213,6 +213,12 @@ class TestReport:
         assert report.faults_found(run) == []
         assert report.stale_reads(run) == 0
 
+    def test_hits_that_stay_away_are_told(self):
+        run = made_up()
+        run.injections[0].hits_back[0] = None
+
+        assert report.faults_found(run) == ["a fault: hits did not come back"]
+
     def test_a_fault_that_could_not_be_injected_is_told(self):
         run = made_up()
         run.injections[0].failure = "StackError: no"
