@@ -1,7 +1,7 @@
 """The shipper: a thread in each process of the site that moves events from the spool to MongoDB."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -114,35 +114,36 @@ class Shipper:
             if is_own and head.acknowledged == head.handled:
                 return 0
             # Of the own segment what is new; any other is read to the end for the last time.
-            shipped = _ship_from(segment, head.offset if is_own else 0)
+            records = segment.records(head.offset) if is_own else list(segment.records())
+            shipped = _ship_records(segment, records)
             head = segment.checkpoint.head
             if not is_own:
-                segment.end()
+                segment.end(records)
             elif head.handled < (head.acknowledged or 0):
                 # It has acknowledged what cannot be read: it ends here, and is read once more.
                 self._own.close(path)
             return shipped
 
 
-def _ship_from(segment: Segment, offset: int) -> int:
-    """Ship what is not shipped yet of a segment, batch by batch; return how many were new."""
+def _ship_records(segment: Segment, records: Iterable[Record]) -> int:
+    """Ship those that are not shipped yet of a segment, batch by batch; return how many were new."""
     shipped = 0
     checkpoint = segment.checkpoint
-    for batch in _batches(segment.records(offset)):
+    for batch in _batches(iter(records)):
         # By id, since damage may have put a record into the file twice.
         rows = {
             record.document[9:21]: record
             for record in batch
-            if not (segment.own(record) and checkpoint.is_handled(record.sequence))
+            if record.sequence < 0 or not checkpoint.is_handled(record.sequence)
         }
         new, refused = _store([record.document for record in rows.values()])
         shipped += new
-        own = [record.sequence for record in rows.values() if segment.own(record)]
+        own = [record.sequence for record in rows.values() if record.sequence >= 0]
         checkpoint.save(
             own,
             offset=batch[-1].end,
             known=max(own, default=-1) + 1,
-            refused=sum(segment.own(rows[document[9:21]]) for document in refused),
+            refused=sum(rows[document[9:21]].sequence >= 0 for document in refused),
         )
     return shipped
 
@@ -160,15 +161,15 @@ def _store(documents: list[bytes]) -> tuple[int, list[bytes]]:
     PyMongoError where MongoDB may accept them later.
     """
     # One that cannot be decoded would end each request for a page that it is on.
-    undecodable = [row for row in documents if not _is_bson(row)]
+    undecodable = [] if _are_bson(documents) else [row for row in documents if not _are_bson([row])]
     documents = [row for row in documents if row not in undecodable]
     new, refused = _insert(documents) if documents else (0, [])
     return new, [*refused, *_refused(undecodable)]
 
 
-def _is_bson(document: bytes) -> bool:
+def _are_bson(documents: list[bytes]) -> bool:
     try:
-        bson.decode(document)
+        bson.decode_all(b"".join(documents))
     except BSONError:
         return False
     return True

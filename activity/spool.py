@@ -43,7 +43,7 @@ import threading
 import time
 import weakref
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -71,6 +71,7 @@ _HEADER: Final = struct.Struct("<4sIQ")
 _HEADER_BYTES: Final = _HEADER.pack(b"TRLS", 1, _HEADER.size)
 _CRC: Final = struct.Struct("<I")
 _LENGTH: Final = struct.Struct("<I")
+_CRC_AND_LENGTH: Final = struct.Struct("<II")
 _MARK: Final = b"\x07_id\x00"
 _MARK_AT: Final = 8
 _PREFIX_BYTES: Final = 25
@@ -92,26 +93,21 @@ class Unreadable(OSError):
 
 
 class Record(NamedTuple):
-    """A whole record: its document, and where it lies in the file."""
+    """
+    A whole record: its document, and where it lies in the file.
+
+    sequence: its number in the segment, from 0; -1 where it was recorded into another, and copied.
+    """
 
     document: bytes
     start: int
     end: int
+    sequence: int
 
     @property
     def seconds(self) -> int:
         """When the event was recorded, in seconds of Unix time."""
-        return int.from_bytes(self.document[9:13], "big")
-
-    @property
-    def segment(self) -> str:
-        """The ten hexadecimal digits of the segment that it was recorded into."""
-        return self.document[13:18].hex()
-
-    @property
-    def sequence(self) -> int:
-        """Its number in that segment, from 0."""
-        return int.from_bytes(self.document[18:21], "big")
+        return int.from_bytes(self.document[9:13])
 
 
 class Census(NamedTuple):
@@ -141,7 +137,11 @@ class Segment:
         self.path = path
         self._descriptor = descriptor
         named = _NAME.match(path.stem)
-        self.name = named[2] if named else next((r.segment for r in self.records()), "")
+        self._identity = bytes.fromhex(named[2]) if named else b""
+        for record in () if named else self.records():
+            self._identity = record.document[13:18]
+            break
+        self.name = self._identity.hex()
         self.checkpoint = Checkpoint(path.with_suffix(checkpoint.SUFFIX))
 
     def records(self, offset: int = 0) -> Iterator[Record]:
@@ -156,29 +156,33 @@ class Segment:
                 start = mark - _MARK_AT
                 if start >= limit:
                     break
-                document = _document(block, start)
-                if document is None:
+                crc, length = _CRC_AND_LENGTH.unpack_from(block, start)
+                end = start + _CRC.size + length
+                document = block[start + _CRC.size : end]
+                if (
+                    not _SMALLEST_DOCUMENT <= length <= EVENT_MAX_BYTES
+                    or end > len(block)
+                    or zlib.crc32(document) != crc
+                ):
                     position = start + 1
                     continue
-                position = start + _CRC.size + len(document)
-                yield Record(document, offset + start, offset + position)
+                position = end
+                sequence = int.from_bytes(document[18:21])
+                if document[13:18] != self._identity or sequence >= checkpoint.EVENTS_MAX:
+                    sequence = -1
+                yield Record(document, offset + start, offset + end, sequence)
             if is_last:
                 return
             offset += max(position, limit)
 
-    def own(self, record: Record) -> bool:
-        """Return whether the record was recorded into this segment, and not copied into it."""
-        return record.segment == self.name and record.sequence < checkpoint.EVENTS_MAX
-
-    def census(self) -> Census:
-        """Read it all, and return what has become of each event."""
+    def census(self, records: Iterable[Record] | None = None) -> Census:
+        """Return what has become of each event; records: all of them, where they were read just now."""
         seconds: dict[int, int] = {}
         readable_bytes, end = self._header_bytes(), 0
-        for record in self.records():
-            readable_bytes += record.end - record.start
-            end = record.end
-            if self.own(record):
-                seconds.setdefault(record.sequence, record.seconds)
+        for document, start, end, sequence in self.records() if records is None else records:
+            readable_bytes += end - start
+            if sequence >= 0 and sequence not in seconds:
+                seconds[sequence] = int.from_bytes(document[9:13])
         head = self.checkpoint.head
         end = max(end, self._header_bytes())
         size = self._written_bytes(end)
@@ -199,9 +203,13 @@ class Segment:
             max(size, _HEADER.size) - readable_bytes,
         )
 
-    def end(self) -> None:
-        """Write into the ledger what was acknowledged here; delete the files, or set them aside."""
-        census = self.census()
+    def end(self, records: Iterable[Record]) -> None:
+        """
+        Write into the ledger what was acknowledged here; delete the files, or set them aside.
+
+        records: all of them, as read since it was locked.
+        """
+        census = self.census(records)
         self._note(census)
         if census.set_aside or census.unreadable_bytes:
             _set_aside(self.path, census.set_aside)
@@ -429,16 +437,6 @@ def _identity() -> bytes:
             return identity
 
 
-def _document(block: bytes, start: int) -> bytes | None:
-    """Return the document of the record that begins there; None where none does."""
-    (length,) = _LENGTH.unpack_from(block, start + _CRC.size)
-    end = start + _CRC.size + length
-    if not _SMALLEST_DOCUMENT <= length <= EVENT_MAX_BYTES or end > len(block):
-        return None
-    document = block[start + _CRC.size : end]
-    return document if zlib.crc32(document) == _CRC.unpack_from(block, start)[0] else None
-
-
 def _pread(descriptor: int, size: int, offset: int) -> bytes:
     """Return what is in the file; in the place of a page that the disk cannot read, zeros."""
     try:
@@ -580,21 +578,32 @@ def make_room(folder: Path, max_bytes: int) -> None:
     What was set aside goes before events that can still be shipped. Segments that living processes
     write to are left, one each; so there may be that much more.
     """
-    damaged = [path for path in sorted(folder.glob(f"*{_DAMAGED}")) if not path.is_dir()]
-    paths = segments(folder)
-    sizes = {
-        path: _size(path) for path in (*damaged, *paths, *folder.glob(f"*{checkpoint.SUFFIX}"))
-    }
+    sizes = _sizes(folder)
     total = sum(sizes.values())
-    for path in (*damaged, *paths):
-        if total + SEGMENT_BYTES <= max_bytes:
-            return
+    if total + SEGMENT_BYTES <= max_bytes:
+        return
+    damaged = [path for path in sorted(folder.glob(f"*{_DAMAGED}")) if not path.is_dir()]
+    for path in (*damaged, *segments(folder)):
         if path in damaged:
             path.unlink(missing_ok=True)
             log.warning("damaged file deleted", file=path.name, reason="the spool is full")
         elif not _drop(path):
             continue
-        total -= sizes[path] + sizes.get(path.with_suffix(checkpoint.SUFFIX), 0)
+        total -= sizes.get(path.name, 0)
+        total -= sizes.get(path.with_suffix(checkpoint.SUFFIX).name, 0)
+        if total + SEGMENT_BYTES <= max_bytes:
+            return
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """Return the sizes of the spool's files by name; without paths, since each new segment needs them."""
+    sizes = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith((_SUFFIX, _DAMAGED, checkpoint.SUFFIX)):
+                with contextlib.suppress(FileNotFoundError):
+                    sizes[entry.name] = entry.stat(follow_symlinks=False).st_size
+    return sizes
 
 
 def _drop(path: Path) -> bool:

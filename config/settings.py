@@ -202,7 +202,7 @@ ACTIVITY_FULL_IP = env.flag("ACTIVITY_FULL_IP", default=False)  # else /24, and 
 # Events on disk until MongoDB has them; shared by the processes of a machine.
 ACTIVITY_SPOOL_DIR = env.str("ACTIVITY_SPOOL_DIR", default="") or str(BASE_DIR / ".spool")
 ACTIVITY_SPOOL_MAX_BYTES = env.whole(
-    "ACTIVITY_SPOOL_MAX_BYTES", default=67_108_864, minimum=1, maximum=2**53
+    "ACTIVITY_SPOOL_MAX_BYTES", default=268_435_456, minimum=1, maximum=2**53
 )
 TRUSTED_PROXIES = env.whole("TRUSTED_PROXIES", default=0)  # that append to X-Forwarded-For
 

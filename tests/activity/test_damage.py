@@ -402,10 +402,10 @@ class TestDamaged:
         identity = own.append(EVENT).binary
         census = spool.Segment.census
 
-        def fail(segment: spool.Segment) -> spool.Census:
+        def fail(segment: spool.Segment, records: list[spool.Record]) -> spool.Census:
             if segment.path == first:
                 raise RuntimeError("a fault of ours")
-            return census(segment)
+            return census(segment, records)
 
         monkeypatch.setattr(spool.Segment, "census", fail)
 
