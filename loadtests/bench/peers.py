@@ -3,11 +3,12 @@
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from threading import Event
 from typing import Final
 
 import redis
 
-from loadtests.generators.http_load import Call, UnexpectedResponse, connected, send_now
+from loadtests.generators.http_load import Call, UnexpectedResponse, connected
 from loadtests.testbed.site import Site, peer_of
 
 SITE: Final = "Trilith"
@@ -16,6 +17,8 @@ DRF: Final = "DRF"
 CACHEOPS: Final = "DRF, cacheops"
 _BARE_APPLICATION: Final = "loadtests.peers.bare:application"
 _DRF_APPLICATION: Final = "loadtests.peers.drf:application"
+_HIT_ATTEMPTS: Final = 200
+_HIT_PAUSE_SECONDS: Final = 0.05
 # The server adds these to a response of its own accord.
 _OF_SERVER: Final = {"date", "server", "connection", "transfer-encoding"}
 
@@ -47,13 +50,17 @@ def running(site: Site, recorded: Sequence[Call]) -> Iterator[dict[str, Site]]:
 
 
 def _record(site: Site, call: Call) -> tuple[list[tuple[str, str]], str]:
-    """Return headers and body of a hit."""
+    """Return headers and body of a hit, which there may only be a while after the site's start."""
+    pause = Event()
     with connected(site.url) as connection:
-        send_now(connection, call)  # a miss perhaps
-        connection.request(call.method, call.path)
-        response = connection.getresponse()
-        body = response.read().decode()
-    if response.status != 200:
-        raise UnexpectedResponse(f"{call.path}: status {response.status}")
-    headers = [header for header in response.getheaders() if header[0].lower() not in _OF_SERVER]
-    return headers, body
+        for _ in range(_HIT_ATTEMPTS):
+            connection.request(call.method, call.path)
+            response = connection.getresponse()
+            body = response.read().decode()
+            if "; hit" in response.headers.get("Cache-Status", ""):
+                headers = response.getheaders()
+                return [header for header in headers if header[0].lower() not in _OF_SERVER], body
+            if response.status != 200:
+                raise UnexpectedResponse(f"{call.path}: status {response.status}")
+            pause.wait(_HIT_PAUSE_SECONDS)
+    raise UnexpectedResponse(f"{call.path}: no response was a hit")
