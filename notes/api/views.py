@@ -26,9 +26,8 @@ from config.web.openapi import (
     PRECONDITIONS,
     UNKNOWN,
 )
-from config.web.parsers import body_of
 from config.web.query import parse_single
-from config.web.serializers import trimmed_pattern
+from config.web.serializers import trimmed_pattern, validated_body
 from config.web.user_ids import USER_ID_PATTERN
 from config.web.views import CachedView
 from notes import selectors, services
@@ -118,12 +117,9 @@ class NoteListView(CachedView):
     )
     def post(self, request: Request) -> HttpResponse:
         """Create a note of the caller."""
-        body = NoteCreate(data=body_of(request))
-        body.is_valid(raise_exception=True)
+        fields = validated_body(request, NoteCreate)
         self._require_list(request)
-        note_id, note = services.note_create(
-            user_id=request.user.get_username(), **body.validated_data
-        )
+        note_id, note = services.note_create(user_id=request.user.get_username(), **fields)
         response = http.answer(note, status=HTTPStatus.CREATED)
         response.headers["Location"] = request.build_absolute_uri(f"{request.path}/{note_id}")
         return response
@@ -192,13 +188,12 @@ class NoteView(CachedView):
         self, request: Request, note_id: str, form: type[NoteReplace | NoteChange]
     ) -> HttpResponse:
         parsed_id = _parsed(note_id)
-        body = form(data=body_of(request))
-        body.is_valid(raise_exception=True)
+        fields = validated_body(request, form)
         note = services.note_update(
             note_id=parsed_id,
             caller=request.user.get_username(),
             preconditions=http.preconditions_of(request.headers),
-            **body.validated_data,
+            **fields,
         )
         return http.answer(note)
 

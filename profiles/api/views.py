@@ -23,6 +23,7 @@ from config.web.openapi import (
 )
 from config.web.parsers import MergePatchParser, StrictJSONParser, body_of
 from config.web.query import Parameters, parse_single
+from config.web.serializers import validated_body
 from config.web.user_ids import USER_ID_PATTERN
 from config.web.views import FOR_OWNER_OR_STAFF, CachedView, View
 from profiles import preferences, selectors, services
@@ -58,16 +59,16 @@ class ProfileListView(View):
     )
     def post(self, request: Request) -> HttpResponse:
         """Create the caller's profile; staff may create anyone's."""
-        body = ProfileCreate(data=body_of(request))
-        body.is_valid(raise_exception=True)
+        fields = validated_body(request, ProfileCreate)
         profile = services.profile_create(
-            **body.validated_data,
+            **fields,
             caller=_caller(request),
             preconditions=http.preconditions_of(request.headers),
         )
         response = http.answer(profile, status=HTTPStatus.CREATED)
-        user_id = body.validated_data["user_id"]
-        response.headers["Location"] = request.build_absolute_uri(f"{request.path}/{user_id}")
+        response.headers["Location"] = request.build_absolute_uri(
+            f"{request.path}/{fields['user_id']}"
+        )
         return response
 
 
@@ -98,13 +99,12 @@ class ProfileView(CachedView):
     def put(self, request: Request, user_id: str) -> HttpResponse:
         """Replace email and preferences of the caller's profile."""
         parsed_id = _parsed(user_id)
-        body = ProfileReplace(data=body_of(request))
-        body.is_valid(raise_exception=True)
+        fields = validated_body(request, ProfileReplace)
         profile = services.profile_replace(
             user_id=parsed_id,
             caller=_caller(request),
             preconditions=http.preconditions_of(request.headers),
-            **body.validated_data,
+            **fields,
         )
         return http.answer(profile)
 
