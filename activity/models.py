@@ -1,4 +1,4 @@
-"""Events as Django knows them: a name and the permission to view them. There is no table."""
+"""A model without a table, which gives Django a name for events and a permission to view them."""
 
 from django.db import models
 

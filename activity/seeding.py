@@ -1,5 +1,5 @@
 """
-Made-up events, a pure function of a few numbers: the same on every machine, in every run.
+Generated events, a pure function of a few numbers: the same on every machine, in every run.
 
 Skewed as real use is: user abc does a quarter of everything, the others follow Zipf's law, and so do
 the notes that are read; working hours are busy, weekends are quiet; most events are reads; half
@@ -95,7 +95,7 @@ class _Source:
         self.count = plan.count
         self.clock = _Clock(plan)
         self.name = f"{plan.seed}:{plan.count}:{plan.users}:{plan.days}:{plan.until.isoformat()}"
-        addresses = random.Random(f"{plan.seed}:addresses")  # noqa: S311  # made up
+        addresses = random.Random(f"{plan.seed}:addresses")  # noqa: S311  # generated data
         self.clients = {
             user: (
                 f"{addresses.choice(_NETWORKS)}.{addresses.randrange(1, 255)}",
@@ -106,7 +106,7 @@ class _Source:
 
     def batch(self, first: int, many: int) -> list[dict[str, Any]]:
         """Return this many events from the first on; drawing for all at once is cheaper."""
-        chance = random.Random(f"{self.name}:{first}")  # noqa: S311  # made up
+        chance = random.Random(f"{self.name}:{first}")  # noqa: S311  # generated data
         weights = [weight for _, weight in _ACTIONS.values()]
         drawn = zip(
             chance.choices(range(len(self.users)), cum_weights=self.user_weights, k=many),
@@ -177,7 +177,7 @@ class _Clock:
 
 def _stays(users: int, *, seed: int) -> list[tuple[float, float]]:
     """Return when each user joined and left, in shares of all events; the first half always stays."""
-    chance = random.Random(f"{seed}:stays")  # noqa: S311  # made up
+    chance = random.Random(f"{seed}:stays")  # noqa: S311  # generated data
     stays = [(0.0, 1.0)] * (users - users // 2)
     for _ in range(users // 2):
         came = chance.random()

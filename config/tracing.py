@@ -85,7 +85,7 @@ def add_statement(store: str, statement: Any, started_at: float, seconds: float)
 
 
 def add_wait(store: str, description: str, started_at: float, seconds: float) -> None:
-    """Add a wait that is none of the store's doing, such as for a connection, as a step alone."""
+    """Add a wait that the store did not cause, such as for a connection, as a step only."""
     trace = _current.get()
     if trace is not None:
         trace.append(Step(store, description, started_at, seconds))

@@ -1,5 +1,5 @@
 """
-Made-up users, for locust: readers, writers, both in one, and those of profiles and of activity.
+Simulated users for locust: readers, writers, mixed ones, and those of profiles and of activity.
 
 python -m loadtests load starts a site for them. By hand, against a site that runs:
 locust -f loadtests/locustfile.py --host http://127.0.0.1:8000 --headless --users 20 [CLASS ...]
@@ -29,8 +29,12 @@ _weights: Final = list(accumulate(1 / rank for rank in range(1, NOTES + 1)))
 
 @events.init_command_line_parser.add_listener
 def _declare(parser: LocustArgumentParser, **_: Any) -> None:
-    parser.add_argument("--fail-ratio", type=float, default=0.01, help="of requests, at the most")
-    parser.add_argument("--p95-ms", type=float, default=500.0, help="of all, at the most")
+    parser.add_argument(
+        "--fail-ratio", type=float, default=0.01, help="greatest share of failed requests"
+    )
+    parser.add_argument(
+        "--p95-ms", type=float, default=500.0, help="greatest 95th percentile of all requests"
+    )
     parser.add_argument("--seed", type=int, default=1, help="of what users choose")
     parser.set_defaults(run_time="60s")  # never without an end
 

@@ -47,7 +47,7 @@ def ratio_of_medians(
     """
     if len(above) != len(below) or not above:
         raise ValueError("a ratio needs as many rounds above as below, and at least one")
-    rng = random.Random(seed)  # noqa: S311  # to resample is no secret
+    rng = random.Random(seed)  # noqa: S311  # not a secret
     pairs = list(zip(above, below, strict=True))
     drawn = []
     for _ in range(_RESAMPLES):

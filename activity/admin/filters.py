@@ -25,7 +25,7 @@ class MomentField(forms.CharField):
         moment = parse_moment(text, is_typed=True)
         if moment is None:
             raise forms.ValidationError(
-                f"{text} is no time; one is 2026-01-31 23:59 (UTC), or a date."
+                f"{text} is not a time such as 2026-01-31 23:59 (UTC), or a date."
             )
         if moment.second.year not in YEARS:
             raise forms.ValidationError(f"Must lie in {YEARS[0]} to {YEARS[-1]}.")

@@ -1,4 +1,4 @@
-"""Build a report: what is measured, in which order, and what is noticed."""
+"""Build a report: measure the queries and indexes, and list what is noteworthy."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -61,7 +61,10 @@ def build(options: ReportOptions, *, on_progress: OnProgress) -> Report:
         sandbox.refuse_unless_allowed()
         for name in COLLECTIONS:
             sandbox.unhide_indexes(get_db()[name])
-    existing = [*indexes.of_tables(TABLES), *_of_collections()]  # before our own runs count as uses
+    existing = [
+        *indexes.of_tables(TABLES),
+        *_of_collections(),
+    ]  # before this run adds to their uses
     queries = _chosen(options.queries)
     now = {}
     for query in queries:
@@ -69,7 +72,7 @@ def build(options: ReportOptions, *, on_progress: OnProgress) -> Report:
         now[query.name] = measure(query.statement, runs=options.runs)
     without = _without_indexes(queries, existing, options, on_progress)
     parts = [_query_part(query, now[query.name], without.get(query.name)) for query in queries]
-    used = {name for found in now.values() for name in found.plan.indexes}
+    used = {name for measurement in now.values() for name in measurement.plan.indexes}
     reported = [index for index in existing if not options.queries or index.name in used]
     return Report(
         environment=_environment(options),

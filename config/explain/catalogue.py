@@ -28,7 +28,7 @@ _ACTIVITY: Final = "GET /api/v1/activity"
 
 @dataclass(frozen=True, kw_only=True)
 class Query:
-    """A query of the service: what it asks, with real parameters, and which endpoints send it."""
+    """A query of the service with real parameters: what it returns, and which endpoints send it."""
 
     name: str
     asks: str

@@ -51,7 +51,7 @@ def query_row(part: QuerySection) -> tuple[str, ...]:
 
 
 def without_text(part: QuerySection) -> str:
-    """Return the time without indexes and its factor; empty if that was not tried."""
+    """Return the time without indexes and its factor; empty if that was not measured."""
     if part.without_indexes is None:
         return ""
     factor = "" if part.factor is None else f", {times(part.factor)}"

@@ -23,7 +23,7 @@ class Environment:
 
 @dataclass(frozen=True, kw_only=True)
 class QuerySection:
-    """A query as it runs now and, if that was tried, without any index but those of constraints."""
+    """A query as it runs now and, if measured, without all indexes except those of constraints."""
 
     name: str
     asks: str
@@ -40,7 +40,7 @@ class QuerySection:
 
 @dataclass(frozen=True, kw_only=True)
 class ServedQuery:
-    """A query that an index serves, with it and, if that was tried, without it."""
+    """A query that an index serves, with the index and, if measured, without it."""
 
     query: str
     with_it: Measurement
@@ -53,7 +53,7 @@ class ServedQuery:
 
     @property
     def added_ms(self) -> float:
-        """How much longer it takes without this index; 0 if that was not tried."""
+        """How much longer it takes without this index; 0 if that was not measured."""
         without = self.with_it if self.without is None else self.without
         return without.timing.median_ms - self.with_it.timing.median_ms
 
@@ -94,7 +94,7 @@ class IndexSection:
 
     @property
     def bloat_percent(self) -> float | None:
-        """The share of it that a rebuild would free."""
+        """The share of its size that a rebuild would free."""
         if self.rebuilt_bytes is None or not self.index.size_bytes:
             return None
         return max(0.0, 100 * (1 - self.rebuilt_bytes / self.index.size_bytes))

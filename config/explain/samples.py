@@ -27,7 +27,7 @@ class NoSampleData(Exception):
 @dataclass(frozen=True, kw_only=True)
 class NotesSample:
     """
-    From the notes: the user with most, one with the median number, a common and a rare word.
+    From the notes: the user who has most, a user with the median number, a common and a rare word.
 
     page is 500, or the last page of the heavy user's list. at is the position of a cursor at the
     same depth, and at_of_all that in the list of all users.
@@ -46,7 +46,7 @@ class NotesSample:
 
 @dataclass(frozen=True, kw_only=True)
 class EventsSample:
-    """From the events: the user with most, that user's rarest action, and the last 30 days."""
+    """From the events: the user who has most, that user's rarest action, and the last 30 days."""
 
     rows: int
     heavy_user: str

@@ -1,4 +1,4 @@
-"""Trials on the real tables that are undone: dropped indexes, new ones, inserted rows."""
+"""Trials on the real tables that are undone afterwards: dropped indexes, new ones, inserted rows."""
 
 import re
 import time
@@ -52,7 +52,7 @@ def refuse_unless_allowed() -> None:
 @contextmanager
 def rolled_back() -> Iterator[None]:
     """
-    Roll back whatever is done in the block, however it ends, including by Ctrl-C.
+    Roll back everything that is done in the block, however it ends, including by Ctrl-C.
 
     Until then nobody else can read a table whose index was dropped. Raises DdlNotAllowed unless
     ALLOW_EXPLAIN_DDL is set, and OperationalError if the lock is not granted within 2 seconds.

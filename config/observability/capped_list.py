@@ -43,11 +43,11 @@ class CappedList:
         self._rows_max = rows_max
 
     def add(self, row: dict[str, Any]) -> None:
-        """Queue the row for writing. Never raises for Redis."""
+        """Queue the row for writing. Never fails because of Redis."""
         _writer.add(note_name("kept", self._name), self._rows_max, msgspec.json.encode(row))
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return the rows, newest first, without those that are no JSON object. Raises CacheDown."""
+        """Return the rows, newest first, without those that are not JSON objects. Raises CacheDown."""
         name = note_name("kept", self._name)
         replies: Any = ask("kept", lambda r: r.lrange(name, 0, self._rows_max - 1))
         rows = []
@@ -92,7 +92,7 @@ class _Writer:
                 DROPPED.inc(sum(isinstance(reply, redis.RedisError) for reply in pushed))
 
     def _put_back(self, batch: list[tuple[str, int, bytes]]) -> None:
-        """Queue the batch again before the newer rows, as far as there is room."""
+        """Queue the batch again in front of the newer rows, as far as there is room."""
         with self._lock:
             dropped = max(0, len(batch) + len(self._pending) - _PENDING_MAX)
             self._pending.extendleft(reversed(batch[dropped:]))

@@ -13,7 +13,7 @@ _NAMES: Final = re.compile(r'"(?:[^"]|"")*"')
 
 
 class NoPlan(Exception):
-    """There is no plan, for the reason that the text gives."""
+    """No plan can be shown; the message gives the reason."""
 
 
 def generic_plan(statement: str) -> str:
@@ -26,7 +26,7 @@ def generic_plan(statement: str) -> str:
     if not re.match(r"SELECT\b", statement, re.IGNORECASE | re.ASCII):
         raise NoPlan("Only a SELECT can be explained.")
     if ";" in _NAMES.sub("", statement):
-        raise NoPlan("This is more than one statement.")
+        raise NoPlan("There is more than one statement.")
     try:
         with transaction.atomic(), connection.cursor() as cursor:
             if connection.pg_version < _VERSION_MIN:  # type: ignore[attr-defined]  # of this backend

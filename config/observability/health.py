@@ -33,7 +33,7 @@ log = structlog.get_logger("health")
 ANSWER_SECONDS: Final = (
     1.5  # for all checks together, below the 2 s that a load balancer is promised
 )
-# The first is the default, also where none is acceptable: probes read the status or the JSON.
+# The first is the default, even if the client accepts none: probes read the status or the JSON.
 _MEDIA_TYPES: Final = (
     "application/json",
     "text/html",
@@ -49,7 +49,7 @@ class Check(HealthCheck):
     """
     A single check.
 
-    A failure is a ServiceWarning (the site goes on: degraded) or ServiceUnavailable (down).
+    A failure is a ServiceWarning (the site still works: degraded) or ServiceUnavailable (down).
     """
 
     name: ClassVar[str]
@@ -129,7 +129,7 @@ class MongoDB(StoreCheck):
 
 @dataclasses.dataclass
 class Redis(StoreCheck):
-    """Whether Redis answers; everything works without it, slower."""
+    """Whether Redis answers; everything works without it, but slower."""
 
     name = "redis"
 
@@ -151,7 +151,7 @@ class ActivitySpool(Check):
 
 @dataclasses.dataclass
 class BackgroundThreads(Check):
-    """Whether a background thread of any process died lately (it is restarted)."""
+    """Whether a background thread of any process has died recently (it is restarted)."""
 
     name = "threads"
 

@@ -29,11 +29,11 @@ def configure(*, level: str, form: Literal["json", "console"]) -> None:
     Send structlog's and the standard library's records to standard error, in one format.
 
     level: a name of the standard library, such as INFO; form: json or console.
-    Raises ValueError where level is no such name.
+    Raises ValueError if level is not one of them.
     """
     threshold = logging.getLevelNamesMapping().get(level.upper())
     if threshold is None or form not in ("json", "console"):
-        raise ValueError(f"LOG_LEVEL={level!r}, LOG_FORMAT={form!r}: no such level or format")
+        raise ValueError(f"LOG_LEVEL={level!r}, LOG_FORMAT={form!r}: unknown level or format")
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,

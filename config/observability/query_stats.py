@@ -31,8 +31,8 @@ def count(endpoint: str, sql: Any, seconds: float) -> None:
     """
     Count a statement of a request, without its values; only in processes that serve requests.
 
-    A shape is written with its first call, and then with the calls since, every _EVERY_SECONDS at
-    most: a process that ends loses less than half a minute of its counts.
+    A shape is written at its first call, and then at most every _EVERY_SECONDS with the calls since:
+    a process that ends loses less than half a minute of its counts.
     """
     if not settings.SERVES_REQUESTS or not isinstance(sql, str):
         return

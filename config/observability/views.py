@@ -59,9 +59,7 @@ _STORE: Final = _object(
     errors={"type": "object", "additionalProperties": _COUNT},
 )
 _NAMES: Final = [namespace.name for namespace in declared()]
-_NAMESPACE: Final = OpenApiParameter(
-    "namespace", str, enum=_NAMES, description="All where it is omitted."
-)
+_NAMESPACE: Final = OpenApiParameter("namespace", str, enum=_NAMES, description="All if omitted.")
 _KEY: Final = OpenApiParameter(
     "key",
     {"type": "string", "pattern": f"^({'|'.join(f'{n.prefix}({n.member})' for n in declared())})$"},

@@ -66,7 +66,7 @@ LINK = OpenApiParameter(
 )
 NOT_MODIFIED = OpenApiResponse(description="The copy that the client has is current.")
 NOT_YOURS = OpenApiResponse(description="It belongs to another user.")
-UNKNOWN = OpenApiResponse(description="There is no such thing.")
+UNKNOWN = OpenApiResponse(description="Not found.")
 
 _PROBLEM = {
     "type": "object",
@@ -167,7 +167,7 @@ class Schema(AutoSchema):
 
 
 class UserIdScheme(OpenApiAuthenticationExtension):
-    """X-User-Id is no credential, but a parameter with a default: see Schema."""
+    """X-User-Id is not a credential but a parameter with a default: see Schema."""
 
     target_class = "config.web.authentication.UserIdAuthentication"
     name = []

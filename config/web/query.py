@@ -28,7 +28,7 @@ class Parameters:
 
     @property
     def are_good(self) -> bool:
-        """Return whether there is no mistake so far."""
+        """Return whether no mistake has been found so far."""
         return not self._mistakes
 
     def end(self) -> None:

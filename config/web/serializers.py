@@ -10,7 +10,7 @@ from rest_framework.validators import ProhibitSurrogateCharactersValidator
 
 from config.web.parsers import body_of
 
-# What str.strip removes, spelled out: the \\s of ECMA 262, which JSON Schema uses, is another set.
+# What str.strip removes, spelled out: the \\s of ECMA 262, which JSON Schema uses, is a different set.
 _SPACE: Final = r"\t-\r\u001c-\u0020\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 NO_NUL_PATTERN: Final = r"^[^\u0000]*$"
 

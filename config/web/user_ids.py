@@ -16,5 +16,5 @@ def pattern_without(reserved: Iterable[str]) -> str:
     return USER_ID_PATTERN.replace("^", rf"^(?!(?:{'|'.join(map(re.escape, reserved))})$)")
 
 
-# Of whoever may call, and so have new notes.
+# Ids that may call the API, and so create notes.
 NEW_USER_ID_PATTERN: Final = pattern_without(RESERVED_USER_IDS)

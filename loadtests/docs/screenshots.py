@@ -45,7 +45,7 @@ class Picture(NamedTuple):
 
 
 def run(options: argparse.Namespace) -> int:
-    """Take all screenshots; return 0. Raises StackError where there is no browser, or it fails."""
+    """Take all screenshots; return 0. Raises StackError if there is no browser, or if it fails."""
     browser = next(filter(None, map(shutil.which, _BROWSERS)), None)
     if browser is None:
         raise StackError(f"no browser is on PATH: install one of {', '.join(_BROWSERS)}")
@@ -54,7 +54,10 @@ def run(options: argparse.Namespace) -> int:
         files.append(options.out / "lab-report.png")
         shoot(browser, _REPORT.as_uri(), files[-1], width=1120, height=1500)
     else:
-        print("There is no report to take a screenshot of: make experiments", file=sys.stderr)
+        print(
+            "There is no report to take a screenshot of: run make experiments first",
+            file=sys.stderr,
+        )
     Stack(_STACK, own_only=True).reset()
     with running_site(_STACK, notes=2_000) as site, _as_staff(site) as url:
         for picture in _pictures(site):
@@ -105,7 +108,7 @@ def _pictures(site: Site) -> Iterator[Picture]:
 def _use(site: Site) -> str:
     """Send requests for a while, so that the charts have data; return a cached key."""
     notes = [note["id"] for note in fetch(site.url, "/api/v1/notes?limit=100")["results"]]
-    rng = random.Random(1)  # noqa: S311  # which note is read is no secret
+    rng = random.Random(1)  # noqa: S311  # not a secret
     weights = [1 / (rank + 1) for rank in range(len(notes))]
 
     def calls() -> Iterator[Call]:

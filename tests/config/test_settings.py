@@ -107,7 +107,7 @@ class TestBounds:
             ("HTTPS", "ture", "must be true or false"),
             ("POSTGRES_POOL_MIN", "21", "must not exceed POSTGRES_POOL_MAX=20"),
             ("MONGODB_POOL_MIN", "21", "must not exceed MONGODB_POOL_MAX=20"),
-            ("LOG_FORMAT", "xml", "no such level or format"),
+            ("LOG_FORMAT", "xml", "unknown level or format"),
             ("PROFILE_BACKEND", "redis", "must be mongo or postgres"),
             ("DATABASE_URL", "mysql://h/d", "is not the URL of a PostgreSQL server"),
             ("REDIS_URL", "http://h/0", "cannot be read"),

@@ -112,7 +112,7 @@ class SiteLog:
         self._position = self._file.stat().st_size
 
     def read(self) -> list[Event]:
-        """Return what was logged since; what is no event, such as a traceback, counts as an error."""
+        """Return what has been logged since; a line that is not an event, such as of a traceback, counts as an error."""
         with self._file.open("rb") as log:
             log.seek(self._position)
             return [event_of(line) for line in log.readlines() if line.strip()]

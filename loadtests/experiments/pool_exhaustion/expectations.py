@@ -13,7 +13,7 @@ FAILING: Final = 0.01  # of the requests: more than that is "requests time out"
 UNHARMED: Final = 0.05  # of the requests may fail where none should, on a busy machine
 DRAMATIC: Final = 3.0  # times the latency; 20 / 5 = 4 where the pool is what is short
 HALF_AS_PREDICTED: Final = 2.0  # times the latency, with 4 predicted
-SAME_RATE: Final = 2.0  # times the requests a second; less is no difference that matters
+SAME_RATE: Final = 2.0  # times the requests a second; a smaller difference does not matter
 WAITING: Final = 0.8  # of the clients that are not served are seen waiting
 OTHERS: Final = 5  # connections besides the pool's: two listeners, and the readers of the metrics
 

@@ -245,7 +245,7 @@ def _seed_rounds(lab: Lab, site: Site, scale: Scale, cached: str) -> list[Round]
 
 
 def _sweep(lab: Lab, site: Site, scale: Scale) -> list[HoldRun]:
-    """Hold the connections ever longer, in both pools in turn."""
+    """Hold the connections longer and longer, in both pools in turn."""
     runs = []
     for hold_ms in scale.hold_ms:
         for pool in POOLS:

@@ -22,7 +22,7 @@ from loadtests.experiments.query_plans.queries import (
 _USUAL_SHARE: Final = 0.02  # of all notes: the user for whom indexes are compared
 _NEWEST: Final = "SELECT * FROM {} ORDER BY created_at DESC LIMIT 20"
 _SEARCH: Final = "SELECT * FROM {} WHERE to_tsvector('english', title) @@ to_tsquery('english', %s)"
-_RARE_WORD: Final = "risk"  # the rarest of the made-up titles
+_RARE_WORD: Final = "risk"  # the rarest in the generated titles
 _INDEX_SCANS: Final = (
     "SELECT indexrelname, idx_scan FROM pg_stat_user_indexes"
     " WHERE schemaname = %s AND indexrelname = ANY(%s)"
