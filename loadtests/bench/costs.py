@@ -3,18 +3,16 @@
 import argparse
 import json
 import os
-import pstats
 import sqlite3
 import statistics
 import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import psycopg
 import redis
@@ -22,7 +20,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from config.stack import ROOT
 from loadtests.bench.scenarios import USER
 from loadtests.generators.http_load import (
     Call,
@@ -34,7 +31,8 @@ from loadtests.generators.http_load import (
     send_now,
 )
 from loadtests.stats import percentile, ratio_of_medians
-from loadtests.testbed.site import INSTRUMENTED, Site, running_site
+from loadtests.testbed.servers import run_python
+from loadtests.testbed.site import Site, running_site
 
 WRITES: Final = 300
 KEYS: Final = (1_000, 1_000_000)
@@ -42,23 +40,11 @@ AUDITED: Final = 500
 AUDIT_ROUNDS: Final = 5
 AUDIT_SECONDS: Final = 6.0  # of reads without an audit and with one, in each round
 AUDIT_CONNECTIONS: Final = 4
-PROFILED_REQUESTS: Final = 2_000
+SAMPLED_SECONDS: Final = 10.0
+_RARE: Final = 0.01  # of the processor time: parts below that are shown as one
 EVENTS: Final = 2_000
 SPOOLED_EVENTS: Final = 100_000
 _EVENT: Final = os.urandom(400)
-# The first sign that is part of a function's file says whose time it is.
-_PROFILE_PARTS: Final = (
-    ("cachelayer", "cachelayer"),
-    ("notes/", "the view and its parsing"),
-    ("config/", "request id, timings, log line"),
-    ("structlog", "request id, timings, log line"),
-    ("redis", "Redis client and its wait"),
-    ("hiredis", "Redis client and its wait"),
-    ("prometheus_client", "counting"),
-    ("django", "Django"),
-    ("rest_framework", "DRF"),
-    ("msgspec", "cachelayer"),
-)
 # Run within the site's code, since it is of its spool: the time of each of several ways to store one event, in turns, and the events a
 # second that the spool takes in and ships.
 _SPOOL_SCRIPT: Final = """
@@ -131,29 +117,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Measure each part on a site of its own and print its table; return 0. Raises StackError."""
     for part in options.part or PARTS:
-        with _site_for(part) as site:
+        with running_site(notes=2_000, workers=4) as site:
             table = PARTS[part](site)
         Console(width=140).print(table)
     return 0
-
-
-@contextmanager
-def _site_for(part: str) -> Iterator[Site]:
-    if part != "profile":
-        with running_site(notes=2_000, workers=4) as site:
-            yield site
-        return
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        running_site(
-            notes=100,
-            workers=1,
-            threads=1,
-            application=INSTRUMENTED,
-            variables={"LOADTESTS_PROFILE": f"{folder}/profile"},
-        ) as site,
-    ):
-        yield site
 
 
 def invalidation(site: Site) -> Table:
@@ -230,30 +197,49 @@ def _read_latencies_ms(site: Site, path: str) -> list[float]:
     return [sample.latency_ms for sample in samples]
 
 
-def profile(site: Site) -> Table:
-    """Read one cached note again and again, on an instrumented site; return the shares by part."""
-    read = Call("", f"/api/v1/notes/{create_note(site.url, USER)}")
-    with connected(site.url) as connection:
-        for _ in range(PROFILED_REQUESTS):
-            send_now(connection, read)
-    shares: dict[str, float] = defaultdict(float)
-    profiled: Any = pstats.Stats(site.environment["LOADTESTS_PROFILE"])
-    for (file, _, function), (_, _, own_seconds, _, _) in profiled.stats.items():
-        shares[_profile_part(file, function)] += own_seconds
-    total = sum(shares.values())
-    table = Table(title=f"costs: where the time of {PROFILED_REQUESTS} cached reads goes")
+def hit(site: Site) -> Table:
+    """Read one cached note again and again in one process; return where the time goes."""
+    path = f"/api/v1/notes/{create_note(site.url, USER)}"
+    fetch(site.url, path)
+    return _sampled(site, "a cached read", Call("", path))
+
+
+def put(site: Site) -> Table:
+    """Replace one note again and again in one process; return where the time goes."""
+    path = f"/api/v1/notes/{create_note(site.url, USER)}"
+    body = {"title": "Replaced", "content": "x" * 400}
+    return _sampled(site, "a note replaced", json_call(USER, path, body, "PUT"))
+
+
+def _sampled(site: Site, what: str, call: Call) -> Table:
+    """Return the microseconds of each part, which sum to the whole: processor time, and the wait for the stores."""
+    request = {
+        "path": call.path,
+        "method": call.method,
+        "headers": dict(call.headers),
+        "body": call.body or "",
+        "seconds": SAMPLED_SECONDS,
+    }
+    command = ["-m", "loadtests.testbed.sampled_requests", json.dumps(request)]
+    outcome = json.loads(run_python(command, site.environment, site.root))
+    samples = outcome["samples"]
+    per_sample = outcome["processor_us"] / sum(samples.values())
+    parts = {part: per_sample * count for part, count in samples.items()}
+    rare = [part for part, cost in parts.items() if cost < _RARE * outcome["processor_us"]]
+    parts[f"{len(rare)} others"] = sum(parts.pop(part) for part in rare)
+    parts["not running: waiting for stores, and for other threads"] = (
+        outcome["elapsed_us"] - outcome["processor_us"]
+    )
+    table = Table(title=f"costs: {what}, by module and package, without HTTP server")
     table.add_column("part")
-    table.add_column("share of own time", justify="right")
-    for part, seconds in sorted(shares.items(), key=lambda item: -item[1]):
-        table.add_row(part, f"{100 * seconds / total:.0f} %")
+    table.add_column("µs", justify="right")
+    for part, cost in sorted(parts.items(), key=lambda item: -item[1]):
+        table.add_row(part, f"{cost:.1f}")
+    table.add_row("in all", f"{outcome['elapsed_us']:.1f}")
+    table.caption = Text(
+        f"{outcome['requests']} requests one after the other, {sum(samples.values())} samples"
+    )
     return table
-
-
-def _profile_part(file: str, function: str) -> str:
-    if "recv" in function or "send" in function:
-        return "Redis client and its wait"  # the only socket that a hit uses
-    path = file.removeprefix(f"{ROOT}/")
-    return next((part for sign, part in _PROFILE_PARTS if sign in path), "functions of Python")
 
 
 def spool(site: Site) -> Table:
@@ -339,6 +325,7 @@ def _add_row(table: Table, what: str, samples_ms: Sequence[float]) -> None:
 PARTS: Final[Mapping[str, Callable[[Site], Table]]] = {
     "invalidation": invalidation,
     "audit": audit,
-    "profile": profile,
+    "hit": hit,
+    "put": put,
     "spool": spool,
 }

@@ -9,7 +9,6 @@ Environment:
   the load, and deleted after the commit, as most caches do.
 - LOADTESTS_LAG_ONE_IN=n: one of n loads pauses for LAG_SECONDS between its query and the storing of
   the value, as in a busy process or over a slow network.
-- LOADTESTS_PROFILE=file: the process writes a profile of its requests for notes into that file.
 
 Request headers:
 - X-Recording: off. No event of the request is recorded, as if there were no recording.
@@ -26,7 +25,6 @@ URLs:
   its statistics. So two sizes can be compared in turn in one process.
 """
 
-import cProfile
 import os
 import random
 import signal
@@ -52,13 +50,9 @@ __all__ = ["application"]
 LAG_SECONDS = 0.1
 _SCOPES: Mapping[str | None, hooks.Scope] = {"off": "none", "process": "process"}
 _POOL_MAX = 100
-_PROFILED_REQUESTS = 500  # between two writes of the file
 _SIGNALS: Mapping[str, signal.Signals] = {"stop": signal.SIGSTOP, "kill": signal.SIGKILL}
 _armed: dict[str, signal.Signals | None] = {}  # by hook
 _judge = entries.judge
-_profile_file = os.environ.get("LOADTESTS_PROFILE")
-_profile = cProfile.Profile()
-_served = 0
 
 
 def _judge_without_stamps(key: Any, entry: Any, stamps: list[Any]) -> Any:
@@ -150,15 +144,6 @@ def _serve(environ: dict[str, Any], start_response: Callable[..., Any]) -> Itera
     return body
 
 
-def _serve_profiled(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    global _served
-    body: Iterable[bytes] = _profile.runcall(site, environ, start_response)
-    _served += 1
-    if _served % _PROFILED_REQUESTS == 0:
-        _profile.dump_stats(str(_profile_file))
-    return body
-
-
 _lag_one_in = int(os.environ.get("LOADTESTS_LAG_ONE_IN", "0"))
 if os.environ.get("LOADTESTS_PROTOCOL") == "naive":
     entries.judge, protocol.unlink = _judge_without_stamps, _delete_entries
@@ -172,4 +157,4 @@ urlpatterns += [
     path("hold/<int:milliseconds>", _hold),
     path("pool/<int:size>/<int:acquire_ms>", _resize),
 ]
-application = _serve_profiled if _profile_file else _serve
+application = _serve

@@ -4,8 +4,10 @@ import re
 
 import pytest
 
+from config.stack.process import StackError
 from loadtests.__main__ import main
 from loadtests.bench import costs
+from loadtests.generators.http_load import Call
 
 
 class TestInvalidation:
@@ -42,10 +44,30 @@ class TestSpool:
         assert re.search("takes [0-9]+ events a second", str(table.caption))
 
 
+class TestSampled:
+    @pytest.mark.parametrize("part", ["hit", "put"])
+    def test_the_parts_sum_to_the_whole(self, site, monkeypatch, part):
+        monkeypatch.setattr(costs, "SAMPLED_SECONDS", 1.0)
+
+        table = costs.PARTS[part](site)
+
+        names, figures = (list(column.cells) for column in table.columns)
+        *parts, whole = map(float, figures)
+        assert sum(parts) == pytest.approx(whole, abs=0.1 * len(parts))
+        assert {"cachelayer", "config"} & {name.partition("/")[0] for name in names}
+
+    def test_a_request_that_fails_is_named(self, site):
+        with pytest.raises(StackError, match="GET /nowhere: 404"):
+            costs._sampled(site, "nothing", Call("", "/nowhere"))
+
+
 class TestRun:
-    def test_measures_one_part_by_its_name(self, capsys):
-        assert main(["costs", "profile"]) == 0
-        assert "Django" in capsys.readouterr().out
+    def test_measures_one_part_by_its_name(self, monkeypatch, capsys):
+        monkeypatch.setattr(costs, "EVENTS", 20)
+        monkeypatch.setattr(costs, "SPOOLED_EVENTS", 1_000)
+
+        assert main(["costs", "spool"]) == 0
+        assert "the spool" in capsys.readouterr().out
 
     def test_refuses_a_part_that_is_none(self):
         with pytest.raises(SystemExit):
