@@ -1,6 +1,7 @@
 """Recording each successful request; it never fails, delays or changes one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import Any
 
 import structlog
@@ -9,6 +10,7 @@ from django.http import HttpRequest, HttpResponse
 
 from activity import metrics, services
 from activity.actions import RECORDED, RecordedRequest
+from config.web.reuse import Repeat, Reusable
 
 log = structlog.get_logger("activity")
 
@@ -17,7 +19,7 @@ _VALUE_MAX_CHARACTERS = 200  # of a query parameter that is recorded
 
 
 class ActivityMiddleware:
-    """Appends an event to the spool once the view has answered."""
+    """Appends an event to the spool once the view has answered, and has the edge do so on a hit."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -25,30 +27,52 @@ class ActivityMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
         match = request.resolver_match
-        if match is not None and 200 <= response.status_code < 300:
-            recorded = RECORDED.get((str(match.url_name), str(request.method)))
-            if recorded is not None and UNRECORDED not in request.META:
-                _record(request, response, recorded)
+        if match is None:
+            return response
+        recorded = RECORDED.get((str(match.url_name), str(request.method)))
+        if recorded is None:
+            return response
+        reusable: Reusable | None = getattr(response, "reusable", None)
+        if 200 <= response.status_code < 300 and UNRECORDED not in request.META:
+            record = _recorder(request, response, recorded, response.status_code)
+            user_id = request.user.get_username()
+            record(request.META, user_id, getattr(request, "request_id", ""))
+            if reusable is not None:
+                reusable.on_reuse.append(record)
+        elif reusable is not None:  # a 304, which is none: others will be answered in full
+            reusable.on_reuse.append(_recorder(request, response, recorded, HTTPStatus.OK))
         return response
 
 
-def _record(request: HttpRequest, response: HttpResponse, recorded: RecordedRequest) -> None:
+def _recorder(
+    request: HttpRequest, response: HttpResponse, recorded: RecordedRequest, status: int
+) -> Repeat:
+    """Return a function that records such a request: of its environ, its user and its id."""
     try:
         record = services.recorder(
             recorded.action,
             recorded.resource,
             _resource_id(request, response, recorded),
-            _details(request, response),
-        )
-        record(
-            request.user.get_username(),
-            client_address(request),
-            request.META.get("HTTP_USER_AGENT", ""),
-            getattr(request, "request_id", ""),
+            _details(request, status),
         )
     except Exception as exc:  # noqa: BLE001  # a recording failure must not fail the request
-        metrics.FAILED.inc()
-        log.warning("event not recorded", action=recorded.action, reason=str(exc))
+        reason = str(exc)
+        return lambda *_: _failed(recorded.action, reason)
+
+    def repeat(environ: Mapping[str, Any], user_id: str, request_id: str) -> None:
+        if UNRECORDED in environ:
+            return
+        try:
+            record(user_id, client_address(environ), environ.get("HTTP_USER_AGENT", ""), request_id)
+        except Exception as exc:  # noqa: BLE001  # as above
+            _failed(recorded.action, str(exc))
+
+    return repeat
+
+
+def _failed(action: str, reason: str) -> None:
+    metrics.FAILED.inc()
+    log.warning("event not recorded", action=action, reason=reason)
 
 
 def _resource_id(
@@ -64,9 +88,9 @@ def _resource_id(
     return request.GET.get("namespace") if recorded.resource == "cache" else None
 
 
-def _details(request: HttpRequest, response: HttpResponse) -> dict[str, Any]:
+def _details(request: HttpRequest, status: int) -> dict[str, Any]:
     """Return the status and the query of a list; the view has validated the parameters' names."""
-    details: dict[str, Any] = {"status": response.status_code}
+    details: dict[str, Any] = {"status": status}
     if request.META.get("QUERY_STRING"):
         details["query"] = {
             name: value[:_VALUE_MAX_CHARACTERS]
@@ -76,15 +100,15 @@ def _details(request: HttpRequest, response: HttpResponse) -> dict[str, Any]:
     return details
 
 
-def client_address(request: HttpRequest) -> str | None:
+def client_address(environ: Mapping[str, Any]) -> str | None:
     """
     Return the client's address: the peer of the outermost of TRUSTED_PROXIES proxies.
 
     Addresses further left in X-Forwarded-For come from the client and cannot be trusted.
     """
-    peer = request.META.get("REMOTE_ADDR")
+    peer: str | None = environ.get("REMOTE_ADDR")
     if not settings.TRUSTED_PROXIES:
         return peer
-    forwarded: str = request.headers.get("X-Forwarded-For", "")
+    forwarded: str = environ.get("HTTP_X_FORWARDED_FOR", "")
     addresses = [address.strip() for address in forwarded.split(",") if address]
     return addresses[-min(settings.TRUSTED_PROXIES, len(addresses))] if addresses else peer

@@ -5,7 +5,7 @@ from typing import Any
 
 import structlog
 
-from cachelayer import client, popularity, relay, upkeep, warming
+from cachelayer import client, counts, popularity, relay, upkeep, warming
 from cachelayer.namespace import Namespace, declared
 from cachelayer.removals import removals
 from cachelayer.supervision import supervise
@@ -29,13 +29,20 @@ def start() -> None:
 
 
 def _count() -> None:
+    """Flush the counts: to the metrics often, to Redis now and then."""
     pause = threading.Event()
     while True:
-        pause.wait(popularity.FLUSH_SECONDS)
-        try:
-            popularity.flush()
-        except client.CacheDown:
-            log.debug("counts of reads lost")  # the breaker logs it; counts only rank
+        for _ in range(round(popularity.FLUSH_SECONDS / counts.FLUSH_SECONDS)):
+            pause.wait(counts.FLUSH_SECONDS)
+            counts.flush()
+        _flush_to_redis()
+
+
+def _flush_to_redis() -> None:
+    try:
+        popularity.flush()
+    except client.CacheDown:
+        log.debug("counts of reads lost")  # the breaker logs it; counts only rank
 
 
 def _warm() -> None:

@@ -25,7 +25,6 @@ HEAD_BYTES = 1024
 _LENGTH_BYTES = 2  # of the header, big-endian, before it
 # Past this share of its lifetime an entry is served and loaded again in the background.
 _SOFT_SHARE = 0.8
-_LEAST_JITTER = 0.9
 
 
 class Bypass(enum.Enum):
@@ -202,9 +201,9 @@ def _join(namespace: Namespace[V], head: list[str | None] | None, body: bytes) -
     return joined
 
 
-def copy_ms_after_load(ttl_seconds: int) -> int:
-    """Return for how long a copy of what was stored just now may be served, whatever its jitter."""
-    return int(ttl_seconds * 1000 * _LEAST_JITTER * _SOFT_SHARE)
+def copy_ms_after_load(lifetime_ms: int) -> int:
+    """Return for how long a copy of what was stored just now may be served."""
+    return int(lifetime_ms * _SOFT_SHARE)
 
 
 def jitter() -> float:
@@ -213,4 +212,4 @@ def jitter() -> float:
 
     Not above: a lifetime is what is promised at most, to clients and of personal data.
     """
-    return random.uniform(_LEAST_JITTER, 1.0)  # noqa: S311  # spreads load, hides nothing
+    return random.uniform(0.9, 1.0)  # noqa: S311  # spreads load, hides nothing

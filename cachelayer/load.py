@@ -62,8 +62,8 @@ def load_many(
     except CacheDown:
         return [Cached(value, Source.CACHE_DOWN) for value in values]
     return [
-        _answer(key, value, _source(outcome))
-        for key, value, outcome in zip(keys, values, outcomes, strict=True)
+        _answer(key, value, _source(outcome), ticket)
+        for key, value, outcome, ticket in zip(keys, values, outcomes, tickets, strict=True)
     ]
 
 
@@ -82,7 +82,7 @@ def load_together(
     if hooks.single_flight_scope.get() == "none":
         ticket = protocol.begin(key)
         value, load_ms = _timed(key, load, ticket)
-        return _answer(key, value, _end(key, ticket, value, load_ms), guard)
+        return _answer(key, value, _end(key, ticket, value, load_ms), ticket, guard)
     deadline = time.monotonic() + settings.CACHE_LEASE_MS / 1000
     while True:
         flight, leads = _flights.join(key.entry_name)
@@ -130,7 +130,7 @@ def _lead(
         _flights.close(key.entry_name, flight)
         flight.fail(exc)
         return _stale_or_raise(key, lookup, exc)
-    cached = _answer(key, value, source, guard)
+    cached = _answer(key, value, source, ticket, guard)
     flight.finish(cached, shared=source is Source.LOADED)
     return cached
 
@@ -189,12 +189,18 @@ def _source(outcome: protocol.Outcome) -> Source:
     return Source.LOADED if outcome == "stored" else Source.FENCED
 
 
-def _answer(key: Key[V], value: V | None, source: Source, guard: Guard | None = None) -> Cached[V]:
-    namespace = key.namespace
-    seconds = namespace.ttl_seconds if value is not None else namespace.absent_ttl_seconds
+def _answer(
+    key: Key[V],
+    value: V | None,
+    source: Source,
+    ticket: protocol.LoadTicket,
+    guard: Guard | None = None,
+) -> Cached[V]:
+    lifetime_ms = ticket.lifetime_ms(key, value)
     if source is not Source.LOADED:
-        return Cached(value, source, seconds)
-    return Cached(value, source, seconds, False, guard, copy_ms_after_load(seconds))
+        return Cached(value, source, lifetime_ms // 1000)
+    copy_ms = copy_ms_after_load(lifetime_ms)
+    return Cached(value, source, lifetime_ms // 1000, False, guard, copy_ms)
 
 
 def _cached(

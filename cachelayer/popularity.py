@@ -1,42 +1,25 @@
-"""What is read how often: counted in the process, added up in Redis, for warming and for the chart."""
+"""What is read how often, added up in Redis over all processes, for warming and for the chart."""
 
-import threading
 import time
-from collections import Counter
 from typing import Any, Final
 
 import redis
 
+from cachelayer import counts
 from cachelayer.client import ask
 from cachelayer.namespace import root_of_names
 
 FLUSH_SECONDS: Final = 5.0
 MINUTE_SECONDS: Final = 60
 MINUTES_KEPT: Final = 180
-_KEYS_PENDING_MAX: Final = 10_000  # beyond that, new keys are not counted one by one
 _HOT_KEYS_MAX: Final = 1_000  # of each namespace, in Redis
 _DECAY_PER_MINUTE: Final = 0.93  # half of a key's count is gone after ten minutes
 _HOT_TTL_SECONDS: Final = 24 * 3600
 
-_reads: Counter[tuple[str, str]] = Counter()
-_results: Counter[tuple[str, str]] = Counter()
-_counting = threading.Lock()  # of both counters
-
-
-def count(namespace: str, name: str, result: str) -> None:
-    """Count one read of a logical name."""
-    with _counting:
-        _results[namespace, result] += 1
-        if len(_reads) < _KEYS_PENDING_MAX or (namespace, name) in _reads:
-            _reads[namespace, name] += 1
-
 
 def flush() -> None:
     """Add this process's counts to those in Redis, and forget them. Raises CacheDown."""
-    global _reads, _results
-    with _counting:
-        reads, results = _reads, _results
-        _reads, _results = Counter(), Counter()
+    reads, results = counts.take()
     if not results:
         return
     minute = int(time.time()) // MINUTE_SECONDS

@@ -9,6 +9,8 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
+from cachelayer import counts
+
 Samples = dict[str, list[Any]]
 
 _QUANTILES: Final = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
@@ -16,6 +18,7 @@ _QUANTILES: Final = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 
 def registry() -> CollectorRegistry | Collector:
     """Return what has the counts of all processes; of this one alone where they share no folder."""
+    counts.flush()
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")  # prometheus_client's own switch
     if not folder:
         return REGISTRY

@@ -64,6 +64,13 @@ class LoadTicket(NamedTuple):
     token: bytes
     leased: bool
     lookup: Lookup[Any]
+    jitter: float  # of the lifetime of what is loaded
+
+    def lifetime_ms(self, key: Key[Any], value: Any) -> int:
+        """Return for how long the loaded value is fresh."""
+        namespace = key.namespace
+        seconds = namespace.absent_ttl_seconds if value is None else namespace.ttl_seconds
+        return int(seconds * 1000 * self.jitter)
 
 
 def look(key: Key[V]) -> Lookup[V]:
@@ -130,7 +137,8 @@ def begin(key: Key[V], *, reason: str = "") -> LoadTicket:
     after = 2 * len(key.stamp_names)
     stamps = replies[1:after:2]
     leased, entry = replies[after : after + 2]
-    return LoadTicket(stamps, token, bool(leased), entries.judge(key, entry, stamps))
+    lookup = entries.judge(key, entry, stamps)
+    return LoadTicket(stamps, token, bool(leased), lookup, entries.jitter())
 
 
 def begin_many(keys: Sequence[Key[V]]) -> list[LoadTicket]:
@@ -144,7 +152,8 @@ def begin_many(keys: Sequence[Key[V]]) -> list[LoadTicket]:
 
     stamps = iter(ask("begin", pipeline)[1::2])
     return [
-        LoadTicket([next(stamps) for _ in key.tags], b"", False, Lookup("absent")) for key in keys
+        LoadTicket([next(stamps) for _ in key.tags], b"", False, Lookup("absent"), entries.jitter())
+        for key in keys
     ]
 
 
@@ -230,9 +239,7 @@ def _read_or_make(pipe: Any, key: Key[Any]) -> None:
 def _end_call(
     key: Key[V], ticket: LoadTicket, value: V | None, load_ms: float
 ) -> tuple[list[str], list[Any]]:
-    namespace = key.namespace
-    seconds = namespace.absent_ttl_seconds if value is None else namespace.ttl_seconds
-    fresh_ms = int(seconds * 1000 * entries.jitter())
+    fresh_ms = ticket.lifetime_ms(key, value)
     grace_ms = 0 if value is None else settings.CACHE_GRACE_SECONDS * 1000
     # A stamp that was evicted within begin's round trip equals nothing that may be there now.
     stamps = [b"" if stamp is None else stamp for stamp in ticket.stamps]

@@ -5,7 +5,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from django.db import connection
 
-from cachelayer import first_level, metrics, popularity, protocol, refresh
+from cachelayer import counts, first_level, metrics, protocol, refresh
 from cachelayer.client import CacheDown
 from cachelayer.entries import Bypass, Cached, Lookup, Source
 from cachelayer.first_level import Guard, copies
@@ -183,6 +183,4 @@ def _loaded(
 
 
 def _count(key: Key[V], result: str) -> None:
-    namespace = key.namespace.name
-    metrics.reads(namespace, result).inc()
-    popularity.count(namespace, key.name, result)
+    counts.count(key.namespace.name, key.name, result)

@@ -293,6 +293,7 @@ SPECTACULAR_SETTINGS = {
 }
 
 # --- Logs --------------------------------------------------------------------------------------
+EDGE_ACCESS_LOG = env.flag("EDGE_ACCESS_LOG", default=False)  # a line for each hit at the edge, too
 LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")
 LOG_FORMAT = env.str("LOG_FORMAT", default="console" if DEBUG else "json")  # json or console
 LOGGING_CONFIG = None  # configured here, once, for structlog and for the standard library alike

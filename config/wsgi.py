@@ -11,11 +11,15 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 os.environ.setdefault("SERVES_REQUESTS", "true")
 
 gateway.remove_request_variables()
-application = gateway.with_complete_bodies(get_wsgi_application())
+_django = gateway.with_complete_bodies(get_wsgi_application())
 
 from activity import services as activity  # noqa: E402  # needs the settings that the line above loads
 from cachelayer import background  # noqa: E402
+from config.observability import traces  # noqa: E402
+from config.web.edge import Edge  # noqa: E402
 from profiles import change_stream  # noqa: E402
+
+application = Edge(_django, is_sampled=traces.is_sampled, keep_slow=traces.keep_slow_hit)
 
 background.start()
 change_stream.start_in_background()

@@ -14,7 +14,7 @@ from django.test import Client
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
-from cachelayer import client, first_level, hosts, popularity, slots
+from cachelayer import client, counts, first_level, hosts, slots
 from cachelayer.models import OutboxRow
 from config.mongodb import client as mongodb_client
 from config.postgres import outages
@@ -36,8 +36,9 @@ hypothesis_settings.load_profile("tests")
 def _own_cache(settings, monkeypatch) -> None:
     settings.CACHE_PREFIX = f"test-{os.getpid()}-{next(_numbers)}"
     # Reads of earlier tests that were not flushed would rank above those of this test.
-    monkeypatch.setattr(popularity, "_reads", Counter())
-    monkeypatch.setattr(popularity, "_results", Counter())
+    counts.take()  # what tallies still have
+    monkeypatch.setattr(counts, "_reads", Counter())
+    monkeypatch.setattr(counts, "_results", Counter())
 
 
 @pytest.fixture(autouse=True)

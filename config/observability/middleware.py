@@ -1,8 +1,6 @@
 """The trace of every request: its id, its duration, what it does in each store, one log line."""
 
-import re
 import time
-import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +11,8 @@ from django.http import HttpRequest, HttpResponse
 from config import tracing
 from config.observability import query_stats, statements, traces
 from config.postgres import metrics, repeating
-from config.web.openapi import REQUEST_ID_PATTERN
+from config.web.request_ids import request_id_of
+from config.web.reuse import Reusable
 
 log = structlog.get_logger("request")
 
@@ -26,7 +25,7 @@ class RequestContextMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         started = time.perf_counter()
-        request_id = _request_id(request)
+        request_id = request_id_of(request.META)
         request.request_id = request_id  # type: ignore[attr-defined]  # read by problems and logs
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
@@ -50,13 +49,10 @@ class RequestContextMiddleware:
             cache=response.headers.get("Cache-Status"),
         )
         traces.keep_trace(request, response, trace, elapsed_ms)
+        reusable: Reusable | None = getattr(response, "reusable", None)
+        if reusable is not None:
+            reusable.endpoint = trace.endpoint()
         return response
-
-
-def _request_id(request: HttpRequest) -> str:
-    """Return the caller's X-Request-ID where it is safe to echo and to log, else a new one."""
-    request_id = request.META.get("HTTP_X_REQUEST_ID", "")
-    return request_id if re.fullmatch(REQUEST_ID_PATTERN, request_id) else uuid.uuid4().hex
 
 
 class _Statements:

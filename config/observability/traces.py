@@ -2,6 +2,7 @@
 
 import random
 import time
+from collections.abc import Mapping
 from typing import Any, Final
 
 from django.conf import settings
@@ -19,6 +20,7 @@ TRACES: Final = {
     reason: CappedList(f"traces:{reason}", rows_max=100) for reason in ("asked", "slow", "sampled")
 }
 _STEP_CHARACTERS: Final = 300  # of a statement in a trace
+_SAMPLED: Final = "trilith.sampled"  # a key of WSGI's environ, which no client can set
 
 
 def keep_trace(
@@ -51,14 +53,37 @@ def keep_trace(
     TRACES[reason].add(row)
 
 
+def keep_slow_hit(
+    environ: Mapping[str, Any], endpoint: str, status: int, request_id: str, elapsed_ms: float
+) -> None:
+    """Store the trace of a slow request that the edge has answered, without Django or a store."""
+    row = {
+        "at": time.time(),
+        "request_id": request_id,
+        "method": environ["REQUEST_METHOD"],
+        "path": environ["SCRIPT_NAME"] + environ["PATH_INFO"],
+        "endpoint": endpoint,
+        "status": status,
+        "duration_ms": round(elapsed_ms, 3),
+        "steps": [],
+        "left_out": 0,
+    }
+    TRACES["slow"].add(row)
+
+
 def _reason(request: HttpRequest, elapsed_ms: float) -> str | None:
     if "HTTP_X_TRACE" in request.META and _is_marked_by_staff(request):
         return "asked"
     if elapsed_ms > settings.SLOW_QUERY_MS:
         return "slow"
-    if settings.TRACE_SHARE and random.random() < settings.TRACE_SHARE:  # noqa: S311  # no secret
-        return "sampled"
-    return None
+    return "sampled" if settings.TRACE_SHARE and is_sampled(request.META) else None
+
+
+def is_sampled(environ: dict[str, Any]) -> bool:
+    """Return whether the request is one of the TRACE_SHARE whose traces are stored; drawn once."""
+    if _SAMPLED not in environ:
+        environ[_SAMPLED] = random.random() < settings.TRACE_SHARE  # noqa: S311  # no secret
+    return bool(environ[_SAMPLED])
 
 
 def _is_marked_by_staff(request: HttpRequest) -> bool:

@@ -14,7 +14,7 @@ from rest_framework.request import Request
 from config.web.user_ids import NEW_USER_ID_PATTERN, RESERVED_USER_IDS, USER_ID_RULE
 
 DEFAULT_USER_ID: Final = "demo"
-_IS_USER_ID: Final = re.compile(NEW_USER_ID_PATTERN).fullmatch
+is_user_id: Final = re.compile(NEW_USER_ID_PATTERN).fullmatch  # of a caller
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class UserIdAuthentication(BaseAuthentication):
         user_id = request.META.get("HTTP_X_USER_ID", DEFAULT_USER_ID)
         if user_id in RESERVED_USER_IDS:
             raise ValidationError({"X-User-Id": [f"{user_id} is reserved."]}, code="reserved")
-        if not _IS_USER_ID(user_id):
+        if not is_user_id(user_id):
             raise ValidationError(
                 {"X-User-Id": [f"Must be {USER_ID_RULE}"]},
                 code="invalid",

@@ -13,10 +13,10 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework.permissions import SAFE_METHODS
 
 from config.web.authentication import DEFAULT_USER_ID, UserIdAuthentication
+from config.web.request_ids import REQUEST_ID_PATTERN
 from config.web.serializers import NO_NUL_PATTERN, TextField, trimmed_pattern
 from config.web.user_ids import NEW_USER_ID_PATTERN
 
-REQUEST_ID_PATTERN: Final = r"^[A-Za-z0-9._~:/+=@-]{1,128}$"  # safe to repeat and to log
 IF_MATCH = OpenApiParameter(
     "If-Match", str, OpenApiParameter.HEADER, description="412 unless it names the current ETag."
 )

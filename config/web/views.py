@@ -1,7 +1,9 @@
 """Base views of every endpoint: strict queries, and reads of a value through the cache."""
 
+import functools
 from collections.abc import Callable
-from typing import Any
+from http import HTTPStatus
+from typing import Any, Final
 
 from django.http import HttpRequest, HttpResponse
 from rest_framework.permissions import SAFE_METHODS
@@ -10,12 +12,15 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from cachelayer import http
-from cachelayer.entries import Bypass, Cached, Source
+from cachelayer.entries import Bypass, Cached
+from cachelayer.first_level import Guard
 from cachelayer.http import Representation
+from cachelayer.namespace import Key
 from cachelayer.read import CachedRead
-from config.web.authentication import UserOrStaffAuthentication
-from config.web.parsers import media_types
+from config.web.authentication import UserIdAuthentication, UserOrStaffAuthentication
+from config.web.parsers import JSONOnly, media_types
 from config.web.query import Parameters
+from config.web.reuse import Reusable, Scope
 
 FOR_OWNER_OR_STAFF = [UserOrStaffAuthentication]
 
@@ -50,20 +55,32 @@ class View(APIView):
         return response
 
 
+# What a subclass may not replace where its replies are given to everyone: each may refuse a request.
+_GATES: Final = (
+    *("dispatch", "initial", "initialize_request", "perform_authentication", "get_authenticators"),
+    *("check_permissions", "get_permissions", "check_throttles", "get_throttles"),
+    *("perform_content_negotiation", "get_content_negotiator"),
+)
+_OPEN_AUTHENTICATION: Final[set[Any]] = {UserIdAuthentication, UserOrStaffAuthentication}
+
+
 class CachedView(View):
     """
     An endpoint whose GET reads one value through the cache.
 
     Authentication, permissions and throttles come before the read, so they hold on a hit too. The
-    reply, also an error, says what the cache had to do with it.
+    reply, also an error, says what the cache had to do with it. reuse_scope says to whom the edge
+    may give a reply without asking the view: None, the default, means everyone where the view is open to
+    everyone, and else nobody.
     """
 
+    reuse_scope: Scope | None = None
     cached: Cached[Representation] | None = None  # what the handler has read
-    is_plain_hit = False  # whether a GET that says nothing about caches was a hit
+    _key: Key[Representation]  # of it
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        """Do as DRF does, but send a plain hit as it is stored, without what DRF adds to a reply."""
-        if request.method != "GET":
+        """Do as DRF does, but send a read as it is stored, without what DRF adds to a reply."""
+        if request.method not in ("GET", "HEAD"):
             return super().dispatch(request, *args, **kwargs)
         self.args, self.kwargs = args, kwargs
         self.request = drf_request = self.initialize_request(request, *args, **kwargs)
@@ -71,14 +88,42 @@ class CachedView(View):
             self.initial(drf_request, *args, **kwargs)
             response = self.get(drf_request, *args, **kwargs)  # type: ignore[attr-defined]  # each has one
         except Exception as exc:  # noqa: BLE001  # handle_exception raises again what it has no answer to
-            self.is_plain_hit = False
             response = self.handle_exception(exc)
-        if self.is_plain_hit and self.cached is not None:
-            response.headers["Cache-Status"] = http.cache_status(self.cached)
-            return response
-        self.headers = self.default_response_headers
-        self.response = self.finalize_response(drf_request, response, *args, **kwargs)
-        return self.response
+        if isinstance(response, Response):  # which DRF is to render
+            self.headers = self.default_response_headers
+            response = self.finalize_response(drf_request, response, *args, **kwargs)
+        cached = self.cached
+        if cached is not None:
+            response.headers["Cache-Status"] = http.cache_status(cached)
+            if cached.guard is not None and response.status_code == HTTPStatus.OK:
+                self._mark_reusable(response, cached, cached.guard)
+        self.response = response
+        return response
+
+    def _mark_reusable(self, response: HttpResponse, cached: Cached[Any], guard: Guard) -> None:
+        scope = self.reuse_scope or (Scope.EVERYONE if self._is_open() else None)
+        if scope is not None:
+            response.reusable = Reusable(  # type: ignore[attr-defined]  # read by config.web.edge
+                guard=guard,
+                fresh_ms=cached.fresh_ms,
+                remaining_seconds=cached.remaining_seconds,
+                scope=scope,
+                namespace=self._key.namespace.name,
+                name=self._key.name,
+                body=response.content,
+                content_type=response.headers["Content-Type"],
+                content_type_position=list(response.headers).index("Content-Type"),
+            )
+
+    def _is_open(self) -> bool:
+        """Return whether every caller whom authentication lets through gets the same reply."""
+        return (
+            not self.permission_classes
+            and not self.throttle_classes
+            and _OPEN_AUTHENTICATION.issuperset(self.authentication_classes)
+            and self.content_negotiation_class is JSONOnly
+            and _keeps_its_gates(type(self))  # type: ignore[arg-type]  # classes are hashable
+        )
 
     def read(self, request: Request, source: CachedRead[Representation]) -> Representation | None:
         """Return the value that source reads; only the head of it if the client has that copy."""
@@ -89,19 +134,14 @@ class CachedView(View):
         if if_none_match is not None:
             present = self.presenter(http_request)
             has_copy = lambda stored: http.not_modified(if_none_match, present(stored).etag)  # noqa: E731
-        bypass, is_default = Bypass.NO, True
+        bypass = Bypass.NO
         if "HTTP_CACHE_CONTROL" in fields or (
             fields.get("QUERY_STRING") and "cache" in http_request.GET
         ):
-            bypass, is_default = bypass_of(request), False
-        self.cached = cached = source.get(bypass=bypass, accepts_head=has_copy)
-        if (
-            is_default
-            and cached.source in (Source.HIT, Source.FIRST_LEVEL)
-            and cached.value is not None
-        ):
-            self.is_plain_hit = has_copy is None or cached.head_only
-        return cached.value
+            bypass = bypass_of(request)
+        self._key = source.key
+        self.cached = source.get(bypass=bypass, accepts_head=has_copy)
+        return self.cached.value
 
     def presenter(self, request: HttpRequest) -> Callable[[Representation], Representation]:
         """Return a function from the stored representation to the one that is sent."""
@@ -111,10 +151,8 @@ class CachedView(View):
         """Return the reply."""
         return http.answer(self.presenter(request)(stored))
 
-    def finalize_response(
-        self, request: Request, response: Any, *args: Any, **kwargs: Any
-    ) -> Response:
-        final = super().finalize_response(request, response, *args, **kwargs)
-        if self.cached is not None:
-            final.headers["Cache-Status"] = http.cache_status(self.cached)
-        return final
+
+@functools.cache
+def _keeps_its_gates(view: Any) -> bool:
+    """Return whether a view's class leaves to this module who may call it."""
+    return all(getattr(view, name) is getattr(CachedView, name) for name in _GATES)

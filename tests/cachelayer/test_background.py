@@ -7,7 +7,16 @@ from uuid import uuid4
 import pytest
 from django.db import connection
 
-from cachelayer import background, client, popularity, protocol, relay, removals, upkeep
+from cachelayer import (
+    background,
+    client,
+    counts,
+    popularity,
+    protocol,
+    relay,
+    removals,
+    upkeep,
+)
 from notes import cache_keys as note_keys
 from notes.models import Note
 from profiles import cache_keys as profile_keys
@@ -24,7 +33,7 @@ class TestCounting:
 
         def read(thread: int) -> None:
             for number in range(reads):
-                popularity.count("notes", f"notes:{thread}:{number}", "hit")
+                counts.count("notes", f"notes:{thread}:{number}", "hit")
 
         before = sys.getswitchinterval()
         sys.setswitchinterval(1e-6)
@@ -44,9 +53,9 @@ class TestCounting:
     def test_names_beyond_the_bound_are_not_told_apart_and_known_ones_still_counted(
         self, monkeypatch
     ):
-        monkeypatch.setattr(popularity, "_KEYS_PENDING_MAX", 1)
+        monkeypatch.setattr(counts, "_KEYS_PENDING_MAX", 1)
         for name in ("notes:1", "notes:2", "notes:1"):
-            popularity.count("notes", name, "hit")
+            counts.count("notes", name, "hit")
         popularity.flush()
 
         assert popularity.hottest("notes", 5) == [("notes:1", 2.0)]
@@ -84,7 +93,7 @@ class TestWarming:
         assert not protocol.look(note_keys.note(notes[0].pk)).fresh
 
     def test_without_mongodb_notes_are_warmed_all_the_same(self, notes, mongodb_restored):
-        popularity.count("user:profile", "user:profile:abc", "hit")
+        counts.count("user:profile", "user:profile:abc", "hit")
         popularity.flush()
         mongodb_restored.kill("mongodb")
 
@@ -98,7 +107,7 @@ class TestWarming:
         services.profile_create(
             user_id=user, email=f"{user}@example.org", preferences={}, caller=None
         )
-        popularity.count("user:profile", f"user:profile:{user}", "hit")
+        counts.count("user:profile", f"user:profile:{user}", "hit")
         popularity.flush()
         redis_client.unlink(profile_keys.profile(user).entry_name)
         connection.close()

@@ -8,7 +8,7 @@ import redis
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from cachelayer import audit, client, popularity, protocol, warming
+from cachelayer import audit, client, counts, popularity, protocol, warming
 from cachelayer.models import Clearance
 from notes import cache_keys
 from notes.models import Note
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(autouse=True)
 def _nothing_counted_yet() -> None:
-    popularity._reads.clear()
+    counts.take()
 
 
 def run(*arguments: str) -> str:

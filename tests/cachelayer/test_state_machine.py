@@ -20,7 +20,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from cachelayer import client, entries, invalidation, outbox, popularity, protocol, read
+from cachelayer import client, counts, entries, invalidation, outbox, protocol, read
 from cachelayer.client import CacheDown
 from cachelayer.entries import Bypass, Source
 from cachelayer.invalidation import around, clear, invalidate
@@ -241,7 +241,7 @@ class CacheMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         os.kill(self.redis_pid, signal.SIGCONT)
         client.breaker.reset()
-        popularity._reads.clear()
+        counts.take()
         connection.close()
 
 

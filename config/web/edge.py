@@ -1,0 +1,251 @@
+"""
+The edge: answers whole replies from this process's copies, in front of Django.
+
+A view marks a reply that others may be given (Reusable); the edge keeps its bytes and headers under
+what the reply depends on, and does on a hit all that Django's way does. It knows no endpoint.
+Whatever is out of the ordinary goes on to Django (docs/adr/0024-the-edge.md).
+"""
+
+import re
+from collections.abc import Callable, Hashable, Iterable
+from http import HTTPStatus
+from time import perf_counter
+from typing import Any, Final
+
+import structlog
+from django.conf import settings
+
+from cachelayer import counts, http
+from cachelayer.entries import Cached, Source
+from cachelayer.first_level import copies
+from config.web.authentication import DEFAULT_USER_ID, is_user_id
+from config.web.gateway import Application, Environ
+from config.web.request_ids import request_id_of
+from config.web.reuse import Reusable, Scope
+
+log = structlog.get_logger("request")
+
+Headers = list[tuple[str, str]]
+# Of the fields that Django's way reads, those that make a request out of the ordinary, and those
+# that are understood here; tests/config/web/test_edge.py looks for others.
+UNUSUAL: Final = frozenset(
+    {
+        "HTTP_AUTHORIZATION",
+        "HTTP_COOKIE",
+        "HTTP_CACHE_CONTROL",
+        "HTTP_PRAGMA",
+        "HTTP_IF_MATCH",
+        "HTTP_IF_MODIFIED_SINCE",
+        "HTTP_IF_UNMODIFIED_SINCE",
+        "HTTP_IF_RANGE",
+        "HTTP_RANGE",
+        "HTTP_EXPECT",
+        "HTTP_UPGRADE",
+        "HTTP_TRANSFER_ENCODING",
+        "HTTP_CONTENT_ENCODING",
+        "HTTP_X_HTTP_METHOD_OVERRIDE",
+        "HTTP_X_TRACE",
+        "CONTENT_LENGTH",
+        "CONTENT_TYPE",
+    }
+)
+UNDERSTOOD: Final = frozenset(
+    {
+        *("HTTP_HOST", "HTTP_X_FORWARDED_PROTO"),  # in the key
+        *("HTTP_X_USER_ID", "HTTP_X_REQUEST_ID", "HTTP_IF_NONE_MATCH"),
+        *("HTTP_USER_AGENT", "HTTP_X_FORWARDED_FOR"),  # recorded with the event
+    }
+)
+_METHODS: Final = ("GET", "HEAD")
+_IDS_KEPT_MAX: Final = 10_000
+_OK: Final = "200 OK"
+_NOT_MODIFIED: Final = "304 Not Modified"
+_OVERHEAD_BYTES: Final = 2_500  # of a copy's headers, and what else is kept with its body
+_PRIVATE_DIRECTIVES: Final = re.compile(r"no-store|(private|no-cache)=")
+_TIMINGS: Final = tuple(
+    [("Server-Timing", f"app;dur={hundredths / 100:.2f}") for hundredths in range(100)]
+)
+
+
+class _Reply:
+    """A kept reply: what is sent in full and as a 304, and what a hit counts and repeats."""
+
+    __slots__ = (
+        "body",
+        "endpoint",
+        "etag",
+        "expires_at",
+        "headers",
+        "headers_of_304",
+        "hits_of_name",
+        "hits_of_namespace",
+        "on_reuse",
+        "status_positions",
+        "ttl",
+    )
+
+    def __init__(self, headers: Headers, reusable: Reusable) -> None:
+        self.body = reusable.body
+        self.endpoint = reusable.endpoint
+        self.expires_at = perf_counter() + reusable.remaining_seconds
+        self.hits_of_namespace, self.hits_of_name = counts.hits(reusable.namespace, reusable.name)
+        self.on_reuse = tuple(reusable.on_reuse)
+        content_type = ("Content-Type", reusable.content_type)
+        if content_type not in headers:  # of a 304
+            headers.insert(reusable.content_type_position, content_type)
+        length = str(len(self.body))
+        self.headers = [_with_length(header, length) for header in headers]
+        self.headers_of_304 = [
+            _with_length(header, "0") for header in headers if header != content_type
+        ]
+        self.etag = dict(headers)["ETag"]
+        self.status_positions = tuple(
+            [name for name, _ in sent].index("Cache-Status")
+            for sent in (self.headers, self.headers_of_304)
+        )
+        self.ttl = -1  # no text yet
+
+    def show_ttl(self, ttl: int) -> None:
+        """Put the seconds that are left into Cache-Status."""
+        status = "Cache-Status", http.cache_status(Cached(None, Source.FIRST_LEVEL, ttl))
+        self.headers[self.status_positions[0]] = status
+        self.headers_of_304[self.status_positions[1]] = status
+        self.ttl = ttl
+
+
+class Edge:
+    """
+    A WSGI application that answers from copies, and leaves everything else to application.
+
+    is_sampled draws whether the trace of a request is stored, by application then; keep_slow is
+    told of a hit that took longer than SLOW_QUERY_MS: its environ, endpoint, status, id and milliseconds.
+    """
+
+    def __init__(
+        self,
+        application: Application,
+        *,
+        is_sampled: Callable[[Environ], bool],
+        keep_slow: Callable[[Environ, str, int, str, float], None],
+    ) -> None:
+        self._application = application
+        self._is_sampled = is_sampled
+        self._keep_slow = keep_slow
+        self._user_ids: set[str] = set()  # that are valid
+        self._samples = settings.TRACE_SHARE > 0
+        self._logs_hits = settings.EDGE_ACCESS_LOG
+        # Up to here a hit takes no longer than most do, and is not slow.
+        self._quick_hundredths = min(len(_TIMINGS), settings.SLOW_QUERY_MS * 100)
+
+    def __call__(  # noqa: C901  # each function of its own would cost a hit as much as these steps
+        self, environ: Environ, start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
+        """Answer from a copy; or let Django answer."""
+        started = perf_counter()
+        if self._samples and self._is_sampled(environ):
+            return self._application(environ, start_response)
+        method = environ["REQUEST_METHOD"]
+        host = environ.get("HTTP_HOST")  # without one, as in HTTP/1.0, Django asks the environment
+        if method not in _METHODS or host is None or not environ.keys().isdisjoint(UNUSUAL):
+            return self._application(environ, start_response)
+        user_id = environ.get("HTTP_X_USER_ID", DEFAULT_USER_ID)
+        key = (
+            environ["PATH_INFO"],
+            environ["QUERY_STRING"],
+            host,
+            environ["wsgi.url_scheme"],
+            environ.get("HTTP_X_FORWARDED_PROTO"),
+            environ["SCRIPT_NAME"],
+        )
+        reply: _Reply | None = copies.get(key) or copies.get((key, user_id))
+        if reply is None or not (user_id in self._user_ids or self._is_valid(user_id)):
+            return self._forward(environ, start_response, key, user_id)
+        request_id = request_id_of(environ)
+        ttl = int(reply.expires_at - started)
+        if ttl != reply.ttl:
+            reply.show_ttl(ttl)
+        if_none_match = environ.get("HTTP_IF_NONE_MATCH")
+        if if_none_match is None or not (
+            if_none_match == reply.etag or http.not_modified(if_none_match, reply.etag)
+        ):
+            status, headers, body = _OK, reply.headers.copy(), reply.body
+            if method == "GET":
+                for repeat in reply.on_reuse:
+                    repeat(environ, user_id, request_id)
+        else:
+            status, headers, body = _NOT_MODIFIED, reply.headers_of_304.copy(), b""
+        next(reply.hits_of_namespace.add)
+        next(reply.hits_of_name.add)
+        headers[-2] = ("X-Request-ID", request_id)
+        hundredths = int((perf_counter() - started) * 100_000)
+        if hundredths < self._quick_hundredths and not self._logs_hits:
+            headers[-1] = _TIMINGS[hundredths]
+        else:
+            headers[-1] = self._report(environ, reply, status, request_id, started)
+        start_response(status, headers)
+        return [body]
+
+    def _forward(
+        self, environ: Environ, start_response: Callable[..., Any], key: Hashable, user_id: str
+    ) -> Iterable[bytes]:
+        """Let Django answer, and keep the reply where its view allows that."""
+        response = self._application(environ, start_response)
+        reusable: Reusable | None = getattr(response, "reusable", None)
+        if (
+            reusable is not None
+            and environ["REQUEST_METHOD"] == "GET"
+            and _is_shareable(response, reusable.scope)
+        ):
+            reply = _Reply(list(response.items()), reusable)  # type: ignore[attr-defined]  # an HttpResponse
+            copies.put(
+                key if reusable.scope is Scope.EVERYONE else (key, user_id),
+                reply,
+                len(reply.body) + _OVERHEAD_BYTES,
+                reusable.guard,
+                reusable.fresh_ms / 1000,
+            )
+        return response
+
+    def _report(
+        self, environ: Environ, reply: _Reply, status: str, request_id: str, started: float
+    ) -> tuple[str, str]:
+        """Log a hit where that is asked for, and keep the trace of a slow one; return Server-Timing."""
+        elapsed_ms = (perf_counter() - started) * 1000
+        if self._logs_hits:
+            log.info(
+                "request",
+                method=environ["REQUEST_METHOD"],
+                path=environ["SCRIPT_NAME"] + environ["PATH_INFO"],
+                status=int(status[:3]),
+                duration_ms=round(elapsed_ms, 2),
+                cache=reply.headers[reply.status_positions[0]][1],
+                request_id=request_id,
+            )
+        if elapsed_ms > settings.SLOW_QUERY_MS:
+            self._keep_slow(environ, reply.endpoint, int(status[:3]), request_id, elapsed_ms)
+        return "Server-Timing", f"app;dur={elapsed_ms:.2f}"
+
+    def _is_valid(self, user_id: str) -> bool:
+        """Return whether this may be a caller, as config.web.authentication decides it."""
+        if not is_user_id(user_id):
+            return False
+        if len(self._user_ids) >= _IDS_KEPT_MAX:
+            self._user_ids.clear()
+        self._user_ids.add(user_id)
+        return True
+
+
+def _with_length(header: tuple[str, str], length: str) -> tuple[str, str]:
+    return ("Content-Length", length) if header[0] == "Content-Length" else header
+
+
+def _is_shareable(response: Any, scope: Scope) -> bool:
+    """Return whether nothing in the reply, whoever put it there, is for its own request alone."""
+    vary = response.headers.get("Vary")
+    return (
+        response.status_code in (HTTPStatus.OK, HTTPStatus.NOT_MODIFIED)
+        and not response.cookies
+        and (vary is None or (vary == "X-User-Id" and scope is Scope.CALLER))
+        and not _PRIVATE_DIRECTIVES.search(response.headers.get("Cache-Control", ""))
+        and [name for name, _ in response.items()][-2:] == ["X-Request-ID", "Server-Timing"]
+    )
