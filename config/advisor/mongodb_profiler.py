@@ -18,7 +18,6 @@ NOTHING: Final = 0
 EVERYTHING: Final = 2
 _READ_MAX: Final = 20_000
 _SETS_MAX: Final = 3  # sets of values for the commands of one shape
-_EXPLAINED: Final = "explain_"  # the prefix of our own temporary collections
 _WRITES: Final = ("insert", "update", "remove")
 
 Document = Mapping[str, Any]

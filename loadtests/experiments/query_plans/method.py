@@ -10,9 +10,9 @@ import psutil
 import psycopg
 
 from config.explain.plan import Plan
-from config.explain.variants import PageAtDepth, last_page_served, pages_by_depth
-from loadtests.experiments.query_plans import queries, scratch
-from loadtests.experiments.query_plans.queries import BoundQuery, Connection, explain, median_ms
+from config.explain.variants import PageAtDepth, explain_runs, last_page_served, pages_by_depth
+from loadtests.experiments.query_plans import scratch
+from loadtests.experiments.query_plans.queries import LIMIT, USER, Notes, depth_of, median_ms
 from loadtests.experiments.query_plans.scratch import COMPOSITE
 from loadtests.experiments.query_plans.variants import (
     IndexBenefit,
@@ -134,20 +134,21 @@ def run(lab: Lab) -> Observations:
         url = site.stack.operator_urls()["DATABASE_URL"]
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("VACUUM (ANALYZE) notes")
-            page = queries.last_page(connection)
+            notes = Notes(connection)
+            page = notes.last_page()
             rounds = _rounds(lab, site, scale, page)
             lab.progress("pages by depth")
-            depths = by_depth(connection, page, runs=scale.runs)
-            deepest = deepest_by_composite(connection, page)
+            depths = by_depth(notes, page, runs=scale.runs)
+            deepest = deepest_by_composite(notes, page)
         lab.progress("other indexes, on a copy")
-        with scratch.table(url) as connection:
-            tried = variants(connection, scale.notes, runs=scale.runs)
-            user = usual_user(connection, scale.notes)
-            benefits = list(index_benefits(connection, user, runs=scale.runs))
-            usage = list(index_usage(connection, page, runs=scale.runs))
+        with scratch.table(url) as copy:
+            tried = variants(copy, scale.notes, runs=scale.runs)
+            user = usual_user(copy, scale.notes)
+            benefits = list(index_benefits(copy, user, runs=scale.runs))
+            usage = list(index_usage(copy, page, runs=scale.runs))
         lab.progress(f"the page in a copy that grows to {scale.growth[-1]} notes")
-        with scratch.table(url) as connection:
-            sizes = list(by_size(connection, scale.growth, page, runs=scale.runs))
+        with scratch.table(url) as copy:
+            sizes = list(by_size(copy, scale.growth, page, runs=scale.runs))
     return Observations(
         notes=scale.notes,
         page=page,
@@ -178,8 +179,8 @@ def _rounds(lab: Lab, site: Site, scale: Scale, page: int) -> dict[str, list[Rou
 def _round(site: Site, url: str, scale: Scale, page: int) -> Round:
     with psycopg.connect(url, autocommit=True) as connection:
         plans = {
-            name: explain(connection, query, runs=scale.runs)
-            for name, query in queries.pages(connection, page).items()
+            name: explain_runs(query, runs=scale.runs)
+            for name, query in Notes(connection).pages(page).items()
         }
         before = server_cpu_seconds(site)
         samples = _requests(site, scale, page)
@@ -188,7 +189,7 @@ def _round(site: Site, url: str, scale: Scale, page: int) -> Round:
 
 
 def _requests(site: Site, scale: Scale, page: int) -> list[Sample]:
-    path = f"/api/v1/notes?userId={queries.USER}&page={page}&limit={queries.LIMIT}"
+    path = f"/api/v1/notes?userId={USER}&page={page}&limit={LIMIT}"
     call = Call("list", f"{path}&sort=created_at:DESC", headers=_NOT_CACHED)
     loop = OpenLoop(site.url, per_second=scale.per_second)
     loop.run(repeat(call), seconds=scale.seconds)
@@ -210,38 +211,28 @@ def server_cpu_seconds(site: Site) -> float:
     return total
 
 
-def by_depth(connection: Connection, page: int, *, runs: int) -> list[PageAtDepth]:
+def by_depth(notes: Notes, page: int, *, runs: int) -> list[PageAtDepth]:
     """Explain pages deeper and deeper, with the indexes."""
-    depths = [queries.depth_of(number) for number in (*(n for n in _PAGES if n < page), page)]
-    return list(
-        pages_by_depth(
-            depths,
-            lambda depth: BoundQuery(connection, queries.by_offset(depth)),
-            lambda depth: BoundQuery(connection, queries.by_cursor(connection, depth)),
-            runs=runs,
-        )
-    )
+    depths = [depth_of(number) for number in (*(n for n in _PAGES if n < page), page)]
+    return list(pages_by_depth(depths, notes.by_offset, notes.by_cursor, runs=runs))
 
 
-def deepest_by_composite(connection: Connection, page: int) -> int:
+def deepest_by_composite(notes: Notes, page: int) -> int:
     """Return the last page, up to this one, for which the planner uses the composite index."""
 
     def is_served(number: int) -> bool:
-        query = queries.by_offset(queries.depth_of(number))
-        return COMPOSITE in BoundQuery(connection, query).explain().indexes
+        return COMPOSITE in notes.by_offset(depth_of(number)).explain().indexes
 
     return last_page_served(is_served, page)
 
 
-def by_size(
-    connection: Connection, sizes: tuple[int, ...], page: int, *, runs: int
-) -> Iterator[PageAtSize]:
+def by_size(copy: Notes, sizes: tuple[int, ...], page: int, *, runs: int) -> Iterator[PageAtSize]:
     """Let the copy grow, and explain a deep page, without and with the seed's indexes of rows."""
     for rows in sizes:
-        scratch.grow(connection, rows)
-        deep = min(page, queries.last_page(connection, table=scratch.TABLE))
-        query = queries.by_offset(queries.depth_of(deep), table=scratch.TABLE)
-        bare = explain(connection, query, runs=runs)
-        with scratch.seed_indexes(connection, titles=False):
-            indexed = explain(connection, query, runs=runs)
+        scratch.grow(copy, rows)
+        deep = min(page, copy.last_page())
+        query = copy.by_offset(depth_of(deep))
+        bare = explain_runs(query, runs=runs)
+        with scratch.seed_indexes(copy, titles=False):
+            indexed = explain_runs(query, runs=runs)
         yield PageAtSize(rows=rows, page=deep, bare=bare, indexed=indexed)

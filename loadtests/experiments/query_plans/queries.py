@@ -9,7 +9,6 @@ from psycopg import sql
 
 from config.explain.plan import Plan
 from config.explain.postgres_plans import parse_plan
-from config.explain.variants import explain_runs
 from config.stack.process import StackError
 
 LIMIT: Final = 20
@@ -36,78 +35,66 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 
 
 class Query(NamedTuple):
-    """A statement and its parameters."""
+    """A statement with its parameters, on a connection."""
 
-    statement: sql.SQL | sql.Composed
-    params: Sequence[Any] = ()
+    connection: Connection
+    statement: sql.Composed
+    params: Sequence[Any]
 
+    def row(self) -> tuple[Any, ...]:
+        """Run it; return the only row. Raises StackError if there is none."""
+        row = self.connection.execute(self.statement, self.params).fetchone()
+        if row is None:
+            raise StackError(f"no row: {self.statement.as_string(self.connection)}")
+        return row
 
-def query(text: str, *params: object, table: sql.Identifier = NOTES) -> Query:
-    """Return a query of the table, which stands in the text as {}."""
-    return Query(sql.SQL(text).format(table), params)
-
-
-def by_offset(depth: int, *, table: sql.Identifier = NOTES, user: str = USER) -> Query:
-    """Return the seed's statement: the page after depth rows."""
-    return query(_BY_OFFSET, user, LIMIT, depth, table=table)
-
-
-def by_cursor(connection: Connection, depth: int, *, table: sql.Identifier = NOTES) -> Query:
-    """Return the same page by keyset, after the last row of the page before."""
-    created_at, note_id = row(connection, query(_POSITION, USER, max(depth - 1, 0), table=table))
-    return query(_BY_CURSOR, USER, created_at, created_at, note_id, LIMIT, table=table)
+    def explain(self) -> Plan:
+        """Run it under EXPLAIN (ANALYZE, BUFFERS)."""
+        explain = sql.SQL("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) ")
+        return parse_plan(self._replace(statement=explain + self.statement).row()[0][0], "")
 
 
-def pages(connection: Connection, page: int, *, table: sql.Identifier = NOTES) -> dict[str, Query]:
-    """Return the queries by name: the first page, the deep one, and the deep one by cursor."""
-    depth = depth_of(page)
-    return {
-        FIRST: by_offset(0, table=table),
-        DEEP: by_offset(depth, table=table),
-        CURSOR: by_cursor(connection, depth, table=table),
-    }
+class Notes(NamedTuple):
+    """A table of notes, and the experiment's queries on it."""
 
+    connection: Connection
+    table: sql.Identifier = NOTES
 
-def count_of_user(user: str, *, table: sql.Identifier = NOTES) -> Query:
-    """Return the query that counts a user's notes."""
-    return query(_COUNT, user, table=table)
+    def query(self, text: str, *params: object) -> Query:
+        """Return a query of the table, which stands in the text as {}."""
+        return Query(self.connection, sql.SQL(text).format(self.table), params)
 
+    def by_offset(self, depth: int, *, user: str = USER) -> Query:
+        """Return the seed's statement: the page after depth rows."""
+        return self.query(_BY_OFFSET, user, LIMIT, depth)
 
-def last_page(connection: Connection, *, table: sql.Identifier = NOTES) -> int:
-    """Return the seed's page, or the last full one where the user has fewer notes."""
-    notes = int(row(connection, count_of_user(USER, table=table))[0])
-    return max(1, min(PAGE, notes // LIMIT))
+    def by_cursor(self, depth: int) -> Query:
+        """Return the same page by keyset, after the last row of the page before."""
+        created_at, note_id = self.query(_POSITION, USER, max(depth - 1, 0)).row()
+        return self.query(_BY_CURSOR, USER, created_at, created_at, note_id, LIMIT)
+
+    def pages(self, page: int) -> dict[str, Query]:
+        """Return the queries by name: the first page, the deep one, and the deep one by cursor."""
+        depth = depth_of(page)
+        return {
+            FIRST: self.by_offset(0),
+            DEEP: self.by_offset(depth),
+            CURSOR: self.by_cursor(depth),
+        }
+
+    def count_of_user(self, user: str) -> Query:
+        """Return the query that counts a user's notes."""
+        return self.query(_COUNT, user)
+
+    def last_page(self) -> int:
+        """Return the seed's page, or the last full one if the user has fewer notes."""
+        notes = int(self.count_of_user(USER).row()[0])
+        return max(1, min(PAGE, notes // LIMIT))
 
 
 def depth_of(page: int) -> int:
     """Return how many rows precede a page."""
     return (page - 1) * LIMIT
-
-
-def row(connection: Connection, query: Query) -> tuple[Any, ...]:
-    """Return the only row of a query. Raises StackError where there is none."""
-    row = connection.execute(*query).fetchone()
-    if row is None:
-        raise StackError(f"no row: {query.statement.as_string(connection)}")
-    return row
-
-
-class BoundQuery(NamedTuple):
-    """A query of a connection, which config.explain.variants can run."""
-
-    connection: Connection
-    query: Query
-
-    def explain(self) -> Plan:
-        """Run it under EXPLAIN (ANALYZE, BUFFERS)."""
-        statement = sql.SQL("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {}")
-        explained = Query(statement.format(self.query.statement), self.query.params)
-        return parse_plan(row(self.connection, explained)[0][0], "")
-
-
-def explain(connection: Connection, query: Query, *, runs: int) -> list[Plan]:
-    """Run a query once to warm up, then that many times; return the plans of those."""
-    return explain_runs(BoundQuery(connection, query), runs=runs)
 
 
 def median_ms(plans: Sequence[Plan]) -> float:

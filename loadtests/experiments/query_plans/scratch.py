@@ -9,7 +9,7 @@ import psycopg
 from psycopg import sql
 
 from config.stack.process import StackError
-from loadtests.experiments.query_plans.queries import NOTES, Connection, Query, query, row
+from loadtests.experiments.query_plans.queries import Connection, Notes
 
 COMPOSITE: Final = "idx_notes_user_created"
 NAME: Final = "query_plans_scratch"
@@ -66,15 +66,15 @@ def without_indexes(url: str) -> Iterator[None]:
 
 
 @contextmanager
-def table(url: str) -> Iterator[Connection]:
-    """Create an empty table like notes, without an index; yield a connection; drop it at the end."""
+def table(url: str) -> Iterator[Notes]:
+    """Create an empty table like notes, without an index; yield it; drop it at the end."""
     try:
         with psycopg.connect(url, autocommit=True) as connection:
             _drop(connection)  # of a killed run
             connection.execute(sql.SQL("CREATE SCHEMA {}").format(SCHEMA))
             create = "CREATE UNLOGGED TABLE {} (LIKE public.notes INCLUDING DEFAULTS)"
             connection.execute(sql.SQL(create).format(TABLE))
-            yield connection
+            yield Notes(connection, TABLE)
     finally:
         with psycopg.connect(url, autocommit=True) as connection:
             _drop(connection)
@@ -84,24 +84,23 @@ def _drop(connection: Connection) -> None:
     connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(SCHEMA))
 
 
-def grow(connection: Connection, rows: int) -> None:
+def grow(copy: Notes, rows: int) -> None:
     """Add rows up to that number, and update the planner's statistics."""
     copied, source = (
-        row(connection, query("SELECT count(*) FROM {}", table=table))[0]
-        for table in (TABLE, NOTES)
+        notes.query("SELECT count(*) FROM {}").row()[0] for notes in (copy, Notes(copy.connection))
     )
     missing = rows - copied
-    connection.execute(sql.SQL(_GROW).format(TABLE), [-(-missing // source), missing])
-    analyze(connection)
+    copy.connection.execute(sql.SQL(_GROW).format(TABLE), [-(-missing // source), missing])
+    analyze(copy)
 
 
-def analyze(connection: Connection) -> None:
+def analyze(copy: Notes) -> None:
     """Update the planner's statistics of the copy, those of indexed expressions included."""
-    connection.execute(sql.SQL("VACUUM (ANALYZE) {}").format(TABLE))
+    copy.connection.execute(sql.SQL("VACUUM (ANALYZE) {}").format(TABLE))
 
 
 @contextmanager
-def index(connection: Connection, name: str, definition: str) -> Iterator[tuple[int, float]]:
+def index(copy: Notes, name: str, definition: str) -> Iterator[tuple[int, float]]:
     """
     Create an index of the copy for the block; yield its size in bytes and its build time in ms.
 
@@ -110,20 +109,20 @@ def index(connection: Connection, name: str, definition: str) -> Iterator[tuple[
     create = sql.SQL("CREATE INDEX {} ON {} ").format(sql.Identifier(name), TABLE)
     create += sql.SQL(definition)
     began = time.perf_counter()
-    connection.execute(create)
+    copy.connection.execute(create)
     built_ms = (time.perf_counter() - began) * 1000
     try:
-        yield size_bytes(connection, name), built_ms
+        yield size_bytes(copy, name), built_ms
     finally:
-        connection.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(named(name)))
+        copy.connection.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(named(name)))
 
 
 @contextmanager
-def seed_indexes(connection: Connection, *, titles: bool = True) -> Iterator[dict[str, int]]:
+def seed_indexes(copy: Notes, *, titles: bool = True) -> Iterator[dict[str, int]]:
     """Create the seed's indexes for the block, with or without that of titles; yield their sizes."""
     with ExitStack() as created:
         yield {
-            name: created.enter_context(index(connection, name, definition))[0]
+            name: created.enter_context(index(copy, name, definition))[0]
             for name, definition in SEED_INDEXES.items()
             if titles or name != TITLE_SEARCH
         }
@@ -134,7 +133,6 @@ def named(index_name: str) -> sql.Identifier:
     return sql.Identifier(NAME, index_name)
 
 
-def size_bytes(connection: Connection, name: str) -> int:
+def size_bytes(copy: Notes, name: str) -> int:
     """Return the size of an index of the copy."""
-    size = Query(sql.SQL("SELECT pg_relation_size(%s::regclass)"), [f"{NAME}.{name}"])
-    return int(row(connection, size)[0])
+    return int(copy.query("SELECT pg_relation_size(%s::regclass)", f"{NAME}.{name}").row()[0])

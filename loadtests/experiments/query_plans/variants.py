@@ -8,16 +8,15 @@ from typing import Final
 from psycopg import sql
 
 from config.explain.plan import Plan
-from config.explain.variants import Build, IndexVariant, btree_or_hash, partial_or_whole
-from loadtests.experiments.query_plans import queries, scratch
-from loadtests.experiments.query_plans.queries import (
-    BoundQuery,
-    Connection,
-    Query,
-    explain,
-    median_ms,
-    row,
+from config.explain.variants import (
+    Build,
+    IndexVariant,
+    btree_or_hash,
+    explain_runs,
+    partial_or_whole,
 )
+from loadtests.experiments.query_plans import scratch
+from loadtests.experiments.query_plans.queries import Connection, Notes, median_ms
 
 _USUAL_SHARE: Final = 0.02  # of all notes: the user for whom indexes are compared
 _NEWEST: Final = "SELECT * FROM {} ORDER BY created_at DESC LIMIT 20"
@@ -28,8 +27,8 @@ _INDEX_SCANS: Final = (
     " WHERE schemaname = %s AND indexrelname = ANY(%s)"
 )
 _EDITED: Final = "SELECT * FROM {} WHERE version > 1 ORDER BY updated_at DESC LIMIT 20"
-_EQUAL: Final = "SELECT * FROM {0} WHERE {1} = %s"
-_RANGE: Final = "SELECT * FROM {0} WHERE {1} > %s ORDER BY {1} LIMIT 20"
+_EQUAL: Final = "SELECT * FROM {} WHERE COLUMN = %s"
+_RANGE: Final = "SELECT * FROM {} WHERE COLUMN > %s ORDER BY COLUMN LIMIT 20"
 EQUAL: Final = "="
 ORDERED: Final = "> and ORDER BY"
 _VERSIONS: Final = (1, 2, 3, 4, 5, 6)
@@ -96,103 +95,100 @@ class IndexUsage:
         )
 
 
-def variants(connection: Connection, rows: int, *, runs: int) -> Variants:
+def variants(copy: Notes, rows: int, *, runs: int) -> Variants:
     """Try all variants on a copy of that many rows."""
-    scratch.grow(connection, rows)
-    user = usual_user(connection, rows)
-    separate, composite = _columns(connection, user, runs)
+    scratch.grow(copy, rows)
+    user = usual_user(copy, rows)
+    separate, composite = _columns(copy, user, runs)
     return Variants(
         rows=rows,
         separate=separate,
         composite=composite,
-        kinds=list(_kinds(connection, user, runs)),
-        edited_share=_share(connection, 2),
+        kinds=list(_kinds(copy, user, runs)),
+        edited_share=_share(copy, 2),
         partial=partial_or_whole(
             "updated_at DESC",
             "version > 1",
-            BoundQuery(connection, _query(_EDITED)),
-            build=_build(connection),
+            copy.query(_EDITED),
+            build=_build(copy),
             runs=runs,
         ),
-        selective=list(_selective(connection, runs)),
+        selective=list(_selective(copy, runs)),
     )
 
 
-def usual_user(connection: Connection, rows: int) -> str:
+def usual_user(copy: Notes, rows: int) -> str:
     """Return the user who has about a fiftieth of the rows."""
-    return str(row(connection, _query(_USERS, rows * _USUAL_SHARE))[0])
+    return str(copy.query(_USERS, rows * _USUAL_SHARE).row()[0])
 
 
-def _columns(connection: Connection, user: str, runs: int) -> tuple[list[Plan], list[Plan]]:
-    first_page = queries.by_offset(0, table=scratch.TABLE, user=user)
+def _columns(copy: Notes, user: str, runs: int) -> tuple[list[Plan], list[Plan]]:
+    first_page = copy.by_offset(0, user=user)
     with (
-        scratch.index(connection, "on_user", scratch.USER_ID),
-        scratch.index(connection, "on_created", scratch.CREATED_AT),
+        scratch.index(copy, "on_user", scratch.USER_ID),
+        scratch.index(copy, "on_created", scratch.CREATED_AT),
     ):
-        separate = explain(connection, first_page, runs=runs)
-        with scratch.index(connection, "on_both", scratch.USER_CREATED):
-            composite = explain(connection, first_page, runs=runs)
+        separate = explain_runs(first_page, runs=runs)
+        with scratch.index(copy, "on_both", scratch.USER_CREATED):
+            composite = explain_runs(first_page, runs=runs)
     return separate, composite
 
 
-def _kinds(connection: Connection, user: str, runs: int) -> Iterator[tuple[str, IndexVariant]]:
-    note_id = row(connection, _query("SELECT id FROM {} LIMIT 1"))[0]
+def _kinds(copy: Notes, user: str, runs: int) -> Iterator[tuple[str, IndexVariant]]:
+    note_id = copy.query("SELECT id FROM {} LIMIT 1").row()[0]
     for column, value in (("user_id", user), ("id", note_id)):
         statements = {
-            key: BoundQuery(
-                connection,
-                Query(sql.SQL(text).format(scratch.TABLE, sql.Identifier(column)), [value]),
-            )
+            key: copy.query(text.replace("COLUMN", column), value)
             for key, text in ((EQUAL, _EQUAL), (ORDERED, _RANGE))
         }
-        for index in btree_or_hash(column, statements, build=_build(connection), runs=runs):
+        for index in btree_or_hash(column, statements, build=_build(copy), runs=runs):
             yield column, index
 
 
-def _build(connection: Connection) -> Build:
-    return partial(scratch.index, connection, "variant")
+def _build(copy: Notes) -> Build:
+    return partial(scratch.index, copy, "variant")
 
 
-def _selective(connection: Connection, runs: int) -> Iterator[Selectivity]:
+def _selective(copy: Notes, runs: int) -> Iterator[Selectivity]:
     for version in _VERSIONS:
-        condition = _query("SELECT * FROM {} WHERE version >= %s", version)
-        full_scan = explain(connection, condition, runs=runs)
-        with scratch.index(connection, "on_version", "(version)"):
-            planned = explain(connection, condition, runs=runs)
+        condition = copy.query("SELECT * FROM {} WHERE version >= %s", version)
+        full_scan = explain_runs(condition, runs=runs)
+        with scratch.index(copy, "on_version", "(version)"):
+            planned = explain_runs(condition, runs=runs)
         yield Selectivity(
             condition=f"version >= {version}",
-            share=_share(connection, version),
+            share=_share(copy, version),
             planned=planned,
             full_scan=full_scan,
         )
 
 
-def _share(connection: Connection, version: int) -> float:
+def _share(copy: Notes, version: int) -> float:
     share = "SELECT count(*) FILTER (WHERE version >= %s)::float / count(*) FROM {}"
-    return float(row(connection, _query(share, version))[0])
+    return float(copy.query(share, version).row()[0])
 
 
-def index_benefits(connection: Connection, user: str, *, runs: int) -> Iterator[IndexBenefit]:
+def index_benefits(copy: Notes, user: str, *, runs: int) -> Iterator[IndexBenefit]:
     """Run the query of each of the seed's indexes with all four, and with that one rolled away."""
     by_index = {
         "idx_notes_user_id": (
             "count of a user's notes",
-            queries.count_of_user(user, table=scratch.TABLE),
+            copy.count_of_user(user),
         ),
-        "idx_notes_created_at": ("newest of all", _query(_NEWEST)),
-        "idx_notes_title_search": ("titles with a rare word", _query(_SEARCH, _RARE_WORD)),
+        "idx_notes_created_at": ("newest of all", copy.query(_NEWEST)),
+        "idx_notes_title_search": ("titles with a rare word", copy.query(_SEARCH, _RARE_WORD)),
         scratch.COMPOSITE: (
             "newest of a user",
-            queries.by_offset(0, table=scratch.TABLE, user=user),
+            copy.by_offset(0, user=user),
         ),
     }
-    with scratch.seed_indexes(connection) as sizes:
-        scratch.analyze(connection)
+    with scratch.seed_indexes(copy) as sizes:
+        scratch.analyze(copy)
         for name, (title, query) in by_index.items():
-            with_ms = median_ms(explain(connection, query, runs=runs))
-            with connection.transaction(force_rollback=True):
-                connection.execute(sql.SQL("DROP INDEX {}").format(scratch.named(name)))
-                without_ms = median_ms(explain(connection, query, runs=runs))
+            with_ms = median_ms(explain_runs(query, runs=runs))
+            with copy.connection.transaction(force_rollback=True):
+                copy.connection.execute(sql.SQL("DROP INDEX {}").format(scratch.named(name)))
+                without_ms = median_ms(explain_runs(query, runs=runs))
             yield IndexBenefit(
                 name=name,
                 query=title,
@@ -202,13 +198,13 @@ def index_benefits(connection: Connection, user: str, *, runs: int) -> Iterator[
             )
 
 
-def index_usage(connection: Connection, page: int, *, runs: int) -> Iterator[IndexUsage]:
+def index_usage(copy: Notes, page: int, *, runs: int) -> Iterator[IndexUsage]:
     """Run the query of each page; count the scans of each index."""
-    with scratch.seed_indexes(connection, titles=False):
-        for name, query in queries.pages(connection, page, table=scratch.TABLE).items():
-            before = _scans(connection)
-            plans = [BoundQuery(connection, query).explain() for _ in range(runs)]
-            after = _scans(connection)
+    with scratch.seed_indexes(copy, titles=False):
+        for name, query in copy.pages(page).items():
+            before = _scans(copy.connection)
+            plans = [query.explain() for _ in range(runs)]
+            after = _scans(copy.connection)
             yield IndexUsage(
                 query=name,
                 runs=runs,
@@ -221,7 +217,3 @@ def _scans(connection: Connection) -> dict[str, int]:
     connection.execute("SELECT pg_stat_force_next_flush()")
     names = list(scratch.SEED_INDEXES)
     return dict(connection.execute(_INDEX_SCANS, [scratch.NAME, names]).fetchall())
-
-
-def _query(text: str, *params: object) -> Query:
-    return queries.query(text, *params, table=scratch.TABLE)

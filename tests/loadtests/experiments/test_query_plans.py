@@ -9,12 +9,18 @@ import pytest
 from psycopg import sql
 
 from config.explain.plan import Node, Plan
-from config.explain.variants import QUERY, IndexVariant, PageAtDepth
+from config.explain.variants import QUERY, IndexVariant, PageAtDepth, explain_runs
 from config.stack import Stack
 from config.stack.process import StackError
-from loadtests.experiments.query_plans import EXPERIMENT, method, queries, scratch
+from loadtests.experiments.query_plans import EXPERIMENT, method, scratch
 from loadtests.experiments.query_plans.method import Observations, PageAtSize, Round
-from loadtests.experiments.query_plans.queries import CURSOR, DEEP, FIRST, access_path, explain
+from loadtests.experiments.query_plans.queries import (
+    CURSOR,
+    DEEP,
+    FIRST,
+    Notes,
+    access_path,
+)
 from loadtests.experiments.query_plans.variants import (
     EQUAL,
     ORDERED,
@@ -83,7 +89,7 @@ def indexes(url: str) -> list[tuple[str, str]]:
 
 class TestExplain:
     def test_counts_the_rows_that_a_plan_examined_and_names_its_access_path(self, connection):
-        plan, again = explain(connection, queries.count_of_user("abc"), runs=2)
+        plan, again = explain_runs(Notes(connection).count_of_user("abc"), runs=2)
 
         assert plan.rows_returned == again.rows_returned == 1
         assert plan.rows_examined == ROWS // 7
@@ -95,7 +101,7 @@ class TestWithoutIndexes:
         before = indexes(url)
 
         with scratch.without_indexes(url):
-            [plan] = explain(connection, queries.by_offset(0), runs=1)
+            [plan] = explain_runs(Notes(connection).by_offset(0), runs=1)
             within = indexes(url)
 
         assert access_path(plan) == "Seq Scan"
@@ -144,20 +150,23 @@ class TestScratch:
             scratch.grow(own, 2 * ROWS + 1)
 
             count = sql.SQL("SELECT count(*), count(DISTINCT id) FROM {}")
-            assert own.execute(count.format(scratch.TABLE)).fetchone() == (2 * ROWS + 1,) * 2
+            assert (
+                own.connection.execute(count.format(scratch.TABLE)).fetchone()
+                == (2 * ROWS + 1,) * 2
+            )
 
 
 class TestSweeps:
     def test_an_offset_scans_what_it_skips_and_a_cursor_does_not(self, connection):
-        page = queries.last_page(connection)
+        page = Notes(connection).last_page()
 
         with connection.transaction(force_rollback=True):
             # In so small a table the planner would rather read all of a user's notes and sort them.
             connection.execute("SET LOCAL enable_bitmapscan = off")
             connection.execute("SET LOCAL enable_sort = off")
             connection.execute("DROP INDEX idx_notes_created_at")
-            pages = method.by_depth(connection, page, runs=1)
-            deepest = method.deepest_by_composite(connection, page)
+            pages = method.by_depth(Notes(connection), page, runs=1)
+            deepest = method.deepest_by_composite(Notes(connection), page)
 
         assert [at.by_offset[0].rows_examined for at in pages] == [at.depth + 20 for at in pages]
         assert max(at.by_cursor[0].rows_examined for at in pages) <= 22
@@ -178,7 +187,9 @@ class TestVariants:
             tried = variants(own, ROWS, runs=1)
             benefits = list(index_benefits(own, usual_user(own, ROWS), runs=1))
             usage = list(index_usage(own, 5, runs=2))
-            left = own.execute("SELECT 1 FROM pg_indexes WHERE schemaname = %s", [scratch.NAME])
+            left = own.connection.execute(
+                "SELECT 1 FROM pg_indexes WHERE schemaname = %s", [scratch.NAME]
+            )
             assert left.fetchall() == []
 
         assert tried.composite[0].rows_examined <= tried.separate[0].rows_examined
