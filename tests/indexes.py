@@ -1,8 +1,11 @@
 """The indexes that the databases really have, and tables that they alone can answer for."""
 
+from collections.abc import Iterable
+
 from django.db import connection
 from pymongo.collection import Collection
 
+from config.explain.catalogue import Query
 from config.stack.process import wait_until
 
 
@@ -43,3 +46,12 @@ def of_collection(collection: Collection, *, unique: bool | None = None) -> set[
         for name, index in collection.index_information().items()
         if name != "_id_" and unique in (None, index.get("unique", False))
     }
+
+
+def used_by(queries: Iterable[Query]) -> dict[str, list[str]]:
+    """Return each index that is in use, with the names of the queries that use it."""
+    used: dict[str, list[str]] = {}
+    for query in queries:
+        for index in query.statement.explain().indexes:
+            used.setdefault(index, []).append(query.name)
+    return used

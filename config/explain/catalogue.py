@@ -1,6 +1,6 @@
 """The service's own queries, each built by the code that the endpoints run."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -134,15 +134,6 @@ def _aggregations(user_id: str, window: Window) -> list[Query]:
 def _pipeline(name: str, asks: str, route: str, pipeline: pipelines.Pipeline) -> Query:
     statement = Aggregate(driver_collection(), pipeline)
     return Query(name=name, asks=asks, serves=(route,), statement=statement)
-
-
-def indexes_used(queries: Iterable[Query]) -> dict[str, list[str]]:
-    """Return each index that is in use, with the names of the queries that use it."""
-    used: dict[str, list[str]] = {}
-    for query in queries:
-        for index in query.statement.explain().indexes:
-            used.setdefault(index, []).append(query.name)
-    return used
 
 
 def _listed(name: str, asks: str, query: PageQuery | CursorQuery) -> Query:

@@ -1,6 +1,7 @@
-"""A report as Markdown, and the rows of its tables, which render_text also uses."""
+"""A report as Markdown, and its tables, which render_text also uses."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from config.explain.report import Cell, Curve, IndexSection, QuerySection, Report
 from config.explain.timing import kib, ms, times
@@ -15,6 +16,15 @@ QUERY_COLUMNS = (
     "without indexes",
 )
 INDEX_COLUMNS = ("index", "size", "after a rebuild", "uses", "serves", "covered by", "advice")
+
+
+class RenderedTable(NamedTuple):
+    """A table of the report, with remarks below it."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    remarks: Sequence[str] = ()
 
 
 def render(report: Report) -> str:
@@ -79,12 +89,18 @@ def index_row(part: IndexSection) -> tuple[str, ...]:
     )
 
 
-def curve_columns(curve: Curve) -> tuple[str, ...]:
-    """Return what each cell of curve_rows holds."""
-    return (curve.chart.x.label, *(line.name for line in curve.chart.lines))
+def tables(report: Report) -> Iterator[RenderedTable]:
+    """Yield every table of the report, in order."""
+    yield RenderedTable("Queries", QUERY_COLUMNS, [*map(query_row, report.queries)])
+    yield RenderedTable("Indexes", INDEX_COLUMNS, [*map(index_row, report.indexes)])
+    for curve in report.curves:
+        columns = (curve.chart.x.label, *(line.name for line in curve.chart.lines))
+        yield RenderedTable(curve.chart.title, columns, [*_curve_rows(curve)], curve.remarks)
+    for table in report.comparisons:
+        yield RenderedTable(table.title, table.columns, table.rows, table.remarks)
 
 
-def curve_rows(curve: Curve) -> Iterator[tuple[str, ...]]:
+def _curve_rows(curve: Curve) -> Iterator[tuple[str, ...]]:
     """Yield a row for each x, with the value of each line there."""
     values = [{point.x: point.y for point in line.points} for line in curve.chart.lines]
     for x in sorted({x for line in values for x in line}):
@@ -95,18 +111,11 @@ def _lines(report: Report) -> Iterator[str]:
     yield "# Queries and their indexes"
     for sentence in head(report):
         yield from ("", sentence)
-    yield from ("", "## Queries", "")
-    yield from _table(QUERY_COLUMNS, map(query_row, report.queries))
-    yield from ("", "## Indexes", "")
-    yield from _table(INDEX_COLUMNS, map(index_row, report.indexes))
-    for curve in report.curves:
-        yield from ("", f"## {curve.chart.title}", "")
-        yield from _table(curve_columns(curve), curve_rows(curve))
-        yield from ("", *_bullets(curve.remarks))
-    for comparison in report.comparisons:
-        yield from ("", f"## {comparison.title}", "")
-        yield from _table(comparison.columns, comparison.rows)
-        yield from ("", *_bullets(comparison.remarks))
+    for table in tables(report):
+        yield from ("", f"## {table.title}", "")
+        yield from _table(table.columns, table.rows)
+        if table.remarks:
+            yield from ("", *_bullets(table.remarks))
     yield from ("", "## Plans")
     for part in report.queries:
         yield from _plan(part)

@@ -7,16 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from config.explain.render_markdown import (
-    INDEX_COLUMNS,
-    QUERY_COLUMNS,
-    curve_columns,
-    curve_rows,
-    head,
-    index_row,
-    query_row,
-)
-from config.explain.report import Cell, Report
+from config.explain.render_markdown import RenderedTable, head, tables
+from config.explain.report import Report
 
 
 def render(report: Report, *, width: int, colour: bool = False) -> str:
@@ -25,18 +17,10 @@ def render(report: Report, *, width: int, colour: bool = False) -> str:
     console = Console(file=out, width=width, force_terminal=colour, highlight=False)
     for sentence in head(report):
         console.print(Text(sentence))
-    console.print(
-        _table("Queries", QUERY_COLUMNS, [query_row(section) for section in report.queries])
-    )
-    console.print(
-        _table("Indexes", INDEX_COLUMNS, [index_row(section) for section in report.indexes])
-    )
-    for curve in report.curves:
-        console.print(_table(curve.chart.title, curve_columns(curve), list(curve_rows(curve))))
-        console.print(*map(Text, curve.remarks), sep="\n")
-    for comparison in report.comparisons:
-        console.print(_table(comparison.title, comparison.columns, comparison.rows))
-        console.print(*map(Text, comparison.remarks), sep="\n")
+    for table in tables(report):
+        console.print(_table(table))
+        if table.remarks:
+            console.print(*map(Text, table.remarks), sep="\n")
     for part in report.queries:
         console.print(Text(f"\n{part.name}: {part.asks}", style="bold"))
         for finding in part.findings:
@@ -45,10 +29,11 @@ def render(report: Report, *, width: int, colour: bool = False) -> str:
     return out.getvalue()
 
 
-def _table(title: str, columns: tuple[str, ...], rows: list[tuple[Cell, ...]]) -> Table:
-    table = Table(title=f"\n{title}", title_justify="left", box=box.SIMPLE_HEAD, expand=False)
-    for column in columns:
+def _table(contents: RenderedTable) -> Table:
+    title = f"\n{contents.title}"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, expand=False)
+    for column in contents.columns:
         table.add_column(column, overflow="fold")
-    for row in rows:
+    for row in contents.rows:
         table.add_row(*(Text(str(cell)) for cell in row))
     return table

@@ -12,7 +12,7 @@ from activity.paging import FeedQuery, Position
 from activity.time_window import Window, midnight
 from config.explain import catalogue
 from config.explain.assertions import PlanAssertions, assert_plan
-from tests.indexes import of_collection
+from tests.indexes import of_collection, used_by
 
 UNTIL = midnight(timezone.now())
 MONTH = Window(since=UNTIL - timedelta(days=30), until=UNTIL)
@@ -130,5 +130,5 @@ class TestIndexes:
 
 
 def unused() -> set[str]:
-    used = catalogue.indexes_used(catalogue.activity_queries())
+    used = used_by(catalogue.activity_queries())
     return of_collection(ActivityEvent._get_collection()) - set(used)

@@ -10,7 +10,7 @@ from config.explain.assertions import assert_plan
 from notes import selectors
 from notes.models import Note
 from notes.paging import CursorQuery, PageQuery, Position, Sort
-from tests.indexes import of_table, vacuum
+from tests.indexes import of_table, used_by, vacuum
 
 ROWS = 20_000
 
@@ -131,7 +131,7 @@ class TestIndexes:
 def unused() -> set[str]:
     # Any index can count all notes, so that the smallest does so is no reason to have it.
     queries = [query for query in catalogue.notes_queries() if query.name != "count-all"]
-    return of_table("notes") - set(catalogue.indexes_used(queries))
+    return of_table("notes") - set(used_by(queries))
 
 
 def statements(query: PageQuery):

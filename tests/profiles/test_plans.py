@@ -13,7 +13,7 @@ from profiles.models import ProfileRow
 from profiles.mongodb import MongoProfiles
 from profiles.postgres import PostgresProfiles
 from tests.builders import SEEDED_UNTIL
-from tests.indexes import of_collection, of_table
+from tests.indexes import of_collection, of_table, used_by
 
 COUNT = 5_000
 
@@ -88,7 +88,7 @@ class TestPlans:
 @pytest.mark.django_db
 class TestIndexes:
     def test_each_serves_a_query_or_a_constraint_or_is_known_to_serve_neither(self):
-        used = set(catalogue.indexes_used(catalogue.profile_queries()))
+        used = set(used_by(catalogue.profile_queries()))
 
         plain = of_table("user_profiles", unique=False)
         plain |= of_collection(get_db()["user_profiles"], unique=False)
