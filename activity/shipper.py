@@ -1,7 +1,7 @@
 """The shipper: a thread in each process of the site that moves events from the spool to MongoDB."""
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +14,7 @@ from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError
 
 from activity import metrics, spool
 from activity.documents import ActivityEvent
-from activity.spool import Record, Segment, Spool
+from activity.spool import Record, Segment, Spool, Survey
 from cachelayer import supervision
 
 log = structlog.get_logger("activity")
@@ -114,22 +114,23 @@ class Shipper:
             if is_own and head.acknowledged == head.handled:
                 return 0
             # Of the own segment what is new; any other is read to the end for the last time.
-            records = segment.records(head.offset) if is_own else list(segment.records())
+            survey = Survey()
+            records = survey.noting(segment.records(head.offset if is_own else 0))
             shipped = _ship_records(segment, records)
             head = segment.checkpoint.head
             if not is_own:
-                segment.end(records)
+                segment.end(survey)
             elif head.handled < (head.acknowledged or 0):
                 # It has acknowledged what cannot be read: it ends here, and is read once more.
                 self._own.close(path)
             return shipped
 
 
-def _ship_records(segment: Segment, records: Iterable[Record]) -> int:
+def _ship_records(segment: Segment, records: Iterator[Record]) -> int:
     """Ship those that are not shipped yet of a segment, batch by batch; return how many were new."""
     shipped = 0
     checkpoint = segment.checkpoint
-    for batch in _batches(iter(records)):
+    for batch in _batches(records):
         # By id, since damage may have put a record into the file twice.
         rows = {
             record.document[9:21]: record

@@ -104,10 +104,23 @@ class Record(NamedTuple):
     end: int
     sequence: int
 
-    @property
-    def seconds(self) -> int:
-        """When the event was recorded, in seconds of Unix time."""
-        return int.from_bytes(self.document[9:13])
+
+class Survey:
+    """What a segment was found to hold while its records were read from the beginning."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[int, int] = {}  # by sequence number: when each was recorded
+        self.readable_bytes = 0
+        self.end = 0  # of the last record
+
+    def noting(self, records: Iterable[Record]) -> Iterator[Record]:
+        """Yield the same records."""
+        for record in records:
+            document, start, self.end, sequence = record
+            self.readable_bytes += self.end - start
+            if sequence >= 0 and sequence not in self.seconds:
+                self.seconds[sequence] = int.from_bytes(document[9:13])
+            yield record
 
 
 class Census(NamedTuple):
@@ -175,16 +188,16 @@ class Segment:
                 return
             offset += max(position, limit)
 
-    def census(self, records: Iterable[Record] | None = None) -> Census:
-        """Return what has become of each event; records: all of them, where they were read just now."""
-        seconds: dict[int, int] = {}
-        readable_bytes, end = self._header_bytes(), 0
-        for document, start, end, sequence in self.records() if records is None else records:
-            readable_bytes += end - start
-            if sequence >= 0 and sequence not in seconds:
-                seconds[sequence] = int.from_bytes(document[9:13])
+    def census(self, survey: Survey | None = None) -> Census:
+        """Return what has become of each event; survey: of all records, where they were read just now."""
+        if survey is None:
+            survey = Survey()
+            for _ in survey.noting(self.records()):
+                pass
+        seconds = survey.seconds
+        readable_bytes = self._header_bytes() + survey.readable_bytes
         head = self.checkpoint.head
-        end = max(end, self._header_bytes())
+        end = max(survey.end, self._header_bytes())
         size = self._written_bytes(end)
         events = max(seconds, default=-1) + 1
         if head.acknowledged is None and self.name:
@@ -203,13 +216,13 @@ class Segment:
             max(size, _HEADER.size) - readable_bytes,
         )
 
-    def end(self, records: Iterable[Record]) -> None:
+    def end(self, survey: Survey) -> None:
         """
         Write into the ledger what was acknowledged here; delete the files, or set them aside.
 
-        records: all of them, as read since it was locked.
+        survey: of all its records, read since it was locked.
         """
-        census = self.census(records)
+        census = self.census(survey)
         self._note(census)
         if census.set_aside or census.unreadable_bytes:
             _set_aside(self.path, census.set_aside)

@@ -402,10 +402,10 @@ class TestDamaged:
         identity = own.append(EVENT).binary
         census = spool.Segment.census
 
-        def fail(segment: spool.Segment, records: list[spool.Record]) -> spool.Census:
+        def fail(segment: spool.Segment, survey: spool.Survey) -> spool.Census:
             if segment.path == first:
                 raise RuntimeError("a fault of ours")
-            return census(segment, records)
+            return census(segment, survey)
 
         monkeypatch.setattr(spool.Segment, "census", fail)
 
