@@ -1,13 +1,12 @@
-"""The background work that each process does for the cache: relay, remove, count, warm."""
+"""The background work that each process does for the cache: relay, tidy up, count, warm."""
 
 import threading
 from typing import Any
 
 import structlog
 
-from cachelayer import client, counts, popularity, relay, upkeep, warming
+from cachelayer import client, counts, invalidation, popularity, protocol, relay, upkeep, warming
 from cachelayer.namespace import Namespace, declared
-from cachelayer.removals import removals
 from cachelayer.supervision import supervise
 
 log = structlog.get_logger("cachelayer")
@@ -22,7 +21,8 @@ def start() -> None:
     """
     client.breaker.start_open()
     relay.start_in_background()
-    removals.start_in_background()
+    invalidation.delivered_rows.start_in_background()
+    protocol.invalidated_tags.start_in_background()
     upkeep.start_in_background()
     supervise("cache-counts", _count)
     supervise("cache-warming", _warm)

@@ -2,17 +2,31 @@
 
 import contextlib
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 import structlog
 from django.db import DatabaseError, InterfaceError, connection, transaction
 
 from cachelayer import outbox, protocol
 from cachelayer.client import CacheDown, breaker
+from cachelayer.later import Later
 from cachelayer.models import Clearance
 from cachelayer.namespace import Namespace
-from cachelayer.removals import removals
 
 log = structlog.get_logger("cachelayer")
+
+
+def _remove(row_ids: list[int]) -> None:
+    try:
+        outbox.remove(row_ids)
+    except (DatabaseError, InterfaceError) as exc:
+        reason = str(exc).split("\n")[0]
+        log.info("outbox rows left to the relay", rows=len(row_ids), reason=reason)
+
+
+# Rows whose tags are unlinked. One that is deleted late, or never because the process ended, is
+# delivered once more: that costs a load, and nothing is stale.
+delivered_rows: Final = Later("cache-removals", _remove)
 
 
 class _Delivery:
@@ -41,7 +55,7 @@ class _Delivery:
                 # the row is there.
                 breaker.failed(exc, opens=True)
             return
-        removals.add(self.row_id)
+        delivered_rows.add(self.row_id)
 
     def _leave_to_relay(self) -> None:
         """

@@ -1,10 +1,11 @@
 """The four round trips of the cache protocol, look, begin, end and unlink, as Redis commands."""
 
+import contextlib
 import functools
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 import redis
 import structlog
@@ -13,6 +14,7 @@ from django.conf import settings
 from cachelayer import client, entries, hooks, hosts, metrics, slots
 from cachelayer.client import ask
 from cachelayer.entries import HEAD_BYTES, Lookup
+from cachelayer.later import Later
 from cachelayer.namespace import STAMP_MARGIN_SECONDS, Key, note_name, register_name, unlinked_name
 
 V = TypeVar("V")
@@ -204,7 +206,7 @@ def unlink(tags: Sequence[str], *, past_breaker: bool = False) -> None:
     Redis too. Then kill the copies in the first level: on this host by its slots, on others by
     waiting for them. Raises CacheDown.
 
-    When each was deleted is noted beside it, where there is room.
+    When each was deleted is noted a moment later, where there is room.
     """
     for hook in hooks.before_unlink:
         hook(tags)
@@ -215,17 +217,33 @@ def unlink(tags: Sequence[str], *, past_breaker: bool = False) -> None:
         pipe = r.pipeline(transaction=False)
         pipe.unlink(*names)
         pipe.hgetall(register_name())
-        for tag in tags:
-            pipe.set(note_name("invalidated", tag), _noted(""), ex=_NOTED_SECONDS)
         return pipe.execute(raise_on_error=False)
 
-    unlinked, register, *_ = ask("invalidate", pipeline, past_breaker=past_breaker)
+    unlinked, register = ask("invalidate", pipeline, past_breaker=past_breaker)
     if isinstance(unlinked, redis.RedisError):
         raise client.CacheDown("invalidate") from unlinked
     slots.overwrite(tags)
     hosts.await_others(register)
     metrics.INVALIDATED_TAGS.inc(len(names))
+    invalidated_tags.add((tuple(tags), _noted("")))
     _log("Cache INVALIDATE", "invalidate", list(tags), started)
+
+
+def _note_invalidated(invalidations: Sequence[tuple[Sequence[str], str]]) -> None:
+    """Note when each tag was invalidated last: one pipeline for many writes, of many to the same lists."""
+    last = {tag: noted for tags, noted in invalidations for tag in tags}
+
+    def pipeline(r: redis.Redis) -> Any:
+        pipe = r.pipeline(transaction=False)
+        for tag, noted in last.items():
+            pipe.set(note_name("invalidated", tag), noted, ex=_NOTED_SECONDS)
+        return pipe.execute(raise_on_error=False)
+
+    with contextlib.suppress(client.CacheDown):  # a note is for people; what it is about was done
+        ask("note", pipeline, past_breaker=True)
+
+
+invalidated_tags: Final = Later("cache-notes", _note_invalidated)
 
 
 def _read_or_make(pipe: Any, key: Key[Any]) -> None:

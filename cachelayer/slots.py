@@ -58,7 +58,12 @@ def clock() -> int:
 
 def path() -> Path:
     """Return where the file is: sites whose keys in Redis differ have files of their own."""
-    return Path(settings.CACHE_SLOTS_DIR) / f"{number_of(root_of_names()):016x}.slots"
+    return _path(settings.CACHE_SLOTS_DIR, root_of_names())
+
+
+@functools.lru_cache(maxsize=8)
+def _path(folder: str, root: str) -> Path:
+    return Path(folder) / f"{number_of(root):016x}.slots"
 
 
 def mapped() -> bool:

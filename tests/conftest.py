@@ -14,7 +14,7 @@ from django.test import Client
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
-from cachelayer import client, counts, first_level, hosts, slots
+from cachelayer import client, counts, first_level, hosts, invalidation, protocol, slots
 from cachelayer.models import OutboxRow
 from config.mongodb import client as mongodb_client
 from config.postgres import outages
@@ -128,3 +128,14 @@ def django_db_setup(django_db_setup) -> Iterator[None]:
     yield
     for alias_connection in connections.all():
         alias_connection.close()
+
+
+@pytest.fixture
+def served(monkeypatch):
+    """What is left of a write after its answer waits, as in a process that serves requests."""
+    collected = (invalidation.delivered_rows, protocol.invalidated_tags)
+    for later in collected:
+        monkeypatch.setattr(later, "is_running", True)
+    yield
+    for later in collected:
+        later.flush()

@@ -11,10 +11,11 @@ from cachelayer import (
     background,
     client,
     counts,
+    invalidation,
+    later,
     popularity,
     protocol,
     relay,
-    removals,
     upkeep,
 )
 from notes import cache_keys as note_keys
@@ -134,8 +135,9 @@ class TestStart:
         monkeypatch.setattr(background, "supervise", lambda name, run: names.append(name))
         for module in (relay, upkeep):
             monkeypatch.setattr(module, "supervise", lambda name, run, stopping: names.append(name))
-        monkeypatch.setattr(removals, "supervise", lambda name, run: names.append(name))
-        monkeypatch.setattr(background, "removals", removals.Removals())
+        monkeypatch.setattr(later, "supervise", lambda name, run: names.append(name))
+        for collected in (invalidation.delivered_rows, protocol.invalidated_tags):
+            monkeypatch.setattr(collected, "is_running", False)
         monkeypatch.setattr(client.breaker, "start_open", lambda: None)
 
         background.start()
@@ -143,6 +145,7 @@ class TestStart:
         assert names == [
             "cache-relay",
             "cache-removals",
+            "cache-notes",
             "cache-first-level",
             "cache-counts",
             "cache-warming",
