@@ -74,7 +74,7 @@ def position_of(cursor: str, *, query: FeedQuery) -> Position | None:
     """
     Return where a cursor points; an empty one points to the start (None).
 
-    Raises CursorRejected where it was altered, or made for another user or other filters.
+    Raises CursorRejected if it was altered, or made for another user or other filters.
     """
     if not cursor:
         return None

@@ -54,7 +54,7 @@ def activity_reconcile(*, since: datetime, folder: Path) -> Account:
 
     It may run while events are recorded and shipped: the disk is read before and after MongoDB.
     Events missing from the first reading are lost, surplus events in the second are doubled.
-    Raises PyMongoError where MongoDB does not answer.
+    Raises PyMongoError if MongoDB does not answer.
     """
     minute = int(since.timestamp()) // 60
     before = _disk(folder, minute)

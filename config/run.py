@@ -235,7 +235,7 @@ def _prepare(command: tuple[str, ...]) -> None:
 
 
 def _run_site(port: int, url: str, *, workers: int, threads: int) -> int:
-    """Serve until a signal comes; return exit status 0. Raises StackError where the site ends by itself."""
+    """Serve until a signal comes; return exit status 0. Raises StackError if the site ends by itself."""
     site = subprocess.Popen(
         site_command(port, workers=workers, threads=threads),
         cwd=ROOT,

@@ -73,7 +73,7 @@ def file_text(note_id: UUID, user_id: str, title: str, content: str) -> str:
 
 
 def _is_current(path: Path, note: NoteRecord, folder: Path) -> bool:
-    """Return whether the file equals the note. Raises NotOverwritten where the file is not an export of it."""
+    """Return whether the file equals the note. Raises NotOverwritten if the file is not an export of it."""
     try:
         file = read_note_file(path, root=folder)
     except Unreadable as exc:

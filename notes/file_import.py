@@ -167,7 +167,7 @@ def _origin(header: FrontMatter) -> Origin | None:
 
 
 def _exported_note(header: FrontMatter, origin: Origin, content: str) -> FileNote:
-    """Return the note with its title unchanged. Raises Unreadable where the title was removed."""
+    """Return the note with its title unchanged. Raises Unreadable if the title was removed."""
     title = header.scalars.get("title", "").replace("\0", " ")
     if not title:
         raise Unreadable("has a trilith_note in its front matter, but no title")

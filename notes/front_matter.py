@@ -51,7 +51,7 @@ def front_matter(text: str) -> FrontMatter | None:
 
 def _yaml_scalars(block: str) -> dict[str, str] | None:
     """
-    Return the scalars of the top-level mapping, None where there is no such mapping.
+    Return the scalars of the top-level mapping, None if there is no such mapping.
 
     From the events of the parser: nothing is constructed, so nothing is converted, and neither an
     alias nor a merge key is expanded. An alias of a scalar has the scalar's text.

@@ -37,7 +37,7 @@ def first_heading(markdown: str) -> str | None:
     """
     Return the text of the first heading that has any: without markup, images by their description.
 
-    None where there is none, or none that is found within a bounded number of calls.
+    None if there is none, or none that is found within a bounded number of calls.
     """
     source = markdown.replace("\r\n", "\n").replace("\r", "\n")
     env: EnvType = {}

@@ -31,7 +31,7 @@ class Sort:
 
 @dataclass(frozen=True, kw_only=True)
 class PageQuery:
-    """One page by number. user_id and search are None where they do not filter."""
+    """One page by number. user_id and search are None if they do not filter."""
 
     user_id: str | None = None
     search: str | None = None
@@ -124,7 +124,7 @@ def position_of(cursor: str, *, user_id: str | None, sort: Sort) -> Position | N
     """
     Return where a cursor points; an empty one points to the start (None).
 
-    Raises CursorRejected where it was altered, or made for another user filter or sort.
+    Raises CursorRejected if it was altered, or made for another user filter or sort.
     """
     if not cursor:
         return None

@@ -163,7 +163,7 @@ def _handle(changes: Iterable[dict[str, Any]]) -> None:
 
 def _users(change: dict[str, Any]) -> set[str] | None:
     """
-    Return the users whose profile has changed; None where the change does not name them.
+    Return the users whose profile has changed; None if the change does not name them.
 
     A user_id that the API would not accept is ignored: nothing is cached for it.
     """

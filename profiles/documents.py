@@ -95,7 +95,7 @@ def record(document: dict[str, Any]) -> ProfileRecord:
     Return the record of a document of any shape, whatever it lacks.
 
     A field of another type than the schema's, written past the service, counts as missing, and is
-    counted. Raises MalformedProfile where that is the user_id.
+    counted. Raises MalformedProfile if that is the user_id.
     """
     shaped = upgraded(document)
     user_id = _field(shaped, "user_id", str)

@@ -57,7 +57,7 @@ class ProfileStore(Protocol):
         """
         Merge the patch into the preferences (RFC 7396), and raise the version.
 
-        Raises PreferencesRejected where the result is too large; then nothing is changed.
+        Raises PreferencesRejected if the result is too large; then nothing is changed.
         """
 
     def delete(self, user_id: str, *, if_version: int | None) -> bool:
@@ -67,7 +67,7 @@ class ProfileStore(Protocol):
         """
         Store this copy of a profile, unless a newer version is stored here.
 
-        Raises Taken where another profile here has its address; it is copied all the same, but a
+        Raises Taken if another profile here has its address; it is copied all the same, but a
         search for that address does not return it.
         """
 

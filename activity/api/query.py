@@ -127,7 +127,7 @@ def _window(parameters: Parameters, *, until: datetime | None = None) -> Window:
 
 
 def _moment(parameters: Parameters, name: str) -> Moment | None:
-    """Return a time, or the beginning of a day in UTC; None where it is missing or malformed."""
+    """Return a time, or the beginning of a day in UTC; None if it is missing or malformed."""
     text = parameters.text(name)
     if text is None:
         return None

@@ -120,7 +120,7 @@ def _hot() -> list[tuple[str, list[tuple[str, float]]]]:
 
 
 def _chart() -> LineChart | None:
-    """Return the hit rate by minute, one line for each namespace; None where nothing was read."""
+    """Return the hit rate by minute, one line for each namespace; None if nothing was read."""
     try:
         minutes = popularity.minutes(MINUTES)
     except CacheDown:

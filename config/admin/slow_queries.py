@@ -70,7 +70,7 @@ class SlowStatementAdmin(ReadOnlyPage):
 
 
 def _shapes() -> list[dict[str, Any]] | None:
-    """Return the shapes, each with its last time as a datetime; None where Redis does not answer."""
+    """Return the shapes, each with its last time as a datetime; None if Redis does not answer."""
     try:
         shapes = slow_queries.slow_statements()
     except CacheDown:

@@ -67,7 +67,7 @@ def candidates_for(lookup: Lookup) -> Iterator[MongoCandidate]:
 
 
 def find_serving_index(candidate: MongoCandidate, known: Mapping[str, Any]) -> str | None:
-    """Return an existing index that serves in the candidate's place; None where there is none."""
+    """Return an existing index that serves in the candidate's place; None if there is none."""
     length = len(candidate.keys)
     compared = {field for field, _ in candidate.keys[: candidate.equal]}
     for name, index in known.items():

@@ -88,7 +88,7 @@ def load_workload(collections: Sequence[str]) -> ProfiledWorkload:
 
 
 def parse_lookup(collection: str, entry: Document) -> Lookup | None:
-    """Return the lookup of an entry of system.profile; None where it has none."""
+    """Return the lookup of an entry of system.profile; None if it has none."""
     command = entry.get("command", {})
     if "$truncated" in command or "explain" in command or entry["op"] == "getmore":
         return None

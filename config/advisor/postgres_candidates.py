@@ -138,7 +138,7 @@ def build_on_empty_copy(candidate: Candidate) -> ExistingIndex:
     """
     Return how PostgreSQL describes the candidate, by building it on an empty copy of the table.
 
-    This happens in a transaction that is rolled back. Raises DatabaseError where it cannot be
+    This happens in a transaction that is rolled back. Raises DatabaseError if it cannot be
     built, for example on an expression that is not immutable.
     """
     with sandbox.rolled_back():
@@ -152,7 +152,7 @@ def build_on_empty_copy(candidate: Candidate) -> ExistingIndex:
 def find_serving_index(
     candidate: Candidate, built: ExistingIndex, existing: Sequence[ExistingIndex]
 ) -> str | None:
-    """Return an existing index that serves in the candidate's place; None where there is none."""
+    """Return an existing index that serves in the candidate's place; None if there is none."""
     compared = {part[0] for part in built.parts[: candidate.equal]}
     for index in existing:
         if index.begins_with(built):

@@ -184,7 +184,7 @@ def _add(side: exp.Expr | None, sources: Mapping[str, str], to: dict[str, list[I
 
 
 def _key(side: exp.Expr, sources: Mapping[str, str]) -> tuple[str, IndexKey] | None:
-    """Return one side of a comparison as a key with its table; None where it is none."""
+    """Return one side of a comparison as a key with its table; None if it is none."""
     plain = side.unnest().copy()
     columns = list(plain.find_all(exp.Column))
     tables = {_table_of(column, sources) for column in columns}

@@ -51,7 +51,7 @@ class Node:
 
     @property
     def misestimate(self) -> float | None:
-        """The factor by which the row estimate was wrong; None where it does not matter."""
+        """The factor by which the row estimate was wrong; None if it does not matter."""
         if self.rows_estimated is None or max(self.rows, self.rows_estimated) < _FEW_ROWS:
             return None
         more, fewer = max(self.rows, self.rows_estimated), min(self.rows, self.rows_estimated)

@@ -59,7 +59,7 @@ class SqlStatement:
 
 
 def compile_queryset(rows: QuerySet[Any, Any]) -> SqlStatement:
-    """Return the SELECT of a query set. Raises EmptyResultSet where Django would send none."""
+    """Return the SELECT of a query set. Raises EmptyResultSet if Django would send none."""
     sql, params = rows.query.get_compiler(using=rows.db).as_sql()
     return SqlStatement(sql, tuple(params), rows.db)
 

@@ -21,7 +21,7 @@ _SILENCE: Final = ("NetworkTimeout", "AutoReconnect", "ConnectionFailure")
 
 
 def _recover() -> None:
-    """Ping on a new connection. Raises PyMongoError where no primary answers."""
+    """Ping on a new connection. Raises PyMongoError if no primary answers."""
     options: dict[str, Any] = {
         "timeoutMS": _PROBE_TIMEOUT_MS,
         "serverSelectionTimeoutMS": _PROBE_TIMEOUT_MS,
@@ -37,7 +37,7 @@ breaker = Breaker("MongoDB", _recover, first_seconds=0.05, longest_seconds=1.0)
 
 
 class NotAsked(ServerSelectionTimeoutError):
-    """MongoDB did not answer lately; the breaker probes it in the background."""
+    """MongoDB has not answered recently; the breaker probes it in the background."""
 
 
 class Client(pymongo.MongoClient):
@@ -62,7 +62,7 @@ class Commands(monitoring.CommandListener):
         self._of_this_thread = threading.local()
 
     def started(self, event: monitoring.CommandStartedEvent) -> None:
-        """Remember the command: the event of its end does not hold it."""
+        """Remember the command, which the event of its end does not contain."""
         self._of_this_thread.command = event.command
 
     def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
@@ -133,7 +133,7 @@ def connect() -> None:
     """
     Create the client of this process without connecting: no socket and no thread before a fork.
 
-    Raises ImproperlyConfigured where the DNS has no records for a mongodb+srv:// URI.
+    Raises ImproperlyConfigured if the DNS has no records for a mongodb+srv:// URI.
     """
     try:
         _connect()

@@ -70,7 +70,7 @@ def _pool(samples: Samples, store: str) -> dict[str, int]:
 
 
 def _latency(samples: Samples, metric: str) -> dict[str, float] | None:
-    """Return {count, p50, p95, p99} over all labels, None where nothing was measured."""
+    """Return {count, p50, p95, p99} over all labels, None if nothing was measured."""
     merged = [s._replace(labels={**s.labels, "all": ""}) for s in samples[f"{metric}_bucket"]]
     return prometheus.timings({f"{metric}_bucket": merged}, metric, "all").get("")
 

@@ -15,7 +15,7 @@ from config.postgres.outages import breaker
 
 
 class NotAsked(psycopg.OperationalError):
-    """PostgreSQL did not answer lately; the breaker probes it in the background."""
+    """PostgreSQL has not answered recently; the breaker probes it in the background."""
 
 
 class PoolExhausted(psycopg.OperationalError):
@@ -23,7 +23,7 @@ class PoolExhausted(psycopg.OperationalError):
 
 
 class NoConnection(psycopg.OperationalError):
-    """The pool had none to lend, and PostgreSQL does not answer."""
+    """The pool had no connection to lend, and PostgreSQL does not answer."""
 
 
 _lent: Counter[str] = Counter()  # connections by the alias of their pool
@@ -83,8 +83,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
         """
         Count that the pool had no connection to lend, and return the error that says why.
 
-        Where all are in use that is load, and no sign that PostgreSQL is silent: whoever holds
-        one goes on, and whoever comes next waits its turn.
+        If all are in use, that is load, not a sign that PostgreSQL is down: the requests that hold
+        connections continue, and the next one waits its turn.
         """
         if _lent[self.alias] < self.pool.max_size:
             outages.lost(exc)
@@ -93,7 +93,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return reason(f"no connection to PostgreSQL within {self.pool.timeout:g} s")
 
     def _commit(self) -> None:
-        """Commit; to the request's trace it is a statement like any other."""
+        """Commit; in the request's trace this is a statement like any other."""
         started = time.perf_counter()
         try:
             super()._commit()  # type: ignore[misc]  # Django's own
@@ -101,7 +101,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             tracing.add_statement("postgres", "COMMIT", started, time.perf_counter() - started)
 
     def _close(self) -> None:
-        """Give the connection back to the pool; counted once, even where the pool does not take it."""
+        """Return the connection to the pool; it is counted once, even if the pool does not accept it."""
         try:
             super()._close()  # type: ignore[misc]  # Django's own
         finally:

@@ -18,21 +18,21 @@ _CERTAIN_SHARE: Final = 0.8
 
 
 class ServerSilent(psycopg.OperationalError):
-    """PostgreSQL took the statement and did not answer in time; the connection is given up."""
+    """PostgreSQL accepted the statement but did not answer in time; the connection is given up."""
 
 
 class AnswerLate(ServerSilent):
-    """PostgreSQL did not answer within what a wait for the pool had left; it may be well."""
+    """PostgreSQL did not answer in the time that a wait for the pool had left; it may be healthy."""
 
 
 class DeadlineConnection(psycopg.Connection[Any]):
     """
     Give up on a server that neither answers nor closes (a frozen host, SIGSTOP).
 
-    A connection may be given less time than its class has: what misses that proves nothing.
+    A connection may be given less time than its class has; missing that deadline proves nothing.
 
     statement_timeout is the server's own clock and stops with it; TCP keepalives are answered
-    by the kernel of a frozen server. So the client keeps time. The deadline is longer than
+    by the kernel of a frozen server. So the client keeps the time. The deadline is longer than
     statement_timeout, so that a live server answers first.
     """
 

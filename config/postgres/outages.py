@@ -20,19 +20,19 @@ _FULL: Final = ("too many clients", "too many connections", "remaining connectio
 
 
 def _probe() -> None:
-    """Query on a new connection. Raises psycopg.Error where the server does not answer."""
+    """Query on a new connection. Raises psycopg.Error if the server does not answer."""
     try:
         with server.connect(deadlines.ProbeConnection) as probe:
             probe.execute("SELECT 1")
     except psycopg.OperationalError as exc:
-        # Full is not silent: those who hold its connections are served, so let them go on.
+        # A full server is not down: the holders of its connections are served, so they may continue.
         if not any(sign in str(exc) for sign in _FULL):
             raise
         log.warning("PostgreSQL takes no further connection", reason=str(exc).split("\n")[0])
 
 
 def _recover() -> None:
-    """Probe; then let each pool throw out the connections that the outage has broken."""
+    """Probe; then have each pool discard the connections that the outage has broken."""
     _probe()
     for pool in _pools():
         pool.check()
@@ -45,9 +45,9 @@ def _pools() -> list[Any]:
 
 def _recover_writing() -> None:
     """
-    Ask on a new connection whether it may write; then replace those that date from before.
+    Check on a new connection whether it may write; then replace the older connections.
 
-    A session keeps the default with which it began, and one to a demoted server stays there.
+    A session keeps the default with which it began, and one with a demoted server stays there.
     """
     with server.connect(deadlines.ProbeConnection) as session:
         if server.is_read_only(session):
@@ -56,8 +56,8 @@ def _recover_writing() -> None:
         pool.drain()
 
 
-# A frozen PostgreSQL would hold every thread of the site for its whole deadline, those too that
-# cached reads need.
+# A frozen PostgreSQL would block every thread of the site for its whole deadline, including those
+# that cached reads need.
 breaker = Breaker("PostgreSQL", _recover, first_seconds=0.05, longest_seconds=1.0)
 
 # Open, it turns nothing away: the server itself refuses a write, and at once. It is there for what
@@ -72,15 +72,15 @@ _answered_at = 0.0
 
 def lost(exc: Exception) -> None:
     """
-    Find out what a lost connection means, and open the breaker only where the server is away.
+    Find out what a lost connection means, and open the breaker only if the server is down.
 
-    A silent connection means a silent server. One that broke, or that the pool could not make,
-    may be what a restart left behind: then the server is probed at once, by one thread for all
-    that wait here. One that had little time left after a wait for the pool may just have a long
+    A connection that times out means that the server does not answer. One that broke, or that the
+    pool could not open, may be due to a restart: then one thread probes the server at once for all
+    that wait here. One that had little time left after a wait for the pool may just run a long
     statement: then the server is probed in the background, since the request has no time left.
     """
     if breaker.is_open:
-        return  # the probe itself throws out what broke before it: that is no new failure
+        return  # the probe itself discards what broke before it: that is not a new failure
     if isinstance(exc, deadlines.AnswerLate):
         threading.Thread(target=_open_unless_answered, args=[exc], daemon=True).start()
     elif isinstance(exc, deadlines.ServerSilent):
@@ -90,7 +90,7 @@ def lost(exc: Exception) -> None:
 
 
 def _open_unless_answered(exc: Exception) -> None:
-    """Probe the server, one thread for all; open the breaker where it does not answer."""
+    """Probe the server, one thread for all; open the breaker if it does not answer."""
     global _answered_at
     with _probing:
         if _is_known():

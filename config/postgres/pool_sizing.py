@@ -33,7 +33,7 @@ class Site(NamedTuple):
 
 
 class Advice(NamedTuple):
-    """Connections of each process, by what needs or limits them, and which of these binds."""
+    """Connections of each process: what is needed, the limits, and which of these decides."""
 
     load: int | None
     formula: int

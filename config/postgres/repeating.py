@@ -1,4 +1,4 @@
-"""A read whose connection broke under it is run once more, on a connection that is whole."""
+"""Run a read once more, on an intact connection, if its connection broke under it."""
 
 import re
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from psycopg import ClientCursor
 from config.postgres import deadlines, metrics
 from config.postgres.outages import breaker
 
-# What a SELECT may do besides reading, or what the next statement may count on.
+# What a SELECT may do besides reading, or what the next statement may depend on.
 _MORE_THAN_READS: Final = re.compile(
     r"\b(INTO|FOR\s+(?:NO\s+KEY\s+)?(?:UPDATE|SHARE)|FOR\s+KEY\s+SHARE|nextval|setval|set_config"
     r"|pg_\w*advisory\w*|pg_notify|pg_terminate_backend|pg_cancel_backend|lo_\w+|dblink\w*)\b",
@@ -22,9 +22,9 @@ def run(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context:
     """
     Run a statement of a request, as Django's execute wrappers do.
 
-    Where its connection turns out to be broken although PostgreSQL answers, a plain SELECT outside
-    of a transaction is run once more: nothing can have happened twice by that. Only for requests,
-    which count on no state of their session; a background thread may hold a lock by it.
+    If its connection turns out to be broken although PostgreSQL answers, a plain SELECT outside a
+    transaction is run once more, which cannot do anything twice. Only for requests, which do not
+    depend on the state of their session; a background thread may hold a lock in its session.
     """
     try:
         return execute(sql, params, many, context)
@@ -32,7 +32,7 @@ def run(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context:
         if many or not _may_repeat(sql, exc, context):
             raise
     connection = context["connection"]
-    connection.close()  # back to the pool, which throws it away
+    connection.close()  # back to the pool, which discards it
     connection.ensure_connection()
     context["cursor"].cursor = connection.create_cursor()
     metrics.REPEATED.inc()

@@ -1,4 +1,4 @@
-"""Connections past the pool, which may be what is short; and what the server allows."""
+"""Connections outside the pool, which may be exhausted, and what the server allows."""
 
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -24,7 +24,7 @@ SELECT (SELECT count(*) FROM pg_stat_activity
 
 
 class Capacity(NamedTuple):
-    """Connections: those open at present, by whomever; the server's maximum; what we may have."""
+    """Connections: those open at present, of all clients; the server's maximum; what we may use."""
 
     connections: int
     max_connections: int
@@ -48,14 +48,14 @@ def connect(kind: type[ConnectionT], **parameters: Any) -> ConnectionT:
     """
     Return a plain connection to the database in use; parameters go before those of the settings.
 
-    It is none of the pool's, and Django does not know it: the caller closes it. Raises
+    It belongs neither to the pool nor to Django: the caller closes it. Raises
     psycopg.OperationalError.
     """
     return kind.connect(**connection_parameters() | parameters)
 
 
 def capacity() -> Capacity:
-    """Ask the server, on a connection of its own. Raises psycopg.Error where it does not answer."""
+    """Ask the server, on a connection of its own. Raises psycopg.Error if it does not answer."""
     with connect(ProbeConnection) as probe:
         row = probe.execute(_CAPACITY).fetchone()
     connections, maximum, reserved, *limits = row or (0, 0, 0)

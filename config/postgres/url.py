@@ -1,4 +1,4 @@
-"""DATABASE_URL, parsed in this place alone, into the parameters that every connection uses."""
+"""DATABASE_URL, parsed only here, into the parameters that every connection uses."""
 
 from typing import Any, Final
 from urllib.parse import unquote
@@ -76,7 +76,7 @@ def _refuse_unusable(database: dict[str, str], options: dict[str, Any]) -> None:
 
 
 def _refused_by_libpq(parameters: dict[str, Any]) -> str:
-    """Return the first line of what libpq has against the parameters; empty where nothing."""
+    """Return the first line of libpq's objection to the parameters; empty if it has none."""
     hosts = str(parameters.get("host", "")).split(",")
     parameters = parameters | {"host": ",".join(_NOWHERE for _ in hosts)}
     parameters.pop("hostaddr", None)  # it would be connected to

@@ -75,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def shoot(browser: str, url: str, file: Path, *, width: int, height: int) -> None:
-    """Take a screenshot of a page. Raises StackError where the browser does not."""
+    """Take a screenshot of a page. Raises StackError if the browser does not."""
     with tempfile.TemporaryDirectory() as folder:
         fresh = Path(folder) / "picture.png"
         command = [

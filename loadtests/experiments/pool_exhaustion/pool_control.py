@@ -58,7 +58,7 @@ def watched(site: Site, cached_path: str) -> AbstractContextManager[list[PoolRea
 
 
 def read_pool(site: Site, cached_path: str, zero: float) -> PoolReading:
-    """Return one reading. Raises UnexpectedResponse where the site does not report."""
+    """Return one reading. Raises UnexpectedResponse if the site does not report."""
     cached = send_once(site.url, Call("cached", cached_path))
     metrics = fetch(site.url, "/api/v1/metrics/db")["postgres"]
     return PoolReading(

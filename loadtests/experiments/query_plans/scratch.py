@@ -36,7 +36,7 @@ SELECT gen_random_uuid(), user_id, title, content,
 
 
 def definitions(connection: Connection) -> dict[str, str]:
-    """Return the CREATE INDEX of each of the seed's four. Raises StackError where one is missing."""
+    """Return the CREATE INDEX of each of the seed's four. Raises StackError if one is missing."""
     rows = connection.execute(
         "SELECT indexname, indexdef FROM pg_indexes"
         " WHERE schemaname = 'public' AND tablename = 'notes' AND indexname = ANY(%s)",
