@@ -13,7 +13,11 @@ _POSTGRES_ERRORS = (OperationalError, InterfaceError, READ_ONLY)
 _MONGODB_ERRORS = (
     pymongo.errors.ConnectionFailure,  # refused, lost, no server selected, no connection free
     pymongo.errors.ExecutionTimeout,
+    pymongo.errors.WriteConcernError,  # not on enough members, in time: it may be undone
 )
+# On what the server says while its set has no primary, or has just elected another; the driver has
+# tried it again already.
+_RETRYABLE = "RetryableWriteError"
 
 
 def unavailable_store(exc: BaseException | None) -> StoreName | None:
@@ -27,7 +31,11 @@ def unavailable_store(exc: BaseException | None) -> StoreName | None:
     while exc is not None:
         if isinstance(exc, _POSTGRES_ERRORS):
             return "postgres"
-        if isinstance(exc, _MONGODB_ERRORS):
+        if isinstance(exc, _MONGODB_ERRORS) or _is_retryable(exc):
             return "mongodb"
         exc = exc.__cause__
     return None
+
+
+def _is_retryable(exc: BaseException) -> bool:
+    return isinstance(exc, pymongo.errors.PyMongoError) and exc.has_error_label(_RETRYABLE)

@@ -15,6 +15,7 @@ matrix  what every endpoint answers in every state of the stores, as in docs/deg
 pictures  take the screenshots in docs/
 chaos  reads and writes over 4 workers under every fault of Redis, of PostgreSQL and of the workers:
        is any read stale?
+cluster  replicated stores, several sites and a balancer on this machine: each node fails in turn
 """
 
 import argparse
@@ -36,6 +37,7 @@ from loadtests.docs import cli as docs_cli
 from loadtests.docs import screenshots
 from loadtests.drills import event_loss, outage_costs, store_outage
 from loadtests.drills.chaos import cli as chaos_cli
+from loadtests.drills.cluster import cli as cluster_cli
 from loadtests.drills.degradation import matrix, outage_states
 from loadtests.drills.degradation import report as degradation_report
 from loadtests.experiments import cli as experiments_cli
@@ -88,6 +90,9 @@ def _parser() -> argparse.ArgumentParser:
         "chaos", help="exit status 1 where a read was stale, or a fault was not tested"
     )
     chaos_cli.add_options(hard)
+    cluster_cli.add_options(
+        commands.add_parser("cluster", help="each node of replicated stores fails (5 minutes)")
+    )
     return parser
 
 
@@ -144,6 +149,7 @@ COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
     "load": load_cli.run,
     "drill": _drill,
     "chaos": chaos_cli.command,
+    "cluster": cluster_cli.command,
     "costs": costs.run,
     "activity-outage": _outage,
     "matrix": _matrix,

@@ -19,7 +19,7 @@ defaults
     timeout connect 500ms
     timeout client 30s
     timeout server 10s
-    timeout check 1s
+    timeout check 2s
     option redispatch 1
     retries 3
     retry-on conn-failure empty-response
@@ -37,14 +37,14 @@ backend trilith
     http-request disable-l7-retry if !METH_GET
     balance roundrobin
     option httpchk GET /health/ready
-    default-server check inter 500ms fall 1 rise 1
+    default-server check inter 500ms fall 2 rise 1
 {servers}
 
 backend alive
     http-request disable-l7-retry if !METH_GET
     balance roundrobin
     option httpchk GET /health/live
-    default-server check inter 500ms fall 1 rise 1
+    default-server check inter 500ms fall 2 rise 1
 {servers}
 """
 

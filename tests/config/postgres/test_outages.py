@@ -7,6 +7,13 @@ import threading
 import psycopg
 import pytest
 from django.db import OperationalError, ProgrammingError, connections
+from pymongo.errors import (
+    DuplicateKeyError,
+    OperationFailure,
+    PyMongoError,
+    WriteConcernError,
+    WTimeoutError,
+)
 
 from cachelayer import protocol
 from cachelayer.failures import unavailable_store
@@ -99,6 +106,11 @@ class TestDeadlineConnection:
             assert connection.execute("SELECT pg_sleep(0.1), 1").fetchone()[1] == 1
 
 
+def labelled(exc: PyMongoError, label: str) -> PyMongoError:
+    exc._add_error_label(label)
+    return exc
+
+
 class TestUnavailableStore:
     @pytest.mark.parametrize(
         ("exc", "name"),
@@ -107,7 +119,14 @@ class TestUnavailableStore:
             (ServerSilent(), None),  # psycopg's own; Django wraps it into its OperationalError
             (ValueError(), None),
             (None, None),
+            # As it comes from an election: too few members have the write, or there is no primary.
+            (WTimeoutError("operation exceeded time limit", 50), "mongodb"),
+            (WriteConcernError("shutting down", 91), "mongodb"),
+            (labelled(OperationFailure("stepped down", 189), "RetryableWriteError"), "mongodb"),
+            (OperationFailure("no such command", 59), None),
+            (DuplicateKeyError("E11000", 11000), None),
         ],
+        ids=repr,
     )
     def test_knows_a_silent_store_by_its_error(self, exc, name):
         assert unavailable_store(exc) == name

@@ -1,7 +1,6 @@
 """The replicated stores and the sites before them: real servers, whose primaries are killed."""
 
 import json
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -13,6 +12,8 @@ import pytest
 from config.stack import VARIABLES, process
 from config.stack.cluster import NUMBERS, Cluster
 from config.stack.process import StackError
+from loadtests.drills.cluster.hammer import Hammer
+from loadtests.drills.cluster.method import primary
 
 pytestmark = pytest.mark.timeout(240)  # each test may be the one that starts all of it
 
@@ -60,48 +61,6 @@ def call(cluster: Cluster, method: str, path: str, body: Any = None) -> tuple[in
         return exc.code, json.load(exc)
 
 
-class Writer:
-    """Writes one note again and again, and remembers what was acknowledged."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self.cluster = cluster
-        status, note = call(cluster, "POST", "/api/v1/notes", {"title": "t", "content": "0"})
-        assert status == 201
-        self.path = f"/api/v1/notes/{note['id']}"
-        self.acknowledged, self.statuses, self.stale = 0, [], 0
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self) -> "Writer":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *args: object) -> None:
-        self._stopping.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        number = 0
-        while not self._stopping.wait(0.02):
-            number += 1
-            status, _ = call(self.cluster, "PUT", self.path, {"title": "t", "content": str(number)})
-            self.statuses.append(status)
-            if status == 200:
-                self.acknowledged = number
-            status, note = call(self.cluster, "GET", self.path)
-            self.statuses.append(status)
-            self.stale += status == 200 and int(note["content"]) < self.acknowledged
-
-    def goes_on(self) -> bool:
-        """Wait until another write is acknowledged; return whether that was so within 60 s."""
-        before = self.acknowledged
-        return process.wait_until(lambda: self.acknowledged > before + 2, 60)
-
-
-def primary(cluster: Cluster, kind: str) -> Any:
-    return next(node for node in cluster.nodes(kind) if node.role() == "primary")
-
-
 class TestUp:
     def test_starts_every_node(self, healthy):
         states = {node.server: node.state for node in healthy.status()}
@@ -124,53 +83,46 @@ class TestUp:
 
 
 class TestFailover:
-    @pytest.mark.parametrize("kind", ["redis", "mongodb"])
-    def test_no_request_fails_and_none_is_stale(self, healthy, kind):
-        with Writer(healthy) as writer:
-            assert writer.goes_on()
-            lost = primary(healthy, kind)
-            lost.kill()
-            assert process.wait_until(
-                lambda: any(
-                    node.role() == "primary" for node in healthy.nodes(kind) if node is not lost
-                ),
-                30,
-            )
-            assert writer.goes_on()
+    @pytest.mark.parametrize(("kind", "writes"), [("redis", "note"), ("mongodb", "profile")])
+    def test_no_note_fails_and_nothing_is_stale_or_lost(self, healthy, kind, writes):
+        with Hammer(healthy.url, f"failover-{kind}") as hammer:
+            assert hammer.until_written(writes, 60) is not None
+            primary(healthy, kind).kill()
+            assert hammer.until_written(writes, 60) is not None
+            assert process.wait_until(lambda: "primary" in _roles(healthy, kind), 30)
+            assert hammer.until_written(writes, 60) is not None
 
-        assert set(writer.statuses) == {200}
-        assert writer.stale == 0
+        failed = [one for one in hammer.operations if not one.ok]
+        assert not [one for one in failed if one.kind == "note"]
+        assert {one.status for one in failed} <= {503}
+        assert not any(one.stale for one in hammer.operations)
+        assert hammer.lost([site.url for site in healthy.nodes("site")]) == 0
 
-    def test_of_postgresql_loses_no_acknowledged_write(self, healthy):
-        with Writer(healthy) as writer:
-            assert writer.goes_on()
-            postmaster = primary(healthy, "postgres").postmaster()
-            assert postmaster is not None
-            postmaster.kill()
-            process.wait_until(lambda: 503 in writer.statuses, 10)
-            assert writer.goes_on()
+    def test_of_postgresql_refuses_writes_for_a_while_and_loses_none(self, healthy):
+        with Hammer(healthy.url, "failover-postgres") as hammer:
+            assert hammer.until_written("note", 60) is not None
+            primary(healthy, "postgres").postmaster().kill()
+            assert hammer.until_written("note", 60) is not None
 
-        assert set(writer.statuses) == {200, 503}
-        assert writer.stale == 0
-        status, note = call(healthy, "GET", f"{writer.path}?cache=false")
-        assert status == 200
-        assert int(note["content"]) >= writer.acknowledged
+        failed = [one for one in hammer.operations if not one.ok]
+        assert {(one.status, bool(one.retry_after)) for one in failed} <= {(503, True)}
+        assert not any(one.stale for one in hammer.operations)
+        assert hammer.lost([site.url for site in healthy.nodes("site")]) == 0
 
 
 class TestGracefulStop:
     def test_no_request_fails(self, healthy):
         site = healthy.nodes("site")[0]
 
-        with Writer(healthy) as writer:
-            assert writer.goes_on()
+        with Hammer(healthy.url, "graceful") as hammer:
+            assert hammer.until_written("note", 60) is not None
             killed = site.stop()
-            assert writer.goes_on()
+            assert hammer.until_written("note", 60) is not None
             site.start()
-            assert writer.goes_on()
+            assert hammer.until_written("note", 60) is not None
 
         assert not killed
-        assert set(writer.statuses) == {200}
-        assert writer.stale == 0
+        assert not [one for one in hammer.operations if not one.ok or one.stale]
 
     def test_readiness_fails_first(self, healthy):
         site = healthy.nodes("site")[1]

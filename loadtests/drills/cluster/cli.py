@@ -1,0 +1,83 @@
+"""python -m loadtests cluster: every drill of the replicated stores, in one report."""
+
+import argparse
+import datetime as dt
+import sys
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+
+from config.stack import ROOT
+from config.stack.cluster import SITES_MAX, Cluster
+from loadtests.drills.cluster import EXPERIMENT
+from loadtests.drills.cluster.method import DRILLS, ClusterLab, observe
+from loadtests.lab import results
+from loadtests.lab.reporting import write_reports
+from loadtests.lab.reporting.terminal import rows_table, verdicts_line
+from loadtests.lab.results import Result
+from loadtests.testbed.environment import describe_environment
+
+NOT_AS_DECLARED: Final = 99
+FOLDER: Final = ROOT / ".lab" / "cluster"
+_WIDTH: Final = 150
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.add_argument(
+        "--sites", type=int, choices=range(2, SITES_MAX + 1), default=2, metavar="N",
+        help=f"instances of the site, 2 to {SITES_MAX} (default 2)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--drill",
+        action="append",
+        choices=list(DRILLS),
+        help="only this one, without a report; may be given several times",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=FOLDER,
+        metavar="FOLDER",
+        help="of result and report (default .lab/cluster)",
+    )
+
+
+def command(options: argparse.Namespace) -> int:
+    """Run; return 99 where an expectation did not come out as declared."""
+    console = Console(width=None if sys.stdout.isatty() else _WIDTH)
+    started_at = dt.datetime.now(dt.UTC).replace(microsecond=0)
+    cluster = Cluster("drills", sites=options.sites)
+    drills = options.drill or list(DRILLS)
+    try:
+        lab = ClusterLab(cluster, drills, lambda text: print(text, file=sys.stderr, flush=True))
+        observations = observe(lab)
+        environment = describe_environment({node.server: node.version or "" for node in cluster.status() if node.server.endswith("-1")})  # fmt: skip
+    finally:
+        cluster.down()
+    findings = EXPERIMENT.findings(observations)
+    result = Result(
+        experiment=results.declaration(EXPERIMENT),
+        quick=False,
+        seed=0,
+        command=f"python -m loadtests cluster --sites {options.sites}",
+        started_at=started_at,
+        ended_at=dt.datetime.now(dt.UTC).replace(microsecond=0),
+        environment=environment,
+        rows=tuple(findings.rows),
+        series=tuple(findings.series),
+        charts=tuple(findings.charts),
+        tables=tuple(findings.tables),
+        remarks=tuple(findings.remarks),
+        quantities=findings.quantities,
+        steady=(),
+    )
+    console.print(rows_table(result))
+    console.print(verdicts_line(result))
+    if drills == list(DRILLS):
+        results.check(EXPERIMENT, findings, [])
+        results.write(result, options.out)
+        for file in write_reports([result], options.out):
+            print(file.relative_to(ROOT) if file.is_relative_to(ROOT) else file)
+    return NOT_AS_DECLARED if result.unexpected else 0

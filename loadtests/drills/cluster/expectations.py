@@ -1,0 +1,159 @@
+"""What is promised of each drill, with its threshold and its test."""
+
+from collections.abc import Callable
+from typing import Final
+
+from loadtests.drills.cluster.hammer import Operation, longest_gap_s
+from loadtests.drills.cluster.method import DrillRun, Observations
+from loadtests.lab.experiment import Expectations, Outcome, Verdict
+
+PROCESS_SECONDS: Final = 5.0
+HOST_SECONDS: Final = 15.0
+ANSWER_SECONDS: Final = 3.0
+EXPECTATIONS: Final = Expectations[Observations]()
+
+
+def _evidence(name: str) -> list[str]:
+    return [f"{name}: latency of reads", f"{name}: latency of writes"]
+
+
+_NOT_RUN: Final = Verdict(None, "not run", [])
+
+
+def _none(
+    observations: Observations,
+    name: str,
+    excused: Callable[[DrillRun, Operation], bool] = lambda run, operation: False,
+) -> Verdict:
+    run = observations.runs.get(name)
+    if run is None:
+        return _NOT_RUN
+    failed = [operation for operation in run.failed if not excused(run, operation)]
+    statuses = sorted({one.status for one in failed})
+    shown = f" ({', '.join(map(str, statuses))})" if failed else ""
+    return Verdict(
+        not failed and not run.stale and not run.lost,
+        f"{len(failed)} failed{shown}, {run.stale} stale, {run.lost} lost, of {len(run.during)} requests",
+        _evidence(name),
+    )
+
+
+def _acknowledged_again(
+    observations: Observations, name: str, kind: str, limit_s: float
+) -> Verdict:
+    run = observations.runs.get(name)
+    if run is None:
+        return _NOT_RUN
+    gap = longest_gap_s(run.operations, lambda one: one.is_write and one.kind == kind)
+    return Verdict(
+        gap <= limit_s and not run.lost and not run.stale,
+        f"{gap:.1f} s without an acknowledged write, {run.lost} lost, {run.stale} stale",
+        _evidence(name),
+    )
+
+
+@EXPECTATIONS.declare(
+    "An instance is killed: only what it was answering fails.",
+    threshold="no request fails but those under way when it died; none stale, none lost",
+)
+def site_killed(observations: Observations) -> Verdict:
+    return _none(observations, "site-killed", lambda run, one: one.began_s < run.failed_s)
+
+
+@EXPECTATIONS.declare(
+    "An instance is stopped: nothing fails.", threshold="0 failed, 0 stale, 0 lost"
+)
+def site_stopped(observations: Observations) -> Verdict:
+    return _none(observations, "site-stopped")
+
+
+@EXPECTATIONS.declare(
+    "Every instance is restarted, one after the other: nothing fails.",
+    threshold="0 failed, 0 stale, 0 lost",
+)
+def rolling_restart(observations: Observations) -> Verdict:
+    return _none(observations, "rolling-restart")
+
+
+@EXPECTATIONS.declare(
+    "The primary of Redis is killed: nothing fails.", threshold="0 failed, 0 stale, 0 lost"
+)
+def redis_killed(observations: Observations) -> Verdict:
+    return _none(observations, "redis-killed")
+
+
+@EXPECTATIONS.declare(
+    "A replica of Redis that lacks the last invalidations is promoted: nothing is stale.",
+    threshold="0 failed, 0 stale, 0 lost",
+)
+def lagging_redis_promoted(observations: Observations) -> Verdict:
+    return _none(observations, "lagging-redis-promoted")
+
+
+@EXPECTATIONS.declare(
+    "The primary of MongoDB is killed: profiles are written again soon, and none is lost.",
+    threshold=f"at most {PROCESS_SECONDS:g} s without an acknowledged write of a profile; none lost, none stale",
+)
+def mongodb_killed(observations: Observations) -> Verdict:
+    return _acknowledged_again(observations, "mongodb-killed", "profile", PROCESS_SECONDS)
+
+
+@EXPECTATIONS.declare(
+    "Through all drills no event is lost or doubled.",
+    threshold="activity_reconcile over the drills finds none",
+)
+def events_kept(observations: Observations) -> Verdict:
+    texts = observations.reconciled
+    if not texts:
+        return _NOT_RUN
+    return Verdict(
+        all(" 0 lost, 0 doubled" in text for text in texts),
+        "; ".join(texts),
+        _evidence("mongodb-killed"),
+    )
+
+
+@EXPECTATIONS.declare(
+    "PostgreSQL alone dies on the primary: notes are written again soon, and none is lost.",
+    threshold=f"at most {PROCESS_SECONDS:g} s without an acknowledged write of a note; none lost, none stale",
+)
+def postgres_killed(observations: Observations) -> Verdict:
+    return _acknowledged_again(observations, "postgres-killed", "note", PROCESS_SECONDS)
+
+
+@EXPECTATIONS.declare(
+    "The whole host of PostgreSQL's primary dies: notes are written again soon, and none is lost.",
+    threshold=f"at most {HOST_SECONDS:g} s without an acknowledged write of a note; none lost, none stale",
+    declared=Outcome.REFUTED,
+    because="a leader that is gone with its host keeps its key for 20 s, the least that Patroni takes; a "
+    "shorter one would be home-made",
+)
+def postgres_host_killed(observations: Observations) -> Verdict:
+    return _acknowledged_again(observations, "postgres-host-killed", "note", HOST_SECONDS)
+
+
+@EXPECTATIONS.declare(
+    "While PostgreSQL has no primary, a write is refused quickly, with Retry-After, and reads are answered.",
+    threshold=f"each failed write is a 503 with Retry-After within {ANSWER_SECONDS:g} s; no read fails",
+)
+def refused_politely(observations: Observations) -> Verdict:
+    names = ("postgres-killed", "postgres-host-killed")
+    runs = [observations.runs[name] for name in names if name in observations.runs]
+    if not runs:
+        return _NOT_RUN
+    failed = [one for run in runs for one in run.failed]
+    rude = [
+        one
+        for one in failed
+        if not one.is_write
+        or one.status != 503
+        or not one.retry_after
+        or one.ended_s - one.began_s > ANSWER_SECONDS
+    ]
+    slowest = max((one.ended_s - one.began_s for one in failed), default=0.0)
+    return Verdict(
+        bool(failed) and not rude,
+        f"{len(failed)} refused, the slowest after {slowest:.2f} s, {len(rude)} otherwise "
+        f"({', '.join(sorted({f'{one.status}' for one in rude})) or 'none'})",
+        [*_evidence("postgres-killed"), *_evidence("postgres-host-killed")],
+    )

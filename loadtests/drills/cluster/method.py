@@ -1,0 +1,234 @@
+"""The method: one node after the other fails, or is stopped, under load through the balancer."""
+
+import contextlib
+import datetime as dt
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from config.stack import process
+from config.stack.cluster import Cluster
+from config.stack.cluster.site import Site
+from config.stack.process import StackError
+from config.stack.server import Server
+from loadtests.drills.cluster.hammer import Hammer, Operation
+from loadtests.testbed.servers import run_python
+
+BEFORE_SECONDS: Final = 3.0
+AFTER_SECONDS: Final = 3.0
+_RECOVERY_SECONDS: Final = 60.0
+LAG_SECONDS: Final = 2.0
+
+
+@dataclass
+class DrillRun:
+    """What the clients saw of one drill. Times in seconds from its start."""
+
+    operations: list[Operation]
+    broken_s: float  # when the fault began
+    failed_s: float  # when the node was gone, at the latest
+    mended_s: float | None  # when a write was acknowledged again; None: not within 60 s
+    lost: int  # acknowledged writes that cannot be read afterwards, over all instances
+
+    @property
+    def during(self) -> list[Operation]:
+        """The requests that ended after the fault began."""
+        return [one for one in self.operations if one.ended_s >= self.broken_s]
+
+    @property
+    def failed(self) -> list[Operation]:
+        """Those of them that failed."""
+        return [one for one in self.during if not one.ok]
+
+    @property
+    def stale(self) -> int:
+        return sum(one.stale for one in self.operations)
+
+
+@dataclass
+class Observations:
+    """What was seen, by drill. start_seconds, memory_mib: of the whole topology."""
+
+    runs: dict[str, DrillRun] = field(default_factory=dict)
+    start_seconds: float = 0.0
+    memory_mib: float = 0.0
+    reconciled: list[str] = field(default_factory=list)  # of each site: activity_reconcile
+
+
+@dataclass
+class ClusterLab:
+    """What the method works with: a cluster, the drills by name, and progress."""
+
+    cluster: Cluster
+    drills: Sequence[str]
+    progress: Callable[[str], None]
+
+
+def observe(lab: ClusterLab) -> Observations:
+    """Start the cluster, and carry out the drills one after the other. Raises StackError."""
+    observations = Observations()
+    cluster = lab.cluster
+    lab.progress("starting the nodes")
+    began = time.perf_counter()
+    cluster.up()
+    observations.start_seconds = time.perf_counter() - began
+    observations.memory_mib = memory_mib(cluster)
+    since = dt.datetime.now(dt.UTC)
+    for name in lab.drills:
+        lab.progress(name)
+        _await_health(cluster)
+        observations.runs[name] = _run(cluster, name, DRILLS[name])
+    lab.progress("comparing the events that were acknowledged with those that are stored")
+    observations.reconciled = _reconcile(cluster, since)
+    return observations
+
+
+def _reconcile(cluster: Cluster, since: dt.datetime) -> list[str]:
+    """Return what activity_reconcile says of each site's spool, once that is shipped."""
+    return [_reconciled(site, since) for site in cluster.nodes("site") if isinstance(site, Site)]
+
+
+def _reconciled(site: Site, since: dt.datetime) -> str:
+    command = ["manage.py", "activity_reconcile", "--since", since.isoformat()]
+    deadline = time.monotonic() + _RECOVERY_SECONDS
+    while True:
+        try:
+            text = run_python(command, site.environment()).strip()
+        except StackError as exc:  # an event is lost or doubled
+            return str(exc)
+        if " 0 waiting" in text or time.monotonic() > deadline:
+            return f"{site.name}: {text}"
+
+
+def _run(cluster: Cluster, name: str, drill: "Drill") -> DrillRun:
+    with Hammer(cluster.url, f"{name}-{int(time.time())}") as hammer:
+        hammer.go_on(BEFORE_SECONDS)
+        with drill(cluster) as (fail, kind):
+            broken_s = hammer.now_s
+            fail()
+            failed_s = hammer.now_s
+            mended = hammer.until_written(kind, _RECOVERY_SECONDS)
+            hammer.go_on(AFTER_SECONDS)
+        cluster.up()
+        hammer.go_on(AFTER_SECONDS)
+    _await_health(cluster)
+    mended_s = None if mended is None else broken_s + mended
+    urls = [site.url for site in cluster.nodes("site")]
+    return DrillRun(hammer.operations, broken_s, failed_s, mended_s, hammer.lost(urls))
+
+
+# What fails, and of which kind a write must be acknowledged for the fault to be over.
+Fault = tuple[Callable[[], Any], Any]
+Drill = Callable[[Cluster], "contextlib.AbstractContextManager[Fault]"]
+
+
+def primary(cluster: Cluster, kind: str) -> Any:
+    """Return the node of a kind that leads. Raises StackError where none does."""
+    for node in cluster.nodes(kind):
+        if node.role() == "primary":  # type: ignore[attr-defined]  # these kinds have roles
+            return node
+    raise StackError(f"no {kind} leads")
+
+
+def _await_health(cluster: Cluster) -> None:
+    def has_roles(kind: str) -> bool:
+        roles = [node.role() for node in cluster.nodes(kind)]  # type: ignore[attr-defined]
+        return roles.count("primary") == 1 and "" not in roles
+
+    for kind in ("postgres", "redis", "mongodb"):
+        if not process.wait_until(lambda kind=kind: has_roles(kind), _RECOVERY_SECONDS):  # type: ignore[misc]
+            raise StackError(f"not every {kind} has its role again after a drill")
+    for node in (*cluster.nodes("site"), *cluster.nodes("balancer")):
+        if not process.wait_until(node.answers, _RECOVERY_SECONDS):
+            raise StackError(f"{node.name} does not answer after a drill")
+
+
+@contextlib.contextmanager
+def site_killed(cluster: Cluster) -> Iterator[Fault]:
+    yield cluster.nodes("site")[0].kill, "note"
+
+
+@contextlib.contextmanager
+def site_stopped(cluster: Cluster) -> Iterator[Fault]:
+    yield cluster.nodes("site")[0].stop, "note"
+
+
+@contextlib.contextmanager
+def rolling_restart(cluster: Cluster) -> Iterator[Fault]:
+    def restart() -> None:
+        for site in cluster.nodes("site"):
+            site.stop()
+            site.start()
+
+    yield restart, "note"
+
+
+@contextlib.contextmanager
+def postgres_killed(cluster: Cluster) -> Iterator[Fault]:
+    yield primary(cluster, "postgres").postmaster().kill, "note"
+
+
+@contextlib.contextmanager
+def postgres_host_killed(cluster: Cluster) -> Iterator[Fault]:
+    yield primary(cluster, "postgres").kill, "note"
+
+
+@contextlib.contextmanager
+def redis_killed(cluster: Cluster) -> Iterator[Fault]:
+    yield primary(cluster, "redis").kill, "note"
+
+
+@contextlib.contextmanager
+def lagging_redis_promoted(cluster: Cluster) -> Iterator[Fault]:
+    """Stop the replica, let the primary go on for 2 s and die, and let the replica go on, to be promoted."""
+    leading = primary(cluster, "redis")
+    replica = next(node for node in cluster.nodes("redis") if node.name != leading.name)
+
+    def fail() -> None:
+        replica.pause()
+        threading.Event().wait(LAG_SECONDS)
+        leading.kill()
+        replica.resume()
+
+    try:
+        yield fail, "note"
+    finally:
+        replica.resume()
+
+
+@contextlib.contextmanager
+def mongodb_killed(cluster: Cluster) -> Iterator[Fault]:
+    yield primary(cluster, "mongodb").kill, "profile"
+
+
+DRILLS: Final[dict[str, Drill]] = {
+    drill.__name__.replace("_", "-"): drill
+    for drill in (
+        site_killed,
+        site_stopped,
+        rolling_restart,
+        redis_killed,
+        lagging_redis_promoted,
+        mongodb_killed,
+        postgres_killed,
+        postgres_host_killed,
+    )
+}
+
+
+def memory_mib(cluster: Cluster) -> float:
+    """Return the memory of all processes of the cluster: shared pages counted in proportion (PSS)."""
+    running = [node.process() for node in _nodes(cluster)]
+    family = {member for one in running if one for member in (one, *one.children(recursive=True))}
+    total = 0
+    for member in family:
+        with contextlib.suppress(Exception):  # it has just ended
+            total += member.memory_full_info().pss
+    return total / 2**20
+
+
+def _nodes(cluster: Cluster) -> list[Server]:
+    kinds = ("etcd", "postgres", "redis", "sentinel", "mongodb", "site", "balancer")
+    return [node for kind in kinds for node in cluster.nodes(kind)]

@@ -1,0 +1,116 @@
+"""The judgement of the cluster's drills; the drills themselves run in tests/config/stack/test_cluster.py."""
+
+import dataclasses
+import math
+
+import pytest
+
+from loadtests.drills.cluster import EXPERIMENT
+from loadtests.drills.cluster.expectations import HOST_SECONDS, PROCESS_SECONDS
+from loadtests.drills.cluster.hammer import Operation, longest_gap_s
+from loadtests.drills.cluster.method import DRILLS, DrillRun, Observations
+from loadtests.lab.experiment import Outcome
+
+
+def write(began_s: float, status: int = 200, **facts: object) -> Operation:
+    operation = Operation("note", True, began_s, began_s + 0.1, status)
+    return dataclasses.replace(operation, **facts)
+
+
+def run_of(*operations: Operation, lost: int = 0) -> DrillRun:
+    steady = [write(number / 10) for number in range(10)]
+    return DrillRun([*steady, *operations], broken_s=1.0, failed_s=1.2, mended_s=2.0, lost=lost)
+
+
+def outcomes(observations: Observations) -> dict[str, Outcome]:
+    rows = EXPERIMENT.findings(observations).rows
+    return {row.expectation.key: row.outcome for row in rows}
+
+
+class TestLongestGap:
+    def test_is_between_acknowledged_writes(self):
+        operations = [write(0), write(1, 503), write(3), write(3.5)]
+
+        assert longest_gap_s(operations, lambda one: True) == pytest.approx(3)
+
+    def test_of_a_single_one_is_endless(self):
+        assert longest_gap_s([write(0)], lambda one: True) == math.inf
+
+
+class TestExpectations:
+    def test_what_was_not_run_is_inconclusive(self):
+        assert set(outcomes(Observations()).values()) == {Outcome.INCONCLUSIVE}
+
+    @pytest.mark.parametrize("name", ["site-stopped", "rolling-restart", "redis-killed"])
+    @pytest.mark.parametrize(
+        ("run", "outcome"),
+        [
+            (run_of(write(1.5)), Outcome.CONFIRMED),
+            (run_of(write(1.5, 502)), Outcome.REFUTED),
+            (run_of(write(1.5, stale=True, is_write=False)), Outcome.REFUTED),
+            (run_of(write(1.5), lost=1), Outcome.REFUTED),
+        ],
+        ids=["nothing", "failed", "stale", "lost"],
+    )
+    def test_nothing_may_fail(self, name, run, outcome):
+        assert outcomes(Observations({name: run}))[name] == outcome
+
+    def test_what_a_killed_site_was_answering_may_fail(self):
+        assert (
+            outcomes(Observations({"site-killed": run_of(write(1.1, 502))}))["site-killed"]
+            == Outcome.CONFIRMED
+        )
+        assert (
+            outcomes(Observations({"site-killed": run_of(write(1.3, 502))}))["site-killed"]
+            == Outcome.REFUTED
+        )
+
+    @pytest.mark.parametrize(
+        ("name", "seconds"),
+        [("postgres-killed", PROCESS_SECONDS), ("postgres-host-killed", HOST_SECONDS)],
+    )
+    def test_writes_must_be_acknowledged_again_in_time(self, name, seconds):
+        soon, late = write(0.8 + seconds), write(1.1 + seconds)
+
+        assert outcomes(Observations({name: run_of(soon)}))[name] == Outcome.CONFIRMED
+        assert outcomes(Observations({name: run_of(late)}))[name] == Outcome.REFUTED
+
+    @pytest.mark.parametrize(
+        "rude",
+        [
+            write(1.5, 503),
+            write(1.5, 500, retry_after="1"),
+            write(1.5, 503, retry_after="1", ended_s=6.0),
+            write(1.5, 503, retry_after="1", is_write=False),
+        ],
+        ids=["no Retry-After", "another status", "late", "a read"],
+    )
+    def test_a_refusal_must_be_polite(self, rude):
+        polite = write(1.5, 503, retry_after="1")
+
+        observed = [
+            outcomes(Observations({"postgres-killed": run_of(*some)}))
+            for some in ((polite,), (polite, rude))
+        ]
+        assert [one["refused-politely"] for one in observed] == [
+            Outcome.CONFIRMED,
+            Outcome.REFUTED,
+        ]
+
+    @pytest.mark.parametrize(
+        ("text", "outcome"),
+        [
+            (
+                "3 acknowledged, 3 stored, 0 waiting, 0 dropped, 0 lost, 0 doubled",
+                Outcome.CONFIRMED,
+            ),
+            ("3 acknowledged, 2 stored, 0 waiting, 0 dropped, 1 lost, 0 doubled", Outcome.REFUTED),
+        ],
+    )
+    def test_no_event_may_be_lost(self, text, outcome):
+        assert outcomes(Observations(reconciled=[text]))["events-kept"] == outcome
+
+    def test_each_drill_is_judged(self):
+        assert {*DRILLS, "events-kept", "refused-politely"} == {
+            expectation.key for expectation in EXPERIMENT.expectations
+        }
