@@ -1,11 +1,21 @@
-"""The background work that each process does for the cache: relay, tidy up, count, warm."""
+"""The background work that each process does for the cache: lease, relay, tidy up, count, warm."""
 
 import threading
 from typing import Any
 
 import structlog
 
-from cachelayer import client, counts, invalidation, popularity, protocol, relay, upkeep, warming
+from cachelayer import (
+    client,
+    counts,
+    invalidation,
+    popularity,
+    protocol,
+    relay,
+    trust,
+    upkeep,
+    warming,
+)
 from cachelayer.namespace import Namespace, declared
 from cachelayer.supervision import supervise
 
@@ -16,10 +26,9 @@ def start() -> None:
     """
     Start the background threads of this process; call it once, after any fork.
 
-    What is cached is trusted only after the outbox was drained once, since the processes that
-    ran before may have left invalidations behind. Requests do not wait for that.
+    Until the first of them has a lease, what is cached is not served. Requests do not wait for that.
     """
-    client.breaker.start_open()
+    trust.lease.start()
     relay.start_in_background()
     invalidation.delivered_rows.start_in_background()
     protocol.invalidated_tags.start_in_background()
@@ -46,9 +55,9 @@ def _flush_to_redis() -> None:
 
 
 def _warm() -> None:
-    """Load the most read keys, once the cache is trusted; one process does it for all."""
+    """Load the most read keys, once the cache is used; one process does it for all."""
     pause = threading.Event()
-    while client.breaker.is_open:
+    while not trust.lease.is_usable:
         pause.wait(0.1)
     try:
         if warming.take_turn():

@@ -26,8 +26,7 @@ class Breaker:
     No request ever probes. While open, a thread of this process runs recover() after
     first_seconds, twice that, ... longest_seconds (each with jitter), and closes the breaker
     when that succeeds and no call failed meanwhile. recover must raise where the server does not
-    answer. is_probing is true from before recover() begins until the breaker is closed or waits
-    again. At most one thread probes, also where the breaker was reset and opened anew meanwhile.
+    answer. At most one thread probes, also where the breaker was reset and opened anew meanwhile.
     """
 
     def __init__(
@@ -50,14 +49,7 @@ class Breaker:
         self._disturbed = False
         self._closed = threading.Event()  # set once what opened last is over
         self.is_open = False
-        self.is_probing = False
         self.when_changed: Callable[[bool], None] = lambda is_open: None
-
-    @property
-    def waits_to_probe(self) -> bool:
-        """Whether it is open, and recover() is still to begin."""
-        with self._lock:
-            return self.is_open and not self.is_probing
 
     def succeeded(self) -> None:
         """Count a call that the server answered."""
@@ -82,12 +74,6 @@ class Breaker:
                 return
             self._open(reason)
 
-    def start_open(self) -> None:
-        """Open without a failure, and probe at once: what is there is trusted only after that."""
-        with self._lock:
-            if not self.is_open:
-                self._begin_probing(0.0)
-
     def reset(self) -> None:
         """Close, and forget the failures."""
         with self._lock:
@@ -98,13 +84,16 @@ class Breaker:
         self._consecutive = 0
         self._outcomes.clear()
         self._closed_at = time.monotonic()
-        self.is_open = self.is_probing = False
+        self.is_open = False
         self._closed.set()
 
     def _open(self, reason: Exception) -> None:
         if time.monotonic() - self._closed_at > _SETTLED_SECONDS:
             self._open_seconds = self._first_seconds
-        self._begin_probing(self._open_seconds)
+        self.is_open = True
+        self._closed = closed = threading.Event()
+        probe = functools.partial(self._probe, self._open_seconds, closed)
+        supervise(f"{self._name} breaker", probe, stopping=closed)
         self._announce("unavailable", "open", reason=str(reason).split("\n")[0])
 
     def _announce(self, event: str, state: str, **facts: str) -> None:
@@ -112,27 +101,13 @@ class Breaker:
         message = f"{self._name} {event}"
         log.warning(message, operation="breaker", state=state, **facts)
 
-    def _begin_probing(self, seconds: float) -> None:
-        self.is_open = True
-        self._closed = closed = threading.Event()
-        supervise(
-            f"{self._name} breaker",
-            functools.partial(self._probe, seconds, closed),
-            stopping=closed,
-        )
-
     def _probe(self, seconds: float, closed: threading.Event) -> None:
-        announced = seconds > 0
         while not closed.wait(seconds * random.uniform(0.5, 1.0)):  # noqa: S311  # jitter
             if self._recovered(closed):
-                if announced:
-                    self._announce("available again", "closed")
+                self._announce("available again", "closed")
                 return
             if closed.is_set():
                 return
-            if not announced:
-                self._announce("unavailable", "open")
-                announced = True
             seconds = self._open_seconds = min(self._open_seconds * 2, self._longest_seconds)
 
     def _recovered(self, closed: threading.Event) -> bool:
@@ -141,7 +116,6 @@ class Breaker:
             if closed.is_set():
                 return False  # closed by hand meanwhile
             self._disturbed = False
-            self.is_probing = True
         try:
             self._recover()
         except Exception as exc:  # noqa: BLE001  # whatever it is, the server is not to be trusted
@@ -153,7 +127,6 @@ class Breaker:
             if closed.is_set():
                 return False  # what was opened since has a probe of its own
             if failed or self._disturbed:
-                self.is_probing = False
                 return False
             self._close()
         return True

@@ -1,26 +1,22 @@
-"""The connection to Redis: used through a breaker, and checked before its first use."""
+"""The connection to Redis: used through a breaker, and by each reply it is known which server gave it."""
 
 import functools
 import secrets
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import redis
 from django_redis import get_redis_connection
+from redis.sentinel import SentinelConnectionPool
 
 from cachelayer import metrics
 from cachelayer.circuit_breaker import Breaker
-from cachelayer.namespace import declared, stamp_name
 
 T = TypeVar("T")
 
 _STAMP_BYTES = 8  # random, never reused
-_RUN_BYTES = 8  # of the server's run_id, at the end of a namespace's stamp
-
-# What must have happened before a Redis that was away is trusted again; cachelayer.outbox adds
-# that what could not be delivered meanwhile has been delivered. Each may raise: then it is not.
-before_trust: list[Callable[[], Any]] = []
 
 # Called after each operation with its name, its start (time.perf_counter()) and its seconds: for a
 # site that traces its requests. They must not raise.
@@ -31,12 +27,56 @@ class CacheDown(Exception):
     """Redis did not answer, or is not called while the breaker is open."""
 
 
-def ask(operation: str, command: Callable[[redis.Redis], T], *, past_breaker: bool = False) -> T:
+class OtherServer(CacheDown):
+    """The reply came from another server than the one that it was required of."""
+
+
+class _Local(threading.local):
+    """The server to which the connection leads that this thread took last from the pool."""
+
+    server = ""
+
+
+_local = _Local()
+
+
+class _KnowsServers(redis.ConnectionPool):
+    """
+    A pool each of whose connections has the server that it met when it connected, as server_of names it.
+
+    A server that is a replica is refused: no client speaks to one.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs, redis_connect_func=meet_server)
+
+    def get_connection(self, *args: Any, **kwargs: Any) -> Any:
+        """Take a connection that is connected; note its server for this thread."""
+        connection: Any = super().get_connection(*args, **kwargs)
+        _local.server = connection.server
+        return connection
+
+
+class Pool(_KnowsServers):
+    """The pool of the default cache, named in settings.CACHES."""
+
+
+class SentinelPool(_KnowsServers, SentinelConnectionPool):
+    """The same where the primary is found by Sentinel."""
+
+
+def ask(
+    operation: str,
+    command: Callable[[redis.Redis], T],
+    *,
+    past_breaker: bool = False,
+    server: str | None = None,
+) -> T:
     """
     Run a command on Redis; count its time and its outcome. Raises CacheDown.
 
-    past_breaker: for the relay and for writes while the breaker probes, which must find out
-    for themselves.
+    past_breaker: for the relay and the keeper of the lease, which must find out for themselves.
+    server: no reply of another one counts; it raises OtherServer.
     """
     if breaker.is_open and not past_breaker:
         raise CacheDown(operation)
@@ -52,8 +92,20 @@ def ask(operation: str, command: Callable[[redis.Redis], T], *, past_breaker: bo
         for observe in observers:
             observe(operation, started, seconds)
         metrics.operation_seconds(operation).observe(seconds)
+    if server is not None and server != _local.server:
+        # Idle connections to it are of no use; where new ones lead to it as well, the breaker
+        # keeps them from being made for each read.
+        client().connection_pool.disconnect(inuse_connections=False)
+        other = OtherServer(operation)
+        breaker.failed(other, opens=False)
+        raise other
     breaker.succeeded()
     return reply
+
+
+def replied() -> str:
+    """Return the server of the reply that this thread had last."""
+    return _local.server
 
 
 def ping() -> None:
@@ -63,72 +115,46 @@ def ping() -> None:
 
 @functools.cache
 def client() -> redis.Redis:
-    """Return this process's client. Every connection of its pool is checked by meet_server."""
-    server: redis.Redis = get_redis_connection("default")
-    pool = server.connection_pool
-    pool.connection_kwargs["redis_connect_func"] = meet_server
-    # Django's cache, which shares the pool, may have made connections already: none is kept.
-    pool.disconnect(inuse_connections=False)
-    pool.reset()
-    return server
+    """Return this process's client, whose connections Django's default cache shares."""
+    connection: redis.Redis = get_redis_connection("default")
+    return connection
 
 
 def meet_server(connection: Any) -> None:
     """
-    Check the server of a new connection; if its data was written on another server, abandon it.
+    Set up a new connection, and give it the server that it leads to as its attribute server.
 
-    A restored snapshot or a promoted replica may have lost the last invalidations. The stamp of
-    each namespace ends with the run_id of the server that it was made on; one with another run_id
-    is deleted before anything is read through the connection, and with it goes whatever carries it.
+    Raises redis.ConnectionError where that is a replica.
     """
     connection.on_connect_check_health(check_health=True)
-    namespaces = declared()
-    if not namespaces:
-        return
-    names = [stamp_name(namespace.tag) for namespace in namespaces]
-    connection.send_command("INFO", "server", check_health=False)
-    _met.run = run = _run_of(connection.read_response())
-    connection.send_command("MGET", *names, check_health=False)
-    stamps = connection.read_response()
-    foreign = [
-        name for name, stamp in zip(names, stamps, strict=True) if stamp and not stamp.endswith(run)
-    ]
-    if foreign:
-        connection.send_command("UNLINK", *foreign, check_health=False)
-        connection.read_response()
-        metrics.EPOCHS.inc()
+    # Redis before 7 takes one section at a time; ROLE is none of the application's rights.
+    connection.send_packed_command(
+        connection.pack_commands([("INFO", "server"), ("INFO", "replication")]),
+        check_health=False,
+    )
+    sections = [connection.read_response() for _ in range(2)]
+    texts = [text.decode() if isinstance(text, bytes) else str(text) for text in sections]
+    lines = [line.partition(":") for text in texts for line in text.splitlines()]
+    connection.server = server_of({name: value for name, _, value in lines})
 
 
-def new_stamp(*, of_namespace: bool) -> bytes:
-    """Return a stamp that was never there before; a namespace's ends with the server's run."""
-    # The run of the connection made last. Where a process speaks to two servers at once, as
-    # during a failover, it may be the other's: then the stamp dies with the next connection.
-    return secrets.token_bytes(_STAMP_BYTES) + (_met.run if of_namespace else b"")
+def server_of(info: dict[str, Any]) -> str:
+    """
+    Return the name of a server, from INFO's sections server and replication.
+
+    It is of one server, one run and one history: a server that was made a replica and a primary
+    again has the same run_id, and not the data that it had. Raises redis.ConnectionError where it
+    is a replica.
+    """
+    if info.get("role") != "master":
+        raise redis.ConnectionError(f"the server is no primary, but {info.get('role')}")
+    return f"{info['run_id']}:{info['master_replid']}"
 
 
-def _run_of(info: Any) -> bytes:
-    """Return the server's run_id, shortened; a new one is drawn at each of its starts."""
-    text = info if isinstance(info, bytes) else str(info).encode()
-    for line in text.splitlines():
-        if line.startswith(b"run_id:"):
-            return bytes.fromhex(line.removeprefix(b"run_id:").decode())[:_RUN_BYTES]
-    raise redis.ResponseError("INFO has no run_id")
+def new_stamp() -> bytes:
+    """Return a stamp that was never there before."""
+    return secrets.token_bytes(_STAMP_BYTES)
 
 
-class _Met:
-    """The server that the last connection was made to."""
-
-    run = b""
-
-
-_met = _Met()
-
-
-def _recover() -> None:
-    ping()
-    for step in before_trust:
-        step()
-
-
-breaker = Breaker("Cache", _recover)
+breaker = Breaker("Cache", ping, first_seconds=0.25, longest_seconds=1.0)
 breaker.when_changed = metrics.breaker_changed

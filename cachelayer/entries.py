@@ -46,6 +46,8 @@ class Source(enum.Enum):
     BYPASSED = "bypassed"
     STALE = "stale"  # past its time, served because the store does not answer
     CACHE_DOWN = "cache-down"
+    UNTRUSTED = "untrusted"  # Redis may not be believed at present
+    UNVERIFIED = "unverified"  # a hit whose stamps are right, while PostgreSQL does not answer
 
 
 @dataclass(frozen=True, slots=True)

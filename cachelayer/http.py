@@ -21,6 +21,8 @@ _CACHE_STATUS = {
     Source.FENCED: "fwd=uri-miss",
     Source.BYPASSED: "fwd=bypass",
     Source.CACHE_DOWN: "fwd=miss; detail=cache-down",
+    Source.UNTRUSTED: "fwd=miss; detail=untrusted",
+    Source.UNVERIFIED: "hit; ttl={ttl}; detail=unverified",
 }
 
 

@@ -1,19 +1,23 @@
 """Making cached values unservable: after the commit, by deleting the stamps of their tags."""
 
 import contextlib
+import math
+import threading
 from collections.abc import Iterable, Iterator
 from typing import Final
 
 import structlog
 from django.db import DatabaseError, InterfaceError, connection, transaction
 
-from cachelayer import outbox, protocol
-from cachelayer.client import CacheDown, breaker
+from cachelayer import metrics, outbox, protocol, slots, trust
+from cachelayer.client import CacheDown
 from cachelayer.later import Later
 from cachelayer.models import Clearance
 from cachelayer.namespace import Namespace
 
 log = structlog.get_logger("cachelayer")
+
+_LOOK_SECONDS: Final = 0.05  # between two looks of a write that waits
 
 
 def _remove(row_ids: list[int]) -> None:
@@ -30,7 +34,12 @@ delivered_rows: Final = Later("cache-removals", _remove)
 
 
 class _Delivery:
-    """What runs once the write is done: unlink the tags, then forget the row that names them."""
+    """
+    What runs once the write is done: unlink the tags, then forget the row that names them.
+
+    Where that is not confirmed by the server of the lease, the row stays, and the write is not
+    answered before no process may believe what it has replaced: at most LEASE_SECONDS later.
+    """
 
     def __init__(self, tags: list[str], row_id: int, *, of_intent: bool = False) -> None:
         self.tags = tags
@@ -38,33 +47,56 @@ class _Delivery:
         self.of_intent = of_intent
 
     def __call__(self) -> None:
-        # While the breaker probes, its drain may have passed this row already: then try, too. While
-        # it waits to probe, the drain is still to come, and will find the row.
-        if breaker.waits_to_probe:
-            self._leave_to_relay()
-            # An intent's row may be younger than the look above: then look again.
-            if not self.of_intent or breaker.waits_to_probe:
-                return
-        try:
-            protocol.unlink(self.tags, past_breaker=True)
-        except CacheDown as exc:
-            try:
-                self._leave_to_relay()
-            finally:
-                # Distrust, from before this write is answered, and until a drain that begins after
-                # the row is there.
-                breaker.failed(exc, opens=True)
+        """Deliver. Raises the driver's error where it is not known whether an intent is still there."""
+        since = trust.clock()
+        if self._unlinked():
             return
-        delivered_rows.add(self.row_id)
-
-    def _leave_to_relay(self) -> None:
-        """
-        Wake the relay: its process may reach a Redis that this one does not.
-
-        Raises the driver's error where it is not known whether an intent is still there.
-        """
         if self.of_intent:
-            outbox.release(self.row_id, self.tags)
+            self.row_id = outbox.release(self.row_id, self.tags)
+            since = trust.clock()
+        with metrics.WRITE_WAIT_SECONDS.time():
+            self._wait(since)
+        slots.overwrite(self.tags)
+
+    def _unlinked(self) -> bool:
+        """Unlink; return whether the server of the lease did, while this process held it."""
+        trust.lease.ensure_started()
+        try:
+            server = protocol.unlink(self.tags)
+        except CacheDown:
+            return False
+        if not trust.lease.is_for(server):
+            return False
+        delivered_rows.add(self.row_id)
+        return True
+
+    def _wait(self, since: float) -> None:
+        """
+        Wait until the row is delivered, or all leases are over that were granted without it.
+
+        since: the clock when the row was known to be committed.
+        """
+        end, rest_seconds = since + trust.LEASE_SECONDS, None
+        self._wake_relay()
+        while True:
+            if rest_seconds is None:
+                rest_seconds = trust.rest_seconds()
+                end = min(end, trust.clock() + (math.inf if rest_seconds is None else rest_seconds))
+            remaining_seconds = end - trust.clock()
+            if remaining_seconds <= 0:
+                return
+            threading.Event().wait(min(remaining_seconds, _LOOK_SECONDS))
+            if self._is_delivered() or self._unlinked():
+                return
+
+    def _is_delivered(self) -> bool:
+        try:
+            return not outbox.is_there(self.row_id)
+        except (DatabaseError, InterfaceError):
+            return False
+
+    def _wake_relay(self) -> None:
+        """Its process may reach a Redis that this one does not."""
         try:
             outbox.wake_relay()
         except (DatabaseError, InterfaceError):
@@ -78,8 +110,8 @@ def invalidate(*tags: str) -> None:
     Call it before any other on_commit hook is registered: a hook that raises drops the later
     ones. Outside of a transaction it takes effect at once. A rollback, also to a savepoint,
     takes it back. It never raises because of Redis: what cannot be delivered stays in the outbox,
-    and is delivered before any process that noticed trusts the cache again. Raises the driver's
-    error where PostgreSQL does not answer; then the write fails as well.
+    and the write is answered when no process believes what it replaced, at most 1.5 s later. Raises
+    the driver's error where PostgreSQL does not answer; then the write fails as well.
     """
     distinct = sorted(set(tags))
     with transaction.atomic(savepoint=False):

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from django.conf import settings
 
-from cachelayer import hooks, metrics, protocol, slots
+from cachelayer import hooks, metrics, protocol, slots, trust
 from cachelayer.client import CacheDown
 from cachelayer.entries import Cached, Lookup, Overloaded, Source, copy_ms_after_load
 from cachelayer.failures import unavailable_store
@@ -131,7 +131,8 @@ def _lead(
         flight.fail(exc)
         return _stale_or_raise(key, lookup, exc)
     cached = _answer(key, value, source, ticket, guard)
-    flight.finish(cached, shared=source is Source.LOADED)
+    # Unverified, a follower may have a promise that its leader has not: it looks for itself.
+    flight.finish(cached, shared=source is Source.LOADED and trust.is_verified())
     return cached
 
 
@@ -209,6 +210,8 @@ def _cached(
     seconds = lookup.remaining_ms // 1000
     if source is Source.COLLAPSED:
         metrics.waits(key.namespace.name).inc()
+    if not trust.is_verified():
+        source, guard = Source.UNVERIFIED, None
     return Cached(lookup.value, source, seconds, False, guard, lookup.copy_ms)
 
 

@@ -29,7 +29,24 @@ _OPERATION_SECONDS = Histogram(
     "cachelayer_operation_seconds", "Duration of a round trip", ["operation"], buckets=_BUCKETS
 )
 INVALIDATED_TAGS: Final = Counter("cachelayer_invalidated_tags", "Tags whose stamps were deleted")
-EPOCHS: Final = Counter("cachelayer_epochs", "Times that a Redis with foreign data was met")
+EPOCHS: Final = Counter(
+    "cachelayer_epochs",
+    "Times that all namespaces were cleared for another server, or a long outbox",
+)
+LEASE_CHANGES: Final = Counter("cachelayer_lease_changes", "Leases begun and lapsed", ["to"])
+LEASE_HELD: Final = Gauge(
+    "cachelayer_lease_held",
+    "1 where every process may believe Redis",
+    multiprocess_mode="livemin",
+)
+ROUND_SECONDS: Final = Histogram(
+    "cachelayer_round_seconds", "Duration of a renewal of the lease", buckets=_BUCKETS
+)
+WRITE_WAIT_SECONDS: Final = Histogram(
+    "cachelayer_write_wait_seconds",
+    "Time that a write whose invalidation was not confirmed waited before it was answered",
+    buckets=_BUCKETS,
+)
 HOSTS_WAIT_SECONDS: Final = Histogram(
     "cachelayer_hosts_wait_seconds",
     "Time that an invalidation waited for the copies of other hosts",
@@ -107,3 +124,9 @@ def breaker_changed(is_open: bool) -> None:
     """Count a change of the breaker, and show its state."""
     BREAKER_CHANGES.labels("open" if is_open else "closed").inc()
     BREAKER_OPEN.set(1 if is_open else 0)
+
+
+def lease_changed(is_held: bool) -> None:
+    """Count a lease that began in this process, or lapsed, and show it."""
+    LEASE_CHANGES.labels("held" if is_held else "none").inc()
+    LEASE_HELD.set(1 if is_held else 0)

@@ -1,4 +1,4 @@
-"""What the cache keeps in PostgreSQL: invalidations not yet delivered, and who cleared what."""
+"""What the cache keeps in PostgreSQL: invalidations not yet delivered, the lease of trust, and who cleared what."""
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -37,6 +37,24 @@ class OutboxRow(models.Model):
 
     def __str__(self) -> str:
         return ", ".join(self.tags)
+
+
+class Trust(models.Model):
+    """
+    The lease of trust: a single row, with which any process may believe what Redis serves.
+
+    See cachelayer.trust, which reads and writes it past Django.
+    """
+
+    until = models.DateTimeField()
+    round = models.BigIntegerField()  # rises with each renewal
+    server = models.TextField()  # for which it was granted: run_id:master_replid
+
+    class Meta:
+        db_table = "cachelayer_trust"
+
+    def __str__(self) -> str:
+        return f"round {self.round} until {self.until}"
 
 
 class Clearance(models.Model):

@@ -1,16 +1,14 @@
 """Invalidations that must not be lost: written with the data, deleted once delivered."""
 
-import threading
-import time
 from collections.abc import Sequence
 from typing import Any, Final
 
 import structlog
 from django.core.cache import caches
-from django.db import connection, connections, transaction
+from django.db import connection, transaction
 from redis.exceptions import RedisError
 
-from cachelayer import client, metrics, protocol
+from cachelayer import client, metrics, protocol, trust
 from cachelayer.namespace import declared
 
 log = structlog.get_logger("cachelayer")
@@ -21,7 +19,6 @@ OWN_DELIVERY_SECONDS: Final = 0.25
 INTENT_SECONDS: Final = 5.0
 _BATCH_ROWS: Final = 500
 _UNLINKED_AT_ONCE: Final = 1_000  # tags; far more would not be answered within Redis's timeout
-_STANDSTILL_SECONDS: Final = 20.0
 
 _INSERT: Final = """
     INSERT INTO cachelayer_outbox (tags, due_at, is_intent)
@@ -41,6 +38,7 @@ _RELEASE: Final = """
     )
     INSERT INTO cachelayer_outbox (tags, due_at)
     SELECT %s::text[], clock_timestamp() WHERE NOT EXISTS (SELECT FROM released)
+    RETURNING id
 """
 
 
@@ -63,8 +61,7 @@ def invalidate_restored(cursor: Any) -> None:
     """
     Write into a restored database, before it is used, that no entry of any namespace is valid.
 
-    That is an outbox row: deliver_restored delivers it, or else the next start of the site,
-    before it trusts the cache.
+    That is an outbox row: deliver_restored delivers it, or else whoever grants the next lease.
     """
     add_by(cursor, [namespace.tag for namespace in declared()])
 
@@ -75,6 +72,7 @@ def deliver_restored() -> bool:
 
     Return False where Redis does not answer.
     """
+    trust.lease.wait(2 * trust.LEASE_SECONDS)  # without it nothing counts as delivered
     try:
         while deliver(also_not_due=True):
             pass
@@ -93,21 +91,30 @@ def _insert(tags: Sequence[str], seconds: float, *, is_intent: bool) -> int:
     return int(row_id)
 
 
-def release(row_id: int, tags: Sequence[str]) -> None:
+def release(row_id: int, tags: Sequence[str]) -> int:
     """
-    Leave to the relay what was an intent: its write is over.
+    Leave to the relay what was an intent: its write is over. Return the id of the row.
 
     A writer that was frozen past its intent's time finds the row gone, delivered before the write
     was made. Then the tags are inserted anew.
     """
     with connection.cursor() as cursor:
         cursor.execute(_RELEASE, [row_id, list(tags)])
+        inserted = cursor.fetchone()
+    return int(inserted[0]) if inserted else row_id
 
 
 def remove(row_ids: Sequence[int]) -> None:
     """Delete rows whose tags were unlinked."""
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM cachelayer_outbox WHERE id = ANY(%s)", [list(row_ids)])
+
+
+def is_there(row_id: int) -> bool:
+    """Return whether a row is still to be delivered."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT FROM cachelayer_outbox WHERE id = %s", [row_id])
+        return cursor.fetchone() is not None
 
 
 def wake_relay() -> None:
@@ -120,8 +127,9 @@ def deliver(*, also_not_due: bool = False) -> int:
     """
     Unlink the tags of one batch of rows and delete them; return how many rows.
 
-    The rows are gone only if the unlink was: it comes before the commit. Rows that another
-    process is delivering are skipped, and so are intents that are not due. Raises CacheDown; then all is as before.
+    The rows are gone only if the unlink was, on the server of the lease: it comes before the
+    commit. Rows that another process is delivering are skipped, and so are intents that are not
+    due. Raises CacheDown; then all is as before.
     """
     with transaction.atomic(durable=True):
         with connection.cursor() as cursor:
@@ -129,37 +137,10 @@ def deliver(*, also_not_due: bool = False) -> int:
             rows = cursor.fetchall()
         tags = sorted({tag for (tags,) in rows for tag in tags})
         for first in range(0, len(tags), _UNLINKED_AT_ONCE):
-            protocol.unlink(tags[first : first + _UNLINKED_AT_ONCE], past_breaker=True)
+            batch = tags[first : first + _UNLINKED_AT_ONCE]
+            trust.lease.require(protocol.unlink(batch, past_breaker=True))
     metrics.RELAYED_ROWS.inc(len(rows))
     return len(rows)
-
-
-def drain() -> None:
-    """
-    Deliver every row that is committed by now, those too that another process has in hand, and
-    wait for the writes that are announced.
-
-    However long that takes, as long as rows go. Raises CacheDown, the driver's error, or
-    TimeoutError where none goes for 20 s, because another process holds them.
-    """
-    delivered, oldest, moved_at = 0, None, time.monotonic()
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT max(id) FROM cachelayer_outbox")
-            (last,) = cursor.fetchone()
-        while last is not None and (remaining := _oldest(up_to=last)) is not None:
-            number = deliver(also_not_due=True)
-            delivered += number
-            if number or remaining != oldest:
-                oldest, moved_at = remaining, time.monotonic()
-            elif time.monotonic() - moved_at > _STANDSTILL_SECONDS:
-                raise TimeoutError("another process holds rows of the outbox")
-            if not number:
-                threading.Event().wait(0.02)  # in another's hands: look until it is done
-    finally:
-        connections.close_all()  # a probing thread keeps no connection
-    if delivered:
-        log.info("outbox drained", operation="drain", rows=delivered)
 
 
 def depth_and_age() -> tuple[int, float]:
@@ -171,14 +152,3 @@ def depth_and_age() -> tuple[int, float]:
         )
         depth, age_seconds = cursor.fetchone()
     return int(depth), float(age_seconds)
-
-
-def _oldest(*, up_to: int) -> int | None:
-    """Return the lowest id of the rows that were there, None once all are gone."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT min(id) FROM cachelayer_outbox WHERE id <= %s", [up_to])
-        (row_id,) = cursor.fetchone()
-    return None if row_id is None else int(row_id)
-
-
-client.before_trust.append(drain)

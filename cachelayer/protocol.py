@@ -12,10 +12,10 @@ import structlog
 from django.conf import settings
 
 from cachelayer import client, entries, hooks, hosts, metrics, slots
-from cachelayer.client import ask
 from cachelayer.entries import HEAD_BYTES, Lookup
 from cachelayer.later import Later
 from cachelayer.namespace import STAMP_MARGIN_SECONDS, Key, note_name, register_name, unlinked_name
+from cachelayer.trust import ask
 
 V = TypeVar("V")
 log = structlog.get_logger("cachelayer")
@@ -123,7 +123,7 @@ def begin(key: Key[V], *, reason: str = "") -> LoadTicket:
     The entry is looked at again, since another loader may have stored it in the meantime.
     reason is noted as why the key was missed. Raises CacheDown.
     """
-    token = client.new_stamp(of_namespace=False)
+    token = client.new_stamp()
 
     def pipeline(r: redis.Redis) -> list[Any]:
         pipe = r.pipeline(transaction=False)
@@ -197,14 +197,14 @@ def release(key: Key[V], ticket: LoadTicket) -> None:
     """Give the lease up without storing, after a load that raised. Raises CacheDown."""
     names = [key.entry_name, key.lease_name, note_name("missed", key.name), key.stamp_names[0]]
     # A stamp that no one holds: nothing can be stored by this call.
-    ask("release", lambda r: _script(r)(names, [b"", 1, ticket.token, 0, 0, 0, b""]))
+    client.ask("release", lambda r: _script(r)(names, [b"", 1, ticket.token, 0, 0, 0, b""]))
 
 
-def unlink(tags: Sequence[str], *, past_breaker: bool = False) -> None:
+def unlink(tags: Sequence[str], *, past_breaker: bool = False) -> str:
     """
     Delete the stamps of tags, and the entries to purge: one UNLINK, which works in a full
     Redis too. Then kill the copies in the first level: on this host by its slots, on others by
-    waiting for them. Raises CacheDown.
+    waiting for them. Return the server that unlinked. Raises CacheDown.
 
     When each was deleted is noted a moment later, where there is room.
     """
@@ -219,7 +219,8 @@ def unlink(tags: Sequence[str], *, past_breaker: bool = False) -> None:
         pipe.hgetall(register_name())
         return pipe.execute(raise_on_error=False)
 
-    unlinked, register = ask("invalidate", pipeline, past_breaker=past_breaker)
+    unlinked, register = client.ask("invalidate", pipeline, past_breaker=past_breaker)
+    server = client.replied()
     if isinstance(unlinked, redis.RedisError):
         raise client.CacheDown("invalidate") from unlinked
     slots.overwrite(tags)
@@ -227,6 +228,7 @@ def unlink(tags: Sequence[str], *, past_breaker: bool = False) -> None:
     metrics.INVALIDATED_TAGS.inc(len(names))
     invalidated_tags.add((tuple(tags), _noted("")))
     _log("Cache INVALIDATE", "invalidate", list(tags), started)
+    return server
 
 
 def _note_invalidated(invalidations: Sequence[tuple[Sequence[str], str]]) -> None:
@@ -240,7 +242,7 @@ def _note_invalidated(invalidations: Sequence[tuple[Sequence[str], str]]) -> Non
         return pipe.execute(raise_on_error=False)
 
     with contextlib.suppress(client.CacheDown):  # a note is for people; what it is about was done
-        ask("note", pipeline, past_breaker=True)
+        client.ask("note", pipeline, past_breaker=True)
 
 
 invalidated_tags: Final = Later("cache-notes", _note_invalidated)
@@ -248,9 +250,8 @@ invalidated_tags: Final = Later("cache-notes", _note_invalidated)
 
 def _read_or_make(pipe: Any, key: Key[Any]) -> None:
     """Add two commands for each stamp: make it where it is missing, then read it."""
-    for number, name in enumerate(key.stamp_names):
-        stamp = client.new_stamp(of_namespace=number == 0)
-        pipe.set(name, stamp, ex=STAMP_MARGIN_SECONDS, nx=True)
+    for name in key.stamp_names:
+        pipe.set(name, client.new_stamp(), ex=STAMP_MARGIN_SECONDS, nx=True)
         pipe.get(name)
 
 

@@ -1,11 +1,12 @@
 """Reading through the cache: get_or_load, get_many, and what they answer when something fails."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 from django.db import connection
 
-from cachelayer import counts, first_level, metrics, protocol, refresh
+from cachelayer import counts, first_level, metrics, protocol, refresh, trust
 from cachelayer.client import CacheDown
 from cachelayer.entries import Bypass, Cached, Lookup, Source
 from cachelayer.first_level import Guard, copies
@@ -97,12 +98,19 @@ def _look_or_load(
         cached = load_together(key, load, lookup, guard)
         if cached.source is Source.STALE:
             result = "stale"
-    except CacheDown:
+    except CacheDown as exc:
         result = "degraded"
-        cached = load_without_cache(key, load)
+        cached = _load_without_cache(key, load, exc)
     finally:
         if result:
             _count(key, result)
+    return cached
+
+
+def _load_without_cache(key: Key[V], load: Callable[[], V | None], reason: CacheDown) -> Cached[V]:
+    cached = load_without_cache(key, load)
+    if isinstance(reason, trust.Untrusted):
+        return dataclasses.replace(cached, source=Source.UNTRUSTED)
     return cached
 
 
@@ -119,6 +127,8 @@ def hit(
     if load is not None and lookup.value is not None and lookup.wants_refresh:
         refresh.refresh(key, load)
     seconds = lookup.remaining_ms // 1000
+    if not trust.is_verified():
+        return Cached(lookup.value, Source.UNVERIFIED, seconds, head_only)
     return Cached(lookup.value, Source.HIT, seconds, head_only, guard, lookup.copy_ms)
 
 

@@ -11,7 +11,7 @@ from django.db import DatabaseError, InterfaceError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from redis.exceptions import RedisError
 
-from cachelayer import client, outbox, popularity
+from cachelayer import client, outbox, popularity, trust
 from cachelayer.client import CacheDown
 from cachelayer.namespace import declared
 from cachelayer.supervision import supervise
@@ -35,7 +35,7 @@ class Relay:
     Of all processes that run one, the holder of an advisory lock delivers; the others wait for
     the lock, and step in where rows are overdue. Whoever cannot deliver gives the lock up and
     tells the others, since it may be its own link to Redis alone that is cut; and nobody takes it
-    who does not reach Redis. Its connection is its own: LISTEN and the lock live and die with it.
+    who does not reach Redis, or has no lease, without which nothing counts as delivered. Its connection is its own: LISTEN and the lock live and die with it.
     """
 
     def __init__(self) -> None:
@@ -50,6 +50,7 @@ class Relay:
 
     def run(self) -> None:
         """Relay until stop; survive whatever becomes of the servers."""
+        trust.lease.start()
         while not self.stopping.is_set():
             listening = own_connection()
             try:
@@ -78,6 +79,8 @@ class Relay:
                 connections.close_all()
 
     def _try_to_lead(self, cursor: Any) -> None:
+        if not trust.holds():
+            return
         try:
             client.ping()
         except RedisError:
@@ -143,10 +146,7 @@ def own_connection() -> BaseDatabaseWrapper:
     own.settings_dict["OPTIONS"] = {
         **{name: value for name, value in own.settings_dict["OPTIONS"].items() if name != "pool"},
         "application_name": "trilith relay",
-        # A server that is gone without a word is noticed after 11 s.
-        "keepalives_idle": 5,
-        "keepalives_interval": 2,
-        "keepalives_count": 3,
+        **trust.KEEPALIVES,
     }
     return own
 

@@ -47,7 +47,7 @@ def take_turn() -> bool:
     return bool(
         ask(
             "turn",
-            lambda r: r.set(name, client.new_stamp(of_namespace=False), nx=True, px=_TURN_MS),
+            lambda r: r.set(name, client.new_stamp(), nx=True, px=_TURN_MS),
         )
     )
 

@@ -230,6 +230,8 @@ CACHES = {
             "SERIALIZER": "django_redis.serializers.json.JSONSerializer",  # not the default, pickle
             "IGNORE_EXCEPTIONS": True,  # without Redis it is empty
             **_cache.options,
+            "CONNECTION_POOL_CLASS": "cachelayer.client."
+            + ("SentinelPool" if "SENTINELS" in _cache.options else "Pool"),
             "CONNECTION_POOL_KWARGS": {"max_connections": 100, "retry": Retry(NoBackoff(), 0)},
         },
     },

@@ -14,14 +14,15 @@ from django.test import Client
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
-from cachelayer import client, counts, first_level, hosts, invalidation, protocol, slots
-from cachelayer.models import OutboxRow
+from cachelayer import client, counts, first_level, hosts, invalidation, protocol, slots, trust
+from cachelayer.models import OutboxRow, Trust
 from config.mongodb import client as mongodb_client
 from config.postgres import outages
 from config.stack import Stack
 from config.stack.process import wait_until
+from tests.leases import trusted_again
 
-KEPT_TABLES = {"django_content_type", "auth_permission"}
+KEPT_TABLES = {"django_content_type", "auth_permission", Trust._meta.db_table}
 OUTBOX = OutboxRow._meta.db_table
 _numbers = itertools.count()
 
@@ -58,11 +59,13 @@ def _own_activity_spool(settings, tmp_path) -> None:
 
 @pytest.fixture(autouse=True)
 def _closed_breakers() -> Iterator[None]:
-    """Close breakers that a test has left open: its server is back by now."""
+    """Close breakers that a test has left open, and wait for the lease: its server is back by now."""
     yield
     for breaker in (client.breaker, mongodb_client.breaker, outages.breaker, outages.writing):
         if breaker.is_open:
             breaker.reset()
+    if trust.lease.is_started:
+        assert trusted_again()
 
 
 @pytest.fixture
@@ -126,6 +129,7 @@ def _quick_flush() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup) -> Iterator[None]:
     yield
+    trust.lease.stop()
     for alias_connection in connections.all():
         alias_connection.close()
 

@@ -19,7 +19,12 @@ from config.stack.process import StackError
 DUMP: Final = "postgres.dump"
 _MAINTENANCE: Final = "postgres"  # the database to connect to for creating and renaming others
 # migrate fills these tables: a database with rows in no others counts as empty.
-_BOOKKEEPING: Final = {"django_migrations", "django_content_type", "auth_permission"}
+_BOOKKEEPING: Final = {
+    "django_migrations",
+    "django_content_type",
+    "auth_permission",
+    "cachelayer_trust",
+}
 Connection = psycopg.Connection[Any]
 
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from django.db.migrations.loader import MigrationLoader
 
-from cachelayer import outbox
+from cachelayer import outbox, trust
 from config.backup import BackupRefused, OnProgress, manifest, mongodb, postgres
 from config.backup.manifest import Manifest
 
@@ -35,6 +35,7 @@ def backup_restore(*, folder: Path, force: bool, on_progress: OnProgress) -> Man
     copy survives, whatever happens afterwards. Raises BackupRefused, PyMongoError, psycopg.Error.
     """
     checked = backup_check(folder=folder, on_progress=on_progress)
+    trust.lease.stop()  # of the database that is replaced; the next use starts anew
     mongodb.refuse_unless_reachable()
     postgres.refuse_while_in_use()
     contents = {**postgres.filled(), **mongodb.filled()}

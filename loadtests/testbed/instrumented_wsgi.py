@@ -80,12 +80,13 @@ def _set(name: str, entry: bytes, fresh_ms: int) -> None:
     client.ask("end", lambda r: r.set(name, entry, px=fresh_ms))
 
 
-def _delete_entries(tags: Sequence[str], *, past_breaker: bool = False) -> None:
+def _delete_entries(tags: Sequence[str], *, past_breaker: bool = False) -> str:
     for hook in hooks.before_unlink:
         hook(tags)
     names = [f"{root_of_names()}notes:{tag[5:]}" for tag in tags if tag.startswith("note:")]
     if names:
         client.ask("invalidate", lambda r: r.unlink(*names), past_breaker=past_breaker)
+    return client.replied()
 
 
 def _arm(request: HttpRequest, hook: str, name: str) -> HttpResponse:

@@ -9,13 +9,13 @@ from django.db import connection
 
 from cachelayer import (
     background,
-    client,
     counts,
     invalidation,
     later,
     popularity,
     protocol,
     relay,
+    trust,
     upkeep,
 )
 from notes import cache_keys as note_keys
@@ -138,11 +138,12 @@ class TestStart:
         monkeypatch.setattr(later, "supervise", lambda name, run: names.append(name))
         for collected in (invalidation.delivered_rows, protocol.invalidated_tags):
             monkeypatch.setattr(collected, "is_running", False)
-        monkeypatch.setattr(client.breaker, "start_open", lambda: None)
+        monkeypatch.setattr(trust.lease, "start", lambda: names.append("cache-trust"))
 
         background.start()
 
         assert names == [
+            "cache-trust",
             "cache-relay",
             "cache-removals",
             "cache-notes",

@@ -101,25 +101,16 @@ class TestSharedRedisCache:
         with pytest.raises(client.CacheDown):
             client.ask("look", lambda server: server.get("value"))
 
-    def test_shares_a_pool_of_which_every_connection_is_checked(self):
-        """Those, too, that it made before cachelayer had first used the pool."""
+    def test_shares_a_pool_of_which_every_connection_knows_its_server(self):
         pool = cache.client.get_client().connection_pool
-        pool.connection_kwargs.pop("redis_connect_func", None)
-        pool.reset()
-        client.client.cache_clear()
-        cache.set("value", 1)
-        unchecked = pool.get_connection()  # as if it was in use by another thread
-        assert unchecked.redis_connect_func is None
-        cache.set("value", 2)  # another one, which stays idle
-
         assert client.client().connection_pool is pool
-        pool.release(unchecked)
+
         connections = [pool.get_connection() for _ in range(3)]
 
-        assert {connection.redis_connect_func for connection in connections} == {client.meet_server}
+        client.ping()
+        assert {connection.server for connection in connections} == {client.replied()}
         for connection in connections:
             pool.release(connection)
-        unchecked.disconnect()
 
 
 class Throttle(SimpleRateThrottle):

@@ -1,6 +1,5 @@
 """Nothing that was committed stays cached: outbox, relay and triggers on real servers."""
 
-import itertools
 import os
 import signal
 import subprocess
@@ -114,6 +113,7 @@ class TestInvalidate:
         assert process.wait_until(lambda: outbox.deliver() == 1, 30)
 
     def test_without_redis_the_row_stays(self, stack):
+        get_or_load(key(), Loads())
         stack.kill("redis")
         invalidate("word:one")
 
@@ -173,91 +173,6 @@ class TestClear:
         assert list(Clearance.objects.values_list("cleared_by", "namespaces")) == [
             ("ann", ["words"])
         ]
-
-
-class TestDrain:
-    def test_delivers_all_and_waits_for_rows_in_another_s_hands(self):
-        outbox.add(["word:one"])
-        locked, go_on = threading.Event(), threading.Event()
-
-        def holder():
-            with transaction.atomic(), connection.cursor() as cursor:
-                cursor.execute("SELECT FROM cachelayer_outbox FOR UPDATE")
-                locked.set()
-                go_on.wait(30)
-            connection.close()
-
-        thread = threading.Thread(target=holder)
-        thread.start()
-        assert locked.wait(30)
-        draining = threading.Thread(target=outbox.drain)
-        draining.start()
-
-        draining.join(0.3)
-        assert draining.is_alive()
-        go_on.set()
-        draining.join(30)
-        thread.join()
-
-        assert not draining.is_alive()
-        assert rows() == 0
-
-    def test_goes_on_for_as_long_as_rows_go(self, monkeypatch):
-        """Each batch takes longer than may pass where none goes."""
-        clock = itertools.count(0, outbox._STANDSTILL_SECONDS + 1)
-        monkeypatch.setattr(outbox.time, "monotonic", lambda: next(clock))
-        monkeypatch.setattr(outbox, "_BATCH_ROWS", 2)
-        for _ in range(7):
-            outbox.add(["word:one"])
-
-        outbox.drain()
-
-        assert rows() == 0
-
-    def test_gives_up_where_another_process_holds_a_row_and_none_goes(self, monkeypatch):
-        monkeypatch.setattr(outbox, "_STANDSTILL_SECONDS", 0.05)
-        outbox.add(["word:one"])
-        raised = []
-
-        def drain():
-            try:
-                outbox.drain()
-            except TimeoutError as exc:
-                raised.append(str(exc))
-
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute("SELECT FROM cachelayer_outbox FOR UPDATE")
-            draining = threading.Thread(target=drain)
-            draining.start()
-            draining.join(30)
-
-        assert raised == ["another process holds rows of the outbox"]
-
-    def test_the_cache_is_trusted_only_after_what_an_outage_left_was_delivered(self, stack):
-        """Another process wrote during the outage, and died."""
-        stack.pause("redis")
-        outbox.add(["word:one"])
-        client.breaker.failed(TimeoutError(), opens=True)
-        stack.resume("redis")
-
-        assert process.wait_until(lambda: not client.breaker.is_open, 30)
-        assert rows() == 0
-
-
-class TestForeignData:
-    def test_what_a_restored_redis_brings_back_is_not_served(self, stack, redis_client):
-        """The stamps say another run of the server, as those of a snapshot would."""
-        get_or_load(key(), Loads())
-        name = key().stamp_names[0]
-        former = redis_client.get(name)[:8] + b"8 others"
-        entry = redis_client.get(key().entry_name).replace(redis_client.get(name), former)
-        redis_client.set(name, former)
-        redis_client.set(key().entry_name, entry)
-        assert protocol.look(key()).fresh  # an old connection knows no better
-
-        redis_client.connection_pool.disconnect()
-
-        assert protocol.look(key()).reason == "epoch"
 
 
 class TestTriggers:
