@@ -15,11 +15,14 @@ from functools import cache
 from typing import Any, Final
 
 _MAP_FIXED: Final = 0x10  # of <asm-generic/mman-common.h>
+_MADV_POPULATE_WRITE: Final = 23  # of the same
 _SIGINFO: Final = 4  # SA_SIGINFO of <bits/sigaction.h>: the handler is told the address
 # PyDLL: these calls do not let go of the interpreter in the middle of a store.
 _libc: Final = ctypes.PyDLL(None)
 _libc.mmap.restype = ctypes.c_void_p
 _libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+_yielding_libc: Final = ctypes.CDLL(None)
+_yielding_libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 _files: Final = weakref.WeakSet["MappedFile"]()
 
 
@@ -61,6 +64,9 @@ class MappedFile:
         self._size_bytes = size_bytes
         _files.add(self)
         _survive_lost_pages()
+        # All pages now, while other threads run: the kernel may wait for the disk over one, and in a
+        # store it would do so with the interpreter held. A kernel before 5.14 cannot, and refuses.
+        _yielding_libc.madvise(self._address, size_bytes, _MADV_POPULATE_WRITE)
 
     def close(self) -> None:
         """Unmap it. What was stored stays in the file."""
