@@ -36,6 +36,7 @@ check: $(BIN)/.dev ## check lint, types, import contracts, deployment, migration
 prove: $(BIN)/.dev ## verify the cache protocol and the spool: every interleaving of the models, 2 000 random histories
 	@$(BIN)/python -m tests.cachelayer.interleavings full
 	@$(BIN)/python -m tests.cachelayer.outage_interleavings full
+	@$(BIN)/python -m tests.cachelayer.first_level_interleavings full
 	@PROVE_EXAMPLES=2000 $(BIN)/python -m pytest -q tests/cachelayer/test_state_machine.py tests/activity/test_damage.py
 	@PROVE_EXAMPLES=1000 $(BIN)/python -m pytest -q tests/config/web/test_edge_differential.py --timeout 3600
 

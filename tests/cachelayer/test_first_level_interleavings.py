@@ -1,0 +1,64 @@
+"""Every interleaving of the first level in a small model: it holds, and no simpler one does."""
+
+import functools
+
+import pytest
+
+from tests.cachelayer import first_level_interleavings
+from tests.cachelayer.first_level_interleavings import BROKEN, LEVEL, SCOPES
+
+SMALL = SCOPES["small"]
+# Those whose counterexample takes a search of minutes are in make prove.
+QUICK = [(protocol, scope) for protocol, scope in BROKEN if not (scope.lapses and scope.time)]
+explore = functools.cache(first_level_interleavings.explore)
+
+
+def name(value):
+    return getattr(value, "name", str(value))
+
+
+class TestFirstLevel:
+    @pytest.mark.parametrize(("protocol", "scope"), SMALL, ids=name)
+    def test_holds_under_every_interleaving(self, protocol, scope):
+        outcome = explore(protocol, scope)
+
+        assert outcome.counterexample is None
+        assert outcome.states > 20_000
+
+    def test_the_exploration_comes_by_what_it_is_about(self):
+        steps = set()
+        for protocol, scope in SMALL:
+            steps |= explore(protocol, scope).steps
+
+        for step in (
+            "a worker of 0 looks (answered: 1)",
+            "a worker of 0 stores 1",
+            "a worker of 0 may not store 0",
+            "writer on 0 has no reply to its UNLINK",
+            "writer on 0 sees that the lease is over",
+            "writer on 0 sees that its row is gone",
+            "writer on 0 has waited",
+            "relay overwrites the slots",
+            "keeper grants the lease",
+            "writer on 1 need not wait for others",
+            "host 1 is on in the register",
+            "host 1 is off in the register",
+            "host 0 is struck out",
+            "listener 0 renews: on",
+            "listener 0 renews: off",
+            "listener 0 hears of a push",
+            "listener 0 hears of a flush",
+            "listener 0 listens again",
+        ):
+            assert step in steps
+
+    @pytest.mark.parametrize(("protocol", "scope"), QUICK, ids=name)
+    def test_a_variant_returns_a_stale_value(self, protocol, scope):
+        assert explore(protocol, scope).counterexample
+
+    def test_each_rule_has_a_variant_without_it(self):
+        variants = {protocol for protocol, _ in BROKEN}
+        fields = LEVEL.__dataclass_fields__.keys() - {"name"}
+
+        for field in fields:
+            assert any(not getattr(protocol, field) for protocol in variants), field
