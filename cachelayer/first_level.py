@@ -4,6 +4,7 @@ What a process keeps of what it has answered, for as long as nothing of it was i
 The rules are those of docs/adr/0023-the-first-level.md.
 """
 
+import functools
 import operator
 import threading
 from collections.abc import Callable, Hashable
@@ -15,7 +16,7 @@ from django.db import connection
 
 from cachelayer import slots, trust
 from cachelayer.namespace import Key
-from cachelayer.slots import EPOCH, LISTENING, REASON, clock
+from cachelayer.slots import EPOCH, LISTENING, REASON, SERVER, clock
 
 _NANOSECONDS: Final = 1_000_000_000
 # What a copy takes beside its payload: guard, slot values, its place in a table.
@@ -64,7 +65,9 @@ def guard_of(key: Key[Any]) -> Guard | None:
         return None
     # Of the key itself too: what is purged, or refreshed by a reader, has no other copies left.
     read = operator.itemgetter(EPOCH, *map(slots.slot_of, key.tags), slots.slot_of(key.purge))
-    return Guard(generation, read, read(words))
+    values = read(words)
+    # After the epoch was read: a listener that goes over to another server says so, then ends it.
+    return Guard(generation, read, values) if _hears_the_server(words) else None
 
 
 def reason_off() -> str | None:
@@ -78,7 +81,17 @@ def reason_off() -> str | None:
         return slots.REASONS[words[REASON] % len(slots.REASONS)]
     if not trust.holds():
         return "no lease"
+    if not _hears_the_server(words):
+        return "the listener hears another server"
     return None
+
+
+def _hears_the_server(words: "memoryview[int]") -> bool:
+    """Return whether the listener is connected to the server of the lease: both stay so for a copy's life."""
+    return words[SERVER] == _number_of_server(trust.lease.server)
+
+
+_number_of_server = functools.lru_cache(8)(slots.number_of)
 
 
 # A copy: payload, its end in clock()'s time, the guard's three parts, its size in bytes.

@@ -156,8 +156,8 @@ class Listener:
         replies = [connection.read_response() for _ in range(3)]
         server = _server_of(replies[1:])
         if server != self._table[SERVER]:
-            slots.overwrite_word(self._table, EPOCH)
             self._table[SERVER] = server
+            slots.overwrite_word(self._table, EPOCH)
         self._judge(replies[0], sent)
 
     def _judge(self, register: list[bytes], sent: int) -> None:

@@ -144,6 +144,11 @@ class Lease:
         """Whether what Redis serves may be used, if only unverified."""
         return self.is_held or self.is_unverifiable
 
+    @property
+    def server(self) -> str:
+        """The server of the lease, "" where there was none yet."""
+        return self._grant.server
+
     def is_for(self, server: str) -> bool:
         """Return whether the lease is held, and for that server."""
         grant = self._grant

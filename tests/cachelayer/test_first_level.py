@@ -19,6 +19,7 @@ def level_on(monkeypatch) -> None:
     """The level as if a listener vouched for an hour, and the lease held."""
     slots.attach()
     assert slots.words is not None
+    slots.words[slots.SERVER] = slots.number_of(trust.lease.server)
     slots.words[slots.LISTENING] = slots.clock() + 3600 * 10**9
     monkeypatch.setattr(trust, "holds", lambda: True)
 
@@ -122,6 +123,11 @@ class TestCopies:
         with transaction.atomic():
             assert guard_of(key) is None
         assert guard_of(key) is not None
+
+    def test_a_listener_that_hears_another_server_is_none(self, key):
+        slots.words[slots.SERVER] += 1
+
+        assert guard_of(key) is None
 
     def test_the_setting_turns_it_off(self, key, settings):
         settings.CACHE_FIRST_LEVEL_BYTES = 0

@@ -17,9 +17,12 @@ whole = hosts._is_whole  # which the tests of everything else go without
 TAG = "note:5b0f2c3e-8a7d-4e0f-9b1a-2c3d4e5f6a7b"
 
 
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
 @pytest.fixture(autouse=True)
-def lease(monkeypatch):
-    monkeypatch.setattr(trust, "holds", lambda: True)
+def lease(transactional_db):
+    assert trust.lease.wait(30)
 
 
 @pytest.fixture

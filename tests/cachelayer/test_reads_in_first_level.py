@@ -4,14 +4,22 @@ import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from cachelayer import client, entries, first_level, slots
+from cachelayer import client, entries, first_level, slots, trust
 from cachelayer.entries import Bypass, Source
 from cachelayer.invalidation import invalidate
 from cachelayer.read import get_or_load
-from tests.cachelayer.test_first_level import level_on  # noqa: F401  # a fixture
 from tests.cachelayer.test_read import LOADED, Loads, Word, age, key, never
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("level_on")]
+
+
+@pytest.fixture
+def level_on(transactional_db):
+    """The level as if a listener vouched for an hour."""
+    assert trust.lease.wait(30)
+    slots.attach()
+    slots.words[slots.SERVER] = slots.number_of(trust.lease.server)
+    slots.words[slots.LISTENING] = slots.clock() + 3600 * 10**9
 
 
 @pytest.fixture
