@@ -73,6 +73,7 @@ class Listener:
         self._host = f"{table[HOST]:016x}".encode()
         self._others: dict[bytes, tuple[bytes, int]] = {}  # state, and since when it is the same
         self._flushed = False
+        self._is_echo = False  # the next push about the register is of this host's own renewal
         self._due = 0  # when to renew, in slots.clock()'s time
         self._turn_off("no listener runs")
 
@@ -128,12 +129,15 @@ class Listener:
             if name.startswith(self._stamps):
                 tag = name[len(self._stamps) :].decode(errors="replace")
                 slots.overwrite_word(self._table, slots.slot_of(tag))
-            elif name == self._register and self._table[LISTENING]:
-                self._due = 0  # another host came: renew now, which tells so
+            elif name == self._register:
+                if not self._is_echo and self._table[LISTENING]:
+                    self._due = 0  # another host came: renew now, which tells so
+                self._is_echo = False
 
     def _renew(self, connection: Any) -> None:
         """Renew this host's entry in the register, and vouch or not, as that then says."""
         self._flushed = False
+        self._is_echo = True  # NOLOOP does not leave out what a script writes
         sent = slots.clock()
         vouches = self._table[LISTENING] != 0
         dead = [

@@ -83,6 +83,13 @@ class TestListening:
 
         assert wait_until(lambda: slot_value() != before, 10)
 
+    def test_renews_no_more_often_than_it_should(self, listening, operator):
+        """Redis pushes what a script writes to its own caller, too, NOLOOP or not."""
+        before = operator.info("commandstats")["cmdstat_eval"]["calls"]
+        time.sleep(1.0)
+
+        assert operator.info("commandstats")["cmdstat_eval"]["calls"] - before <= 6
+
     def test_hears_nothing_of_other_names(self, listening, redis_client):
         before = slot_value()
         redis_client.set("another:" + stamp_name(TAG), b"x")
