@@ -71,12 +71,6 @@ def _interrupt(*args: object) -> None:
     raise KeyboardInterrupt
 
 
-def _system_calls() -> int:
-    """Of this process, those that read and write."""
-    lines = Path("/proc/self/io").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith("sysc"))
-
-
 class TestAppend:
     def test_what_it_returned_is_on_disk_and_can_be_read(self, folder):
         own = make(folder)
@@ -133,15 +127,20 @@ class TestAppend:
         assert [[*census.missing, census.unreadable_bytes] for census in censuses(folder)] == [[0]]
 
     def test_makes_no_system_call_that_writes_or_reads(self, folder):
-        own = make(folder)
-        own.append(EVENT)
-        before = _system_calls()
-        idle = _system_calls() - before  # those of the counting itself
+        """In a process of its own, whose other threads would be counted as well."""
+        code = (
+            "import sys; from pathlib import Path; from activity.spool import Spool\n"
+            "def calls(): return sum(int(line.split()[1]) for line in open('/proc/self/io')"
+            " if line.startswith('sysc'))\n"
+            "own = Spool(Path(sys.argv[1]), max_bytes=10**9)\n"
+            f"own.append({EVENT!r}); before = calls(); of_counting = calls() - before\n"
+            f"for _ in range(1_000): own.append({EVENT!r})\n"
+            "print(calls() - before - 2 * of_counting)"
+        )
 
-        for _ in range(1_000):
-            own.append(EVENT)
+        child = run_python(code, folder)
 
-        assert _system_calls() - before == 2 * idle
+        assert child.stdout == "0\n", child.stderr
         assert len(everything(folder)) == 1_001
 
     def test_an_exception_after_the_write_gives_no_id_twice(self, folder, monkeypatch):
