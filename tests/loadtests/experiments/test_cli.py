@@ -142,7 +142,7 @@ class TestRun:
 
         output = capsys.readouterr().err
         assert "Kept: made_up." in output
-        assert "putting everything back" in output
+        assert "restoring everything" in output
         assert steps == ["put back"]
         assert [result.name for result in results.read(out)] == ["made_up"]
         assert signal.getsignal(number) == before
