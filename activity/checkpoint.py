@@ -136,7 +136,6 @@ class Acknowledged:
             os.close(self._descriptor)
             path.unlink(missing_ok=True)
             raise
-        self._memory = self._file.memory
         self.write(0, 0)
 
     @property
@@ -147,7 +146,7 @@ class Acknowledged:
     def write(self, events: int, written_bytes: int) -> None:
         """Store how many events were acknowledged, and how long the segment is now."""
         crc = zlib.crc32(events.to_bytes(4, "little"), self._seed)
-        self._memory[:] = _COUNT.pack(_MAGIC, events, crc, written_bytes)
+        self._file[:] = _COUNT.pack(_MAGIC, events, crc, written_bytes)
 
     def close(self) -> None:
         """Release the lock, so that another process may go on from here."""

@@ -401,7 +401,6 @@ class _LiveSegment:
             unnamed.unlink(missing_ok=True)
             self.path.unlink(missing_ok=True)
             raise
-        self._memory = self._file.memory
 
     def append(self, elements: bytes) -> bytes | None:
         """Append an event and acknowledge it; return its id. None: no room, or the file has lost it."""
@@ -416,9 +415,9 @@ class _LiveSegment:
         head = _HEAD.pack(document_bytes, _MARK)
         tail = _TAIL.pack(_TIMESTAMP, int(now * 1000), 0)
         document = b"".join((head, identity, elements, tail))
-        self._memory[body:end] = document
+        self._file[body:end] = document
         # The checksum last: before it there is no record, however much of one a killed process has copied.
-        self._memory[start:body] = _CRC.pack(zlib.crc32(document))
+        self._file[start:body] = _CRC.pack(zlib.crc32(document))
         if self._file.is_lost:
             return None
         self._size = end

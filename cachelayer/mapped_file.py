@@ -2,7 +2,7 @@
 Files mapped into memory: a store is in the kernel's hands once it is made, without a system call.
 
 Where a page has no place in its file, since somebody has cut the file off or the disk has failed, the kernel
-answers a store with SIGBUS, which ends the process. Here the file's mapping is replaced by memory of
+answers an access with SIGBUS, which ends the process. Here the file's mapping is replaced by memory of
 the process instead, so that the store can end, and is_lost says that the file does not have it. No
 flag that is looked at first could do that: the file may be cut off at any moment.
 """
@@ -53,14 +53,17 @@ _Handler: Final = ctypes.CFUNCTYPE(
 )
 
 
-class MappedFile:
-    """The first size_bytes of an open file as memory that all processes share which map it."""
+class MappedFile(mmap.mmap):
+    """
+    The beginning of an open file as memory that all processes share which map it.
+
+    is_lost: the file does not have what was stored; since then this process has memory of its own, of zeros.
+    """
 
     def __init__(self, descriptor: int, size_bytes: int) -> None:
-        """Map the file, which must be that long, and open for reading and writing. Raises OSError."""
-        self.memory = mmap.mmap(descriptor, size_bytes)
+        """Map what mmap.mmap has mapped for the same arguments: a file that is as long, open for both."""
         self.is_lost = False
-        self._address = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
+        self._address = ctypes.addressof(ctypes.c_char.from_buffer(self))
         self._size_bytes = size_bytes
         _files.add(self)
         _survive_lost_pages()
@@ -71,7 +74,7 @@ class MappedFile:
     def close(self) -> None:
         """Unmap it. What was stored stays in the file."""
         _files.discard(self)
-        self.memory.close()
+        super().close()
 
     def replace(self, address: int) -> bool:
         """Put the process's own memory into the file's place if that address is in it; return whether."""
@@ -94,7 +97,7 @@ def _survive_lost_pages() -> tuple[object, ...]:
     """
     Handle SIGBUS, once for the process; what is returned must live as long.
 
-    The kernel raises it in the thread that makes the store. That thread holds the interpreter, and is within the copying of
+    The kernel raises it in the thread that makes the access. That thread holds the interpreter, and is within the copying of
     bytes and nothing else; so, unlike in other handlers of signals, Python may run here.
     """
     previous = _Action()

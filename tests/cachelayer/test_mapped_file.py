@@ -30,7 +30,7 @@ def descriptor(path):
 def test_what_is_stored_is_in_the_file(path, descriptor):
     mapped = MappedFile(descriptor, SIZE)
 
-    mapped.memory[5_000:5_003] = b"abc"
+    mapped[5_000:5_003] = b"abc"
 
     assert path.read_bytes()[5_000:5_003] == b"abc"
     assert not mapped.is_lost
@@ -42,14 +42,14 @@ def test_what_is_stored_is_in_the_file(path, descriptor):
 def test_a_store_beyond_the_end_of_the_file_is_noticed(path, descriptor, start):
     mapped = MappedFile(descriptor, SIZE)
     other = MappedFile(descriptor, SIZE)
-    mapped.memory[:3] = b"abc"
+    mapped[:3] = b"abc"
     os.truncate(path, 0)
 
-    mapped.memory[start : start + 10] = bytes(10)
+    mapped[start : start + 10] = bytes(10)
 
     assert mapped.is_lost
     assert not other.is_lost
-    mapped.memory[:] = bytes(SIZE)
+    mapped[:] = bytes(SIZE)
     mapped.close()
     other.close()
     assert path.read_bytes() == b""
