@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from django.db import IntegrityError, connection, transaction
 from django.db.models import Q
@@ -21,6 +21,16 @@ _LINE = (
     *("user_id", "email", "preferences__theme", "preferences__language"),
     *("version", "updated_at"),
 )
+
+_COLUMNS: Final = [str(column.column) for column in ProfileRow._meta.concrete_fields]
+# One statement, whose row is there, or is not, or changes meanwhile. The trigger is for edits that
+# bypass the service; a copy has been invalidated already. The names are those of the model.
+_COPY: Final = f"""
+    INSERT INTO user_profiles ({", ".join(_COLUMNS)})
+    SELECT {", ".join(["%s"] * len(_COLUMNS))} FROM set_config('trilith.copies_profile', 'on', true)
+    ON CONFLICT (user_id) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _COLUMNS[1:])}
+    WHERE user_profiles.version <= excluded.version
+"""  # noqa: S608
 
 
 class PostgresProfiles:
@@ -69,29 +79,17 @@ class PostgresProfiles:
             return _saved(row, now)
 
     def delete(self, user_id: str, *, if_version: int | None) -> bool:
-        with transaction.atomic():
-            row = _locked(user_id, if_version)
-            if row is not None:
-                row.delete()
-        return row is not None
+        rows = ProfileRow.objects.filter(pk=user_id)
+        deleted, _ = (rows if if_version is None else rows.filter(version=if_version)).delete()
+        return deleted == 1
 
     def copy(self, profile: ProfileRecord) -> None:
-        conflict: Taken | None = None
-        with transaction.atomic(), connection.cursor() as cursor:
-            # The trigger is for edits that bypass the service; a copy has been invalidated already.
-            cursor.execute("SET LOCAL trilith.copies_profile = 'on'")
-            row = ProfileRow.objects.select_for_update().filter(pk=profile.user_id).first()
-            if row is None or row.version <= profile.version:
-                copied = _row(profile)
-                how: dict[str, Any] = {"force_insert": row is None, "force_update": row is not None}
-                try:
-                    with _duplicate_as_conflict():
-                        copied.save(**how)
-                except Taken as exc:
-                    copied.email_key, conflict = None, exc
-                    copied.save(**how)
-        if conflict is not None:
-            raise conflict
+        try:
+            _copy(profile, email_key(profile.email))
+        except Taken as exc:
+            if exc.field == "email":
+                _copy(profile, None)
+            raise
 
     def rekey(self, profile: ProfileRecord) -> None:
         key = email_key(profile.email)
@@ -128,11 +126,24 @@ def _transaction(tags: Sequence[str]) -> Iterator[None]:
         yield
 
 
+def _copy(profile: ProfileRecord, key: str | None) -> None:
+    fields = _row(profile)
+    fields.email_key = key
+    values = [
+        column.get_db_prep_save(getattr(fields, column.attname), connection)
+        for column in ProfileRow._meta.concrete_fields
+    ]
+    with _duplicate_as_conflict(), connection.cursor() as cursor:
+        cursor.execute(_COPY, values)
+
+
 @contextlib.contextmanager
 def _duplicate_as_conflict() -> Iterator[None]:
     """Turn the violated constraint into Taken with the name of the field."""
+    # A savepoint, so that a transaction around stays usable; a single statement needs none.
+    scope = transaction.atomic() if connection.in_atomic_block else contextlib.nullcontext()
     try:
-        with transaction.atomic():  # a savepoint: the transaction around stays usable
+        with scope:
             yield
     except IntegrityError as exc:
         diagnostics = getattr(exc.__cause__, "diag", None)

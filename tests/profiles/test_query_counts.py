@@ -76,4 +76,13 @@ class TestWrite:
         MongoProfiles().load(profiles)
 
         assert self.costs(send) == few
-        assert all(sum(counts) <= 20 for counts in few.values())
+
+    def test_of_mongodb_is_an_intent_its_command_and_a_copy(self, send, served, settings):
+        settings.PROFILE_BACKEND = "mongo"
+
+        assert self.costs(send) == {
+            "create": (2, 1),
+            "replace": (2, 1),
+            "patch": (2, 1),
+            "delete": (2, 1),
+        }
