@@ -93,9 +93,8 @@ def ask(
             observe(operation, started, seconds)
         metrics.operation_seconds(operation).observe(seconds)
     if server is not None and server != _local.server:
-        # Idle connections to it are of no use; where new ones lead to it as well, the breaker
-        # keeps them from being made for each read.
-        client().connection_pool.disconnect(inuse_connections=False)
+        # Where new connections lead to it as well, the breaker keeps them from being made for each read.
+        forget_idle_connections()
         other = OtherServer(operation)
         breaker.failed(other, opens=False)
         raise other
@@ -106,6 +105,11 @@ def ask(
 def replied() -> str:
     """Return the server of the reply that this thread had last."""
     return _local.server
+
+
+def forget_idle_connections() -> None:
+    """Close them: they lead to a server that is another by now, or not the one that is needed."""
+    client().connection_pool.disconnect(inuse_connections=False)
 
 
 def ping() -> None:

@@ -65,7 +65,7 @@ class _Delivery:
             server = protocol.unlink(self.tags)
         except CacheDown:
             return False
-        if not trust.lease.is_for(server):
+        if not trust.lease.counts(server):
             return False
         delivered_rows.add(self.row_id)
         return True

@@ -71,6 +71,7 @@ def cache_figures() -> dict[str, Any]:
             or prometheus.total(samples, "cachelayer_breaker_open") > 0,
             "changes": int(prometheus.total(samples, "cachelayer_breaker_changes_total")),
         },
+        "trust": _trust(samples),
         "outbox": _outbox(),
         "epochs": int(prometheus.total(samples, "cachelayer_epochs_total")),
         "overloads": int(prometheus.total(samples, "cachelayer_overloads_total")),
@@ -126,6 +127,32 @@ def _redis_facts() -> dict[str, Any]:
     except CacheDown:
         return dict.fromkeys(_REDIS_FACTS.values())
     return {ours: info.get(theirs) for theirs, ours in _REDIS_FACTS.items()}
+
+
+def _trust(samples: prometheus.Samples) -> dict[str, Any]:
+    """
+    Return {held, changes, rounds, round_ms, waits, wait_ms}: of the lease of trust.
+
+    held: by every process that takes part; null where none does. rounds are renewals, waits are
+    writes that waited for the end of a lease; both with their mean in milliseconds, null without any.
+    """
+    held = [sample.value for sample in samples.get("cachelayer_lease_held", [])]
+    changes = int(prometheus.total(samples, "cachelayer_lease_changes_total"))
+    return {
+        "held": all(held) if changes else None,
+        "changes": changes,
+        **_counted("round", samples, "cachelayer_round_seconds"),
+        **_counted("wait", samples, "cachelayer_write_wait_seconds"),
+    }
+
+
+def _counted(name: str, samples: prometheus.Samples, metric: str) -> dict[str, Any]:
+    count = prometheus.total(samples, f"{metric}_count")
+    mean_ms = prometheus.total(samples, f"{metric}_sum") / count * 1000 if count else None
+    return {
+        f"{name}s": int(count),
+        f"{name}_ms": None if mean_ms is None else round(mean_ms, 3),
+    }
 
 
 def _outbox() -> dict[str, Any]:

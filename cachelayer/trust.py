@@ -131,6 +131,11 @@ class Lease:
         return self._thread is not None and self._thread.is_alive()
 
     @property
+    def is_missed(self) -> bool:
+        """Whether this process takes part in the lease, and has none."""
+        return self.is_started and self._looked.is_set() and not self.is_held
+
+    @property
     def is_unverifiable(self) -> bool:
         """
         Whether there is no lease because PostgreSQL does not answer, or takes no writes.
@@ -152,15 +157,18 @@ class Lease:
         """The server of the lease, "" where there was none yet."""
         return self._grant.server
 
-    def is_for(self, server: str) -> bool:
-        """Return whether the lease is held, and for that server."""
-        grant = self._grant
-        return clock() < grant.deadline and grant.server == server
+    def counts(self, server: str) -> bool:
+        """
+        Return whether what a server has confirmed is done with: the lease is held, and for that server.
 
-    def require(self, server: str) -> None:
-        """Raise Untrusted unless the lease is held, and for that server."""
-        if not self.is_for(server):
-            raise Untrusted("another server, or no lease")
+        Where it is for another, idle connections are given up, so that the next leads there.
+        """
+        grant = self._grant
+        if clock() >= grant.deadline:
+            return False
+        if grant.server != server:
+            client.forget_idle_connections()
+        return grant.server == server
 
     def required(self, operation: str) -> str:
         """Return the server of the lease. Raises Untrusted where it is not held."""
@@ -303,7 +311,7 @@ class Lease:
         self._round = row.round
         deadline = began + min(LEASE_SECONDS, row.rest_seconds) * (1 - _CLOCK_ERROR)
         now = clock()
-        if deadline <= now:
+        if deadline <= now or not row.server:
             return
         if now >= self.deadline or row.server != self._grant.server:
             self._when_begun()
@@ -435,6 +443,8 @@ def _confirming(tags: Sequence[str]) -> tuple[str, bool]:
         name = client.server_of(server | replication)
     except redis.ConnectionError as exc:
         raise CacheDown("keep") from exc
+    if name != client.replied():  # it was made another since the connection was made
+        client.forget_idle_connections()
     if tags:
         slots.overwrite(tags)
     return name, hosts.is_settled(register)

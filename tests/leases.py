@@ -12,7 +12,7 @@ def is_trusted() -> bool:
         client.ping()
     except redis.RedisError:
         return False
-    return not client.breaker.is_open and trust.lease.is_for(client.replied())
+    return not client.breaker.is_open and trust.lease.counts(client.replied())
 
 
 def trusted_again() -> bool:

@@ -21,7 +21,7 @@ from health_check.views import HealthCheckView
 from mongoengine.connection import get_connection
 
 from activity import services as activity
-from cachelayer import client, supervision
+from cachelayer import client, supervision, trust
 from config.observability.probes import ProbeView
 from config.postgres import server
 from config.postgres.deadlines import DeadlineConnection
@@ -129,12 +129,14 @@ class MongoDB(StoreCheck):
 
 @dataclasses.dataclass
 class Redis(StoreCheck):
-    """Whether Redis answers; everything works without it, but slower."""
+    """Whether Redis answers, and may be believed; everything works without that, but slower."""
 
     name = "redis"
 
     def probe(self) -> None:
         client.ping()
+        if trust.lease.is_missed:
+            raise Impaired("not trusted at present: no lease")
 
 
 @dataclasses.dataclass

@@ -6,9 +6,9 @@ from typing import Final, Literal, NamedTuple
 from cachelayer import prometheus
 from cachelayer.prometheus import Samples
 
-# The relay of the outbox and the watcher of profiles: in each process, each has a connection of
-# its own to listen on, and takes another from the pool now and then.
-BACKGROUND: Final = 2
+# The relay of the outbox, the watcher of profiles and the lease of trust: in each process, each has a
+# connection of its own, and the first two take another from the pool now and then.
+BACKGROUND: Final = 3
 Bound = Literal["load", "formula", "threads", "server"]
 
 

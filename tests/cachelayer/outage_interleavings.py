@@ -19,8 +19,9 @@ it likes:
 - PostgreSQL away is a keeper that gives up, a writer that cannot look, a row that is not deleted.
 
 Steps are merged where one order is the worst: a read begins when its lease is checked (later, and
-more is demanded of it), a value is loaded as soon as its stamp is read (later, and it is newer), a
-row is deleted as soon as that is allowed (as long as it is there, keepers unlink its tag).
+more is demanded of it), a value is loaded as soon as its stamp is read (later, and it is newer). A
+writer is answered once its UNLINK is confirmed under the lease; its row, as that of a relay, is
+deleted at any moment after that, or never.
 What a process believes of the lease is never more than what was ever granted, so State.held, the
 most that any process can believe, stands for the copies of all.
 """
@@ -86,6 +87,7 @@ class State(NamedTuple):
     row: int = 0  # the committed version
     answered: int = 0  # the newest write that was answered
     outbox: frozenset[int] = frozenset()  # versions whose invalidation is outstanding
+    confirmed: frozenset[int] = frozenset()  # of them, those whose rows may be deleted
     until: int = 0  # ticks left of the lease, as it stands in PostgreSQL
     server: int = 0  # the name for which it was granted
     held: tuple[int, ...] = (0,)  # for each name the ticks that some process may still believe
@@ -239,8 +241,8 @@ def _replication(protocol: Protocol, scope: Scope, state: State) -> Steps:
         yield "the replica is promoted", state._replace(servers=tuple(promoted))
 
 
-def _may_delete(protocol: Protocol, state: State, server: int) -> bool:
-    """Return whether a row is done with after an UNLINK on a server."""
+def _is_delivered(protocol: Protocol, state: State, server: int) -> bool:
+    """Return whether a row is done with after an UNLINK that a server confirmed."""
     unbound = not (
         protocol.lease and protocol.bound_to_server and protocol.deletes_rows_under_lease
     )
@@ -257,12 +259,15 @@ def _relay(protocol: Protocol, state: State) -> Steps:
     """Any process delivers a row at any moment, or never."""
     if protocol.intents:
         yield from _intents_due(protocol, state)
+    for version in state.confirmed:
+        yield f"row {version} is deleted", _deleted(state, version)
     if state.delivering:
         version, server = state.delivering
         yield "relay gives up", state._replace(delivering=None)
-        if _may_delete(protocol, state, server):
-            outbox = state.outbox - {version}
-            yield f"relay deletes row {version}", state._replace(outbox=outbox, delivering=None)
+        if version in state.outbox and _is_delivered(protocol, state, server):
+            confirmed = state.confirmed | {version}
+            after = state._replace(confirmed=confirmed, delivering=None)
+            yield f"relay confirms row {version}", after
         return
     for i, server in _reached(state):
         for version in state.outbox:
@@ -270,11 +275,15 @@ def _relay(protocol: Protocol, state: State) -> Steps:
             yield f"relay unlinks row {version} on Redis {server.name}", after
 
 
+def _deleted(state: State, version: int) -> State:
+    return state._replace(outbox=state.outbox - {version}, confirmed=state.confirmed - {version})
+
+
 def _intents_due(protocol: Protocol, state: State) -> Steps:
     """An intent may be due at any moment, also before its write."""
     for i, server in _reached(state):
         for j, writer in enumerate(state.writers):
-            if writer.intent == "outstanding" and _may_delete(protocol, state, server.name):
+            if writer.intent == "outstanding" and _is_delivered(protocol, state, server.name):
                 after = _put_writer(_unlinked(state, i), j, intent="delivered")
                 yield f"relay delivers an intent on Redis {server.name}", after
 
@@ -337,11 +346,13 @@ def _invalidate(protocol: Protocol, state: State, i: int) -> Steps:
 
 def _finish(protocol: Protocol, state: State, i: int) -> Steps:
     writer = state.writers[i]
-    if _may_delete(protocol, state, writer.server):
-        done = state._replace(outbox=state.outbox - {writer.version})
-        yield f"writer deletes row {writer.version}, answers", _answered(done, i)
-    # PostgreSQL does not answer, or the lease is not this server's.
-    yield "writer does not delete its row", _unconfirmed(state, i)
+    if _is_delivered(protocol, state, writer.server):
+        version = writer.version
+        done = state
+        if version in state.outbox:
+            done = state._replace(confirmed=state.confirmed | {version})
+        yield f"writer confirms row {version}, answers", _answered(done, i)
+    yield "writer has no lease for that server", _unconfirmed(state, i)
 
 
 def _release(protocol: Protocol, state: State, i: int) -> Steps:

@@ -29,12 +29,13 @@ class TestLease:
             steps |= explore(protocol, scope).steps
 
         for step in (
-            "writer deletes row 1, answers",
+            "writer confirms row 1, answers",
+            "row 1 is deleted",
             "writer sees that its row is gone, answers",
             "writer sees that the lease is over, answers",
             "writer has waited, answers",
             "writer answers 503",
-            "relay deletes row 1",
+            "relay confirms row 1",
             "relay delivers an intent on Redis 0",
             "reader stores 0 on Redis 1",
             "reader checks the lease for Redis 0 (answered: 1)",

@@ -161,7 +161,7 @@ class TestChecks:
 
         call_command("check", stdout=output, stderr=output)
 
-        assert "50 x 22 = 1100, but the PostgreSQL server leaves this user 97" in output.getvalue()
+        assert "50 x 23 = 1150, but the PostgreSQL server leaves this user 97" in output.getvalue()
 
     def test_say_nothing_of_a_server_that_does_not_answer(self, settings, monkeypatch):
         settings.WEB_WORKERS = 50
