@@ -20,7 +20,7 @@ _HEADER_CELLS: Final = 64
 _REGISTER_CELLS: Final = 16
 _ID_CELL: Final = 8
 _ID_BYTES: Final = 8 * (_REGISTER_CELLS - _ID_CELL)
-_OVER, _PHASE, _AVOIDED, _RECENT = range(4)
+_OVER, _PHASE, _AVOIDED, _RECENT, _WRITTEN_AT = range(5)
 _HITS_FROM: Final = 16  # one cell for each worker
 _LIVE_KEYS: Final = 5  # of one writer at a time
 REGISTERS_EACH: Final = 2_000  # of one writer over the run
@@ -86,6 +86,11 @@ class Board:
         """Return when the last read of a worker that was a hit had started; 0 if there was none."""
         return self._cells[_HITS_FROM + worker]
 
+    @property
+    def written_at(self) -> int:
+        """When a write was acknowledged last, by time.monotonic_ns; 0 if none was."""
+        return self._cells[_WRITTEN_AT]
+
     # --- registers
 
     def open_register(self, writer: int, kind: int, name: str) -> int:
@@ -127,6 +132,7 @@ class Board:
         self._cells[first + 3] = worker
         self._cells[first + 1] = number
         self._cells[_RECENT] = register + 1
+        self._cells[_WRITTEN_AT] = time.monotonic_ns()
 
     def acknowledged(self, register: int) -> Acknowledged:
         """Return the newest acknowledged write; read it before a read starts."""

@@ -137,21 +137,19 @@ def _is_warm(board: Board, plan: Plan) -> bool:
 def _inject(
     site: Workers, board: Board, fault: Fault, rng: random.Random, pace: float, number: int
 ) -> Injection:
-    """Inject a fault for a random time, take it back, and wait until all workers hit again."""
+    """Inject a fault for a random time, take it back, and wait until all workers hit and one writes again."""
     # Short ones are as likely as long ones by their order of magnitude.
     least, most = max(fault.least_seconds, 0.05), max(fault.most_seconds, 0.05)
     seconds = pace * least * (most / least) ** rng.random()
     injection = Injection(fault, round(seconds, 2))
     calm = threading.Event()
-    ended_at = time.monotonic_ns()
     try:
         with fault.inject(site, rng) as injection.variant:
             board.avoided = _stopped(site)
             calm.wait(seconds)
-            ended_at = time.monotonic_ns()
     except (StackError, RedisError, psutil.Error) as exc:
         injection.failure = f"{type(exc).__name__}: {exc}"
-    over_at = time.monotonic_ns()
+    ended_at = time.monotonic_ns()
     board.avoided = -1
     board.phase = 2 * number + 1
     injection.hits_back = {worker.number: None for worker in site.workers}
@@ -159,8 +157,9 @@ def _inject(
     def are_back() -> bool:
         for worker, back in injection.hits_back.items():
             if back is None and board.last_hit(worker) > ended_at:
-                injection.hits_back[worker] = max(0.0, (board.last_hit(worker) - over_at) / 1e9)
-        return board.is_over or None not in injection.hits_back.values()
+                injection.hits_back[worker] = (board.last_hit(worker) - ended_at) / 1e9
+        are_hit = None not in injection.hits_back.values()
+        return board.is_over or (are_hit and board.written_at > ended_at)
 
     wait_until(are_back, HITS_BACK_SECONDS)
     calm.wait(pace * rng.uniform(*_CALM_SECONDS))

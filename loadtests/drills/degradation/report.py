@@ -28,7 +28,8 @@ see; here only their statuses are checked.
 | in a cell | is |
 |---|---|
 | R, P, M above a column | Redis, PostgreSQL, MongoDB do not answer; `up`: all three do |
-| `200 hit` | a fresh copy |
+| `200 hit` | a fresh copy, of Redis or of the process |
+| `200 unverified` | a copy that nobody can vouch for, since the trust lease is in PostgreSQL: the newest, unless this process is cut off alone |
 | `200 stale` | a copy past its TTL, since its store does not answer |
 | `200 miss` | read from its store |
 | `200 bypass` | read from its store, as requested |
@@ -43,7 +44,8 @@ The contract, in each state:
 - Nothing hangs, and nothing is a 500. A failure is a 503 with `Retry-After`, within 3 s, that names a store which is down.
 - Without Redis alone no request fails: every status is that of `up`.
 - Without MongoDB alone notes are unaffected; without PostgreSQL alone reads of profiles and of activity are.
-- Cached notes, lists and profiles are served while Redis answers, and past their TTL as stale while their store does not.
+- Cached notes, lists and profiles are served while Redis answers: marked unverified while PostgreSQL does not, and past their TTL as
+  stale while their store does not.
 - No event is lost: it waits in the spool, and is shipped once MongoDB answers.
 
 A profile is written only while PostgreSQL answers, too: the invalidation is announced there before MongoDB is written to. The
@@ -154,7 +156,7 @@ def _source_of_copy(case: Probe, state: State) -> str:
     if "redis" in state.away or case.case not in (CACHED, EXPIRED):
         return ""
     if case.case == CACHED:
-        return "hit"
+        return "unverified" if "postgres" in state.away else "hit"
     store = "mongodb" if case.group == "Profiles" else "postgres"
     return "stale" if store in state.away else "miss"
 

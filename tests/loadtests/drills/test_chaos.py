@@ -37,6 +37,7 @@ class TestBoard:
         assert other.name(register) == "5b0f2c3e-8a7d-4e0f-9b1a-2c3d4e5f6a7b"
         assert (other.acknowledged(register).number, other.acknowledged(register).worker) == (3, 2)
         assert (other.phase, other.last_hit(1), other.last_hit(0), other.avoided) == (7, 99, 0, 0)
+        assert other.written_at >= other.acknowledged(register).answered_at > 0
         assert not other.is_over
         one.end()
         assert other.is_over
@@ -227,29 +228,14 @@ class TestReport:
 
 
 class TestCommand:
-    def test_no_read_is_stale(self, capsys):
-        faults = ["nothing", "FLUSHALL", "evictions"]
-
-        status = main(
-            ["chaos", "--workers", "2", "--seconds", "4", "--pace", "0.5", *_options(faults)]
+    @pytest.mark.timeout(480)
+    def test_no_read_is_stale_under_any_fault(self, capsys):
+        """Each once and briefly, in an order that the seed draws; at length: make chaos."""
+        assert main(["chaos", "--workers", "2", "--seconds", "1", "--pace", "0.25"]) == 0, (
+            capsys.readouterr().out
         )
 
-        assert status == 0, capsys.readouterr().out
-
     def test_the_naive_protocol_is_caught_in_the_same_harness(self, capsys):
-        arguments = [
-            "chaos",
-            "--workers",
-            "2",
-            "--seconds",
-            "8",
-            "--protocol",
-            "naive",
-            *_options(["nothing"]),
-        ]
+        options = ["--workers", "2", "--seconds", "8", "--protocol", "naive", "--fault", "nothing"]
 
-        assert main(arguments) == 0, capsys.readouterr().out
-
-
-def _options(faults):
-    return [word for fault in faults for word in ("--fault", fault)]
+        assert main(["chaos", *options]) == 0, capsys.readouterr().out
