@@ -89,13 +89,13 @@ MIDDLEWARE = [
     "activity.middleware.ActivityMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
+    "config.web.sessions.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "config.web.middleware.RequestBodyMiddleware",  # before CSRF, which reads a form
     "config.web.middleware.PreconditionsMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
+    "config.web.sessions.AuthenticationMiddleware",
+    "config.web.sessions.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 ROOT_URLCONF = "config.urls"
