@@ -94,8 +94,13 @@ def made_up(**changes: Cell) -> Outcome:
         for name, cell in copies.items()
         if "past its TTL" in name and "notes" in name
     }
+    unverified = {
+        name: replace(cell, source="unverified")
+        for name, cell in copies.items()
+        if cell.source == "hit"
+    }
     up = well | copies
-    away = up | stale | changes
+    away = up | unverified | stale | changes
     events = dict.fromkeys((UP, AWAY), "in the feed")
     return Outcome({UP: up, AWAY: away}, events, {UP: [], AWAY: []}, 0)
 
@@ -118,7 +123,7 @@ class TestViolations:
             (f"{NOTE}, not cached", replace(FAILED, store="mongodb"), "names no store that is"),
             (f"{NOTE}, not cached", replace(FAILED, store=""), "names no store that is"),
             (f"{NOTE}, not cached", replace(FAILED, latency_ms=3100.0), "> 3 s: it takes more"),
-            (f"{NOTE}, cached", FAILED, "a copy is cached, so it must be 200 hit"),
+            (f"{NOTE}, cached", FAILED, "a copy is cached, so it must be 200 unverified"),
             (f"{NOTE}, cached, past its TTL", FAILED, "so it must be 200 stale"),
             ("`GET /api/v1/activity/recent`", FAILED, "it is 200 while all stores answer"),
             ("`GET /api/v1/metrics/db`", replace(FAILED, status=404), "404 P"),
@@ -183,5 +188,5 @@ class TestMatrixCommand:
         monkeypatch.setattr(matrix, "run", lambda on_state: made_up(**{f"{NOTE}, cached": FAILED}))
 
         assert main(["matrix", "--write"]) == 1
-        assert "so it must be 200 hit" in capsys.readouterr().out
+        assert "so it must be 200 unverified" in capsys.readouterr().out
         assert not degradation_report.DOCUMENT.exists()
