@@ -116,7 +116,7 @@ def check(experiment: Experiment, findings: Findings, steady: Sequence[SteadySta
         *(f"two series {name}" for name in _repeated(series)),
         *(complaint for row in findings.rows for complaint in _complaints(row, series)),
         *(
-            f"there is no quantity {guess.quantity}, which readers are asked to predict"
+            f"there is no quantity {guess.quantity}, which readers predict"
             for guess in experiment.guesses
             if guess.quantity not in findings.quantities
         ),
