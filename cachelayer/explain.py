@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from cachelayer import entries, protocol
+from cachelayer import entries, first_level, protocol
 from cachelayer.client import ask
 from cachelayer.namespace import Key, key_named, note_name
 
@@ -41,6 +41,10 @@ def explain(name: str) -> dict[str, Any]:
         ],
         "last_invalidation": {"tag": last[1], "at": _time(last[0])} if last else None,
         "last_miss": missed,
+        "first_level": {
+            "off": first_level.reason_off(),
+            "copied": first_level.copies.get(key.entry_name) is not None,  # in this process
+        },
     }
 
 

@@ -129,7 +129,9 @@ class Copies:
         # In this order, so that all of it held when the clock was read: a generation is one
         # unbroken lease, and slots never have an earlier value again.
         now = clock_gettime_ns(CLOCK_BOOTTIME)
-        if now < words[LISTENING] and trust.holds():
+        if (
+            now < words[LISTENING] and now < trust.lease.deadline * 1e9
+        ):  # trust.holds(), by one clock
             if now < end and generation == trust.generation and read(words) == values:
                 return payload
             self._discard(key, copy)

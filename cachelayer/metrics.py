@@ -58,6 +58,9 @@ FIRST_LEVEL_HITS: Final = Counter(
 FIRST_LEVEL_EVICTIONS: Final = Counter(
     "cachelayer_first_level_evictions", "Copies dropped because others needed their place"
 )
+FIRST_LEVEL_PROCESSES: Final = Gauge(
+    "cachelayer_first_level_processes", "Processes that keep copies", multiprocess_mode="livesum"
+)
 FIRST_LEVEL_COPIES: Final = Gauge(
     "cachelayer_first_level_copies", "Copies in all processes", multiprocess_mode="livesum"
 )

@@ -3,12 +3,13 @@
 from collections.abc import Iterable
 from typing import Any, Final
 
+from django.conf import settings
 from django.db import DatabaseError, InterfaceError
 from prometheus_client import generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from cachelayer import client, outbox, prometheus
+from cachelayer import client, first_level, outbox, prometheus, slots
 from cachelayer.client import CacheDown, ask
 from cachelayer.metrics import MISSES, RESULTS
 from cachelayer.namespace import declared, root_of_names
@@ -34,6 +35,7 @@ class _PresentState(Collector):
         figures = cache_figures()
         single = {f"redis_{name}": figures[name] for name in _REDIS_FACTS.values()}
         single |= {f"outbox_{name}": value for name, value in figures["outbox"].items()}
+        single["first_level_bound_bytes"] = figures["first_level"]["bound_bytes"]
         for name, value in single.items():
             if value is not None:  # of a store that does not answer
                 yield GaugeMetricFamily(f"cachelayer_{name}", f"{name} at present", value=value)
@@ -74,6 +76,7 @@ def cache_figures() -> dict[str, Any]:
         "trust": _trust(samples),
         "outbox": _outbox(),
         "epochs": int(prometheus.total(samples, "cachelayer_epochs_total")),
+        "first_level": _first_level(samples),
         "overloads": int(prometheus.total(samples, "cachelayer_overloads_total")),
         "relayed": int(prometheus.total(samples, "cachelayer_relayed_rows_total")),
     }
@@ -152,6 +155,25 @@ def _counted(name: str, samples: prometheus.Samples, metric: str) -> dict[str, A
     return {
         f"{name}s": int(count),
         f"{name}_ms": None if mean_ms is None else round(mean_ms, 3),
+    }
+
+
+def _first_level(samples: prometheus.Samples) -> dict[str, Any]:
+    """Return {on, reason, hits, copies, bytes, bound_bytes, evictions, processes} of all workers together."""
+    switches = samples.get("cachelayer_first_level_on", [])
+    is_on = bool(switches) and all(sample.value for sample in switches)
+    slots.attach()
+    reason = first_level.reason_off() or "a worker has no lease, or no file of slots"
+    processes = int(prometheus.total(samples, "cachelayer_first_level_processes"))
+    return {
+        "on": is_on,
+        "reason": None if is_on else reason,
+        "hits": int(prometheus.total(samples, "cachelayer_first_level_hits_total")),
+        "copies": int(prometheus.total(samples, "cachelayer_first_level_copies")),
+        "bytes": int(prometheus.total(samples, "cachelayer_first_level_bytes")),
+        "bound_bytes": processes * settings.CACHE_FIRST_LEVEL_BYTES,
+        "evictions": int(prometheus.total(samples, "cachelayer_first_level_evictions_total")),
+        "processes": processes,
     }
 
 

@@ -82,6 +82,7 @@ class Upkeep:
         reason = first_level.reason_off()
         figures = first_level.copies.figures()
         metrics.FIRST_LEVEL_ON.set(reason is None)
+        metrics.FIRST_LEVEL_PROCESSES.set(1)
         metrics.FIRST_LEVEL_COPIES.set(figures["copies"])
         metrics.FIRST_LEVEL_BYTES.set(figures["bytes"])
         metrics.FIRST_LEVEL_EVICTIONS.inc(figures["evictions"] - self._evictions)

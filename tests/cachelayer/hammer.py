@@ -12,11 +12,19 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import django
 import msgspec
+
+if __name__ == "__main__":
+    django.setup()
+
+from cachelayer import background, first_level, hooks, slots
+from cachelayer.invalidation import invalidate
+from cachelayer.namespace import Namespace
+from cachelayer.read import get_or_load
 
 VALUES = 4
 WORDS = 2 * VALUES  # of each value the version in the store, and the newest one answered
@@ -28,78 +36,87 @@ class Version(msgspec.Struct, frozen=True):
     number: int
 
 
-def main(store: str, mine: int, seconds: float, *, naive: bool) -> dict[str, int]:
-    """Write one value and read all; return how often what happened."""
-    django.setup()
-    from cachelayer import background, first_level, hooks, slots  # noqa: PLC0415  # after django.setup
-    from cachelayer.invalidation import invalidate  # noqa: PLC0415
-    from cachelayer.namespace import Namespace  # noqa: PLC0415
-    from cachelayer.read import get_or_load  # noqa: PLC0415
+class Hammer:
+    """One process: it writes one value, and reads all."""
 
-    with Path(store).open("r+b") as file:
-        versions = memoryview(mmap.mmap(file.fileno(), 8 * WORDS)).cast("Q")
-    namespace: Any = Namespace(
-        name="versions",
-        pattern="versions:{number}",
-        prefix="versions:",
-        member="[0-9]+",
-        example="versions:1",
-        tags_of=lambda member: (f"version:{member}", "versions:all"),
-        schema=1,
-        value_type=Version,
-        ttl_seconds=60,
-        absent_ttl_seconds=60,
-        holds="a version",
-        invalidated_by="the hammer",
-    )
-    if naive:
-        overwrite = slots.overwrite
+    def __init__(self, store: Path, mine: int) -> None:
+        with store.open("r+b") as file:
+            self.versions = memoryview(mmap.mmap(file.fileno(), 8 * WORDS)).cast("Q")
+        self.mine = mine
+        self.counts: Counter[str] = Counter()
+        self.over = threading.Event()
+        self.namespace = Namespace(
+            name="versions",
+            pattern="versions:{number}",
+            prefix="versions:",
+            member="[0-9]+",
+            example="versions:1",
+            tags_of=lambda member: (f"version:{member}", "versions:all"),
+            schema=1,
+            value_type=Version,
+            ttl_seconds=60,
+            absent_ttl_seconds=60,
+            holds="a version",
+            invalidated_by="the hammer",
+        )
 
-        def before(tags: Any) -> None:
-            overwrite(tags)
-            time.sleep(0.002)
+    def run(self, seconds: float) -> None:
+        """Go on for so long, from when the level is on, for which it waits 30 s."""
+        start = time.monotonic()
+        while first_level.reason_off() is not None and time.monotonic() < start + 30:
+            self.over.wait(0.05)
+        threads = [threading.Thread(target=self.write)]
+        threads += [threading.Thread(target=self.read, args=(n,)) for n in range(VALUES)]
+        for thread in threads:
+            thread.start()
+        self.over.wait(seconds)
+        self.over.set()
+        for thread in threads:
+            thread.join()
 
-        hooks.before_unlink.append(before)
-        slots.overwrite = lambda tags: None
+    def write(self) -> None:
+        while not self.over.wait(0.02):
+            self.versions[self.mine] += 1
+            number = self.versions[self.mine]
+            invalidate(f"version:{self.mine}")
+            self.versions[VALUES + self.mine] = number
+            self.counts["writes"] += 1
+
+    def read(self, number: int) -> None:
+        key = self.namespace.key(str(number))
+        while not self.over.is_set():
+            answered = self.versions[VALUES + number]
+            cached = get_or_load(key, lambda: Version(self.versions[number]))
+            self.counts[cached.source.value] += 1
+            self.counts["reads"] += 1
+            if cached.value is None or cached.value.number < answered:
+                self.counts["stale"] += 1
+            if self.counts["reads"] % 10 == 0:
+                time.sleep(0.001)  # the threads of the lease and of the level need their turn
+
+
+def overwrite_slots_first() -> None:
+    """Have each write overwrite the slots before its UNLINK instead of after it."""
+    overwrite = slots.overwrite
+
+    def before(tags: Sequence[str]) -> None:
+        overwrite(tags)
+        time.sleep(0.002)
+
+    hooks.before_unlink.append(before)
+    slots.overwrite = lambda tags: None
+
+
+def main() -> None:
+    """Run a process: its store, its value, its seconds, and naive or protocol."""
+    _, store, mine, seconds, variant = sys.argv
+    if variant == "naive":
+        overwrite_slots_first()
     background.start()
-    counts: Counter[str] = Counter()
-    pause = threading.Event()
-    start = time.monotonic()
-    while first_level.reason_off() is not None and time.monotonic() < start + 30:
-        pause.wait(0.05)
-    end = time.monotonic() + seconds
-
-    def write() -> None:
-        while time.monotonic() < end:
-            versions[mine] += 1
-            number = versions[mine]
-            invalidate(f"version:{mine}")
-            versions[VALUES + mine] = number
-            counts["writes"] += 1
-            pause.wait(0.02)
-
-    def read(number: int) -> None:
-        key = namespace.key(str(number))
-        while time.monotonic() < end:
-            answered = versions[VALUES + number]
-            cached = get_or_load(key, lambda: Version(versions[number]))
-            counts[cached.source.value] += 1
-            counts["reads"] += 1
-            if cached.value.number < answered:
-                counts["stale"] += 1
-            if counts["reads"] % 10 == 0:
-                pause.wait(0.001)  # the threads of the lease and of the level need their turn
-
-    threads = [threading.Thread(target=write)]
-    threads += [threading.Thread(target=read, args=(number,)) for number in range(VALUES)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return dict(counts)
+    hammer = Hammer(Path(store), int(mine))
+    hammer.run(float(seconds))
+    sys.stdout.write(json.dumps(hammer.counts))
 
 
 if __name__ == "__main__":
-    _, file_of_store, value, duration, variant = sys.argv
-    result = main(file_of_store, int(value), float(duration), naive=variant == "naive")
-    sys.stdout.write(json.dumps(result))
+    main()

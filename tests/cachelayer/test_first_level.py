@@ -7,10 +7,12 @@ import tracemalloc
 import pytest
 from django.db import transaction
 
-from cachelayer import slots, trust
+from cachelayer import first_level, slots, trust
 from cachelayer.first_level import OVERHEAD_BYTES, Copies, guard_of
 from cachelayer.namespace import key_named
+from tests.leases import without_lease
 
+hears_the_server = first_level._hears_the_server
 KEY = "notes:5f4dcc3b-5aa7-4d61-9d83-27deb882cf99"
 
 
@@ -19,9 +21,9 @@ def level_on(monkeypatch) -> None:
     """The level as if a listener vouched for an hour, and the lease held."""
     slots.attach()
     assert slots.words is not None
-    slots.words[slots.SERVER] = slots.number_of(trust.lease.server)
+    monkeypatch.setattr(first_level, "_hears_the_server", lambda words: True)
     slots.words[slots.LISTENING] = slots.clock() + 3600 * 10**9
-    monkeypatch.setattr(trust, "holds", lambda: True)
+    monkeypatch.setattr(trust.lease, "deadline", trust.clock() + 3600)
 
 
 @pytest.fixture
@@ -93,7 +95,7 @@ class TestCopies:
 
     def test_without_a_lease_nothing_is_served_or_kept(self, copies, key, monkeypatch):
         kept(copies, key)
-        monkeypatch.setattr(trust, "holds", lambda: False)
+        without_lease(monkeypatch)
 
         assert copies.get("a") is None
         assert guard_of(key) is None
@@ -124,8 +126,9 @@ class TestCopies:
             assert guard_of(key) is None
         assert guard_of(key) is not None
 
-    def test_a_listener_that_hears_another_server_is_none(self, key):
-        slots.words[slots.SERVER] += 1
+    def test_a_listener_that_hears_another_server_is_none(self, key, monkeypatch):
+        monkeypatch.setattr(first_level, "_hears_the_server", hears_the_server)
+        slots.words[slots.SERVER] = slots.number_of(trust.lease.server) ^ 1
 
         assert guard_of(key) is None
 

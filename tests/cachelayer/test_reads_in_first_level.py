@@ -1,13 +1,18 @@
 """Reads through the cache while the first level is on: what they cost, and what kills the copies."""
 
+import time
+import uuid
+
 import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from cachelayer import client, entries, first_level, slots, trust
+from cachelayer import client, entries, explain, first_level, slots, stats, trust
 from cachelayer.entries import Bypass, Source
 from cachelayer.invalidation import invalidate
 from cachelayer.read import get_or_load
+from cachelayer.upkeep import SWEEP_SECONDS, Upkeep
+from notes import cache_keys as note_keys
 from tests.cachelayer.test_read import LOADED, Loads, Word, age, key, never
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("level_on")]
@@ -127,3 +132,55 @@ class TestCopy:
         fenced = get_or_load(one, Loads(during=lambda: invalidate(one.tags[1])))
 
         assert (fenced.source, fenced.guard) == (Source.FENCED, None)
+
+
+class TestFigures:
+    def test_tell_what_the_level_does(self, copied, settings):
+        upkeep = Upkeep()
+        before = stats.cache_figures()["first_level"]
+        get_or_load(copied, never)
+        upkeep._show()
+
+        figures = stats.cache_figures()["first_level"]
+
+        assert (figures["on"], figures["reason"], figures["processes"]) == (True, None, 1)
+        assert figures["hits"] == before["hits"] + 1
+        assert figures["copies"] == 1
+        assert 0 < figures["bytes"] < figures["bound_bytes"] == settings.CACHE_FIRST_LEVEL_BYTES
+
+    def test_say_why_it_is_off(self, copied):
+        slots.words[slots.LISTENING] = 0
+        slots.words[slots.REASON] = slots.REASONS.index("another host is there")
+        Upkeep()._show()
+
+        figures = stats.cache_figures()["first_level"]
+
+        assert (figures["on"], figures["reason"]) == (False, "another host is there")
+
+    def test_are_those_of_prometheus_too(self, copied):
+        Upkeep()._show()
+        text = stats.as_prometheus().decode()
+
+        for name in ("on", "copies", "bytes", "bound_bytes", "hits_total", "evictions_total"):
+            assert f"\ncachelayer_first_level_{name} " in text
+
+    def test_explain_tells_of_a_copy_in_this_process(self, monkeypatch):
+        key = note_keys.note(uuid.uuid4())
+        for _ in range(2):
+            get_or_load(key, lambda: None)
+
+        assert explain.explain(key.name)["first_level"] == {"off": None, "copied": True}
+
+
+class TestUpkeep:
+    def test_what_was_purged_leaves_memory_within_its_time(self, copied, monkeypatch):
+        upkeep = Upkeep()
+        monkeypatch.setattr(upkeep, "_watch_listener", lambda: None)
+        invalidate(copied.purge)
+        assert first_level.copies.figures()["copies"] == 1
+        upkeep.round()
+        monkeypatch.setattr(upkeep, "_swept_at", time.monotonic() - SWEEP_SECONDS)
+
+        upkeep.round()
+
+        assert first_level.copies.figures() == {"copies": 0, "bytes": 0, "evictions": 0}

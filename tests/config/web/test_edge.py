@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from activity import metrics as activity_metrics
 from activity import spool
 from activity.middleware import UNRECORDED
-from cachelayer import counts, first_level, popularity, prometheus, slots, trust
+from cachelayer import counts, first_level, popularity, prometheus, slots
 from config.observability import capped_list, traces
 from config.stack import ROOT
 from config.urls import urlpatterns as site_urls
@@ -29,6 +29,7 @@ from profiles import services as profiles
 from tests.activity.test_middleware import events
 from tests.builders import make_note, make_notes
 from tests.cachelayer.test_first_level import level_on  # noqa: F401  # a fixture
+from tests.leases import without_lease
 from tests.wsgi import Site, environ_of, reply_of
 
 pytestmark = [
@@ -209,7 +210,7 @@ class TestHit:
         assert not is_hit(site, note)
 
     def test_needs_the_lease(self, site, note, monkeypatch):
-        monkeypatch.setattr(trust, "holds", lambda: False)
+        without_lease(monkeypatch)
 
         assert not is_hit(site, note)
         assert not is_hit(site, note)
