@@ -557,12 +557,13 @@ BROKEN = (
     (replace(LEVEL, name="a keeper that does not wait", keeper_waits_for_others=False), OUTAGE),
 )
 SCOPES = {
-    "small": ((LEVEL, ONE_HOST), (LEVEL, TWO_HOSTS), (LEVEL, FLUSHED), (LEVEL, CUT_OFF)),
+    "small": ((LEVEL, ONE_HOST), (LEVEL, TWO_HOSTS)),
     "full": (
         (LEVEL, Scope(writers=((0, 2),))),
         (LEVEL, Scope(writers=((0, 1), (0, 1)))),
         (LEVEL, Scope(workers=(3,))),
-        (LEVEL, replace(TWO_HOSTS, flushes=1, losses=1)),
+        (LEVEL, FLUSHED),
+        (LEVEL, CUT_OFF),
         (LEVEL, replace(TWO_HOSTS, workers=(2, 0))),
         (LEVEL, replace(TWO_HOSTS, workers=(1, 1))),
         (LEVEL, replace(FLUSHED, empty_register=True)),
