@@ -133,9 +133,9 @@ class Preconditions:
 UNCONDITIONAL = Preconditions()
 
 
-def preconditions_of(headers: Mapping[str, str]) -> Preconditions:
-    """Return the preconditions of the request with these headers."""
-    return Preconditions(headers.get("If-Match"), headers.get("If-None-Match"))
+def preconditions_of(fields: Mapping[str, str]) -> Preconditions:
+    """Return the preconditions of a request, by its META, which costs less than its headers."""
+    return Preconditions(fields.get("HTTP_IF_MATCH"), fields.get("HTTP_IF_NONE_MATCH"))
 
 
 def not_modified(if_none_match: str, etag: str) -> bool:

@@ -151,7 +151,7 @@ class CacheClearView(_StaffView):
             namespaces = [named(name)] if name is not None else list(declared())
         except NoSuchKey as exc:
             raise ValidationError({"namespace": [ErrorDetail(str(exc), "invalid")]}) from exc
-        preconditions_of(request.headers).require(None)  # there is no representation to match
+        preconditions_of(request.META).require(None)  # there is no representation to match
         return Response({"cleared": clear(namespaces, cleared_by=request.user.get_username())})
 
 

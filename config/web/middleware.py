@@ -34,14 +34,16 @@ def _refusal(request: HttpRequest, length: int) -> HttpResponse | None:
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             f"The body is longer than {settings.REQUEST_BODY_MAX_BYTES} bytes.",
         )
-    transfer_coding = request.headers.get("Transfer-Encoding", "chunked")
+    transfer_coding = request.META.get("HTTP_TRANSFER_ENCODING", "chunked")
     if transfer_coding.strip().lower() != "chunked":
         return problems.problem_response(  # RFC 9112, 6.1
             request,
             HTTPStatus.NOT_IMPLEMENTED,
             f"The transfer coding {transfer_coding} is not understood; chunked is.",
         )
-    codings = [coding.strip() for coding in request.headers.get("Content-Encoding", "").split(",")]
+    codings = [
+        coding.strip() for coding in request.META.get("HTTP_CONTENT_ENCODING", "").split(",")
+    ]
     if length and any(coding.lower() not in ("", "identity") for coding in codings):
         refusal = problems.problem_response(  # RFC 9110, 15.5.16
             request,
@@ -79,7 +81,7 @@ class PreconditionsMiddleware:
 
 def _conditional(request: HttpRequest, response: HttpResponse) -> HttpResponse:
     """Return the reply to a read, or the 412 or 304 that its preconditions ask for."""
-    preconditions = preconditions_of(request.headers)
+    preconditions = preconditions_of(request.META)
     etag = response.headers.get("ETag", "")
     try:
         preconditions.require_match(etag)

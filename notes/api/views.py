@@ -121,12 +121,13 @@ class NoteListView(CachedView):
         self._require_list(request)
         note_id, note = services.note_create(user_id=request.user.get_username(), **fields)
         response = http.answer(note, status=HTTPStatus.CREATED)
-        response.headers["Location"] = request.build_absolute_uri(f"{request.path}/{note_id}")
+        host = f"{request.scheme}://{request.get_host()}"
+        response.headers["Location"] = f"{host}{request.path}/{note_id}"
         return response
 
     def _require_list(self, request: Request) -> None:
         """Raise PreconditionFailed unless the first page is as the request requires it to be."""
-        preconditions = http.preconditions_of(request.headers)
+        preconditions = http.preconditions_of(request.META)
         if preconditions == UNCONDITIONAL:
             return
         page = selectors.note_list_read(query=query.parse_list(QueryDict())).get().value
@@ -180,7 +181,7 @@ class NoteView(CachedView):
         services.note_delete(
             note_id=_parsed(note_id),
             caller=request.user.get_username(),
-            preconditions=http.preconditions_of(request.headers),
+            preconditions=http.preconditions_of(request.META),
         )
         return Response(status=HTTPStatus.NO_CONTENT)  # without a Content-Type
 
@@ -192,7 +193,7 @@ class NoteView(CachedView):
         note = services.note_update(
             note_id=parsed_id,
             caller=request.user.get_username(),
-            preconditions=http.preconditions_of(request.headers),
+            preconditions=http.preconditions_of(request.META),
             **fields,
         )
         return http.answer(note)

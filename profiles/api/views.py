@@ -63,7 +63,7 @@ class ProfileListView(View):
         profile = services.profile_create(
             **fields,
             caller=_caller(request),
-            preconditions=http.preconditions_of(request.headers),
+            preconditions=http.preconditions_of(request.META),
         )
         response = http.answer(profile, status=HTTPStatus.CREATED)
         response.headers["Location"] = request.build_absolute_uri(
@@ -103,7 +103,7 @@ class ProfileView(CachedView):
         profile = services.profile_replace(
             user_id=parsed_id,
             caller=_caller(request),
-            preconditions=http.preconditions_of(request.headers),
+            preconditions=http.preconditions_of(request.META),
             **fields,
         )
         return http.answer(profile)
@@ -118,7 +118,7 @@ class ProfileView(CachedView):
         services.profile_delete(
             user_id=_parsed(user_id),
             caller=_caller(request),
-            preconditions=http.preconditions_of(request.headers),
+            preconditions=http.preconditions_of(request.META),
         )
         return Response(status=HTTPStatus.NO_CONTENT)  # without a Content-Type
 
@@ -147,7 +147,7 @@ class PreferencesView(View):
                 user_id=parsed_id,
                 patch=patch,
                 caller=_caller(request),
-                preconditions=http.preconditions_of(request.headers),
+                preconditions=http.preconditions_of(request.META),
             )
         except PreferencesRejected as exc:
             raise rejection(exc) from exc
