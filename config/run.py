@@ -32,7 +32,7 @@ from config.stack.process import (
     port_is_free,
     wait_until,
 )
-from config.stack.site import DRAIN_SECONDS, is_answering, site_command
+from config.stack.site import DRAIN_SECONDS, SPARE_THREADS, is_answering, site_command
 
 _START_SECONDS: Final = 60
 _END_SECONDS: Final = DRAIN_SECONDS + 2
@@ -237,7 +237,7 @@ def _prepare(command: tuple[str, ...]) -> None:
 def _run_site(port: int, url: str, *, workers: int, threads: int) -> int:
     """Serve until a signal comes; return exit status 0. Raises StackError if the site ends by itself."""
     site = subprocess.Popen(
-        site_command(port, workers=workers, threads=threads),
+        site_command(port, workers=workers, threads=threads + SPARE_THREADS),
         cwd=ROOT,
         start_new_session=True,
         preexec_fn=die_with_parent,

@@ -150,7 +150,9 @@ DRAINING_FILE = env.str("DRAINING_FILE", default="")
 WEB_WORKERS = env.whole(
     "WEB_WORKERS", default=2, minimum=1, maximum=1_000
 )  # processes of the site, each with its pools
-WEB_THREADS = env.whole("WEB_THREADS", default=16, minimum=1, maximum=1_000)  # of each process
+WEB_THREADS = env.whole(
+    "WEB_THREADS", default=8, minimum=1, maximum=1_000
+)  # that work at once in each process, on whatever the edge does not answer
 SLOW_QUERY_MS = env.whole("SLOW_QUERY_MS", default=1000)  # slower statements are logged and stored
 TRACE_SHARE = env.number(
     "TRACE_SHARE", default=0.0, maximum=1
@@ -261,7 +263,7 @@ CACHE_LEASE_MS = env.whole(
     "CACHE_LEASE_MS", default=3000, minimum=1
 )  # how long others wait for the loader
 # Concurrent loads of each process while Redis does not answer, and how long others wait.
-CACHE_LOADS_MAX = env.whole("CACHE_LOADS_MAX", default=8, minimum=1)
+CACHE_LOADS_MAX = env.whole("CACHE_LOADS_MAX", default=4, minimum=1)
 CACHE_LOADS_WAIT_MS = env.whole("CACHE_LOADS_WAIT_MS", default=500)
 # Copies in each process, 0 for none; and the file by which the processes of a host invalidate them.
 CACHE_FIRST_LEVEL_BYTES = env.whole("CACHE_FIRST_LEVEL_BYTES", default=67_108_864, maximum=2**53)

@@ -1,6 +1,7 @@
 """The WSGI application that granian serves, and its background threads."""
 
 import os
+import sys
 
 from django.core.wsgi import get_wsgi_application
 
@@ -15,11 +16,19 @@ _django = gateway.with_complete_bodies(get_wsgi_application())
 
 from activity import services as activity  # noqa: E402  # needs the settings that the line above loads
 from cachelayer import background  # noqa: E402
-from config.observability import traces  # noqa: E402
+from config.observability import probes, traces  # noqa: E402
 from config.web.edge import Edge  # noqa: E402
 from profiles import change_stream  # noqa: E402
 
-application = Edge(_django, is_sampled=traces.is_sampled, keep_slow=traces.keep_slow_hit)
+# A hit waits for the interpreter at most so long, behind each thread that computes; Python's own 5 ms
+# are hundreds of hits (docs/adr/0024-the-edge.md).
+sys.setswitchinterval(0.0005)
+application = Edge(
+    _django,
+    is_sampled=traces.is_sampled,
+    keep_slow=traces.keep_slow_hit,
+    never_waiting=probes.PATHS,
+)
 
 background.start()
 change_stream.start_in_background()

@@ -3,7 +3,8 @@
 import logging
 import logging.config
 import sys
-from typing import Any, Literal
+from contextvars import ContextVar
+from typing import Any, Final, Literal
 
 import msgspec
 import structlog
@@ -12,6 +13,18 @@ import structlog
 _EXCEPTIONS = structlog.processors.ExceptionRenderer(
     structlog.tracebacks.ExceptionDictTransformer(show_locals=False, max_frames=20)
 )
+
+
+# Of the request that this thread answers, or has answered last; in each of its lines. structlog's own
+# context variables are looked for among all that there are, several times in each request.
+request_id: Final[ContextVar[str | None]] = ContextVar("request_id", default=None)
+
+
+def _add_request_id(_logger: Any, _method: str, event: Any) -> Any:
+    present = request_id.get()
+    if present is not None:
+        event.setdefault("request_id", present)
+    return event
 
 
 def _to_json(event: Any, default: Any, **_options: Any) -> str:
@@ -35,7 +48,7 @@ def configure(*, level: str, form: Literal["json", "console"]) -> None:
     if threshold is None or form not in ("json", "console"):
         raise ValueError(f"LOG_LEVEL={level!r}, LOG_FORMAT={form!r}: unknown level or format")
     shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
+        _add_request_id,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]

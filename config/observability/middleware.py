@@ -9,7 +9,7 @@ from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse
 
 from config import tracing
-from config.observability import query_stats, statements, traces
+from config.observability import logs, query_stats, statements, traces
 from config.postgres import metrics, repeating
 from config.web.request_ids import request_id_of
 from config.web.reuse import Reusable
@@ -27,8 +27,7 @@ class RequestContextMiddleware:
         started = time.perf_counter()
         request_id = request_id_of(request.META)
         request.request_id = request_id  # type: ignore[attr-defined]  # read by problems and logs
-        structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=request_id)
+        logs.request_id.set(request_id)
         with (
             tracing.trace_request(request_id, lambda: tracing.endpoint_of(request)) as trace,
             connection.execute_wrapper(_Statements(request, request_id)),

@@ -20,6 +20,8 @@ from typing import Final
 from config.stack.process import die_with_parent
 
 DRAIN_SECONDS: Final = 10  # how long granian waits for requests in flight
+WEB_THREADS: Final = 8  # by default, as in config/settings.py
+SPARE_THREADS: Final = 48  # that answer hits, or wait, while WEB_THREADS others work
 # The site is on loopback, which a proxy from the environment could not reach.
 _direct: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -61,7 +63,7 @@ def serve(port: int, *, host: str, workers: int, threads: int, notice_seconds: f
     with tempfile.TemporaryDirectory(prefix="trilith-") as folder:
         draining = Path(folder) / "draining"
         granian = subprocess.Popen(
-            site_command(port, workers=workers, threads=threads, host=host),
+            site_command(port, workers=workers, threads=threads + SPARE_THREADS, host=host),
             env={**os.environ, "DRAINING_FILE": str(draining)},
             preexec_fn=die_with_parent,
         )
@@ -84,7 +86,7 @@ if __name__ == "__main__":
             int(os.environ.get("PORT") or 8000),
             host=os.environ.get("HOST") or "0.0.0.0",  # noqa: S104  # of a container, which publishes what it wants
             workers=int(os.environ.get("WEB_WORKERS") or 2),
-            threads=int(os.environ.get("WEB_THREADS") or 16),
+            threads=int(os.environ.get("WEB_THREADS") or WEB_THREADS),
             notice_seconds=float(os.environ.get("SHUTDOWN_NOTICE_SECONDS") or 0),
         )
     )

@@ -7,7 +7,8 @@ Whatever is out of the ordinary goes on to Django (docs/adr/0024-the-edge.md).
 """
 
 import re
-from collections.abc import Callable, Hashable, Iterable
+import threading
+from collections.abc import Callable, Hashable, Iterable, Set
 from http import HTTPStatus
 from time import perf_counter
 from typing import Any, Final
@@ -117,7 +118,8 @@ class Edge:
     """
     A WSGI application that answers from copies, and leaves everything else to application.
 
-    is_sampled draws whether the trace of a request is stored, by application then; keep_slow is
+    Of those at most WEB_THREADS are under way at once, besides requests of the paths never_waiting: the others
+    wait, so that a hit competes for the interpreter with few. is_sampled draws whether the trace of a request is stored, by application then; keep_slow is
     told of a hit that took longer than SLOW_QUERY_MS: its environ, endpoint, status, id and milliseconds.
     """
 
@@ -127,10 +129,13 @@ class Edge:
         *,
         is_sampled: Callable[[Environ], bool],
         keep_slow: Callable[[Environ, str, int, str, float], None],
+        never_waiting: Set[str] = frozenset(),
     ) -> None:
         self._application = application
         self._is_sampled = is_sampled
         self._keep_slow = keep_slow
+        self._never_waiting = never_waiting
+        self._room = threading.BoundedSemaphore(settings.WEB_THREADS)
         self._user_ids: set[str] = set()  # that are valid
         self._samples = settings.TRACE_SHARE > 0
         self._logs_hits = settings.EDGE_ACCESS_LOG
@@ -143,11 +148,11 @@ class Edge:
         """Answer from a copy; or let Django answer."""
         started = perf_counter()
         if self._samples and self._is_sampled(environ):
-            return self._application(environ, start_response)
+            return _in_one_piece(self._pass(environ, start_response))
         method = environ["REQUEST_METHOD"]
         host = environ.get("HTTP_HOST")  # without one, as in HTTP/1.0, Django asks the environment
         if method not in _METHODS or host is None or not environ.keys().isdisjoint(UNUSUAL):
-            return self._application(environ, start_response)
+            return _in_one_piece(self._pass(environ, start_response))
         user_id = environ.get("HTTP_X_USER_ID", DEFAULT_USER_ID)
         key = (
             environ["PATH_INFO"],
@@ -185,11 +190,18 @@ class Edge:
         start_response(status, headers)
         return [body]
 
+    def _pass(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Let Django answer, once there is room."""
+        if environ["PATH_INFO"] in self._never_waiting:
+            return self._application(environ, start_response)
+        with self._room:
+            return self._application(environ, start_response)
+
     def _forward(
         self, environ: Environ, start_response: Callable[..., Any], key: Hashable, user_id: str
     ) -> Iterable[bytes]:
-        """Let Django answer, and keep the reply where its view allows that."""
-        response = self._application(environ, start_response)
+        """Have Django answer, and keep the reply where its view allows that."""
+        response = self._pass(environ, start_response)
         reusable: Reusable | None = getattr(response, "reusable", None)
         if (
             reusable is not None
@@ -204,7 +216,7 @@ class Edge:
                 reusable.guard,
                 reusable.fresh_ms / 1000,
             )
-        return response
+        return _in_one_piece(response)
 
     def _report(
         self, environ: Environ, reply: _Reply, status: str, request_id: str, started: float
@@ -233,6 +245,15 @@ class Edge:
             self._user_ids.clear()
         self._user_ids.add(user_id)
         return True
+
+
+def _in_one_piece(response: Any) -> Iterable[bytes]:
+    """Return the body of a reply that does not stream as granian sends it at once: in a list."""
+    if getattr(response, "streaming", True):
+        return response  # type: ignore[no-any-return]  # of whatever application this is
+    content = response.content
+    response.close()  # which the server would do, of what it has to iterate
+    return [content]
 
 
 def _with_length(header: tuple[str, str], length: str) -> tuple[str, str]:

@@ -205,7 +205,11 @@ def run(lab: Lab) -> Observations:
         workers=1,
         threads=_THREADS,
         application=INSTRUMENTED,
-        variables={"POSTGRES_POOL_MIN": str(SMALL), "POSTGRES_POOL_MAX": str(SMALL)},
+        variables={
+            "WEB_THREADS": str(_THREADS),
+            "POSTGRES_POOL_MIN": str(SMALL),
+            "POSTGRES_POOL_MAX": str(SMALL),
+        },
     ) as site:
         before = pool_control.refusals(site)
         cached = _cached_note(site)

@@ -22,7 +22,7 @@ from config.observability import capped_list, traces
 from config.stack import ROOT
 from config.urls import urlpatterns as site_urls
 from config.web.authentication import UserIdAuthentication
-from config.web.edge import UNDERSTOOD, UNUSUAL
+from config.web.edge import UNDERSTOOD, UNUSUAL, Edge
 from config.web.reuse import Scope
 from notes.api.views import NoteView
 from profiles import services as profiles
@@ -580,6 +580,57 @@ class TestAccessLog:
         assert (line["event"], line["method"], line["path"]) == ("request", "GET", note)
         assert (line["status"], line["request_id"]) == (200, "r-3")
         assert line["cache"].startswith("trilith; hit")
+
+
+class TestRoom:
+    """While as many requests work in Django as may, others wait; hits and probes do not."""
+
+    @pytest.fixture
+    def busy(self, note, settings):
+        settings.WEB_THREADS = 1
+        entered, leave, replies = threading.Event(), threading.Event(), []
+
+        def django(environ, start_response):
+            if environ["PATH_INFO"] == "/slow":
+                entered.set()
+                leave.wait(30)
+            start_response("200 OK", [])
+            return [environ["PATH_INFO"].encode()]
+
+        edge = Edge(
+            django, is_sampled=lambda _: False, keep_slow=print, never_waiting={"/health/live"}
+        )
+
+        def send(target):
+            replies.append(reply_of(edge, environ_of("GET", target)).body)
+
+        threads = [threading.Thread(target=send, args=["/slow"])]
+        threads[0].start()
+        assert entered.wait(30)
+        yield SimpleNamespace(send=send, replies=replies, leave=leave, threads=threads)
+        leave.set()
+        for thread in threads:
+            thread.join()
+
+    def test_a_hit_is_answered(self, busy, note):
+        busy.send(note)
+
+        assert note.rpartition("/")[2].encode() in busy.replies[0]
+
+    def test_a_probe_is_answered(self, busy):
+        busy.send("/health/live")
+
+        assert busy.replies == [b"/health/live"]
+
+    def test_anything_else_waits(self, busy):
+        waiting = threading.Thread(target=busy.send, args=["/other"])
+        waiting.start()
+        waiting.join(0.2)
+        assert busy.replies == []
+        busy.leave.set()
+        waiting.join(30)
+
+        assert sorted(busy.replies) in ([b"/other"], [b"/other", b"/slow"])
 
 
 class TestUserIds:
