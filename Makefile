@@ -45,7 +45,7 @@ contract: $(BIN)/.dev ## test the OpenAPI schema: schemathesis with 100 new rand
 
 chaos: $(BIN)/.site ## search for stale reads under every fault (3 minutes); then with a naive protocol
 	@$(BIN)/python -m loadtests chaos --seconds 60
-	@$(BIN)/python -m loadtests chaos --seconds 10 --protocol naive --fault nothing
+	@$(BIN)/python -m loadtests chaos --seconds 30 --protocol naive --fault nothing
 
 up: $(BIN)/.site ## start only the three servers
 	@$(BIN)/python -m config.stack up

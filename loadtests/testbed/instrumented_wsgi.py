@@ -51,6 +51,8 @@ LAG_SECONDS = 0.1
 _SCOPES: Mapping[str | None, hooks.Scope] = {"off": "none", "process": "process"}
 _POOL_MAX = 100
 _SIGNALS: Mapping[str, signal.Signals] = {"stop": signal.SIGSTOP, "kill": signal.SIGKILL}
+# What the naive protocol deletes, by what a tag is of: a note, a user's first page, a profile.
+_ENTRIES = {"note": "notes", "notes:user": "notes:list:user", "profile": "user:profile"}
 _armed: dict[str, signal.Signals | None] = {}  # by hook
 _judge = entries.judge
 
@@ -83,7 +85,8 @@ def _set(name: str, entry: bytes, fresh_ms: int) -> None:
 def _delete_entries(tags: Sequence[str], *, past_breaker: bool = False) -> str:
     for hook in hooks.before_unlink:
         hook(tags)
-    names = [f"{root_of_names()}notes:{tag[5:]}" for tag in tags if tag.startswith("note:")]
+    parts = [tag.rpartition(":") for tag in tags]
+    names = [f"{root_of_names()}{_ENTRIES[of]}:{name}" for of, _, name in parts if of in _ENTRIES]
     if names:
         client.ask("invalidate", lambda r: r.unlink(*names), past_breaker=past_breaker)
     return client.replied()

@@ -45,6 +45,7 @@ def command(options: argparse.Namespace) -> int:
     variables = {
         "LOADTESTS_LAG_ONE_IN": str(LAG_ONE_IN),
         "LOADTESTS_PROTOCOL": options.protocol,
+        **({"CACHE_FIRST_LEVEL_BYTES": "0"} if naive else {}),
     }
     faults = [fault for fault in FAULTS if options.fault is None or fault.name in options.fault]
     with running_workers("chaos", options.workers, variables=variables) as site:
