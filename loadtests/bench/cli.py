@@ -10,6 +10,7 @@ from rich.console import Console
 from config.stack import ROOT, Stack
 from loadtests.arguments import positive
 from loadtests.bench import compare, report, runner
+from loadtests.bench.peers import SITE_THREADS
 from loadtests.bench.runner import Plan
 from loadtests.generators.wrk import require_wrk
 from loadtests.testbed.site import NOTES, Site, running_site
@@ -120,7 +121,7 @@ def _fresh_site(name: str, *, notes: int, root: Path = ROOT) -> Iterator[Site]:
     """Yield a site on servers without a past, which are deleted at the end."""
     Stack(name).reset()  # what a killed run left behind
     try:
-        with running_site(name, notes=notes, root=root) as site:
+        with running_site(name, notes=notes, root=root, threads=SITE_THREADS) as site:
             yield site
     finally:
         Stack(name).reset()

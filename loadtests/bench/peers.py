@@ -8,9 +8,11 @@ from typing import Final
 
 import redis
 
+from config.stack.site import SPARE_THREADS, WEB_THREADS
 from loadtests.generators.http_load import Call, UnexpectedResponse, connected
 from loadtests.testbed.site import Site, peer_of
 
+SITE_THREADS: Final = WEB_THREADS + SPARE_THREADS  # as make run serves it
 SITE: Final = "Trilith"
 BARE: Final = "bare function"
 DRF: Final = "DRF"
@@ -43,9 +45,15 @@ def running(site: Site, recorded: Sequence[Call]) -> Iterator[dict[str, Site]]:
         stack.callback(site.manage, "cache", "clear")  # of what the peers have written
         yield {
             SITE: site,
-            BARE: stack.enter_context(peer_of(site, _BARE_APPLICATION, variables=bare)),
-            DRF: stack.enter_context(peer_of(site, _DRF_APPLICATION, variables=database)),
-            CACHEOPS: stack.enter_context(peer_of(site, _DRF_APPLICATION, variables=cached)),
+            BARE: stack.enter_context(
+                peer_of(site, _BARE_APPLICATION, threads=SITE_THREADS, variables=bare)
+            ),
+            **{
+                name: stack.enter_context(
+                    peer_of(site, _DRF_APPLICATION, threads=WEB_THREADS, variables=variables)
+                )
+                for name, variables in ((DRF, database), (CACHEOPS, cached))
+            },
         }
 
 

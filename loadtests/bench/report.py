@@ -8,13 +8,13 @@ from typing import Final
 from rich.table import Table
 
 from loadtests.bench import goals
-from loadtests.bench.peers import SITE
+from loadtests.bench.peers import SITE, SITE_THREADS
 from loadtests.bench.runner import CONNECTIONS, LATER, Figures
 from loadtests.markers import Markers
 from loadtests.stats import Ratio
 from loadtests.testbed.environment import describe_environment
 from loadtests.testbed.processor import APPLICATION, MONGODB, POSTGRES, REDIS
-from loadtests.testbed.site import THREADS, WORKERS, Site
+from loadtests.testbed.site import WORKERS, Site
 
 MARKERS: Final = Markers(
     "<!-- written by python -m loadtests bench --write-docs: begin -->",
@@ -124,7 +124,7 @@ def circumstances(site: Site) -> dict[str, str]:
         "machine": f"{environment.processor}, {environment.cores} cores, {environment.memory_gib:g} GiB",
         "system": environment.system,
         "versions": ", ".join(versions),
-        "site": f"{WORKERS} processes of {THREADS} threads, beside its clients",
+        "site": f"{WORKERS} processes of {SITE_THREADS} threads, beside its clients",
     }
 
 

@@ -115,15 +115,17 @@ def starting_process(
 
 
 @contextmanager
-def peer_of(site: Site, application: str, *, variables: Mapping[str, str]) -> Iterator[Site]:
+def peer_of(
+    site: Site, application: str, *, threads: int, variables: Mapping[str, str]
+) -> Iterator[Site]:
     """
-    Serve another WSGI application, as the site is served, over the same servers; yield it.
+    Serve another WSGI application by as many processes as the site, over the same servers; yield it.
 
     It is ready once /health/ready answers. It is stopped at the end. Raises StackError.
     """
     own = {*VARIABLES.values(), "PROMETHEUS_MULTIPROC_DIR"}  # of the site
     environment = {k: v for k, v in site.environment.items() if k not in own} | {**variables}
-    command = partial(site_command, workers=WORKERS, threads=THREADS, application=application)
+    command = partial(site_command, workers=WORKERS, threads=threads, application=application)
     log = site.stack.folder / f"{application.partition(':')[0]}.log"
     with _process(command, environment, log, site.root) as (url, pid):
         yield Site(url, site.stack, pid, environment, site.root)
