@@ -43,8 +43,8 @@ def _own_cache(settings, monkeypatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _own_slots(settings, tmp_path, monkeypatch) -> Iterator[None]:
-    settings.CACHE_SLOTS_DIR = str(tmp_path / "slots")
+def _own_slots(settings, tmp_path_factory, monkeypatch) -> Iterator[None]:
+    settings.CACHE_SLOTS_DIR = str(tmp_path_factory.mktemp("slots"))  # not in the test's own folder
     # Each test has a register of its own, which is new: without this its first write would wait.
     monkeypatch.setattr(hosts, "_is_whole", lambda identity: True)
     yield

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from pathlib import Path
 
 import psutil
 import pytest
@@ -93,9 +94,7 @@ def stop_listener(processes, seconds: float) -> None:
         pass
 
 
-def test_no_read_is_stale_through_flushes_stops_kills_and_a_file_made_anew(
-    hammer, stack, settings, tmp_path
-):
+def test_no_read_is_stale_through_flushes_stops_kills_and_a_file_made_anew(hammer, stack, settings):
     def faults(over, processes):
         with redis.Redis.from_url(stack.operator_urls()["REDIS_URL"]) as operator:
             steps = [
@@ -104,7 +103,7 @@ def test_no_read_is_stale_through_flushes_stops_kills_and_a_file_made_anew(
                 lambda: stack.pause("redis") or time.sleep(0.7) or stack.resume("redis"),
                 lambda: (listener := listener_of(processes)) and listener.kill(),
                 lambda: operator.client_kill_filter(_type="normal"),
-                lambda: [file.unlink() for file in (tmp_path / "slots").glob("*.slots")],
+                lambda: [file.unlink() for file in Path(settings.CACHE_SLOTS_DIR).glob("*.slots")],
             ]
             while not over.wait(0.7):
                 steps.append(steps.pop(0))
