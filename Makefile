@@ -3,8 +3,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-# Each process has its own servers; tests wait as much as they compute, so two pay off on two cores.
-TEST_PROCESSES ?= 2
+# Each process has its own servers; tests wait twice as long as they compute, so three pay off on two cores.
+TEST_PROCESSES ?= 3
 # Placeholders for the required settings: the checks read code and connect to no server.
 CHECK_ENV := PYTHON_DOTENV_DISABLED=1 SECRET_KEY=a-stand-in-for-checks-that-is-long-enough-0123456789-abcdef \
 	DATABASE_URL=postgresql://localhost/none REDIS_URL=redis://localhost/0 MONGODB_URI=mongodb://localhost/none \

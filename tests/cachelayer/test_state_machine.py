@@ -16,6 +16,7 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
+from hypothesis.errors import Flaky
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
@@ -35,6 +36,7 @@ from tests.cachelayer.test_trust import HandLease, allow_writes, change_history,
 from tests.leases import is_trusted
 
 pytestmark = pytest.mark.django_db(transaction=True)
+PROVES = "PROVE_EXAMPLES" in os.environ
 EXAMPLES = int(os.environ.get("PROVE_EXAMPLES", "60"))
 STEPS = 25
 NAMES = ("one", "two")
@@ -347,6 +349,9 @@ BROKEN = {
 }
 
 
+SLOW = "reads need no lease"  # it takes minutes until a fault shows it: for make prove
+
+
 def explore(stack, monkeypatch, *, examples=EXAMPLES, phases=tuple(Phase)) -> None:
     """Explore with leases of 0.5 s, so that many of them begin and lapse."""
     monkeypatch.setattr(trust, "LEASE_SECONDS", 0.5)
@@ -375,13 +380,14 @@ class TestHistories:
     def test_no_read_returns_what_a_write_has_replaced(self, stack, monkeypatch):
         explore(stack, monkeypatch)
 
-    @pytest.mark.parametrize("fault", list(BROKEN))
+    @pytest.mark.parametrize("fault", [fault for fault in BROKEN if fault != SLOW or PROVES])
     def test_the_machine_finds_a_broken_cache(self, stack, monkeypatch, fault):
         name, broken = BROKEN[fault]
         monkeypatch.setattr(name, broken)
         # Under faults fewer reads are hits, so what is wrong without them is found later.
-        monkeypatch.setattr(CacheMachine, "has_faults", fault == "reads need no lease")
+        monkeypatch.setattr(CacheMachine, "has_faults", fault == SLOW)
 
-        with pytest.raises(AssertionError):
+        # Where the time of a fault lets the failure not come again, hypothesis says so instead.
+        with pytest.raises((AssertionError, Flaky)):
             # The first that fails ends it; to shrink it takes long.
             explore(stack, monkeypatch, examples=1_000, phases=(Phase.generate,))

@@ -77,7 +77,7 @@ class TestTable:
             for name, p50, rate in (("cached read", 2.0, 900.0), ("uncached read", 8.0, 300.0))
         ]
         written = report.as_json(
-            Figures(arms, []), command="bench it", rate=50, facts={"date": "2026-11-23"}
+            Figures([], arms, []), command="bench it", rate=50, facts={"date": "2026-11-23"}
         )
         (folder / BENCH).write_text(written)
 
