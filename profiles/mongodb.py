@@ -139,7 +139,8 @@ class MongoProfiles:
             return int(exc.details["nInserted"])
 
     def count(self) -> int:
-        return int(UserProfile.objects.count())
+        # Not mongoengine's count(): without a filter that is an estimate, wrong after a crash.
+        return driver_collection().count_documents({})
 
 
 class _duplicate_as_conflict(AbstractContextManager[None]):  # noqa: N801  # reads like a keyword

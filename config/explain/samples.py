@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db import connection
 from django.db.models import Count
 
-from activity.documents import ActivityEvent
+from activity.documents import ActivityEvent, driver_collection
 from activity.time_window import Window, last_days
 from notes.models import Note
 from notes.paging import DEFAULT_LIMIT, Position
@@ -123,7 +123,7 @@ def sample_events() -> EventsSample:
         raise NoSampleData("there are no events; create some with manage.py seed_activity")
     heavy = _counted("user_id", {})[0]
     window = last_days(_DAYS, now=newest["timestamp"])
-    rows = ActivityEvent.objects.count()
+    rows = driver_collection().count_documents({})
     return EventsSample(
         rows=rows,
         heavy_user=heavy,
