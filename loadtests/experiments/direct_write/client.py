@@ -2,6 +2,8 @@
 
 import http.client
 import json
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ TOKEN: Final = "direct-write"  # noqa: S105  # of a site that lives for a minute
 GRACE_SECONDS: Final = (
     600  # the site's CACHE_GRACE_SECONDS, which an entry's time in Redis includes
 )
+_OUTBOX_SECONDS: Final = 10
 _USER: Final = "direct"
 _STAFF: Final = {"Authorization": f"Bearer {TOKEN}"}
 
@@ -48,12 +51,28 @@ class Notes:
         self._redis = server
 
     def create(self, title: str) -> str:
-        """Return the id of a new note."""
-        return create_note(self._url, _USER, title)
+        """Return the id of a new note, once nothing invalidates it any more."""
+        note = create_note(self._url, _USER, title)
+        self._wait_for_outbox()
+        return note
 
     def change(self, note: str, title: str) -> None:
-        """Write the title through the API."""
+        """Write the title through the API, and return once nothing invalidates it any more."""
         fetch(self._url, json_call(_USER, f"/api/v1/notes/{note}", {"title": title}, "PATCH"))
+        self._wait_for_outbox()
+
+    def _wait_for_outbox(self) -> None:
+        """
+        Wait until the outbox rows of API writes are deleted, some 50 ms after their answers.
+
+        Until then a renewal of the lease may unlink their tags once more, and a copy with them.
+        Raises TimeoutError.
+        """
+        deadline = time.perf_counter() + _OUTBOX_SECONDS
+        while self._psql.execute("SELECT FROM cachelayer_outbox LIMIT 1").fetchone() is not None:
+            if time.perf_counter() > deadline:
+                raise TimeoutError(f"the outbox is not empty after {_OUTBOX_SECONDS} s")
+            threading.Event().wait(0.01)
 
     def read(self, note: str, *, query: str = "", etag: str = "") -> Response:
         """GET the note; with an etag, by If-None-Match."""
