@@ -32,8 +32,7 @@ EXPERIMENT: Final = Experiment(
         "A cache is for speed. Whatever it can answer, the database must be able to answer too.",
         "An outage of the cache is load for the database: every read becomes a query, so loads are shared "
         "and bounded while Redis is down.",
-        "Retries belong in the background: a probe notices that Redis is back, and no request "
-        "pays for it. The longer the outage, the longer the intervals between probes.",
+        "Retries belong in the background: a probe notices that Redis is back, and no request pays for it.",
         "Monitor the cache by its own state (health degraded, a metric, one warning per change): "
         "availability alone does not show the outage.",
         "Writes made during the outage must reach the cache before it is trusted again.",

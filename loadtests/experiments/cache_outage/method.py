@@ -15,8 +15,9 @@ from loadtests.testbed.statement_log import Statement, statements_logged
 WORKERS: Final = 2
 FAULTS: Final = {"kill": "killed", "pause": "paused"}  # of the stack, and the phase of each
 DOWN: Final = tuple(FAULTS.values())
-PROBE_MAX_SECONDS: Final = 30.0  # between two probes (cachelayer.circuit_breaker)
-PROBING_SECONDS: Final = 3.0  # that the last probe, and what it has to deliver, may take
+LEASE_SECONDS: Final = 1.5  # for which Redis is trusted at most (cachelayer.trust)
+TRUSTED_SECONDS: Final = 2.0  # after Redis answers again, until every process uses it
+_WAITING_SECONDS: Final = 15.0  # at most, until every process uses it
 SWEPT_SECONDS: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
 _LISTENING_SECONDS: Final = 0.5
 
@@ -65,7 +66,6 @@ class Outage:
     seconds: float
     events: list[Event] = field(default_factory=list)
     trusted_after_s: float = 0.0  # since Redis answered again, until the last process used it
-    bound_s: float = 0.0
     recovery: list[tuple[Sample, Sample]] = field(default_factory=list)  # two reads of each note
 
     @property
@@ -95,9 +95,18 @@ class Observations:
         return [phase for phase in self.phases if phase.name in names]
 
     def first_read(self, outage: Outage) -> Sample:
-        """Return the first read after the fault."""
+        """Return the first read after the fault that no process could answer from its own memory."""
         reads = [sample for phase in self.named(FAULTS[outage.fault]) for sample in phase.of(READ)]
-        return min(reads, key=lambda sample: sample.at)
+        return min(reads, key=lambda sample: (sample.cache.startswith("hit"), sample.at))
+
+    def late_reads(self) -> list[Sample]:
+        """Return the reads that were sent in an outage after every lease from before it was over."""
+        return [
+            sample
+            for phase in self.named(*DOWN)
+            for sample in phase.of(READ)
+            if sample.at > phase.start + LEASE_SECONDS
+        ]
 
     def hit_by_outage(self) -> list[Sample]:
         """Return all requests from each fault until Redis was used again."""
@@ -133,29 +142,18 @@ def run(lab: Lab) -> Observations:
         run.traffic.warm_up()
         observations.both_ways = run.traffic.read_both_ways(scale.both_ways)
         run.phase("up", scale.seconds)
-        observations.outages.append(run.outage("kill", scale.seconds, before_s=0.0))
+        observations.outages.append(run.outage("kill", scale.seconds))
         run.phase("up", scale.seconds)
-        observations.outages.append(run.outage("pause", scale.seconds, before_s=scale.seconds))
+        observations.outages.append(run.outage("pause", scale.seconds))
         run.phase("up", scale.seconds / 2)
         observations.phases = run.finish(log.read(run.traffic.marker("", "").rstrip("-")))
     for seconds in scale.swept:
         with lab.site(f"an outage of {seconds:g} s", notes=500, workers=WORKERS) as site:
             swept = _Run(lab, site, scale)
             swept.phase("up", 0.5)
-            observations.swept.append(swept.outage("kill", seconds, before_s=0.0))
+            observations.swept.append(swept.outage("kill", seconds))
             swept.finish([])
     return observations
-
-
-def bound_s(outage_s: float, before_s: float) -> float:
-    """
-    Return after how long, at most, every process probes a Redis that answers again.
-
-    The n-th wait is at most 2^n s and at least half of that, and Redis was away during those
-    before it: so the wait under way is at most twice the outage and a second. The waits go on
-    from where the outage before has left them.
-    """
-    return min(PROBE_MAX_SECONDS, 2 * (outage_s + before_s) + 1)
 
 
 class _Run:
@@ -174,7 +172,7 @@ class _Run:
         self._begin(name)
         self._loop.run(self._calls, seconds=seconds)
 
-    def outage(self, fault: str, seconds: float, *, before_s: float) -> Outage:
+    def outage(self, fault: str, seconds: float) -> Outage:
         """Kill or pause Redis for so long, bring it back, and wait until every process uses it."""
         self._lab.progress(f"Redis: {fault}, for {seconds:g} s")
         log, outage = SiteLog(self._site), Outage(fault, seconds)
@@ -187,11 +185,10 @@ class _Run:
             self._site.stack.start("redis")
         back_at = time.time()
         outage.seconds = back_at - began
-        outage.bound_s = bound_s(outage.seconds, before_s)
-        outage.events = self._await_trust(log, until=back_at + outage.bound_s + 2 * PROBING_SECONDS)
-        closed = [event.at for event in outage.events if event.state == "closed"]
+        outage.events = self._await_trust(log, until=back_at + _WAITING_SECONDS)
+        over = [event.at for event in outage.events if event.state in ("closed", "held")]
         # If a process never does, recovery took at least as long as this waited.
-        last = max(closed) if _is_over(states(outage.events)) else time.time()
+        last = max(over) if _is_over(states(outage.events)) else time.time()
         outage.trusted_after_s = max(last - back_at, 0.0)
         outage.recovery = self.traffic.read_watched()
         return outage
@@ -228,4 +225,5 @@ class _Run:
 
 
 def _is_over(counted: Counter[str]) -> bool:
-    return 0 < counted["open"] == counted["closed"]
+    """Return whether every process has closed its breaker, and has the lease again where it lapsed."""
+    return 0 < counted["open"] == counted["closed"] and counted["none"] == counted["held"]

@@ -13,7 +13,6 @@ from loadtests.experiments.cache_outage.method import (
     Phase,
     Scale,
     _Run,
-    bound_s,
 )
 from loadtests.experiments.cache_outage.traffic import Event, event_of, states
 from loadtests.generators.http_load import Sample
@@ -31,10 +30,13 @@ NAMES = ("up", "killed", "mending", "up", "paused", "mending", "up")
 
 def phase(number: int, name: str) -> Phase:
     down = name in ("killed", "paused")
-    cache = "fwd=miss; detail=cache-down" if down else "hit; ttl=299"
-    phase_ = Phase(name, float(number), number + 1.0, number)
+    start = 2.0 * number
+    phase_ = Phase(name, start, start + 2.0, number)
     kinds = ("read",) * 20 + ("page", "write", "health")
     for place, kind in enumerate(kinds):
+        # What a process holds outlasts a Redis that hangs for as long as the lease.
+        is_miss = down and not (name == "paused" and place == 0)
+        cache = "fwd=miss; detail=cache-down" if is_miss else "hit; ttl=299"
         health = {
             "status": "degraded" if down else "ok",
             "redis": {"status": "down" if down else "ok"},
@@ -42,7 +44,7 @@ def phase(number: int, name: str) -> Phase:
         phase_.samples.append(
             Sample(
                 f"outage-x-{name}{number}-{kind}-{place}",
-                number + place / 100,
+                start + place * 0.08,
                 6.0 if down else 2.0,
                 200,
                 cache,
@@ -66,8 +68,7 @@ def outage(fault: str) -> Outage:
         fault,
         2.0,
         events=[opened, opened, closed, closed],
-        trusted_after_s=3.0,
-        bound_s=5.0,
+        trusted_after_s=1.0,
         recovery=[(Sample("", 0, 5.0, 200, first), Sample("", 0, 1.5, 200, "hit; ttl=299"))] * 8,
     )
 
@@ -117,15 +118,17 @@ class TestFindings:
         [
             ("write", {"status": 503}, {"goes-on", "available"}),
             ("health", {"body": b'{"status":"ok","redis":{"status":"ok"}}'}, {"health-tells"}),
-            ("read", {"cache": "hit; ttl=9"}, {"first-request"}),
+            ("read", {"cache": "hit; ttl=9", "at": 3.9}, {"no-late-hit"}),
         ],
     )
-    def test_one_other_answer_in_an_outage_refutes(self, observations, kind, values, keys):
+    def test_one_other_answer_in_an_outage_is_not_as_declared(
+        self, observations, kind, values, keys
+    ):
         change(observations.phases[1], kind, **values)
 
         rows = EXPERIMENT.findings(observations).rows
-        refuted = {row.expectation.key for row in rows if row.outcome is Outcome.REFUTED}
-        assert refuted == keys
+        different = {row.expectation.key for row in rows if not row.is_as_declared(quick=False)}
+        assert different == keys
 
     def test_an_error_in_the_log_refutes(self, observations):
         observations.outages[0].events.append(Event(2.0, "error", "", "Traceback"))
@@ -174,13 +177,6 @@ class TestSlowdown:
         assert undisturbed([2.0] * 5 + [90.0] * 5 + [3.0] * 10 + [1.0]) == [2.0, 3.0]
 
 
-class TestBound:
-    def test_is_twice_the_outages_and_a_second(self):
-        assert bound_s(2.0, 0.0) == 5.0
-        assert bound_s(2.0, 3.0) == 11.0
-        assert bound_s(60.0, 0.0) == 30.0
-
-
 class TestEventOf:
     def test_tells_level_and_state_of_the_breaker(self):
         event = event_of(LINE)
@@ -220,6 +216,6 @@ class TestOutage:
         monkeypatch.setattr(run._loop, "run", interrupt)
 
         with pytest.raises(KeyboardInterrupt):
-            run.outage("kill", 1.0, before_s=0.0)
+            run.outage("kill", 1.0)
 
         assert done == ["kill redis", "start redis"]
