@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final, TypedDict, Unpack
 
+import psycopg
+
 from config.stack import ROOT, VARIABLES, Stack
 from config.stack.process import StackError, die_with_parent, free_port, wait_until
 from config.stack.site import DRAIN_SECONDS, is_answering, site_command
@@ -20,6 +22,7 @@ WORKERS: Final = 2
 THREADS: Final = 16
 NOTES: Final = 20_000
 INSTRUMENTED: Final = "loadtests.testbed.instrumented_wsgi:application"
+_OUTBOX_SECONDS: Final = 10
 _APPLICATION: Final = "config.wsgi:application"
 
 
@@ -46,6 +49,19 @@ class Site:
         """Run manage.py against the site's servers; return what it printed. Raises StackError."""
         environment = {**self.environment, **(variables or {})}
         return run_python(["manage.py", *command], environment, self.root)
+
+    def wait_for_outbox(self) -> None:
+        """
+        Wait until the outbox is empty: its rows are deleted some 50 ms after a write's answer.
+
+        Until then a renewal of the lease may unlink their tags once more, and what was stored
+        since. Raises StackError.
+        """
+        url = self.stack.operator_urls()["DATABASE_URL"]
+        with psycopg.connect(url, autocommit=True) as connection:
+            rows = "SELECT 1 FROM cachelayer_outbox LIMIT 1"
+            if not wait_until(lambda: not connection.execute(rows).fetchone(), _OUTBOX_SECONDS):
+                raise StackError(f"the outbox is not empty after {_OUTBOX_SECONDS} s")
 
 
 @contextmanager

@@ -2,8 +2,6 @@
 
 import http.client
 import json
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +17,6 @@ TOKEN: Final = "direct-write"  # noqa: S105  # of a site that lives for a minute
 GRACE_SECONDS: Final = (
     600  # the site's CACHE_GRACE_SECONDS, which an entry's time in Redis includes
 )
-_OUTBOX_SECONDS: Final = 10
 _USER: Final = "direct"
 _STAFF: Final = {"Authorization": f"Bearer {TOKEN}"}
 
@@ -43,9 +40,10 @@ class Notes:
     """The API on a keep-alive connection, psql beside it, and Redis as its operator sees it."""
 
     def __init__(
-        self, url: str, connection: http.client.HTTPConnection, psql: Any, server: redis.Redis
+        self, site: Site, connection: http.client.HTTPConnection, psql: Any, server: redis.Redis
     ) -> None:
-        self._url = url
+        self._site = site
+        self._url = site.url
         self._http = connection
         self._psql = psql
         self._redis = server
@@ -53,26 +51,13 @@ class Notes:
     def create(self, title: str) -> str:
         """Return the id of a new note, once nothing invalidates it any more."""
         note = create_note(self._url, _USER, title)
-        self._wait_for_outbox()
+        self._site.wait_for_outbox()
         return note
 
     def change(self, note: str, title: str) -> None:
         """Write the title through the API, and return once nothing invalidates it any more."""
         fetch(self._url, json_call(_USER, f"/api/v1/notes/{note}", {"title": title}, "PATCH"))
-        self._wait_for_outbox()
-
-    def _wait_for_outbox(self) -> None:
-        """
-        Wait until the outbox rows of API writes are deleted, some 50 ms after their answers.
-
-        Until then a renewal of the lease may unlink their tags once more, and a copy with them.
-        Raises TimeoutError.
-        """
-        deadline = time.perf_counter() + _OUTBOX_SECONDS
-        while self._psql.execute("SELECT FROM cachelayer_outbox LIMIT 1").fetchone() is not None:
-            if time.perf_counter() > deadline:
-                raise TimeoutError(f"the outbox is not empty after {_OUTBOX_SECONDS} s")
-            threading.Event().wait(0.01)
+        self._site.wait_for_outbox()
 
     def read(self, note: str, *, query: str = "", etag: str = "") -> Response:
         """GET the note; with an etag, by If-None-Match."""
@@ -128,6 +113,6 @@ def notes_of(site: Site) -> Iterator[Notes]:
         psycopg.connect(urls["DATABASE_URL"], autocommit=True) as psql,
         redis.Redis.from_url(urls["REDIS_URL"]) as server,
     ):
-        notes = Notes(site.url, connection, psql, server)
+        notes = Notes(site, connection, psql, server)
         notes.triggers_on()
         yield notes

@@ -216,6 +216,7 @@ class _ColdNote:
 
     def _clear(self) -> None:
         fetch(self._site.url, Call("", "/api/v1/admin/cache/clear", "DELETE", _STAFF))
+        self._site.wait_for_outbox()
 
     @contextmanager
     def _peak(self, marker: str) -> Iterator[list[int]]:
