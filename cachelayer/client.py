@@ -11,7 +11,7 @@ import redis
 from django_redis import get_redis_connection
 from redis.sentinel import SentinelConnectionPool
 
-from cachelayer import metrics
+from cachelayer import metrics, server_identity
 from cachelayer.circuit_breaker import Breaker
 
 T = TypeVar("T")
@@ -42,7 +42,7 @@ _local = _Local()
 
 class _KnowsServers(redis.ConnectionPool):
     """
-    A pool each of whose connections has the server that it met when it connected, as server_of names it.
+    A pool each of whose connections has the server that it met when it connected, by its identity.
 
     A server that is a replica is refused: no client speaks to one.
     """
@@ -126,33 +126,16 @@ def client() -> redis.Redis:
 
 def meet_server(connection: Any) -> None:
     """
-    Set up a new connection, and give it the server that it leads to as its attribute server.
+    Set up a new connection, and give it the identity of its server as its attribute server.
 
     Raises redis.ConnectionError where that is a replica.
     """
     connection.on_connect_check_health(check_health=True)
-    # Redis before 7 takes one section at a time; ROLE is none of the application's rights.
     connection.send_packed_command(
-        connection.pack_commands([("INFO", "server"), ("INFO", "replication")]),
-        check_health=False,
+        connection.pack_commands(server_identity.COMMANDS), check_health=False
     )
-    sections = [connection.read_response() for _ in range(2)]
-    texts = [text.decode() if isinstance(text, bytes) else str(text) for text in sections]
-    lines = [line.partition(":") for text in texts for line in text.splitlines()]
-    connection.server = server_of({name: value for name, _, value in lines})
-
-
-def server_of(info: dict[str, Any]) -> str:
-    """
-    Return the name of a server, from INFO's sections server and replication.
-
-    It is of one server, one run and one history: a server that was made a replica and a primary
-    again has the same run_id, and not the data that it had. Raises redis.ConnectionError where it
-    is a replica.
-    """
-    if info.get("role") != "master":
-        raise redis.ConnectionError(f"the server is no primary, but {info.get('role')}")
-    return f"{info['run_id']}:{info['master_replid']}"
+    replies = [connection.read_response() for _ in server_identity.COMMANDS]
+    connection.server = server_identity.identity_of(replies)
 
 
 def new_stamp() -> bytes:

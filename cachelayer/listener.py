@@ -23,7 +23,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from cachelayer import slots
+from cachelayer import server_identity, slots
 from cachelayer.slots import EPOCH, HOST, LISTENING, REASON, REGISTER, REGISTER_SINCE, SERVER
 
 RENEWAL_SECONDS: Final = 0.3
@@ -152,17 +152,17 @@ class Listener:
             connection.pack_commands(
                 [
                     ("EVAL", _RENEW, 1, self._register, *arguments),
-                    ("INFO", "server"),
-                    ("INFO", "replication"),
+                    *server_identity.COMMANDS,
                 ]
             )
         )
-        replies = [connection.read_response() for _ in range(3)]
-        server = _server_of(replies[1:])
+        register = connection.read_response()
+        replies = [connection.read_response() for _ in server_identity.COMMANDS]
+        server = slots.number_of(server_identity.identity_of(replies))
         if server != self._table[SERVER]:
             self._table[SERVER] = server
             slots.overwrite_word(self._table, EPOCH)
-        self._judge(replies[0], sent)
+        self._judge(register, sent)
 
     def _judge(self, register: list[bytes], sent: int) -> None:
         states = dict(zip(register[::2], register[1::2], strict=True))
@@ -187,15 +187,6 @@ class Listener:
     def _turn_off(self, reason: str) -> None:
         self._table[REASON] = _REASONS[reason]
         self._table[LISTENING] = 0
-
-
-def _server_of(sections: list[Any]) -> int:
-    """Return the number that stands for the server, as the lease names it. Raises redis.ConnectionError."""
-    texts = [text.decode() if isinstance(text, bytes) else str(text) for text in sections]
-    info = dict(line.split(":", 1) for text in texts for line in text.splitlines() if ":" in line)
-    if info.get("role") != "master":
-        raise redis.ConnectionError(f"the server is no primary, but {info.get('role')}")
-    return slots.number_of(f"{info['run_id']}:{info['master_replid']}")
 
 
 def _end_with_parent() -> None:

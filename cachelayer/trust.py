@@ -15,7 +15,7 @@ import redis
 import structlog
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connections, transaction
 
-from cachelayer import client, hosts, metrics, slots
+from cachelayer import client, hosts, metrics, server_identity, slots
 from cachelayer.client import CacheDown
 from cachelayer.namespace import declared, register_name, unlinked_name
 from cachelayer.supervision import supervise
@@ -433,14 +433,14 @@ def _confirming(tags: Sequence[str]) -> tuple[str, bool]:
         pipe = r.pipeline(transaction=False)
         if names:
             pipe.unlink(*names)
-        pipe.info("server")
-        pipe.info("replication")
+        for section in server_identity.SECTIONS:
+            pipe.info(section)
         pipe.hgetall(register_name())
         return pipe.execute()
 
     *_, server, replication, register = client.ask("keep", pipeline, past_breaker=True)
     try:
-        name = client.server_of(server | replication)
+        name = server_identity.identity_of((server, replication))
     except redis.ConnectionError as exc:
         raise CacheDown("keep") from exc
     if name != client.replied():  # it was made another since the connection was made
