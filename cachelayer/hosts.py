@@ -11,7 +11,6 @@ the number of its listener's last renewal. So whoever sees the same id again kno
 lost meanwhile, and whatever was on within LEASE_SECONDS is in there.
 """
 
-import os
 import threading
 from typing import Any, Final
 
@@ -19,31 +18,23 @@ import redis
 
 from cachelayer import client, metrics, slots
 from cachelayer.client import CacheDown
+from cachelayer.host_register import ID, LEASE_SECONDS, LIFETIME_SECONDS, id_of, new_id
 from cachelayer.namespace import register_name
 from cachelayer.slots import HOST, REGISTER, REGISTER_SINCE, clock
-
-LEASE_SECONDS: Final = 1.5
-LIFETIME_SECONDS: Final = 24 * 3600  # of a register that nobody renews
-ID: Final = b"id"
 
 _LOOK_SECONDS: Final = 0.01
 _NANOSECONDS: Final = 1_000_000_000
 
 # This process's host where no file of slots is mapped.
-_unmapped = os.urandom(8).hex().encode()
+_unmapped = new_id()
 # The register that this process saw last, and when it saw it first.
 _seen: tuple[bytes | None, int] = (None, 0)
-
-
-def new_id() -> bytes:
-    """Return the id of a register that is made now."""
-    return os.urandom(8).hex().encode()
 
 
 def host() -> bytes:
     """Return the name of this host in the register."""
     table = slots.words
-    return _unmapped if table is None else f"{table[HOST]:016x}".encode()
+    return _unmapped if table is None else id_of(table[HOST])
 
 
 def await_others(register: Any) -> None:
@@ -83,7 +74,7 @@ def _is_whole(identity: bytes | None) -> bool:
     if _seen[0] != identity:
         _seen = (identity, now)
     since = _seen[1]
-    if table is not None and b"%016x" % table[REGISTER] == identity:
+    if table is not None and id_of(table[REGISTER]) == identity:
         since = min(since, table[REGISTER_SINCE])
     return now >= since + int(LEASE_SECONDS * _NANOSECONDS)
 

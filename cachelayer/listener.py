@@ -24,17 +24,15 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from cachelayer import server_identity, slots
+from cachelayer.host_register import ID, LIFETIME_SECONDS, VOUCHED_SECONDS, id_of, new_id
 from cachelayer.slots import EPOCH, HOST, LISTENING, REASON, REGISTER, REGISTER_SINCE, SERVER
 
 RENEWAL_SECONDS: Final = 0.3
-# A lease of hosts.LEASE_SECONDS, 5 % less for clocks that do not run alike.
-VOUCHED_SECONDS: Final = 1.5 * 0.95
 DEAD_SECONDS: Final = 3.0  # a host that has not renewed for so long is struck out
 
 _TIMEOUT_SECONDS: Final = 0.25
 _PAUSE_SECONDS: Final = 0.2
 _NANOSECONDS: Final = 1_000_000_000
-_LIFETIME_SECONDS: Final = 24 * 3600
 
 # Whoever vouches stays on until it has told its processes otherwise; others may begin only alone.
 # KEYS: register. ARGV: this host, whether it vouches ("1"), the renewal's number, an id for a new
@@ -70,7 +68,7 @@ class Listener:
         self._configuration = configuration
         self._stamps = configuration.stamps.encode()
         self._register = configuration.register.encode()
-        self._host = f"{table[HOST]:016x}".encode()
+        self._host = id_of(table[HOST])
         self._others: dict[bytes, tuple[bytes, int]] = {}  # state, and since when it is the same
         self._flushed = False
         self._is_echo = False  # the next push about the register is of this host's own renewal
@@ -146,8 +144,7 @@ class Listener:
             if sent - since > DEAD_SECONDS * _NANOSECONDS
             for part in (name, state)
         ]
-        number, new_id = os.urandom(8).hex(), os.urandom(8).hex()
-        arguments = (self._host, int(vouches), number, new_id, _LIFETIME_SECONDS, *dead)
+        arguments = (self._host, int(vouches), new_id(), new_id(), LIFETIME_SECONDS, *dead)
         connection.send_packed_command(
             connection.pack_commands(
                 [
@@ -166,7 +163,7 @@ class Listener:
 
     def _judge(self, register: list[bytes], sent: int) -> None:
         states = dict(zip(register[::2], register[1::2], strict=True))
-        identity = int(states.pop(b"id"), 16)
+        identity = int(states.pop(ID), 16)
         if identity != self._table[REGISTER]:
             self._table[REGISTER_SINCE] = slots.clock()
             self._table[REGISTER] = identity

@@ -2,15 +2,19 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
 import redis
 
 from cachelayer import first_level, hosts, protocol, slots, trust
+from cachelayer.host_register import LEASE_SECONDS, LIFETIME_SECONDS
 from cachelayer.listener import DEAD_SECONDS
 from cachelayer.namespace import register_name, stamp_name
 from cachelayer.upkeep import Upkeep
+from config.stack import ROOT
 from config.stack.process import wait_until
 
 whole = hosts._is_whole  # which the tests of everything else go without
@@ -61,6 +65,19 @@ def changed(word: int, before: int) -> bool:
 def slot_value(tag: str = TAG) -> int:
     assert slots.words is not None
     return slots.words[slots.slot_of(tag)]
+
+
+def test_its_process_loads_neither_database_nor_settings():
+    code = (
+        "import sys, cachelayer.listener; from django.conf import settings\n"
+        "print(settings.configured, *{'django.db', 'django_redis'} & set(sys.modules))"
+    )
+
+    printed = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True
+    )
+
+    assert printed.stdout == b"False\n"
 
 
 class TestListening:
@@ -177,7 +194,7 @@ class TestTwoHosts:
             seconds = time.monotonic() - started
 
         assert is_off("another host is there")
-        assert seconds < hosts.LEASE_SECONDS
+        assert seconds < LEASE_SECONDS
 
     def test_a_write_elsewhere_waits_for_a_listener_that_is_stopped(self, listening, monkeypatch):
         pid = listening._listener.pid
@@ -213,16 +230,16 @@ class TestRegister:
 
     def test_one_that_was_there_for_a_lease_is_whole(self, now):
         assert not hosts.is_settled({b"id": b"1"})
-        now.seconds += hosts.LEASE_SECONDS - 0.1
+        now.seconds += LEASE_SECONDS - 0.1
         assert not hosts.is_settled({b"id": b"1"})
         now.seconds += 0.1
         assert hosts.is_settled({b"id": b"1"})
 
     def test_one_that_was_lost_meanwhile_is_not(self, now):
         hosts.is_settled({b"id": b"1"})
-        now.seconds += hosts.LEASE_SECONDS
+        now.seconds += LEASE_SECONDS
         assert not hosts.is_settled({b"id": b"2"})
-        now.seconds += hosts.LEASE_SECONDS
+        now.seconds += LEASE_SECONDS
         assert not hosts.is_settled({b"id": b"1"})
 
     @pytest.mark.parametrize("register", [{}, redis.ResponseError("WRONGTYPE"), None])
@@ -233,7 +250,7 @@ class TestRegister:
         slots.attach()
         identity = 0x1234
         slots.words[slots.REGISTER] = identity
-        slots.words[slots.REGISTER_SINCE] = int((now.seconds - hosts.LEASE_SECONDS) * 10**9)
+        slots.words[slots.REGISTER_SINCE] = int((now.seconds - LEASE_SECONDS) * 10**9)
 
         assert hosts.is_settled({b"id": b"%016x" % identity})
 
@@ -241,7 +258,7 @@ class TestRegister:
         slots.attach()
         register = {b"id": b"1"}
         hosts.is_settled(register)
-        now.seconds += hosts.LEASE_SECONDS
+        now.seconds += LEASE_SECONDS
 
         assert hosts.is_settled(register | {hosts.host(): b"on 1", b"other": b"off 1"})
         assert not hosts.is_settled(register | {b"other": b"on 1"})
@@ -254,8 +271,8 @@ class TestRegister:
         protocol.unlink([TAG])
         second = time.monotonic() - started
 
-        assert first >= hosts.LEASE_SECONDS * 0.99
+        assert first >= LEASE_SECONDS * 0.99
         assert second < first / 2
         register = redis_client.hgetall(register_name())
         assert register[hosts.host()].startswith(b"off")
-        assert 0 < redis_client.ttl(register_name()) <= hosts.LIFETIME_SECONDS
+        assert 0 < redis_client.ttl(register_name()) <= LIFETIME_SECONDS

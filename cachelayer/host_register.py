@@ -1,0 +1,25 @@
+"""
+What the processes of a host (cachelayer.hosts) and its listener must write alike into the register of hosts.
+
+Without Django: the listener, a process of its own, reads it as well.
+"""
+
+import os
+from typing import Final
+
+ID: Final = b"id"  # the field of the register's own id
+LIFETIME_SECONDS: Final = 24 * 3600  # of a register that nobody renews
+LEASE_SECONDS: Final = 1.5  # for at most so long a listener vouches, from its renewal on
+VOUCHED_SECONDS: Final = LEASE_SECONDS * 0.95  # as it counts itself: no two clocks run alike
+
+_ID_BYTES: Final = 8
+
+
+def new_id() -> bytes:
+    """Return a random id: of a new register, of a renewal, of a host without a file of slots."""
+    return id_of(int.from_bytes(os.urandom(_ID_BYTES)))
+
+
+def id_of(word: int) -> bytes:
+    """Return the id that a 64-bit word stands for, in hexadecimal."""
+    return b"%016x" % word
