@@ -100,7 +100,7 @@ class Lookup(msgspec.Struct, Generic[V], frozen=True):
     @property
     def copy_ms(self) -> int:
         """For how long a copy may be served: to the soft TTL, so that readers still refresh the entry."""
-        return max(0, int((self.age_ms + self.remaining_ms) * _SOFT_SHARE) - self.age_ms)
+        return max(0, int(self._soft_ttl_ms) - self.age_ms)
 
     @property
     def wants_refresh(self) -> bool:
@@ -111,8 +111,11 @@ class Lookup(msgspec.Struct, Generic[V], frozen=True):
         the earlier, and each reader decides by chance, so that they do not come together.
         """
         chance = -math.log(1.0 - random.random())  # noqa: S311  # spreads load, hides nothing
-        lifetime_ms = self.age_ms + self.remaining_ms
-        return self.age_ms + self.load_ms * chance >= lifetime_ms * _SOFT_SHARE
+        return self.age_ms + self.load_ms * chance >= self._soft_ttl_ms
+
+    @property
+    def _soft_ttl_ms(self) -> float:
+        return soft_ttl_ms(self.age_ms + self.remaining_ms)
 
 
 def encode(
@@ -203,9 +206,9 @@ def _join(namespace: Namespace[V], head: list[str | None] | None, body: bytes) -
     return joined
 
 
-def copy_ms_after_load(lifetime_ms: int) -> int:
-    """Return for how long a copy of what was stored just now may be served."""
-    return int(lifetime_ms * _SOFT_SHARE)
+def soft_ttl_ms(lifetime_ms: int) -> float:
+    """Return the age from which on an entry of that lifetime is refreshed, and no copy is served."""
+    return lifetime_ms * _SOFT_SHARE
 
 
 def jitter() -> float:

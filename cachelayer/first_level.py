@@ -39,17 +39,6 @@ class Guard:
         self.read = read
         self.values = values
 
-    def holds(self) -> bool:
-        """Return whether a copy under this guard may be served now."""
-        words = slots.words
-        return (
-            words is not None
-            and clock() < words[LISTENING]
-            and trust.holds()
-            and self.generation == trust.generation
-            and self.read(words) == self.values
-        )
-
 
 def guard_of(key: Key[Any]) -> Guard | None:
     """

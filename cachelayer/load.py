@@ -11,7 +11,7 @@ from django.conf import settings
 
 from cachelayer import hooks, metrics, protocol, slots, trust
 from cachelayer.client import CacheDown
-from cachelayer.entries import Cached, Lookup, Overloaded, Source, copy_ms_after_load
+from cachelayer.entries import Cached, Lookup, Overloaded, Source, soft_ttl_ms
 from cachelayer.failures import unavailable_store
 from cachelayer.first_level import Guard
 from cachelayer.namespace import Key
@@ -200,7 +200,7 @@ def _answer(
     lifetime_ms = ticket.lifetime_ms(key, value)
     if source is not Source.LOADED:
         return Cached(value, source, lifetime_ms // 1000)
-    copy_ms = copy_ms_after_load(lifetime_ms)
+    copy_ms = int(soft_ttl_ms(lifetime_ms))  # it was stored just now
     return Cached(value, source, lifetime_ms // 1000, False, guard, copy_ms)
 
 

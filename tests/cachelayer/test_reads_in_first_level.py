@@ -54,11 +54,13 @@ class TestHit:
 
     def test_may_be_kept_on_under_the_same_guard(self, copied):
         cached = get_or_load(copied, never)
+        replies = first_level.Copies()
+        replies.put("reply", b"{}", 2, cached.guard, cached.fresh_ms / 1000)
 
-        assert cached.guard.holds()
+        assert replies.get("reply") == b"{}"
         assert 0 < cached.fresh_ms <= 300_000 * 0.8
         invalidate(*copied.tags)
-        assert not cached.guard.holds()
+        assert replies.get("reply") is None
 
     def test_says_that_there_is_no_such_thing(self):
         one = key("nothing")
@@ -109,7 +111,7 @@ class TestCopy:
     def test_ends_at_the_soft_ttl(self, copied):
         lookup = entries.Lookup(None, None, remaining_ms=200_000, age_ms=100_000)
         assert lookup.copy_ms == 140_000
-        assert entries.copy_ms_after_load(270_000) == 216_000
+        assert entries.soft_ttl_ms(270_000) == 216_000
 
     def test_of_a_value_invalidated_during_its_look_is_never_served(self, copied, monkeypatch):
         first_level.copies.clear()
