@@ -93,7 +93,45 @@ class Result:
         return [row for row in self.rows if row.outcome == outcome]
 
 
-def declaration(experiment: Experiment) -> Declaration:
+def result_of(
+    experiment: Experiment,
+    findings: Findings,
+    *,
+    quick: bool,
+    seed: int,
+    command: str,
+    started_at: dt.datetime,
+    ended_at: dt.datetime,
+    environment: Environment,
+    steady: Sequence[SteadyState] = (),
+    guess_results: tuple[GuessResult, ...] = (),
+) -> Result:
+    """Return the result of a run that has shown these findings."""
+    return Result(
+        experiment=_declaration(experiment),
+        quick=quick,
+        seed=seed,
+        command=command,
+        started_at=started_at,
+        ended_at=ended_at,
+        environment=environment,
+        rows=tuple(findings.rows),
+        series=tuple(findings.series),
+        charts=tuple(findings.charts),
+        tables=tuple(findings.tables),
+        remarks=tuple(findings.remarks),
+        quantities=findings.quantities,
+        steady=tuple(steady),
+        guess_results=guess_results,
+    )
+
+
+def now() -> dt.datetime:
+    """Return the time as results have it: UTC, to the second."""
+    return dt.datetime.now(dt.UTC).replace(microsecond=0)
+
+
+def _declaration(experiment: Experiment) -> Declaration:
     """Return what the experiment declares, without its code."""
     return Declaration(
         name=experiment.name,

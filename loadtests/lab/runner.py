@@ -1,6 +1,5 @@
 """Run experiments one after the other on the lab's servers, and write the result of each."""
 
-import datetime as dt
 import fcntl
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +20,7 @@ from loadtests.lab import results
 from loadtests.lab.experiment import Experiment
 from loadtests.lab.lab import STACK, Lab
 from loadtests.lab.predictions import Predictions, compared
-from loadtests.lab.results import Incomplete, Result, declaration
+from loadtests.lab.results import Incomplete, Result
 from loadtests.testbed import drift
 from loadtests.testbed.environment import Environment, describe_environment
 from loadtests.testbed.servers import Servers, running_servers
@@ -107,7 +106,7 @@ def _run_experiment(
         progress=lambda text: progress(f"{experiment.name}: {text}"),
         servers=servers,
     )
-    started_at = _now()
+    started_at = results.now()
     before = drift.snapshot(servers)
     try:
         findings = experiment.run(lab)
@@ -117,21 +116,16 @@ def _run_experiment(
     if changes:
         raise NotRestored(f"{'; '.join(changes)}; the next run begins with new servers")
     results.check(experiment, findings, lab.steady)
-    return Result(
-        experiment=declaration(experiment),
+    return results.result_of(
+        experiment,
+        findings,
         quick=request.quick,
         seed=request.seed,
         command=request.command(experiment),
         started_at=started_at,
-        ended_at=_now(),
+        ended_at=results.now(),
         environment=environment,
-        rows=tuple(findings.rows),
-        series=tuple(findings.series),
-        charts=tuple(findings.charts),
-        tables=tuple(findings.tables),
-        remarks=tuple(findings.remarks),
-        quantities=findings.quantities,
-        steady=tuple(lab.steady),
+        steady=lab.steady,
         guess_results=compared(experiment, request.predictions, findings.quantities),
     )
 
@@ -189,7 +183,3 @@ def _interrupted_once(progress: Callable[[str], None]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _now() -> dt.datetime:
-    return dt.datetime.now(dt.UTC).replace(microsecond=0)

@@ -15,7 +15,7 @@ from loadtests.lab.experiment import (
 )
 from loadtests.lab.lab import SteadyState
 from loadtests.lab.predictions import compared
-from loadtests.lab.results import Result, declaration
+from loadtests.lab.results import Result, result_of
 from loadtests.testbed.environment import describe_environment
 
 WELL = SteadyState(when="before (both)", healthy=True, requests=90, failures=0, p50_ms=1.25)
@@ -121,20 +121,15 @@ EXPERIMENT = Experiment(
 
 def result(*, slow_ms: float = 3.2) -> Result:
     shown = findings(slow_ms=slow_ms)
-    return Result(
-        experiment=declaration(EXPERIMENT),
+    return result_of(
+        EXPERIMENT,
+        shown,
         quick=False,
         seed=7,
         command="python -m loadtests run made_up --seed 7",
         started_at=dt.datetime(2026, 11, 24, 20, 0, tzinfo=dt.UTC),
         ended_at=dt.datetime(2026, 11, 24, 20, 1, 30, tzinfo=dt.UTC),
         environment=describe_environment({"postgres": "PostgreSQL 18.0"}),
-        rows=tuple(shown.rows),
-        series=tuple(shown.series),
-        charts=tuple(shown.charts),
-        tables=tuple(shown.tables),
-        remarks=tuple(shown.remarks),
-        quantities=shown.quantities,
         steady=(WELL,),
         guess_results=compared(EXPERIMENT, {("made_up", "deep_page_ms"): 1600.0}, shown.quantities),
     )

@@ -1,7 +1,6 @@
 """python -m loadtests cluster: every drill of the replicated stores, in one report."""
 
 import argparse
-import datetime as dt
 import sys
 from pathlib import Path
 from typing import Final
@@ -15,7 +14,6 @@ from loadtests.drills.cluster.method import DRILLS, ClusterLab, observe
 from loadtests.lab import results
 from loadtests.lab.reporting import write_reports
 from loadtests.lab.reporting.terminal import rows_table, verdicts_line
-from loadtests.lab.results import Result
 from loadtests.testbed.environment import describe_environment
 
 NOT_AS_DECLARED: Final = 99
@@ -47,7 +45,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def command(options: argparse.Namespace) -> int:
     """Run; return 99 where an expectation did not come out as declared."""
     console = Console(width=None if sys.stdout.isatty() else _WIDTH)
-    started_at = dt.datetime.now(dt.UTC).replace(microsecond=0)
+    started_at = results.now()
     cluster = Cluster("drills", sites=options.sites)
     drills = options.drill or list(DRILLS)
     try:
@@ -57,21 +55,15 @@ def command(options: argparse.Namespace) -> int:
     finally:
         cluster.down()
     findings = EXPERIMENT.findings(observations)
-    result = Result(
-        experiment=results.declaration(EXPERIMENT),
+    result = results.result_of(
+        EXPERIMENT,
+        findings,
         quick=False,
         seed=0,
         command=f"python -m loadtests cluster --sites {options.sites}",
         started_at=started_at,
-        ended_at=dt.datetime.now(dt.UTC).replace(microsecond=0),
+        ended_at=results.now(),
         environment=environment,
-        rows=tuple(findings.rows),
-        series=tuple(findings.series),
-        charts=tuple(findings.charts),
-        tables=tuple(findings.tables),
-        remarks=tuple(findings.remarks),
-        quantities=findings.quantities,
-        steady=(),
     )
     console.print(rows_table(result))
     console.print(verdicts_line(result))
