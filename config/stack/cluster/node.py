@@ -34,3 +34,18 @@ class Node(Server):
             int(name.rpartition("-")[2]) for name in self.ports if name.rpartition("-")[0] == kind
         ]
         return [self.address(f"{kind}-{number}") for number in sorted(numbers)]
+
+
+class HTTPNode(Node):
+    """A node that is spoken to by HTTP alone, and has no users to create."""
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def operator_url(self) -> str:
+        return self.url
+
+    def settle(self) -> None:
+        """Do nothing."""

@@ -9,7 +9,7 @@ from typing import ClassVar
 import psutil
 
 from config.stack import process
-from config.stack.cluster.node import Node, Ports
+from config.stack.cluster.node import HTTPNode, Ports
 from config.stack.server import ENVIRONMENT, Binary
 from config.stack.site import DRAIN_SECONDS, is_answering
 
@@ -17,7 +17,7 @@ _NOTICE_SECONDS = 2.0  # the balancer asks each half second
 _ROOT = Path(__file__).resolve().parents[3]
 
 
-class Site(Node):
+class Site(HTTPNode):
     """One worker process; spool, slots and metrics are its own, as on a host of its own."""
 
     stop_seconds: ClassVar[float] = _NOTICE_SECONDS + DRAIN_SECONDS + 2
@@ -36,14 +36,6 @@ class Site(Node):
     @property
     def marker(self) -> str:
         return str(self.folder / "site")
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def operator_url(self) -> str:
-        return self.url
 
     def binary(self) -> Binary:
         return Binary(Path(sys.executable), "this checkout")
@@ -84,9 +76,6 @@ class Site(Node):
 
     def _is_settled(self, running: psutil.Process) -> bool:
         return not process.is_alive(running) or self.answers()
-
-    def settle(self) -> None:
-        """Do nothing."""
 
     def version(self) -> str:
         return "this checkout"
