@@ -5,6 +5,9 @@ from typing import Any, Final
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from config.stack.bounded import bounded
+from config.stack.process import StackError
+
 _LARGEST: Final = 2**31 - 1
 _TRUE: Final = (*environ.Env.BOOLEAN_TRUE_STRINGS, "t")
 _FALSE: Final = ("false", "off", "n", "no", "0", "f")
@@ -47,16 +50,11 @@ class Environment(environ.Env):  # type: ignore[misc]  # it is untyped
         return number
 
     def _bounded(self, name: str, kind: Any, default: Any, minimum: Any, maximum: Any) -> Any:
-        text = self.str(name, default="").strip()
-        if not text:
-            return default
+        text = self.str(name, default="")
+        noun = "whole number" if kind is int else "number"
         try:
-            number = kind(text)
-        except ValueError:
-            number = None
-        if number is None or not minimum <= number <= maximum:  # a NaN compares as false
-            noun = "whole number" if kind is int else "number"
-            raise ImproperlyConfigured(
-                f"{name}={text!r}: must be a {noun} from {minimum} to {maximum}."
+            return bounded(
+                name, text, kind, noun, default=default, minimum=minimum, maximum=maximum
             )
-        return number
+        except StackError as exc:
+            raise ImproperlyConfigured(f"{exc}.") from exc

@@ -32,11 +32,16 @@ from config.stack.process import (
     port_is_free,
     wait_until,
 )
-from config.stack.site import DRAIN_SECONDS, SPARE_THREADS, is_answering, site_command
+from config.stack.site import (
+    DRAIN_SECONDS,
+    SPARE_THREADS,
+    is_answering,
+    port_from_environment,
+    site_command,
+)
 
 _START_SECONDS: Final = 60
 _END_SECONDS: Final = DRAIN_SECONDS + 2
-_LARGEST_PORT: Final = 65_535
 _ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _READING_METRICS: Final = ("cache", "pool_advice")  # commands that read the running site's metrics
 _PREPARATIONS: Final = (
@@ -59,7 +64,7 @@ def main(arguments: list[str]) -> int:
         if arguments:
             print(__doc__, file=sys.stderr)
             return 2
-        return _watched_serve(_port())
+        return _watched_serve(port_from_environment())
     except (StackError, ImproperlyConfigured) as exc:
         _say(f"run: {exc}", sys.stderr)
         return 1
@@ -78,13 +83,6 @@ def _manage(stack: Stack, arguments: list[str]) -> int:
     return subprocess.run(
         [sys.executable, "manage.py", *arguments], cwd=ROOT, check=False
     ).returncode
-
-
-def _port() -> int:
-    text = os.environ.get("PORT") or "8000"
-    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= _LARGEST_PORT):
-        raise StackError(f"PORT={text!r}: must be a port number from 1 to {_LARGEST_PORT}")
-    return int(text)
 
 
 def _watched_serve(port: int) -> int:

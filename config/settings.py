@@ -11,7 +11,7 @@ from config.environment import Environment
 from config.observability import logs
 from config.postgres.deadlines import DeadlineConnection
 from config.postgres.url import database_from_url
-from config.stack import dotenv_file
+from config.stack import dotenv_file, site
 from config.stack.process import StackError
 from config.store_urls import checked_mongodb_uri, checked_redis_url, redis_cache, with_own_pool
 
@@ -148,10 +148,10 @@ POSTGRES_POOL_ACQUIRE_SECONDS = env.number(
 # Exists once the site is about to stop (config/stack/site.py): readiness fails then.
 DRAINING_FILE = env.str("DRAINING_FILE", default="")
 WEB_WORKERS = env.whole(
-    "WEB_WORKERS", default=2, minimum=1, maximum=1_000
+    "WEB_WORKERS", default=site.WEB_WORKERS, minimum=1, maximum=site.WEB_MAX
 )  # processes of the site, each with its pools
 WEB_THREADS = env.whole(
-    "WEB_THREADS", default=8, minimum=1, maximum=1_000
+    "WEB_THREADS", default=site.WEB_THREADS, minimum=1, maximum=site.WEB_MAX
 )  # that work at once in each process, on whatever the edge does not answer
 SLOW_QUERY_MS = env.whole("SLOW_QUERY_MS", default=1000)  # slower statements are logged and stored
 TRACE_SHARE = env.number(

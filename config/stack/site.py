@@ -2,7 +2,7 @@
 How the site's server process is started: for make run, for the load tests, and in a container.
 
 python -m config.stack.site     serves on PORT (8000) of HOST (0.0.0.0), as the Dockerfile wants it; at SIGTERM
-readiness fails for SHUTDOWN_NOTICE_SECONDS (0) before the site stops
+readiness fails for SHUTDOWN_NOTICE_SECONDS (0) before the site stops. Exits with 2 where a variable is no number.
 """
 
 import contextlib
@@ -17,10 +17,13 @@ import urllib.request
 from pathlib import Path
 from typing import Final
 
-from config.stack.process import die_with_parent
+from config.stack.bounded import bounded
+from config.stack.process import StackError, die_with_parent
 
 DRAIN_SECONDS: Final = 10  # how long granian waits for requests in flight
-WEB_THREADS: Final = 8  # by default, as in config/settings.py
+WEB_WORKERS: Final = 2  # by default
+WEB_THREADS: Final = 8  # by default, of each worker
+WEB_MAX: Final = 1_000  # of either
 SPARE_THREADS: Final = 48  # that answer hits, or wait, while WEB_THREADS others work
 # The site is on loopback, which a proxy from the environment could not reach.
 _direct: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -80,13 +83,42 @@ def serve(port: int, *, host: str, workers: int, threads: int, notice_seconds: f
         return granian.wait()
 
 
-if __name__ == "__main__":
-    sys.exit(
-        serve(
-            int(os.environ.get("PORT") or 8000),
-            host=os.environ.get("HOST") or "0.0.0.0",  # noqa: S104  # of a container, which publishes what it wants
-            workers=int(os.environ.get("WEB_WORKERS") or 2),
-            threads=int(os.environ.get("WEB_THREADS") or WEB_THREADS),
-            notice_seconds=float(os.environ.get("SHUTDOWN_NOTICE_SECONDS") or 0),
+def port_from_environment() -> int:
+    """Return PORT. Raises StackError where that is no port number."""
+    text = os.environ.get("PORT")
+    return bounded("PORT", text, int, "port number", default=8000, minimum=1, maximum=65_535)
+
+
+def main() -> int:
+    """Serve as the environment says; return the exit status."""
+
+    def web(name: str, default: int) -> int:
+        text = os.environ.get(name)
+        return bounded(name, text, int, "whole number", default=default, minimum=1, maximum=WEB_MAX)
+
+    try:
+        port = port_from_environment()
+        workers, threads = web("WEB_WORKERS", WEB_WORKERS), web("WEB_THREADS", WEB_THREADS)
+        notice_seconds = bounded(
+            "SHUTDOWN_NOTICE_SECONDS",
+            os.environ.get("SHUTDOWN_NOTICE_SECONDS"),
+            float,
+            "number",
+            default=0,
+            minimum=0,
+            maximum=3600,
         )
+    except StackError as exc:
+        print(f"site: {exc}", file=sys.stderr)
+        return 2
+    return serve(
+        port,
+        host=os.environ.get("HOST") or "0.0.0.0",  # noqa: S104  # of a container, which publishes what it wants
+        workers=workers,
+        threads=threads,
+        notice_seconds=notice_seconds,
     )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

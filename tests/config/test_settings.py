@@ -10,7 +10,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from config.environment import Environment
-from config.stack import ROOT, dotenv_file
+from config.stack import ROOT, dotenv_file, site
 from config.stack.process import StackError
 
 REQUIRED = {
@@ -249,6 +249,7 @@ class TestEnvExample:
 
     def test_shows_the_defaults_that_the_settings_have(self):
         for name, default in read_by_settings().items():
-            plain = default.replace("_", "").strip("\"'")
+            constant = getattr(site, default.removeprefix("site."), default)
+            plain = str(constant).replace("_", "").strip("\"'")
             if re.fullmatch(r"[\d.]+|True|False|[a-z]+", plain):
                 assert documented()[name].lower() == plain.lower(), name
