@@ -22,20 +22,20 @@ class Tally:
     """
     A count that any thread adds to by next(tally.add), which is one step of the interpreter.
 
-    One that nobody holds any more leaves what was not taken to be settled.
+    One that nobody holds any more leaves to the next take() what was not reported yet.
     """
 
-    __slots__ = ("__weakref__", "_taken", "add", "of")
+    __slots__ = ("__weakref__", "_reported", "add", "of")
 
     def __init__(self, namespace: str, name: str) -> None:
         self.add = itertools.count()
         self.of = namespace, name
-        self._taken = 0
+        self._reported = 0
 
     def take(self) -> int:
         """Return how much was added since the last call; for one thread at a time."""
         total = next(self.add)
-        added, self._taken = total - self._taken, total + 1
+        added, self._reported = total - self._reported, total + 1
         return added
 
     def __del__(self) -> None:
@@ -50,7 +50,7 @@ _reads: Counter[tuple[str, str]] = (
     Counter()
 )  # by namespace and logical name, of what is to be flushed to Redis
 _results: Counter[tuple[str, str]] = Counter()  # by namespace and result
-_counting = threading.Lock()  # of both counters, and of taking
+_counting = threading.Lock()  # of both counters, and of take()
 
 
 def count(namespace: str, name: str, result: str) -> None:

@@ -34,7 +34,8 @@ _TIMEOUT_SECONDS: Final = 0.25
 _PAUSE_SECONDS: Final = 0.2
 _NANOSECONDS: Final = 1_000_000_000
 
-# Whoever vouches stays on until it has told its processes otherwise; others may begin only alone.
+# A host that vouches stays on in the register until its own processes see that it is off (LISTENING is
+# 0); another turns on only where it is alone.
 # KEYS: register. ARGV: this host, whether it vouches ("1"), the renewal's number, an id for a new
 # register, its lifetime in seconds, and of each dead host its name and its last state.
 _RENEW: Final = """

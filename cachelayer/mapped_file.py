@@ -16,7 +16,7 @@ from typing import Any, Final
 
 _MAP_FIXED: Final = 0x10  # of <asm-generic/mman-common.h>
 _MADV_POPULATE_WRITE: Final = 23  # of the same
-_SIGINFO: Final = 4  # SA_SIGINFO of <bits/sigaction.h>: the handler is told the address
+_SIGINFO: Final = 4  # SA_SIGINFO of <bits/sigaction.h>: the handler gets the address
 # PyDLL: these calls do not let go of the interpreter in the middle of a store.
 _libc: Final = ctypes.PyDLL(None)
 _libc.mmap.restype = ctypes.c_void_p

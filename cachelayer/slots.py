@@ -79,14 +79,14 @@ def attach() -> None:
     invalidates is known to the others by the listener.
     """
     global words
-    wanted = path()
+    file = path()
     try:
-        if _mapping.is_of(wanted):
+        if _mapping.is_of(file):
             return
-        words = _mapping.replace(wanted)
+        words = _mapping.replace(file)
     except (OSError, ForeignFile) as exc:
         words = None
-        _mapping.failed(wanted, str(exc))
+        _mapping.failed(file, str(exc))
 
 
 def detach() -> None:

@@ -111,7 +111,7 @@ class Lease:
         self._when_begun = when_begun
         self._round: int | None = None
         self._connection: psycopg.Connection[Any] | None = None
-        self._asked_at: float | None = None  # since when PostgreSQL has not replied
+        self._unanswered_since: float | None = None  # since when PostgreSQL has not replied
         self._read_only = False
         self._reason = ""  # why the lease was not renewed
         self._shown: bool | None = None  # what was logged and counted last
@@ -143,8 +143,8 @@ class Lease:
         Then no write that this process would see there can be acknowledged, so stamps may be
         compared nevertheless; but nothing is promised of it.
         """
-        asked_at = self._asked_at
-        is_silent = asked_at is not None and clock() - asked_at > _SILENT_SECONDS
+        unanswered_since = self._unanswered_since
+        is_silent = unanswered_since is not None and clock() - unanswered_since > _SILENT_SECONDS
         return (is_silent or self._read_only) and not self.is_held
 
     @property
@@ -232,10 +232,10 @@ class Lease:
 
     def _look_and_keep(self) -> None:
         began = clock()
-        if self._asked_at is None:
-            self._asked_at = began
+        if self._unanswered_since is None:
+            self._unanswered_since = began
         connection, row = self._look()
-        self._asked_at = None
+        self._unanswered_since = None
         if row is not None:
             self._take(row, began)
         if row is None or row.rest_seconds < _KEPT_BELOW_SECONDS:
@@ -248,7 +248,7 @@ class Lease:
             self._read_only = True
             return
         if not isinstance(exc, psycopg.OperationalError | psycopg.InterfaceError):
-            self._asked_at = None  # it does reply
+            self._unanswered_since = None  # it does reply
         self._disconnect()
 
     def _run(self) -> None:
@@ -338,7 +338,7 @@ class Lease:
     def _forget(self) -> None:
         self.deadline = 0.0
         self._grant = Grant(0.0, "")
-        self._round = self._asked_at = self._shown = None
+        self._round = self._unanswered_since = self._shown = None
         self._read_only = False
         self._reason = ""
 

@@ -10,7 +10,7 @@ from cachelayer.invalidation import deliver_after_commit
 
 # Triggers that would write the same tags are not called for a statement that has set this (their
 # condition: config/migrations/0004_announced_writes.py). The value names the statement, by the time
-# at which it arrived, so that no later one of the transaction is taken for announced.
+# at which it arrived, so that no later one of the transaction counts as announced.
 _ANNOUNCE: Final = "set_config('cachelayer.announced', statement_timestamp()::text, true)"
 
 

@@ -119,8 +119,9 @@ class Edge:
     A WSGI application that answers from copies, and leaves everything else to application.
 
     Of those at most WEB_THREADS are under way at once, besides requests of the paths never_waiting: the others
-    wait, so that a hit competes for the interpreter with few. is_sampled draws whether the trace of a request is stored, by application then; keep_slow is
-    told of a hit that took longer than SLOW_QUERY_MS: its environ, endpoint, status, id and milliseconds.
+    wait, so that a hit competes for the interpreter with few. is_sampled draws whether the trace of a request is
+    stored, by application then. keep_slow is called with each hit that took longer than SLOW_QUERY_MS: its
+    environ, endpoint, status, id and milliseconds.
     """
 
     def __init__(
@@ -221,7 +222,7 @@ class Edge:
     def _report(
         self, environ: Environ, reply: _Reply, status: str, request_id: str, started: float
     ) -> tuple[str, str]:
-        """Log a hit where that is asked for, and keep the trace of a slow one; return Server-Timing."""
+        """Log a hit where EDGE_ACCESS_LOG is set, and keep the trace of a slow one; return Server-Timing."""
         elapsed_ms = (perf_counter() - started) * 1000
         if self._logs_hits:
             log.info(

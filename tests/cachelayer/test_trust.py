@@ -352,7 +352,7 @@ class TestRead:
         get_or_load(key(), Loads())
         assert wait_until(lambda: not lease.is_held, 30)
         if how == "silent":
-            lease._asked_at = clock() - 1
+            lease._unanswered_since = clock() - 1
         else:
             lease._read_only = True
 
@@ -361,7 +361,7 @@ class TestRead:
 
     def test_nor_is_anything_shared_then_with_who_may_have_been_promised_more(self, lease):
         assert wait_until(lambda: not lease.is_held, 30)
-        lease._asked_at = clock() - 1
+        lease._unanswered_since = clock() - 1
         came, loads = threading.Event(), Loads(during=lambda: came.wait(30))
         answers = []
         readers = [
