@@ -1,9 +1,10 @@
 """
-Files mapped into memory: a store is in the kernel's hands once it is made, without a system call.
+Files mapped into memory: a store is in the kernel's hands once it is made, without a system call, and all
+processes that map the file see it.
 
 Where a page has no place in its file, since somebody has cut the file off or the disk has failed, the kernel
 answers an access with SIGBUS, which ends the process. Here the file's mapping is replaced by memory of
-the process instead, so that the store can end, and is_lost says that the file does not have it. No
+the process instead, so that the access can end, and is_lost says that the file does not have it. No
 flag that is looked at first could do that: the file may be cut off at any moment.
 """
 
@@ -98,7 +99,7 @@ def _survive_lost_pages() -> tuple[object, ...]:
     Handle SIGBUS, once for the process; what is returned must live as long.
 
     The kernel raises it in the thread that makes the access. That thread holds the interpreter, and is within the copying of
-    bytes and nothing else; so, unlike in other handlers of signals, Python may run here.
+    bytes, a word of a memoryview perhaps, and nothing else; so, unlike in other handlers of signals, Python may run here.
     """
     previous = _Action()
 

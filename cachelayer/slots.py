@@ -5,6 +5,10 @@ It is an array of 64-bit words. A tag has one of the first SLOTS words, its slot
 tag overwrites the slot with random bytes, without reading it, so that no order of writers matters;
 a copy is dead once the slot is not as it was. Tags that share a slot, or a store that another
 process sees half done, cost a miss. The words behind the slots are the state of the level.
+
+Where the file is cut off under a process, it goes on with zeros of its own (cachelayer.mapped_file):
+LISTENING says then that the level is off, and HOST that this process is another host, for whose
+writes the listener's host waits. The next attach gives the words up.
 """
 
 import functools
@@ -20,6 +24,7 @@ from typing import Final
 import structlog
 from django.conf import settings
 
+from cachelayer.mapped_file import MappedFile
 from cachelayer.namespace import root_of_names
 
 log = structlog.get_logger("cachelayer")
@@ -146,15 +151,24 @@ def opened(file: Path) -> "tuple[memoryview[int], int]":
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode) or status.st_size != _SIZE_BYTES:
                 raise ForeignFile(f"{file} is no file of slots: move it away")
-            table = memoryview(mmap.mmap(descriptor, _SIZE_BYTES)).cast("Q")
+            table = memoryview(MappedFile(descriptor, _SIZE_BYTES)).cast("Q")
         finally:
             os.close(descriptor)
-        if table[_FORMAT] != _FORMAT_NUMBER:
+        if not _is_whole(table):
             raise ForeignFile(f"{file} is no file of slots: move it away")
         if table[_IDENTITY] == _identity(status.st_ino):
             return table, status.st_ino
         _make(file, replace=True)
     raise ForeignFile(f"{file} is replaced again and again")
+
+
+def _is_whole(table: "memoryview[int]") -> bool:
+    """
+    Return whether the words are those of a file of slots, to its end.
+
+    Of a file that was cut off, the kernel or MappedFile has put zeros in their place.
+    """
+    return table[_FORMAT] == _FORMAT_NUMBER
 
 
 def _make(file: Path, *, replace: bool) -> None:
@@ -206,7 +220,7 @@ class _Mapping:
 
     def is_of(self, file: Path) -> bool:
         """Return whether the file in place is the one that is mapped."""
-        if self._file != file or words is None:
+        if self._file != file or words is None or not _is_whole(words):
             return False
         try:
             return file.stat().st_ino == self._inode

@@ -116,6 +116,21 @@ def test_no_read_is_stale_through_flushes_stops_kills_and_a_file_made_anew(hamme
     assert total["first-level"] > 500, total
 
 
+def test_no_read_is_stale_where_the_file_is_cut_off_and_moved_away(hammer, settings):
+    def faults(over, processes):
+        over.wait(4.0)
+        for file in Path(settings.CACHE_SLOTS_DIR).glob("*.slots"):
+            os.truncate(file, file.stat().st_size // 2)
+            over.wait(1.0)
+            file.unlink()
+
+    total = hammer(faults)
+
+    assert not total["stale"], total
+    assert total["writes"] > 20, total
+    assert total["first-level"] > 500, total
+
+
 def test_slots_before_the_unlink_are_found_out(hammer):
     def faults(over, processes):
         while not over.wait(0.05):

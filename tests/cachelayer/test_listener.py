@@ -167,6 +167,18 @@ class TestListening:
         assert listening._listener.pid != first
         assert wait_until(is_on, DEAD_SECONDS + 20)  # once the other host is struck out
 
+    def test_a_file_that_is_cut_off_turns_the_level_off_until_it_is_moved_away(self, listening):
+        listener = listening._listener
+        os.truncate(slots.path(), 4_096)
+
+        assert not is_on()
+        listening.round()
+        assert listener.wait(10) == 0
+        assert is_off("no file of slots")
+        slots.path().unlink()
+        listening.round()
+        assert wait_until(is_on, DEAD_SECONDS + 20)  # once the other host is struck out
+
 
 class TestTwoHosts:
     def test_neither_is_on(self, listening, redis_client):

@@ -1,5 +1,6 @@
 """Reads through the cache while the first level is on: what they cost, and what kills the copies."""
 
+import os
 import time
 import uuid
 
@@ -134,6 +135,30 @@ class TestCopy:
         fenced = get_or_load(one, Loads(during=lambda: invalidate(one.tags[1])))
 
         assert (fenced.source, fenced.guard) == (Source.FENCED, None)
+
+
+class TestFileCutOff:
+    """Somebody cuts the file of slots off while this process has it mapped."""
+
+    def test_reads_and_writes_go_on_without_the_level(self, copied):
+        os.truncate(slots.path(), 4_096)
+
+        assert get_or_load(copied, never).source is Source.HIT
+        invalidate(copied.tags[1])
+        assert get_or_load(copied, Loads(Word("new"))).value == Word("new")
+        assert get_or_load(copied, never).source is Source.HIT
+        assert first_level.reason_off() == "no file of slots"
+
+    def test_once_it_is_moved_away_no_copy_from_before_is_served(self, copied):
+        file = slots.path()
+        os.truncate(file, 4_096)
+        get_or_load(copied, never)
+        file.unlink()
+        slots.attach()
+        slots.words[slots.LISTENING] = slots.clock() + 3600 * 10**9
+
+        assert slots.mapped()
+        assert get_or_load(copied, never).source is Source.HIT
 
 
 class TestFigures:

@@ -1,5 +1,6 @@
 """The file of slots: made once, shared, refused where it is something else, mapped anew where it is another."""
 
+import os
 import shutil
 import threading
 from pathlib import Path
@@ -10,6 +11,7 @@ from cachelayer import slots
 from cachelayer.slots import ForeignFile
 
 TAG = "note:5b0f2c3e-8a7d-4e0f-9b1a-2c3d4e5f6a7b"
+LENGTHS = [0, 3 * 4_096, 8 * slots.SLOTS, 8 * slots.LISTENING]  # the last two: all slots stay
 
 
 @pytest.fixture
@@ -92,6 +94,25 @@ class TestAttach:
         slots.attach()
 
         assert slots.mapped()
+
+    @pytest.mark.parametrize("length", LENGTHS)
+    def test_of_a_file_that_is_cut_off_nothing_is_used(self, file, length):
+        host = slots.words[slots.HOST]
+        slots.words[slots.LISTENING] = slots.clock() + 3600 * 10**9
+        os.truncate(file, length)
+
+        assert slots.words[slots.LISTENING] == 0
+        assert slots.words[slots.HOST] != host  # so writers wait as for another host
+        slots.overwrite([TAG])
+        assert not slots.mapped()
+        assert file.stat().st_size == length
+
+    def test_one_that_is_cut_off_and_made_longer_again_is_not_used_either(self, file):
+        os.truncate(file, 0)
+        os.truncate(file, slots.WORDS * 8)
+        slots.attach()
+
+        assert not slots.mapped()
 
     def test_a_folder_that_cannot_be_made_is_no_error(self, settings, tmp_path):
         (tmp_path / "file").write_text("")
