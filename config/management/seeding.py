@@ -2,6 +2,7 @@
 
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,7 +28,7 @@ class Number(NamedTuple):
     help: str
 
 
-class SeedCommand(BaseCommand):
+class SeedCommand(BaseCommand, ABC):
     """
     Generates rows and stores those that are missing, so that an interrupted run can be repeated.
 
@@ -39,26 +40,26 @@ class SeedCommand(BaseCommand):
     numbers: ClassVar[Mapping[str, Number]]
     can_reset: ClassVar[bool] = True
 
+    @abstractmethod
     def exist(self) -> bool:
         """Return whether there is at least one row."""
-        raise NotImplementedError
 
     def prepare(self) -> None:
         """Create what storing the rows needs."""
 
+    @abstractmethod
     def batches(self, *, seed: int, until: date, **numbers: int) -> Iterable[Any]:
         """Return the rows in batches, the same for the same arguments."""
-        raise NotImplementedError
 
+    @abstractmethod
     def store(self, batch: Any) -> int:
         """Store the missing rows of a batch, in a thread; return their number."""
-        raise NotImplementedError
 
     def finish(self) -> None:
         """Do what must follow the last batch."""
 
     def delete_all(self) -> int:
-        """Delete all rows; return their number."""
+        """Delete all rows; return their number. For can_reset alone, so it is not abstract."""
         raise NotImplementedError
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+from abc import abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from datetime import timedelta
@@ -56,9 +57,9 @@ class Check(HealthCheck):
     failure: type[HealthCheckException] = dataclasses.field(default=ServiceWarning, repr=False)
     timeout = timedelta(seconds=ANSWER_SECONDS - 1)  # get_result allows a second more
 
+    @abstractmethod
     def probe(self) -> None:
         """Return if healthy. Raises HealthCheckException, or what the driver raises."""
-        raise NotImplementedError
 
     def run(self) -> None:
         """Probe; report other exceptions by their class alone: drivers' messages hold hosts and users."""
