@@ -1,6 +1,7 @@
 """The shipper: a thread in each process of the site that moves events from the spool to MongoDB."""
 
 import threading
+import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -23,6 +24,10 @@ NAME: Final = "activity-shipper"  # of the thread
 _PAUSE_SECONDS: Final = 0.5  # between two runs; an event is in the feed within 2 s
 _RETRY_SECONDS: Final = 1.0  # while MongoDB does not answer
 _BATCH_EVENTS: Final = 500
+_BUSY_CORES: Final = 0.3  # that the process's other threads use
+_SHARE_WHILE_BUSY: Final = 0.1  # of the time, that shipping may take then
+_PAUSE_SECONDS_MAX: Final = 1.0
+_DELAY_SECONDS_MAX: Final = 60.0  # of an event, for the sake of the process's other threads
 _DUPLICATE_KEY: Final = 11000
 # Codes of MongoDB (src/mongo/base/error_codes.yml). Errors that say something about the server's state, not about the document:
 # HostUnreachable, HostNotFound, Unauthorized, LockTimeout, MaxTimeMSExpired, NetworkTimeout,
@@ -38,11 +43,40 @@ _OF_THE_SERVER: Final = frozenset(
 _OF_THE_DOCUMENT: Final = frozenset({2, 9, 14, 15, 22, 10334})
 
 
+class Pace:
+    """
+    How long to wait after a batch, so that shipping does not slow the requests of its process.
+
+    Both need the interpreter: at full speed a backlog halves the rate at which hits are answered.
+    So while the process is busy, shipping takes a tenth of the time; it catches up afterwards, and
+    once an event has waited a minute.
+    """
+
+    def __init__(self) -> None:
+        self._measured = self._measure()
+
+    def pause_seconds(self, batch: list[Record], seconds: float) -> float:
+        """Return how long to wait after a batch that took so many seconds; to be called after each."""
+        before, self._measured = self._measured, self._measure()
+        elapsed, used = (now - then for now, then in zip(self._measured, before, strict=True))
+        is_busy = used > _BUSY_CORES * elapsed
+        delay_seconds = time.time() - int.from_bytes(batch[0].document[9:13])
+        if not is_busy or delay_seconds > _DELAY_SECONDS_MAX:
+            return 0.0
+        return min(seconds * (1 / _SHARE_WHILE_BUSY - 1), _PAUSE_SECONDS_MAX)
+
+    @staticmethod
+    def _measure() -> tuple[float, float]:
+        """Return the time, and the processor time of the process's other threads, in seconds."""
+        return time.perf_counter(), time.process_time() - time.thread_time()
+
+
 class Shipper:
     """Ships this process's events as they come, and those of processes that have ended."""
 
     def __init__(self, own: Spool) -> None:
         self._own = own
+        self._pace = Pace()
         self.stopping = threading.Event()
 
     def stop(self) -> None:
@@ -116,7 +150,7 @@ class Shipper:
             # Of the own segment what is new; any other is read to the end for the last time.
             survey = Survey()
             records = survey.noting(segment.records(head.offset if is_own else 0))
-            shipped = _ship_records(segment, records)
+            shipped = self._ship_records(segment, records)
             head = segment.checkpoint.head
             if not is_own:
                 segment.end(survey)
@@ -125,27 +159,33 @@ class Shipper:
                 self._own.close(path)
             return shipped
 
+    def _ship_records(self, segment: Segment, records: Iterator[Record]) -> int:
+        """Ship those that are not shipped yet of a segment, batch by batch; return how many were new."""
+        shipped = 0
+        for batch in _batches(records):
+            began = time.perf_counter()
+            shipped += _ship_batch(segment, batch)
+            # A stop ends the pause.
+            self.stopping.wait(self._pace.pause_seconds(batch, time.perf_counter() - began))
+        return shipped
 
-def _ship_records(segment: Segment, records: Iterator[Record]) -> int:
-    """Ship those that are not shipped yet of a segment, batch by batch; return how many were new."""
-    shipped = 0
+
+def _ship_batch(segment: Segment, batch: list[Record]) -> int:
     checkpoint = segment.checkpoint
-    for batch in _batches(records):
-        # By id, since damage may have put a record into the file twice.
-        rows = {
-            record.document[9:21]: record
-            for record in batch
-            if record.sequence < 0 or not checkpoint.is_handled(record.sequence)
-        }
-        new, refused = _store([record.document for record in rows.values()])
-        shipped += new
-        own = [record.sequence for record in rows.values() if record.sequence >= 0]
-        checkpoint.save(
-            own,
-            offset=batch[-1].end,
-            known=max(own, default=-1) + 1,
-            refused=sum(rows[document[9:21]].sequence >= 0 for document in refused),
-        )
+    # By id, since damage may have put a record into the file twice.
+    rows = {
+        record.document[9:21]: record
+        for record in batch
+        if record.sequence < 0 or not checkpoint.is_handled(record.sequence)
+    }
+    shipped, refused = _store([record.document for record in rows.values()])
+    own = [record.sequence for record in rows.values() if record.sequence >= 0]
+    checkpoint.save(
+        own,
+        offset=batch[-1].end,
+        known=max(own, default=-1) + 1,
+        refused=sum(rows[document[9:21]].sequence >= 0 for document in refused),
+    )
     return shipped
 
 

@@ -1,6 +1,7 @@
 """From the spool into a real MongoDB: once, whatever happens on the way."""
 
 import threading
+import time
 from pathlib import Path
 
 import bson
@@ -9,8 +10,8 @@ import pytest
 from activity import ledger, metrics, services, shipper, spool
 from activity.checkpoint import Checkpoint
 from activity.documents import ActivityEvent
-from activity.shipper import Shipper
-from activity.spool import Spool
+from activity.shipper import Pace, Shipper
+from activity.spool import Record, Spool
 from config.stack.process import wait_until
 
 EVENT = {"user_id": "abc", "action": "note_viewed", "resource": "note", "details": {"status": 200}}
@@ -29,6 +30,38 @@ def own(tmp_path) -> Spool:
 
 def stored() -> list[bson.ObjectId]:
     return sorted(event["_id"] for event in ActivityEvent._get_collection().find({}, {"_id": 1}))
+
+
+class TestPace:
+    """Of a process whose other threads use so many cores while a batch takes so long."""
+
+    def pause_seconds(self, monkeypatch, *, cores: float, seconds: float, waited_seconds: int = 1):
+        readings = iter([(0.0, 0.0), (seconds, cores * seconds)])
+        monkeypatch.setattr(Pace, "_measure", lambda *_: next(readings))
+        recorded_at = int(time.time()) - waited_seconds
+        document = bytes(9) + recorded_at.to_bytes(4)
+        return Pace().pause_seconds([Record(document, 0, 0, 0)], seconds)
+
+    def test_of_an_idle_process_there_is_no_pause(self, monkeypatch):
+        assert self.pause_seconds(monkeypatch, cores=0.2, seconds=0.1) == 0
+
+    def test_of_a_busy_one_shipping_takes_a_tenth_of_the_time(self, monkeypatch):
+        assert self.pause_seconds(monkeypatch, cores=0.9, seconds=0.1) == pytest.approx(0.9)
+
+    def test_a_pause_has_a_limit(self, monkeypatch):
+        assert self.pause_seconds(monkeypatch, cores=0.9, seconds=2.0) == 1
+
+    def test_an_event_that_has_waited_a_minute_waits_no_longer(self, monkeypatch):
+        assert self.pause_seconds(monkeypatch, cores=0.9, seconds=0.1, waited_seconds=62) == 0
+
+    def test_a_stop_ends_the_pause(self, own, monkeypatch):
+        monkeypatch.setattr(Pace, "pause_seconds", lambda *_: 3600.0)
+        for _ in range(1_200):
+            own.append(EVENT)
+        shipper = Shipper(own)
+        shipper.stop()
+
+        assert shipper.ship() == 1_200
 
 
 class TestShip:
