@@ -127,12 +127,16 @@ class Board:
 
     def acknowledge(self, register: int, number: int, worker: int) -> None:
         """Note that a write was answered just now."""
+        self.start_from(register, number, worker)
+        self._cells[_RECENT] = register + 1
+        self._cells[_WRITTEN_AT] = time.monotonic_ns()
+
+    def start_from(self, register: int, number: int, worker: int) -> None:
+        """Note the number that a key has now, without a write."""
         first = self._first(register)
         self._cells[first + 2] = time.monotonic_ns()
         self._cells[first + 3] = worker
         self._cells[first + 1] = number
-        self._cells[_RECENT] = register + 1
-        self._cells[_WRITTEN_AT] = time.monotonic_ns()
 
     def acknowledged(self, register: int) -> Acknowledged:
         """Return the newest acknowledged write; read it before a read starts."""

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from loadtests.arguments import positive
 from loadtests.drills.chaos import report
+from loadtests.drills.chaos.clients import READ_PAUSE_SECONDS
 from loadtests.drills.chaos.run import Injection, Run, run
 from loadtests.testbed.faults import FAULTS
 from loadtests.testbed.workers import running_workers
@@ -28,6 +29,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--pace", type=positive, default=1.0, help="factor for the faults' durations (default 1)"
+    )
+    parser.add_argument(
+        "--read-pause-ms",
+        type=positive,
+        default=READ_PAUSE_SECONDS * 1000,
+        help="of each reader after a read, on average (default 12)",
     )
     parser.add_argument("--workers", type=int, default=WORKERS, choices=range(2, 9), metavar="N")
     parser.add_argument(
@@ -55,6 +62,7 @@ def command(options: argparse.Namespace) -> int:
             seed=options.seed,
             faults=faults,
             pace=options.pace,
+            read_pause_seconds=options.read_pause_ms / 1000,
             on_injection=lambda injection: console.print(_line(injection), style="dim"),
         )
         audit = "" if naive else site.site.manage("cache", "audit").strip()

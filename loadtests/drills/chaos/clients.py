@@ -18,7 +18,7 @@ NOTES_EACH: Final = 4
 WRITERS: Final = 8
 READERS_EACH: Final = 2  # threads for each worker: one that is stopped must not stop the others
 _PROFILE_PLACE: Final = NOTES_EACH
-_READ_PAUSE_SECONDS: Final = 0.012
+READ_PAUSE_SECONDS: Final = 0.012  # on average, of each reader
 _WRITE_PAUSE_SECONDS: Final = 0.25
 _SLOW_MS: Final = 1_000.0  # a writer that waited so long goes over to another worker
 _TRACES_MAX: Final = 50
@@ -86,6 +86,7 @@ class Plan:
     run: str
     seed: int
     writers: int = WRITERS
+    read_pause_seconds: float = READ_PAUSE_SECONDS
 
     def user(self, writer: int) -> str:
         """Return the user whose notes a writer writes."""
@@ -163,7 +164,7 @@ class Reader:
         with connected(self._plan.urls[self._worker]) as connection:
             while not self._board.is_over:
                 self.read_once(connection)
-                pause.wait(self._random.uniform(0, 2 * _READ_PAUSE_SECONDS))
+                pause.wait(self._random.uniform(0, 2 * self._plan.read_pause_seconds))
 
     def read_once(self, connection: Any) -> None:
         """Read a note, a list or a profile, and judge what comes back."""
@@ -354,7 +355,7 @@ class Writer:
         # As if it had been deleted: it is absent, until it is created.
         self._written += 1
         self._board.begin_delete(register, self._written)
-        self._board.acknowledge(register, self._written, self._worker)
+        self._board.start_from(register, self._written, self._worker)
         return register
 
     def _send(self, connection: Any, call: Call) -> Sample:

@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 from config.stack.process import StackError, is_paused, wait_until
 from loadtests.drills.chaos import clients
 from loadtests.drills.chaos.board import Board
-from loadtests.drills.chaos.clients import NOTES_EACH, Outcome, Plan
+from loadtests.drills.chaos.clients import NOTES_EACH, READ_PAUSE_SECONDS, Outcome, Plan
 from loadtests.testbed.faults import FAULTS, Fault
 from loadtests.testbed.workers import Workers
 
@@ -64,16 +64,23 @@ def run(
     seed: int,
     faults: Sequence[Fault] = FAULTS,
     pace: float = 1.0,
+    read_pause_seconds: float = READ_PAUSE_SECONDS,
     on_injection: Callable[[Injection], None] = lambda injection: None,
 ) -> Run:
     """
     Inject faults for so long, but each at least once. Raises StackError.
 
-    pace: by which their durations are multiplied.
+    pace: by which their durations are multiplied. read_pause_seconds: of each reader after a read, on average.
     """
     file = site.stack.folder / "chaos.board"
     file.unlink(missing_ok=True)
-    plan = Plan(file, [worker.url for worker in site.workers], secrets.token_hex(3), seed)
+    plan = Plan(
+        file,
+        [worker.url for worker in site.workers],
+        secrets.token_hex(3),
+        seed,
+        read_pause_seconds=read_pause_seconds,
+    )
     board = Board(file, plan.writers)
     injections: list[Injection] = []
     began = time.monotonic()

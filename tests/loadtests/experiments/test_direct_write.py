@@ -10,6 +10,7 @@ from loadtests.experiments.direct_write.client import Notes, Response
 from loadtests.experiments.direct_write.method import FULL, NEW, CachedNote, Observations, _look
 from loadtests.generators.http_load import connected
 from loadtests.lab.experiment import Outcome
+from loadtests.testbed.site import Site
 
 
 def copy(*, age_s: float, late_s: float = 0.06) -> CachedNote:
@@ -153,7 +154,7 @@ class TestTriggersOff:
                     "SELECT tgenabled FROM pg_trigger WHERE tgrelid = 'notes'::regclass"
                 ).fetchone()[0]
 
-            notes = Notes("http://127.0.0.1:1", http, psql, server)
+            notes = Notes(Site("http://127.0.0.1:1", stack, pid=0), http, psql, server)
             with pytest.raises(KeyboardInterrupt), notes.triggers_off():
                 off = state()
                 raise KeyboardInterrupt
