@@ -8,7 +8,8 @@ FROM python:3.13-slim
 RUN groupadd --gid 10001 trilith && useradd --uid 10001 --gid trilith --no-create-home trilith && \
     install --directory --owner=trilith --group=trilith --mode=0700 /spool /metrics
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
-    ACTIVITY_SPOOL_DIR=/spool PROMETHEUS_MULTIPROC_DIR=/metrics
+    ACTIVITY_SPOOL_DIR=/spool PROMETHEUS_MULTIPROC_DIR=/metrics \
+    WEB_CPU_PINNING=false
 COPY --from=packages /venv /venv
 WORKDIR /app
 COPY manage.py ./

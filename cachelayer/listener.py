@@ -195,6 +195,8 @@ def _end_with_parent() -> None:
 def main() -> None:
     """Listen until the parent ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
+    if sys.platform == "linux":  # the parent may be kept on one CPU, and busy
+        os.sched_setaffinity(0, range(os.cpu_count() or 1))
     configuration = Configuration(**json.loads(sys.stdin.readline()))
     threading.Thread(target=_end_with_parent, daemon=True).start()
     table, _ = slots.opened(Path(configuration.file))

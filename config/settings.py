@@ -153,6 +153,7 @@ WEB_WORKERS = env.whole(
 WEB_THREADS = env.whole(
     "WEB_THREADS", default=site.WEB_THREADS, minimum=1, maximum=site.WEB_MAX
 )  # that work at once in each process, on whatever the edge does not answer
+WEB_CPU_PINNING = env.flag("WEB_CPU_PINNING", default=True)  # each process on a CPU of its own
 SLOW_QUERY_MS = env.whole("SLOW_QUERY_MS", default=1000)  # slower statements are logged and stored
 TRACE_SHARE = env.number(
     "TRACE_SHARE", default=0.0, maximum=1

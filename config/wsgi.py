@@ -3,9 +3,11 @@
 import os
 import sys
 
+from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 
 from config.web import gateway
+from config.web.cpu_pinning import pin_to_free_cpu
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 # A process that serves requests keeps pools and deadlines; commands are patient (see settings.SERVES_REQUESTS).
@@ -13,6 +15,8 @@ os.environ.setdefault("SERVES_REQUESTS", "true")
 
 gateway.remove_request_variables()
 _django = gateway.with_complete_bodies(get_wsgi_application())
+if settings.WEB_CPU_PINNING:
+    pin_to_free_cpu()  # before any thread is started
 
 from activity import services as activity  # noqa: E402  # needs the settings that the line above loads
 from cachelayer import background  # noqa: E402
