@@ -3,6 +3,7 @@ The limit: a WSGI function that returns constant bytes, with the headers of this
 
 BARE_RESPONSES names a JSON file of {path with query: [headers, body]}, which the bench records from
 the site. A request with If-None-Match has the same headers and no body. No clock, no counter, no store.
+Its processes have a CPU each, as those of the site.
 """
 
 import json
@@ -10,6 +11,8 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+
+from config.web.cpu_pinning import pin_to_free_cpu
 
 Headers = list[tuple[str, str]]
 _RECORDED: dict[str, tuple[Headers, str]] = json.loads(
@@ -23,6 +26,7 @@ _NOT_MODIFIED = {
     path: [(name, value) for name, value in headers if not name.lower().startswith("content-")]
     for path, (headers, _) in _RECORDED.items()
 }
+pin_to_free_cpu("bare")
 _NOTHING: tuple[Headers, bytes] = ([("Content-Length", "0")], b"")
 
 
