@@ -169,13 +169,13 @@ def _entity_tags(field: str) -> list[str] | None:
     return tags
 
 
-def bypass_of(headers: Mapping[str, str], *, cache_parameter: str | None) -> Bypass:
+def bypass_of(cache_control: str, *, cache_parameter: str | None) -> Bypass:
     """
     Return how a request bypasses the cache, by Cache-Control or by ?cache=false.
 
     no-store keeps the answer out of the cache; no-cache and cache=false refresh the copy.
     """
-    directives = {word.strip().lower() for word in headers.get("Cache-Control", "").split(",")}
+    directives = {word.strip().lower() for word in cache_control.split(",")}
     if "no-store" in directives:
         return Bypass.NO_STORE
     if "no-cache" in directives or cache_parameter == "false":

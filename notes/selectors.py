@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, Final, Literal
 from uuid import UUID
 
@@ -16,7 +17,8 @@ from notes.models import Note, TitleVector
 from notes.paging import MAX_LIMIT, CursorQuery, PageQuery, Position, Sort
 from notes.records import NoteRecord
 
-# Django's ORM would take four times as long to build this statement as PostgreSQL to answer it.
+# Django's ORM would take four times as long to build this statement as PostgreSQL to answer it;
+# those of lists, which have more shapes, it builds once each (_listing).
 _ONE_NOTE: Final = f"SELECT {', '.join(records.FIELDS)} FROM notes WHERE id = %s"  # noqa: S608  # no input
 
 
@@ -120,10 +122,37 @@ def _load_note(note_id: UUID) -> Representation | None:
     return None if row is None else records.representation(NoteRecord(*row))
 
 
+@lru_cache(maxsize=256)
+def _listing(query: PageQuery) -> tuple[str, str]:
+    """
+    Return the statements of a page and of its count; query.user_id: None or "".
+
+    Their one parameter, where there is a user, is the user_id.
+    """
+    rows, _ = page_rows(query).query.sql_with_params()
+    condition = "" if query.user_id is None else " WHERE user_id = %s"
+    return rows, f"SELECT count(*) FROM notes{condition}"  # noqa: S608  # no input
+
+
+def _page(query: PageQuery) -> tuple[list[NoteRecord], dict[str, int]]:
+    """Return the notes of a page and one more, and their count in all, if the query has one."""
+    if query.search is not None:
+        count = {"count": _matching(query).count()} if query.with_count else {}
+        return [NoteRecord(*row) for row in page_rows(query)], count
+    parameters = [] if query.user_id is None else [query.user_id]
+    rows, count_all = _listing(replace(query, user_id=None if query.user_id is None else ""))
+    with connection.cursor() as cursor:
+        cursor.execute(rows, parameters)
+        notes = [NoteRecord(*row) for row in cursor.fetchall()]
+        if not query.with_count:
+            return notes, {}
+        cursor.execute(count_all, parameters)
+        return notes, {"count": cursor.fetchone()[0]}
+
+
 def _load_page(query: PageQuery) -> Representation:
-    notes = [NoteRecord(*row) for row in page_rows(query)]
+    notes, figures = _page(query)
     has_next = len(notes) > query.limit
-    figures = {"count": _matching(query).count()} if query.with_count else {}
     return represent(
         records.page_head(notes[: query.limit], **figures, page=query.page, limit=query.limit),
         next_query=query.link_to(query.page + 1) if has_next else None,

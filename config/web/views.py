@@ -27,7 +27,8 @@ FOR_OWNER_OR_STAFF = [UserOrStaffAuthentication]
 
 def bypass_of(request: Request) -> Bypass:
     """Return whether the request bypasses the cache."""
-    return http.bypass_of(request.headers, cache_parameter=request.query_params.get("cache"))
+    cache_control = request.META.get("HTTP_CACHE_CONTROL", "")
+    return http.bypass_of(cache_control, cache_parameter=request.query_params.get("cache"))
 
 
 class View(APIView):

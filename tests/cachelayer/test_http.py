@@ -127,7 +127,7 @@ class TestBypassOf:
         ],
     )
     def test_reads_header_and_parameter(self, header, parameter, bypass):
-        assert http.bypass_of({"Cache-Control": header}, cache_parameter=parameter) is bypass
+        assert http.bypass_of(header, cache_parameter=parameter) is bypass
 
 
 class TestCacheStatus:
