@@ -30,6 +30,10 @@ LEASE_SECONDS: Final = 1.5
 _LOOK_SECONDS: Final = 0.3  # between two looks of a process at the row
 _KEPT_BELOW_SECONDS: Final = LEASE_SECONDS * 2 / 3  # whoever sees less left renews the lease
 _RETRY_SECONDS: Final = 0.02  # where another held the lock of the row
+_POSTPONED_ABOVE_SECONDS: Final = (
+    0.6  # left: below that nobody waits for writers to delete their rows
+)
+_POSTPONED_SECONDS: Final = 0.05  # about as long as such a row lives (cachelayer.later)
 _CLOCK_ERROR: Final = 0.05  # assumed at most, of the rates of two clocks
 _SILENT_SECONDS: Final = 0.5  # without a reply: PostgreSQL is silent
 _FIRST_SECONDS: Final = 1.0  # at most, that the first use in a process waits for the first look
@@ -50,6 +54,11 @@ _LOCK: Final = f"{_LOOK} FOR UPDATE NOWAIT"
 _ROWS: Final = """
     SELECT array_remove(ARRAY(SELECT unnest(tags)), NULL) FROM cachelayer_outbox
     WHERE NOT is_intent OR due_at <= clock_timestamp() LIMIT %s
+"""
+# Rows whose writers are at work: they unlink the tags themselves, and delete the row a moment after
+# their answer. A round in between unlinks them once more, and what was stored since.
+_AT_WORK: Final = """
+    SELECT EXISTS (SELECT FROM cachelayer_outbox WHERE NOT is_intent AND due_at > clock_timestamp())
 """
 # now() is the start of the transaction, so before the outbox was read.
 _GRANT: Final = """
@@ -220,7 +229,8 @@ class Lease:
         """
         pause_seconds = _LOOK_SECONDS
         try:
-            self._look_and_keep()
+            if not self._look_and_keep():
+                pause_seconds = _POSTPONED_SECONDS
         except psycopg.errors.LockNotAvailable:
             pause_seconds = _RETRY_SECONDS  # another keeps, or writers look at the row
         except CacheDown as exc:
@@ -230,7 +240,8 @@ class Lease:
         self._show()
         return pause_seconds
 
-    def _look_and_keep(self) -> None:
+    def _look_and_keep(self) -> bool:
+        """Look, and keep where it is time; return False where that is postponed."""
         began = clock()
         if self._unanswered_since is None:
             self._unanswered_since = began
@@ -239,7 +250,12 @@ class Lease:
         if row is not None:
             self._take(row, began)
         if row is None or row.rest_seconds < _KEPT_BELOW_SECONDS:
+            if row is not None and row.rest_seconds > _POSTPONED_ABOVE_SECONDS:
+                at_work = connection.execute(_AT_WORK).fetchone()
+                if at_work is not None and at_work[0]:
+                    return False
             self._keep(connection)
+        return True
 
     def _lost(self, exc: psycopg.Error) -> None:
         """Remember why PostgreSQL renews nothing."""

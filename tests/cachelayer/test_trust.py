@@ -183,6 +183,33 @@ class TestKeeper:
         assert not protocol.look(key()).fresh
         assert outbox.depth_and_age()[0] == 1
 
+    def test_waits_for_writers_at_work_whose_copies_it_would_unlink_once_more(self, lease):
+        get_or_load(key(), Loads())
+        outbox.add(["word:one"])  # not due: its writer delivers it
+        before = row_of_lease().round
+        sql("UPDATE cachelayer_trust SET until = now() + interval '0.95 s'")
+        renewed(lease)
+        assert row_of_lease().round == before
+        assert protocol.look(key()).fresh
+
+        OutboxRow.objects.all().delete()
+
+        renewed(lease)
+        assert row_of_lease().round == before + 1
+        assert protocol.look(key()).fresh
+
+    def test_waits_for_nobody_where_a_row_is_due(self, lease):
+        get_or_load(key(), Loads())
+        outbox.add(["word:one"])
+        before = row_of_lease().round
+        sql("UPDATE cachelayer_outbox SET due_at = now()")
+        sql("UPDATE cachelayer_trust SET until = now() + interval '0.95 s'")
+
+        renewed(lease)
+
+        assert row_of_lease().round == before + 1
+        assert not protocol.look(key()).fresh
+
     def test_leaves_an_intent_alone_until_it_is_due(self, lease):
         get_or_load(key(), Loads())
         outbox.add_intent(["word:one"])
