@@ -40,12 +40,12 @@ def copied():
 class TestHit:
     def test_takes_no_round_trip_and_no_query(self, copied, monkeypatch):
         operations = []
-        monkeypatch.setattr(client, "observers", [lambda *operation: operations.append(operation)])
+        monkeypatch.setattr(client, "observers", [lambda name, *_: operations.append(name)])
         with CaptureQueriesContext(connection) as queries:
             cached = get_or_load(copied, never)
 
         assert (cached.value, cached.source) == (LOADED, Source.FIRST_LEVEL)
-        assert not operations
+        assert set(operations) <= {"keep"}  # of the lease, by its own thread
         assert not queries
 
     def test_tells_the_freshness_of_the_entry(self, copied):
