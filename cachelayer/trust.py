@@ -29,6 +29,7 @@ _jitter = random.Random()  # noqa: S311  # no secret
 LEASE_SECONDS: Final = 1.5
 _LOOK_SECONDS: Final = 0.3  # between two looks of a process at the row
 _KEPT_BELOW_SECONDS: Final = LEASE_SECONDS * 2 / 3  # whoever sees less left renews the lease
+_IMPOSSIBLE_SECONDS: Final = LEASE_SECONDS * 2  # left: PostgreSQL's clock was set back
 _RETRY_SECONDS: Final = 0.02  # where another held the lock of the row
 _POSTPONED_ABOVE_SECONDS: Final = (
     0.6  # left: below that nobody waits for writers to delete their rows
@@ -70,6 +71,11 @@ _GRANT: Final = """
 _INSERT: Final = """
     INSERT INTO cachelayer_trust (id, until, round, server)
     VALUES (1, now() + make_interval(secs => %s), 0, '') ON CONFLICT DO NOTHING
+"""
+# Whoever had the lease has it no longer after that, and nobody is given it meanwhile.
+_RESET: Final = """
+    UPDATE cachelayer_trust
+    SET until = now() + make_interval(secs => %s), round = round + 1, server = '' WHERE id = 1
 """
 _SHARE: Final = """
     SELECT extract(epoch FROM until - clock_timestamp())::float8
@@ -249,8 +255,10 @@ class Lease:
         self._unanswered_since = None
         if row is not None:
             self._take(row, began)
-        if row is None or row.rest_seconds < _KEPT_BELOW_SECONDS:
-            if row is not None and row.rest_seconds > _POSTPONED_ABOVE_SECONDS:
+        if row is None or not _KEPT_BELOW_SECONDS <= row.rest_seconds <= _IMPOSSIBLE_SECONDS:
+            if row is not None and (
+                _POSTPONED_ABOVE_SECONDS < row.rest_seconds < _KEPT_BELOW_SECONDS
+            ):
                 at_work = connection.execute(_AT_WORK).fetchone()
                 if at_work is not None and at_work[0]:
                     return False
@@ -301,6 +309,10 @@ class Lease:
             if row is None:
                 connection.execute(_INSERT, [LEASE_SECONDS])
                 return
+            if row.rest_seconds > _IMPOSSIBLE_SECONDS:
+                connection.execute(_RESET, [LEASE_SECONDS])
+                log.warning("PostgreSQL's clock was set back", operation="trust")
+                return
             if row.server == server and row.rest_seconds >= _KEPT_BELOW_SECONDS:
                 return  # another was faster
             if row.server != server and row.rest_seconds > 0:
@@ -322,7 +334,7 @@ class Lease:
 
     def _take(self, row: Row, began: float) -> None:
         """Believe a round that was not seen before. began: the clock before it was read."""
-        if row.round == self._round:
+        if row.round == self._round or row.rest_seconds > _IMPOSSIBLE_SECONDS:
             return  # its end was computed when it was new; now the server's clock may be another
         self._round = row.round
         deadline = began + min(LEASE_SECONDS, row.rest_seconds) * (1 - _CLOCK_ERROR)

@@ -208,7 +208,8 @@ def write(step: Write, sides: list[Side]) -> None:
             case "delete":
                 notes.note_delete(note_id=note_id, caller="abc")
             case "create":
-                notes.note_create(user_id="abc", title="plain new", content="x")
+                created, _ = notes.note_create(user_id="abc", title="plain new", content="x")
+                tags = note_keys.tags_of_note(note_id=created, user_id="abc")
             case "profile":
                 tags = profile_keys.tags_of_profile("abc")
                 patch = {"seen": os.urandom(4).hex()}
@@ -237,7 +238,7 @@ def sides(level_on, tmp_path, monkeypatch):  # noqa: F811
     # On a busy machine a reply of Redis may take longer than the site would wait for it.
     pool = client.client().connection_pool
     monkeypatch.setitem(pool.connection_kwargs, "socket_timeout", 10.0)
-    pool.disconnect()
+    pool.disconnect()  # those that it has keep their own
     slots_file = slots.path()
     monkeypatch.setattr(slots, "path", lambda: slots_file)  # whatever CACHE_PREFIX is
 
