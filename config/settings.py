@@ -10,7 +10,7 @@ from redis.retry import Retry
 from config.environment import Environment
 from config.observability import logs
 from config.postgres.deadlines import DeadlineConnection
-from config.postgres.url import database_from_url
+from config.postgres.url import database_from_url, replica_from_url
 from config.stack import dotenv_file, site
 from config.stack.process import StackError
 from config.store_urls import checked_mongodb_uri, checked_redis_url, redis_cache, with_own_pool
@@ -166,8 +166,18 @@ _database["OPTIONS"] |= {
     "connect_timeout": 2,  # seconds; the driver takes 1 as 2
     "application_name": "trilith",
 }
+_server_settings = (
+    f"-c statement_timeout={POSTGRES_STATEMENT_TIMEOUT_MS}" if SERVES_REQUESTS else ""
+)
+DATABASES: dict[str, dict[str, Any]] = {"default": _database}
+# A standby, for lists of the admin, exports and plans alone (config/postgres/replica.py).
+_replica_url = env.str("DATABASE_REPLICA_URL", default="")
+REPLICA_LAG_MAX_SECONDS = env.number("REPLICA_LAG_MAX_SECONDS", default=10.0, minimum=0.001)
+if _replica_url:
+    DATABASES["replica"] = replica_from_url(
+        _replica_url, primary=_database, server_settings=_server_settings
+    )
 if SERVES_REQUESTS:
-    _server_settings = f"-c statement_timeout={POSTGRES_STATEMENT_TIMEOUT_MS}"
     _database["OPTIONS"] |= {
         "options": f"{_database['OPTIONS'].get('options', '')} {_server_settings}".strip(),
         "pool": {
@@ -179,7 +189,6 @@ if SERVES_REQUESTS:
             "connection_class": DeadlineConnection,
         },
     }
-DATABASES: dict[str, dict[str, Any]] = {"default": _database}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- MongoDB -----------------------------------------------------------------------------------

@@ -1,13 +1,13 @@
 """Reads of notes: single notes, and lists by page and by cursor, through the cache."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final, Literal
 from uuid import UUID
 
 from django.contrib.postgres.search import SearchQuery
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connection
 from django.db.models import Q, QuerySet
 
 from cachelayer.http import Representation, represent
@@ -59,23 +59,25 @@ def load_list(query: PageQuery | CursorQuery) -> Representation:
     return _load_cursor_page(query) if isinstance(query, CursorQuery) else _load_page(query)
 
 
-def notes_of_user(*, user_id: str) -> Iterator[NoteRecord]:
+def notes_of_user(
+    *, user_id: str, run: Callable[[Callable[[str], Any]], Any]
+) -> Iterator[NoteRecord]:
     """
     Yield every note of the user, newest first, past the cache: 1 statement for each 100 of them.
 
-    A note that is written meanwhile may be missing, or be its previous version.
+    run calls a function with the alias of the database that it reads. A note that is written meanwhile may be missing, or be its previous version.
     """
     query = CursorQuery(user_id=user_id, limit=MAX_LIMIT)
-    while rows := [NoteRecord(*row) for row in cursor_rows(query)]:
+    while rows := run(partial(_cursor_notes, query)):
         yield from rows
         last = rows[-1]
         position = Position(value=last.created_at.isoformat(), note_id=str(last.id), side="after")
         query = replace(query, position=position)
 
 
-def note_count(*, user_id: str | None = None) -> int:
+def note_count(*, user_id: str | None = None, using: str = DEFAULT_DB_ALIAS) -> int:
     """Return the number of notes, of one user or of all; reads the whole range of an index."""
-    return _matching(PageQuery(user_id=user_id)).count()
+    return _matching(PageQuery(user_id=user_id)).using(using).count()
 
 
 def notes_exist() -> bool:
@@ -113,6 +115,10 @@ def cursor_rows(query: CursorQuery) -> QuerySet[Note, Any]:
     if at is not None:
         rows = rows.filter(_beyond(query.sort, at, descending=query.sort.descending != backwards))
     return rows.values_list(*records.FIELDS)[: query.limit + 1]
+
+
+def _cursor_notes(query: CursorQuery, using: str) -> list[NoteRecord]:
+    return [NoteRecord(*row) for row in cursor_rows(query).using(using)]
 
 
 def _load_note(note_id: UUID) -> Representation | None:

@@ -8,9 +8,10 @@ spread over the table, so a user with many rows is queried in proportion.
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
-from django.db import connection
+from django.db import connections
 
 from config.advisor.query_analysis import (
     CONFIGURATION,
@@ -20,6 +21,7 @@ from config.advisor.query_analysis import (
 )
 from config.explain.postgres_plans import SqlStatement
 from config.explain.sandbox import quote_name
+from config.postgres import replica
 
 ROWS: Final = 3
 _LIMIT: Final = 21  # the default page length and one more
@@ -30,7 +32,7 @@ Row = Mapping[str, Any]
 
 def sample_rows(tables: Sequence[str]) -> dict[str, list[Row]]:
     """Return ROWS rows of each table, spread over it; none of an empty table."""
-    return {table: _spread(table) for table in tables}
+    return {table: replica.run(partial(_spread, table)) for table in tables}
 
 
 def bind_parameters(
@@ -56,9 +58,9 @@ def bind_parameters(
     ]
 
 
-def _spread(table: str) -> list[Row]:
+def _spread(table: str, using: str) -> list[Row]:
     name = quote_name(table)
-    with connection.cursor() as cursor:
+    with connections[using].cursor() as cursor:
         cursor.execute(f"SELECT count(*) FROM {name}")  # noqa: S608  # a name of the database's own
         count = int(cursor.fetchone()[0])
         if not count:

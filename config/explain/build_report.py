@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connections
 from django.utils import timezone
 from mongoengine.connection import get_db
 
@@ -26,6 +26,7 @@ from config.explain.report import (
     ServedQuery,
 )
 from config.explain.timing import Measurement, Timing, measure
+from config.postgres import replica
 
 TABLES: Final = ("notes", "user_profiles")
 COLLECTIONS: Final = ("user_profiles", "activity_logs")
@@ -55,6 +56,8 @@ def build(options: ReportOptions, *, on_progress: OnProgress) -> Report:
     """
     Measure, and return the report; on_progress is called with each step.
 
+    Without trials, which write, plans and times are the replica's, if that is used; the uses of the
+    indexes are always the primary's, since each server counts its own.
     Raises UnknownQuery, NoSampleData, DdlNotAllowed, and driver errors.
     """
     if options.with_trials:
@@ -65,7 +68,8 @@ def build(options: ReportOptions, *, on_progress: OnProgress) -> Report:
         *indexes.of_tables(TABLES),
         *_of_collections(),
     ]  # before this run adds to their uses
-    queries = _chosen(options.queries)
+    using = DEFAULT_DB_ALIAS if options.with_trials else replica.choose()
+    queries = [_on(using, query) for query in _chosen(options.queries)]
     now = {}
     for query in queries:
         on_progress(f"measuring {query.name}")
@@ -75,10 +79,10 @@ def build(options: ReportOptions, *, on_progress: OnProgress) -> Report:
     used = {name for measurement in now.values() for name in measurement.plan.indexes}
     reported = [index for index in existing if not options.queries or index.name in used]
     return Report(
-        environment=_environment(options),
+        environment=_environment(options, using),
         queries=parts,
         indexes=_index_parts(reported, queries, now, options, on_progress),
-        curves=[] if options.queries else _curves(options, on_progress),
+        curves=[] if options.queries else _curves(options, using, on_progress),
         comparisons=[] if options.queries else _comparisons(queries, options, on_progress),
     )
 
@@ -117,6 +121,13 @@ def _chosen(names: Sequence[str]) -> list[Query]:
     if unknown:
         raise UnknownQuery(f"no query {', '.join(unknown)}; there are {', '.join(known)}")
     return [known[name] for name in names] if names else queries
+
+
+def _on(using: str, query: Query) -> Query:
+    """Return the query with its SQL on this database."""
+    if not isinstance(query.statement, SqlStatement):
+        return query
+    return replace(query, statement=replace(query.statement, using=using))
 
 
 def _of_collections() -> list[Index]:
@@ -280,9 +291,10 @@ def _insert_cost(with_it: Timing, without: Timing, *, rows: int) -> InsertCost:
     )
 
 
-def _curves(options: ReportOptions, on_progress: OnProgress) -> list[Curve]:
+def _curves(options: ReportOptions, using: str, on_progress: OnProgress) -> list[Curve]:
     on_progress("measuring OFFSET against the cursor by depth")
-    return [comparisons.offset_or_cursor(samples.sample_notes(), runs=options.runs)]
+    sample = samples.sample_notes()
+    return [comparisons.offset_or_cursor(sample, runs=options.runs, using=using)]
 
 
 def _comparisons(
@@ -298,9 +310,9 @@ def _comparisons(
     return tables
 
 
-def _environment(options: ReportOptions) -> Environment:
+def _environment(options: ReportOptions, using: str) -> Environment:
     rows = {}
-    with connection.cursor() as cursor:
+    with connections[using].cursor() as cursor:
         cursor.execute("SHOW server_version")
         version = str(cursor.fetchone()[0]).split()[0]
         for table in TABLES:
@@ -311,7 +323,7 @@ def _environment(options: ReportOptions) -> Environment:
     return Environment(
         measured_at=timezone.now().isoformat(timespec="seconds"),
         command=options.command,
-        postgres=version,
+        postgres=version if using == DEFAULT_DB_ALIAS else f"{version} (the replica)",
         mongodb=str(get_db().client.server_info()["version"]),
         runs=options.runs,
         rows=rows,

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Final
 
-from django.db import transaction
+from django.db import DEFAULT_DB_ALIAS, transaction
 
 from config.charts import Axis, Line, LineChart, Point
 from config.explain import samples, sandbox, variants
@@ -29,25 +29,26 @@ _PAGE_COSTS: Final = (4.0, 2.0, 1.1)  # the default is for hard disks; 1.1 is us
 
 
 @contextmanager
-def planning_with(**parameters: object) -> Iterator[None]:
-    """Set parameters of PostgreSQL's planner for the block only."""
-    with transaction.atomic():
+def planning_with(using: str, **parameters: object) -> Iterator[None]:
+    """Set parameters of PostgreSQL's planner on this database for the block only."""
+    with transaction.atomic(using):
         try:
             for name, value in parameters.items():
-                sandbox.execute(f"SET LOCAL {name} = {value}")
+                sandbox.execute(f"SET LOCAL {name} = {value}", using=using)
             yield
         finally:
-            transaction.set_rollback(True)
+            transaction.set_rollback(True, using)
 
 
-def offset_or_cursor(sample: NotesSample, *, runs: int) -> Curve:
+def offset_or_cursor(sample: NotesSample, *, runs: int, using: str = DEFAULT_DB_ALIAS) -> Curve:
     """Return the time of a page of the heaviest user's list by depth, by OFFSET and by cursor."""
     notes = Note.objects.filter(user_id=sample.heavy_user).count()
     last = samples.deepest_page(notes, most=_DEPTHS[-1])
     depths = [(page - 1) * DEFAULT_LIMIT for page in (*(n for n in _DEPTHS if n < last), last)]
-    by_offset = partial(_by_offset, sample)
-    pages = list(variants.pages_by_depth(depths, by_offset, partial(_by_cursor, sample), runs=runs))
-    with planning_with(enable_bitmapscan="off", enable_seqscan="off"):
+    by_offset = partial(_by_offset, sample, using)
+    by_cursor = partial(_by_cursor, sample, using)
+    pages = list(variants.pages_by_depth(depths, by_offset, by_cursor, runs=runs))
+    with planning_with(using, enable_bitmapscan="off", enable_seqscan="off"):
         forced = [(depth, variants.explain_runs(by_offset(depth), runs=runs)) for depth in depths]
     offset = _line("OFFSET, as planned", [(page.depth, page.by_offset) for page in pages])
     cursor = _line("cursor", [(page.depth, page.by_cursor) for page in pages])
@@ -63,14 +64,14 @@ def offset_or_cursor(sample: NotesSample, *, runs: int) -> Curve:
         f"{ms(cursor.points[-1].y)} by cursor; on the first page {ms(first.y)} and "
         f"{ms(cursor.points[0].y)}."
     )
-    return Curve(chart=chart, remarks=[remark, _planner_choice(sample, last)])
+    return Curve(chart=chart, remarks=[remark, _planner_choice(sample, last, using)])
 
 
-def _planner_choice(sample: NotesSample, last: int) -> str:
+def _planner_choice(sample: NotesSample, last: int, using: str) -> str:
     """Return up to which page of the heaviest user's list the planner uses the composite index."""
 
     def planned(page: int) -> frozenset[str]:
-        return _by_offset(sample, (page - 1) * DEFAULT_LIMIT).planned_indexes()
+        return _by_offset(sample, using, (page - 1) * DEFAULT_LIMIT).planned_indexes()
 
     served = variants.last_page_served(lambda page: COMPOSITE in planned(page), last)
     if served == 0:
@@ -97,7 +98,7 @@ def page_costs(queries: list[Query], *, runs: int) -> Comparison:
         row: list[Cell] = [query.name]
         used = set()
         for cost in _PAGE_COSTS:
-            with planning_with(random_page_cost=cost):
+            with planning_with(query.statement.using, random_page_cost=cost):
                 measurement = measure(query.statement, runs=runs)
             indexes = ", ".join(sorted(measurement.plan.indexes)) or "none"
             used.add(indexes)
@@ -171,15 +172,15 @@ def partial_or_whole(sample: NotesSample, *, runs: int) -> Comparison:
     )
 
 
-def _by_offset(sample: NotesSample, depth: int) -> SqlStatement:
-    page = depth // DEFAULT_LIMIT + 1
-    return compile_queryset(selectors.page_rows(PageQuery(user_id=sample.heavy_user, page=page)))
+def _by_offset(sample: NotesSample, using: str, depth: int) -> SqlStatement:
+    query = PageQuery(user_id=sample.heavy_user, page=depth // DEFAULT_LIMIT + 1)
+    return compile_queryset(selectors.page_rows(query).using(using))
 
 
-def _by_cursor(sample: NotesSample, depth: int) -> SqlStatement:
+def _by_cursor(sample: NotesSample, using: str, depth: int) -> SqlStatement:
     at = samples.note_position(sample.heavy_user, depth)
     query = CursorQuery(user_id=sample.heavy_user, position=at)
-    return compile_queryset(selectors.cursor_rows(query))
+    return compile_queryset(selectors.cursor_rows(query).using(using))
 
 
 def _timing(plans: list[Plan]) -> Timing:

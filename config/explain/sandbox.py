@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pymongo
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import DEFAULT_DB_ALIAS, connection, connections, transaction
 from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
@@ -201,9 +201,9 @@ def _hide(collection: Collection[Any], index: str, *, is_hidden: bool) -> None:
     collection.database.command("collMod", collection.name, index=change)
 
 
-def execute(statement: str) -> None:
+def execute(statement: str, *, using: str = DEFAULT_DB_ALIAS) -> None:
     """Run a statement built from names that the database itself reported."""
-    with connection.cursor() as cursor:
+    with connections[using].cursor() as cursor:
         cursor.execute(statement)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 import psycopg
+from django.conf import settings
 from mongoengine.connection import get_connection
 from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
@@ -14,7 +15,7 @@ from activity import services as activity
 from cachelayer import prometheus
 from cachelayer.prometheus import Samples
 from config.mongodb import client as mongodb_client
-from config.postgres import server
+from config.postgres import replica, server
 from config.postgres.outages import breaker as postgres_breaker
 
 # Sections that serverStatus need not collect.
@@ -45,6 +46,7 @@ def snapshot() -> dict[str, Any]:
                 prometheus.total(samples, "postgres_repeated_statements_total")
             ),
             "breaker_open": postgres_breaker.is_open,
+            "replica": _replica(samples),
         },
         "mongodb": {
             **_pool(samples, "mongodb"),
@@ -96,6 +98,28 @@ def _postgres_server() -> dict[str, int] | None:
         return None
 
 
+def _replica(samples: Samples) -> dict[str, Any] | None:
+    """Return whether the replica is used, its lag in seconds, and what was read; None: there is none."""
+    state = _replica_state()
+    return state and {
+        "state": state.kind,
+        "lag_seconds": state.lag_seconds,
+        "lag_max_seconds": settings.REPLICA_LAG_MAX_SECONDS,
+        "reads": _by_kind(samples, "postgres_replica_reads_total"),
+    }
+
+
+def _replica_state() -> replica.State | None:
+    """Return its state; "unknown" while the primary, with which it is compared, does not answer."""
+    unknown = replica.State("unknown") if replica.is_configured() else None
+    if postgres_breaker.is_open:
+        return unknown
+    try:
+        return replica.state()
+    except psycopg.Error:
+        return unknown
+
+
 def _mongodb_server() -> dict[str, int] | None:
     try:
         connections = get_connection().admin.command("serverStatus", **_LEFT_OUT)["connections"]
@@ -116,6 +140,17 @@ class PresentState(Collector):
             for name, value in (state or {}).items():  # None: the server does not answer
                 yield GaugeMetricFamily(
                     f"{store}_server_{name}", f"{name} of the server", value=value
+                )
+        of_replica = _replica_state()
+        if of_replica is not None:
+            yield GaugeMetricFamily(
+                "postgres_replica_used",
+                "The replica is used",
+                value=of_replica.kind == replica.USED,
+            )
+            if of_replica.lag_seconds is not None:
+                yield GaugeMetricFamily(
+                    "postgres_replica_lag_seconds", "Its lag", value=of_replica.lag_seconds
                 )
         for name, value in activity.spool_state().items():
             yield GaugeMetricFamily(f"activity_spool_{name}", f"Spool: {name}", value=value)

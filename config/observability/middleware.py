@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 
 from config import tracing
 from config.observability import logs, query_stats, statements, traces
-from config.postgres import metrics, repeating
+from config.postgres import metrics, repeating, replica
 from config.web.request_ids import request_id_of
 from config.web.reuse import Reusable
 
@@ -28,9 +28,11 @@ class RequestContextMiddleware:
         request_id = request_id_of(request.META)
         request.request_id = request_id  # type: ignore[attr-defined]  # read by problems and logs
         logs.request_id.set(request_id)
+        statements_wrapper = _Statements(request, request_id)
         with (
             tracing.trace_request(request_id, lambda: tracing.endpoint_of(request)) as trace,
-            connection.execute_wrapper(_Statements(request, request_id)),
+            connection.execute_wrapper(statements_wrapper),
+            replica.execute_wrapper(statements_wrapper),
         ):
             response = self.get_response(request)
         elapsed_ms = (time.perf_counter() - started) * 1000

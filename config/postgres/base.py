@@ -6,11 +6,13 @@ from collections import Counter
 from typing import Any
 
 import psycopg
+from django.core.management.base import CommandError
 from django.db.backends.postgresql import base
+from psycopg import IsolationLevel
 from psycopg_pool import PoolTimeout
 
 from config import tracing
-from config.postgres import deadlines, metrics, outages
+from config.postgres import deadlines, metrics, outages, replica
 from config.postgres.outages import breaker
 
 
@@ -37,11 +39,14 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         """
-        Return a connection of the pool that is not visibly broken.
+        Return a connection of the pool that is not visibly broken; of a replica, a new connection.
 
         Raises NotAsked while the breaker is open, PoolExhausted or NoConnection where none gets
         free within POSTGRES_POOL_ACQUIRE_SECONDS.
         """
+        if self.alias == replica.ALIAS:
+            self.isolation_level = IsolationLevel.READ_COMMITTED  # as Django's own would set it
+            return deadlines.ReplicaConnection.connect(**conn_params)
         if not self.pool:
             return super().get_new_connection(conn_params)
         started = time.perf_counter()
@@ -64,6 +69,14 @@ class DatabaseWrapper(base.DatabaseWrapper):
         longest = deadlines.DeadlineConnection.net_timeout_seconds
         connection.net_timeout_seconds = max(longest - waited, longest / 5)
         return connection
+
+    def prepare_database(self) -> None:
+        """Do what Django does before it migrates a database. Raises CommandError for the replica."""
+        if self.alias == replica.ALIAS:
+            raise CommandError(
+                "The replica is never migrated: it gets the primary's schema by replication."
+            )
+        super().prepare_database()
 
     def _intact_connection(self, conn_params: dict[str, Any]) -> Any:
         """Take connections until one is intact: a restart breaks every idle one."""

@@ -52,7 +52,8 @@ class DeadlineConnection(psycopg.Connection[Any]):
             self._report(silent)
             raise silent from exc
         except errors.ReadOnlySqlTransaction as exc:
-            when_read_only(exc)
+            if self.reports_loss:
+                when_read_only(exc)
             raise
         except psycopg.OperationalError as exc:
             if self.pgconn.status == pq.ConnStatus.BAD:
@@ -66,6 +67,12 @@ class DeadlineConnection(psycopg.Connection[Any]):
 
 class ProbeConnection(DeadlineConnection):
     """A connection for probing whether the server answers."""
+
+    reports_loss = False
+
+
+class ReplicaConnection(DeadlineConnection):
+    """A connection to a standby, which says nothing about the primary: not its loss, nor that it is read-only."""
 
     reports_loss = False
 

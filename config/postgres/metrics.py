@@ -21,6 +21,11 @@ HOLD_SECONDS: Final = Histogram(
 )
 REPLACED: Final = Counter("postgres_replaced_connections", "Idle connections that were broken")
 REPEATED: Final = Counter("postgres_repeated_statements", "Reads run again on a whole connection")
+REPLICA_READS: Final = Counter(
+    "postgres_replica_reads",
+    "Reads that the replica might answer: used, or why the primary was used",
+    ["kind"],
+)
 ERRORS: Final = Counter("postgres_errors", "Statements and waits that failed, by kind", ["kind"])
 CONNECTIONS: Final = Gauge(
     "postgres_pool_connections", "Connections open", multiprocess_mode="livesum"

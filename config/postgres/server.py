@@ -3,7 +3,7 @@
 from typing import Any, Final, NamedTuple, TypeVar
 
 import psycopg
-from django.db import connections
+from django.db import DEFAULT_DB_ALIAS, connections
 
 from config.postgres.deadlines import ProbeConnection
 
@@ -31,27 +31,29 @@ class Capacity(NamedTuple):
     usable: int
 
 
-def connection_parameters() -> dict[str, Any]:
+def connection_parameters(*, using: str = DEFAULT_DB_ALIAS) -> dict[str, Any]:
     """
-    Return libpq's parameters of the database in use, as Django's wrapper connects with them.
+    Return libpq's parameters of a database in use, as Django's wrapper connects with them.
 
     Nobody reads DATABASE_URL a second time: libpq and Django differ in what they understand.
     """
-    parameters: dict[str, Any] = connections["default"].get_connection_params()
+    parameters: dict[str, Any] = connections[using].get_connection_params()
     return {name: value for name, value in parameters.items() if name not in _OF_DRIVER}
 
 
 ConnectionT = TypeVar("ConnectionT", bound="psycopg.Connection[Any]")
 
 
-def connect(kind: type[ConnectionT], **parameters: Any) -> ConnectionT:
+def connect(
+    kind: type[ConnectionT], *, using: str = DEFAULT_DB_ALIAS, **parameters: Any
+) -> ConnectionT:
     """
-    Return a plain connection to the database in use; parameters go before those of the settings.
+    Return a plain connection to a database in use; parameters go before those of the settings.
 
     It belongs neither to the pool nor to Django: the caller closes it. Raises
     psycopg.OperationalError.
     """
-    return kind.connect(**connection_parameters() | parameters)
+    return kind.connect(**connection_parameters(using=using) | parameters)
 
 
 def capacity() -> Capacity:

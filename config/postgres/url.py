@@ -1,5 +1,6 @@
-"""DATABASE_URL, parsed only here, into the parameters that every connection uses."""
+"""DATABASE_URL and DATABASE_REPLICA_URL, parsed only here, into the parameters that every connection uses."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -8,6 +9,7 @@ import psycopg
 from django.core.exceptions import ImproperlyConfigured
 from psycopg import conninfo, pq
 
+_REPLICA: Final = "DATABASE_REPLICA_URL"
 _FORM: Final = "write postgresql://USER:PASSWORD@HOST:PORT/NAME, special characters percent-encoded"
 # Of libpq, by the name that Django has for it in settings.DATABASES.
 _OWN_NAMES: Final = {
@@ -24,44 +26,71 @@ _NOWHERE: Final = "/nonexistent"
 _NOT_CONNECTED: Final = "connection to server on socket"
 
 
-def database_from_url(url: str) -> dict[str, Any]:
+def database_from_url(url: str, *, variable: str = "DATABASE_URL") -> dict[str, Any]:
     """
     Return NAME, USER, PASSWORD, HOST, PORT and OPTIONS for settings.DATABASES.
 
     Every scheme that Django's users know for PostgreSQL is accepted (psql:// and so on), and each
     parameter of libpq in the query (sslmode, host, options and so on). Django's own parameters
     (conn_max_age and such) are left out: the pool and the services decide about these. Raises
-    ImproperlyConfigured, in one line without the password, for what libpq would refuse.
+    ImproperlyConfigured, in one line that names the variable and has no password, for what libpq
+    would refuse.
     """
     scheme, separator, _ = url.partition("://")
     if not separator or scheme.lower() not in environ.Env.POSTGRES_FAMILY:
-        raise ImproperlyConfigured(f"DATABASE_URL is not the URL of a PostgreSQL server: {_FORM}.")
+        raise ImproperlyConfigured(f"{variable} is not the URL of a PostgreSQL server: {_FORM}.")
     try:
         read = environ.Env.db_url_config(url)
     except ValueError as exc:  # its message may quote the password
-        raise ImproperlyConfigured(f"DATABASE_URL cannot be read: {_FORM}.") from exc
+        raise ImproperlyConfigured(f"{variable} cannot be read: {_FORM}.") from exc
     options: dict[str, Any] = read.get("OPTIONS", {})
     database = {name: str(read[name]) for name in _OWN_NAMES.values()}
     for parameter, name in _OWN_NAMES.items():
         database[name] = str(options.pop(parameter, database[name]))
     # A socket's folder percent-encoded as a host, an IPv6 zone, and the brackets of several hosts.
     database["HOST"] = unquote(database["HOST"]).replace("[", "").replace("]", "")
-    _refuse_unusable(database, options)
+    _refuse_unusable(database, options, variable)
     return database | {"OPTIONS": options}
 
 
-def _refuse_unusable(database: dict[str, str], options: dict[str, Any]) -> None:
+def replica_from_url(
+    url: str, *, primary: Mapping[str, Any], server_settings: str = ""
+) -> dict[str, Any]:
+    """
+    Return the entry of settings.DATABASES for a standby of primary, whose sessions are read-only.
+
+    server_settings are passed on as -c NAME=VALUE. Raises ImproperlyConfigured as database_from_url
+    does, and for a database of another name, which no physical standby has.
+    """
+    database = database_from_url(url, variable=_REPLICA)
+    if database["NAME"] != primary["NAME"]:
+        raise ImproperlyConfigured(
+            f"{_REPLICA} names the database {database['NAME']!r}: a standby of the server of "
+            f"DATABASE_URL has its database, {primary['NAME']!r}."
+        )
+    options = database["OPTIONS"]
+    # Last, so that the URL cannot undo it.
+    session = (options.get("options", ""), server_settings, "-c default_transaction_read_only=on")
+    options |= {
+        "connect_timeout": 2,  # seconds
+        "application_name": "trilith",
+        "options": " ".join(part for part in session if part),
+    }
+    return database | {"ENGINE": "config.postgres", "TEST": {"MIRROR": "default"}}
+
+
+def _refuse_unusable(database: dict[str, str], options: dict[str, Any], variable: str) -> None:
     name = database["NAME"]
     if not name:
-        raise ImproperlyConfigured(f"DATABASE_URL names no database: {_FORM}.")
+        raise ImproperlyConfigured(f"{variable} names no database: {_FORM}.")
     if len(name.encode()) > _NAME_MAX_BYTES:
         raise ImproperlyConfigured(
-            f"DATABASE_URL: the database's name is longer than {_NAME_MAX_BYTES} bytes."
+            f"{variable}: the database's name is longer than {_NAME_MAX_BYTES} bytes."
         )
     socket = f"{database['HOST']}/.s.PGSQL.{database['PORT'] or 5432}"
     if socket.startswith("/") and len(socket.encode()) > _SOCKET_PATH_MAX_BYTES:
         raise ImproperlyConfigured(
-            f"DATABASE_URL: the socket's path is longer than {_SOCKET_PATH_MAX_BYTES} bytes."
+            f"{variable}: the socket's path is longer than {_SOCKET_PATH_MAX_BYTES} bytes."
         )
     parameters = {
         parameter: database[of_django]
@@ -69,10 +98,10 @@ def _refuse_unusable(database: dict[str, str], options: dict[str, Any]) -> None:
         if database[of_django]
     } | options
     if any("\0" in str(value) for value in parameters.values()):
-        raise ImproperlyConfigured("DATABASE_URL contains a NUL.")
+        raise ImproperlyConfigured(f"{variable} contains a NUL.")
     reason = _refused_by_libpq(parameters)
     if reason:
-        raise ImproperlyConfigured(f"DATABASE_URL: {reason}.")
+        raise ImproperlyConfigured(f"{variable}: {reason}.")
 
 
 def _refused_by_libpq(parameters: dict[str, Any]) -> str:

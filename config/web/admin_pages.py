@@ -1,5 +1,6 @@
 """Base classes for the admin: a read-only page, and lists that report malformed requests."""
 
+from functools import partial
 from typing import Any, Final
 
 from django import forms
@@ -14,6 +15,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 
 from cachelayer.failures import unavailable_store
+from config.postgres import replica
 
 _DISPLAY_NAMES: Final = {"postgres": "PostgreSQL", "mongodb": "MongoDB"}
 
@@ -65,11 +67,20 @@ class StrictChangeList(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         """Query the rows. Raises IncorrectLookupParameters, after which the list is shown unfiltered."""
         try:
-            super().get_results(request)
+            if request.method == "GET":
+                replica.run(partial(self._query_rows, request))
+            else:  # an action, whose rows are about to change
+                super().get_results(request)
         except (ValueError, OverflowError, DataError) as exc:  # a NUL, a year past 9999
             reason = str(exc).splitlines()[0]
             messages.error(request, f"The list was not filtered: {reason}")
             raise IncorrectLookupParameters(reason) from exc
+
+    def _query_rows(self, request: HttpRequest, using: str) -> None:
+        self.root_queryset = self.root_queryset.using(using)
+        self.queryset = self.queryset.using(using)
+        super().get_results(request)
+        self.result_list = list(self.result_list)  # here, where the primary can still take over
 
 
 class StrictListAdmin(admin.ModelAdmin):

@@ -2,6 +2,7 @@
 
 import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ from django.db import Error as DatabaseError
 from rich.console import Console
 from rich.progress import track
 
+from config.postgres import replica
 from notes import file_export, selectors
 from notes.management.file_arguments import INTERRUPTED, path_argument, printable, refuse_user_id
 
@@ -57,9 +59,9 @@ class Command(BaseCommand):
     def _export_all(self, folder: Path, user_id: str) -> None:
         present = file_export.exported_files(folder)
         for note in track(
-            selectors.notes_of_user(user_id=user_id),
+            selectors.notes_of_user(user_id=user_id, run=replica.run),
             "exporting",
-            total=selectors.note_count(user_id=user_id),
+            total=replica.run(partial(_count, user_id)),
             console=Console(file=sys.stderr),
             disable=not self.stdout.isatty(),
             transient=True,
@@ -74,3 +76,7 @@ class Command(BaseCommand):
 
     def _summary(self) -> str:
         return ", ".join(f"{self.outcomes[name]} {name}" for name in _SUMMARY)
+
+
+def _count(user_id: str, using: str) -> int:
+    return selectors.note_count(user_id=user_id, using=using)
