@@ -471,7 +471,31 @@ class TestWrites:
             call_command("migrate", database="replica", stdout=io.StringIO())
 
 
-class TestCommands:
+# What the settings make of both URLs: the choice, and the session that it leads to.
+_SHOW = """
+from django.db import connections
+from config.postgres import replica
+with connections[replica.choose()].cursor() as cursor:
+    cursor.execute("SELECT pg_is_in_recovery(), current_setting('transaction_read_only'),"
+                   " current_setting('statement_timeout')")
+    print(*cursor.fetchone())
+"""
+
+
+class TestSettings:
+    def manage(self, standby: Standby, *arguments: str, **environment: str) -> str:
+        urls = {"DATABASE_URL": url_of(standby.primary), "DATABASE_REPLICA_URL": url_of(standby)}
+        done = subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=ROOT,
+            env=os.environ | urls | environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     @pytest.mark.parametrize(
         "command",
         [
@@ -479,17 +503,15 @@ class TestCommands:
             ["makemigrations", "--check", "--dry-run"],
         ],
     )
-    def test_pass_with_a_replica(self, current, command):
-        url = url_of(current.primary)
-        done = subprocess.run(
-            [sys.executable, "manage.py", *command],
-            cwd=ROOT,
-            env=os.environ
-            | {"DATABASE_URL": url, "DATABASE_REPLICA_URL": url_of(current), "HTTPS": "true"}
-            | {"ALLOWED_HOSTS": "trilith.example"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    def test_checks_pass(self, current, command):
+        self.manage(current, *command, HTTPS="true", ALLOWED_HOSTS="trilith.example")
 
-        assert done.returncode == 0, done.stderr
+    @pytest.mark.parametrize(("serves", "timeout"), [("true", "2s"), ("false", "0")])
+    def test_sessions_are_read_only_and_have_the_time_limits_of_the_primary(
+        self, current, serves, timeout
+    ):
+        shown = self.manage(
+            current, "shell", "--no-imports", "-c", _SHOW, SERVES_REQUESTS=serves
+        ).splitlines()
+
+        assert shown[-1:] == [f"True on {timeout}"]
