@@ -1,6 +1,9 @@
 """Environment variables with bounds: a bad value stops the start with one line that names it."""
 
-from typing import Any, Final
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -8,9 +11,17 @@ from django.core.exceptions import ImproperlyConfigured
 from config.stack.bounded import bounded
 from config.stack.process import StackError
 
+if TYPE_CHECKING:
+    from limits import RateLimitItem
+
 _LARGEST: Final = 2**31 - 1
 _TRUE: Final = (*environ.Env.BOOLEAN_TRUE_STRINGS, "t")
 _FALSE: Final = ("false", "off", "n", "no", "0", "f")
+
+# Stricter than limits.parse, which takes 0, and the first of several.
+_is_rate: Final = re.compile(
+    r"[1-9][0-9]{0,8} *(/|per ) *([1-9][0-9]{0,3} *)?(second|minute|hour|day)s?"
+).fullmatch
 
 
 class Environment(environ.Env):  # type: ignore[misc]  # it is untyped
@@ -48,6 +59,20 @@ class Environment(environ.Env):  # type: ignore[misc]  # it is untyped
         """Return a number within these bounds. Raises ImproperlyConfigured."""
         number: float = self._bounded(name, float, default, minimum, maximum)
         return number
+
+    def rate(self, name: str) -> RateLimitItem | None:
+        """Return a rate such as 100/second, None where it is empty. Raises ImproperlyConfigured."""
+        text = self.str(name, default="").strip()
+        if not text:
+            return None
+        if not _is_rate(text):
+            raise ImproperlyConfigured(
+                f"{name}={text!r}: must be a number of requests per time, such as 100/second, "
+                "6000/minute or 50/10 seconds."
+            )
+        from limits import parse  # noqa: PLC0415  # takes 70 ms, which a site without limits is spared
+
+        return parse(text)
 
     def _bounded(self, name: str, kind: Any, default: Any, minimum: Any, maximum: Any) -> Any:
         text = self.str(name, default="")

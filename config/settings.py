@@ -280,6 +280,10 @@ CACHE_FIRST_LEVEL_BYTES = env.whole("CACHE_FIRST_LEVEL_BYTES", default=67_108_86
 CACHE_SLOTS_DIR = env.str("CACHE_SLOTS_DIR", default="") or str(BASE_DIR / ".slots")
 
 # --- The API -----------------------------------------------------------------------------------
+# Of each caller over all instances, such as 100/second; empty: none.
+RATE_LIMIT_READ = env.rate("RATE_LIMIT_READ")
+RATE_LIMIT_WRITE = env.rate("RATE_LIMIT_WRITE")
+RATE_LIMIT_SEARCH = env.rate("RATE_LIMIT_SEARCH")  # reads with q, which do not count as reads
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["config.web.authentication.UserIdAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": [],

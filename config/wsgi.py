@@ -22,18 +22,23 @@ from activity import services as activity  # noqa: E402  # needs the settings th
 from cachelayer import background  # noqa: E402
 from config.observability import probes, traces  # noqa: E402
 from config.web.edge import Edge  # noqa: E402
+from config.web.rate_limits import limiter_of_settings  # noqa: E402
 from profiles import change_stream  # noqa: E402
 
 # A hit waits for the interpreter at most so long, behind each thread that computes; Python's own 5 ms
 # are hundreds of hits (docs/adr/0024-the-edge.md).
 sys.setswitchinterval(0.0005)
+limiter = limiter_of_settings()
 application = Edge(
     _django,
     is_sampled=traces.is_sampled,
     keep_slow=traces.keep_slow_hit,
     never_waiting=probes.PATHS,
+    limiter=limiter,
 )
 
 background.start()
+if limiter is not None:
+    limiter.start_in_background()
 change_stream.start_in_background()
 activity.start_shipping()

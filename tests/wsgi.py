@@ -11,6 +11,7 @@ from django.core.handlers.wsgi import WSGIHandler
 from config.observability import traces
 from config.web import gateway
 from config.web.edge import Edge
+from config.web.rate_limits import limiter_of_settings
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,13 @@ class Site:
 
     def __init__(self) -> None:
         self._django = gateway.with_complete_bodies(WSGIHandler())
-        self.edge = Edge(self._pass, is_sampled=traces.is_sampled, keep_slow=traces.keep_slow_hit)
+        self.limiter = limiter_of_settings()
+        self.edge = Edge(
+            self._pass,
+            is_sampled=traces.is_sampled,
+            keep_slow=traces.keep_slow_hit,
+            limiter=self.limiter,
+        )
         self.passed = 0
 
     def _pass(self, environ, start_response):

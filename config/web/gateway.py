@@ -63,6 +63,12 @@ def with_complete_bodies(application: Application) -> Application:
     return serve
 
 
+def discard_body(environ: Environ) -> None:
+    """Read and drop the body of a request that is answered without it, as far as it is not too long."""
+    if int(environ.get("CONTENT_LENGTH") or 0) or "HTTP_TRANSFER_ENCODING" in environ:
+        _discard(environ["wsgi.input"], settings.REQUEST_BODY_MAX_BYTES)
+
+
 def _read(stream: Any, size: int) -> bytes:
     """Return up to size bytes: a read of a chunked body may return a single chunk."""
     parts = []

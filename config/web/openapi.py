@@ -13,6 +13,7 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework.permissions import SAFE_METHODS
 
 from config.web.authentication import DEFAULT_USER_ID, UserIdAuthentication
+from config.web.rate_limits import is_limited
 from config.web.request_ids import REQUEST_ID_PATTERN
 from config.web.serializers import NO_NUL_PATTERN, TextField, trimmed_pattern
 from config.web.user_ids import NEW_USER_ID_PATTERN
@@ -80,6 +81,7 @@ _PROBLEM = {
         "instance": {"type": "string", "format": "uri-reference"},
         "request_id": {"type": "string"},
         "store": {"type": "string", "enum": ["postgres", "mongodb"]},
+        "scope": {"type": "string", "enum": ["read", "write", "search"]},
         "errors": {
             "type": "array",
             "items": {
@@ -118,6 +120,7 @@ _REPLY_HEADERS: Final = {
 _WHOLE_NUMBER: Final = {"type": "string", "pattern": "^[0-9]+$"}
 _ERROR_HEADERS: Final[dict[int, dict[str, Any]]] = {
     401: {"WWW-Authenticate": {"required": True, "schema": {"const": "Bearer"}}},
+    429: {"Retry-After": {"required": True, "description": "Seconds.", "schema": _WHOLE_NUMBER}},
     503: {"Retry-After": {"required": True, "description": "Seconds.", "schema": _WHOLE_NUMBER}},
 }
 
@@ -232,15 +235,15 @@ class Text(OpenApiSerializerFieldExtension):
 def complete_responses(result: dict[str, Any], **_context: Any) -> dict[str, Any]:
     """Add the errors that follow from an operation's input, the headers of all replies, and links."""
     result["components"]["schemas"]["Problem"] = _PROBLEM
-    for operations in result["paths"].values():
+    for path, operations in result["paths"].items():
         for operation in operations.values():
-            _complete(operation)
+            _complete(operation, is_limited=is_limited(path))
     return result
 
 
-def _complete(operation: dict[str, Any]) -> None:
+def _complete(operation: dict[str, Any], *, is_limited: bool) -> None:
     responses = operation["responses"]
-    for status in _general_errors(operation):
+    for status in _general_errors(operation) | ({429} if is_limited else set()):
         responses.setdefault(str(status), {})
     for status, response in responses.items():
         if int(status) >= HTTPStatus.BAD_REQUEST:

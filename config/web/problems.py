@@ -13,6 +13,7 @@ from pymongo.errors import WaitQueueTimeoutError
 
 from cachelayer.failures import READ_ONLY, unavailable_store
 from config.postgres.base import PoolExhausted
+from config.web.rate_limits import Refusal
 
 CONTENT_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 1
@@ -62,6 +63,19 @@ def _respond(body: dict[str, Any]) -> HttpResponse:
     response = HttpResponse(msgspec.json.encode(body), status=status, content_type=CONTENT_TYPE)
     if status is HTTPStatus.SERVICE_UNAVAILABLE:
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return response
+
+
+def too_many_requests(request: HttpRequest, refusal: Refusal) -> HttpResponse:
+    """Return the reply to a request beyond its rate limit (RFC 6585, 4)."""
+    response = problem_response(
+        request,
+        HTTPStatus.TOO_MANY_REQUESTS,
+        str(refusal),
+        kind="rate-limited",
+        scope=refusal.scope,
+    )
+    response.headers["Retry-After"] = str(refusal.retry_after_seconds)
     return response
 
 

@@ -116,6 +116,9 @@ class TestBounds:
             ("REPLICA_LAG_MAX_SECONDS", "0", "must be a number from 0.001 to"),
             ("REDIS_URL", "http://h/0", "cannot be read"),
             ("MONGODB_URI", "mongodb://h", "names no database"),
+            ("RATE_LIMIT_READ", "many", "must be a number of requests per time, such as"),
+            ("RATE_LIMIT_WRITE", "0/second", "must be a number of requests per time, such as"),
+            ("RATE_LIMIT_SEARCH", "1/second; 9/minute", "must be a number of requests per time"),
         ],
     )
     def test_what_cannot_work_is_one_line_that_names_the_variable(self, name, value, reason):
@@ -144,6 +147,35 @@ class TestBounds:
         key = "$ECRET_KEY and \\$ more, long enough for a test of the settings"
 
         assert evaluate("s.SECRET_KEY", SECRET_KEY=key).stdout == f"{key}\n"
+
+
+class TestRates:
+    @pytest.mark.parametrize(
+        ("text", "amount", "seconds"),
+        [
+            ("100/second", 100, 1),
+            (" 6000/minute ", 6000, 60),
+            ("50 per 10 seconds", 50, 10),
+            ("5/2 hours", 5, 7200),
+        ],
+    )
+    def test_are_requests_per_time(self, monkeypatch, text, amount, seconds):
+        monkeypatch.setenv("RATE", text)
+        rate = Environment().rate("RATE")
+
+        assert (rate.amount, rate.get_expiry()) == (amount, seconds)
+
+    @pytest.mark.parametrize(
+        "text", ["-1/second", "1/0 seconds", "1/fortnight", "1", "1/second,2/minute", "1e9/day"]
+    )
+    def test_nothing_else_is_one(self, monkeypatch, text):
+        monkeypatch.setenv("RATE", text)
+
+        with pytest.raises(ImproperlyConfigured, match=r"^RATE="):
+            Environment().rate("RATE")
+
+    def test_empty_is_none(self):
+        assert evaluate("s.RATE_LIMIT_READ", RATE_LIMIT_READ="").stdout.strip() == "None"
 
 
 class TestEnvFile:

@@ -129,12 +129,12 @@ class TestResponses:
     def test_say_which_errors_there_are(self, operations):
         codes = {name: set(operation["responses"]) for name, operation in operations.items()}
 
-        assert codes["notes_list"] == {"200", "304", "400", "412", "503"}
+        assert codes["notes_list"] == {"200", "304", "400", "412", "429", "503"}
         assert codes["notes_replace"] == {
-            *("200", "400", "403", "404", "412", "413", "415", "503"),
+            *("200", "400", "403", "404", "412", "413", "415", "429", "503"),
         }
         assert codes["profiles_create"] == {
-            *("201", "400", "403", "409", "412", "413", "415", "503"),
+            *("201", "400", "403", "409", "412", "413", "415", "429", "503"),
         }
         assert codes["cache_clear"] == {"200", "400", "401", "403", "503"}
 
