@@ -67,15 +67,12 @@ _GRANT: Final = """
     SET until = greatest(until, now() + make_interval(secs => %s)), round = round + 1, server = %s
     WHERE id = 1 RETURNING round, extract(epoch FROM until - now())::float8, server
 """
-# Where somebody deleted it: what it said is unknown, so nobody may have a lease until it is over.
-_INSERT: Final = """
-    INSERT INTO cachelayer_trust (id, until, round, server)
-    VALUES (1, now() + make_interval(secs => %s), 0, '') ON CONFLICT DO NOTHING
-"""
-# Whoever had the lease has it no longer after that, and nobody is given it meanwhile.
+# Where somebody deleted it, or PostgreSQL's clock was set back: what it said is unknown, so nobody may
+# have a lease until it is over.
 _RESET: Final = """
-    UPDATE cachelayer_trust
-    SET until = now() + make_interval(secs => %s), round = round + 1, server = '' WHERE id = 1
+    INSERT INTO cachelayer_trust (id, until, round, server)
+    VALUES (1, now() + make_interval(secs => %s), 0, '')
+    ON CONFLICT (id) DO UPDATE SET until = excluded.until, round = cachelayer_trust.round + 1, server = ''
 """
 _SHARE: Final = """
     SELECT extract(epoch FROM until - clock_timestamp())::float8
@@ -306,12 +303,8 @@ class Lease:
         with connection.transaction():
             row = _row(connection, _LOCK)
             self._read_only = False
-            if row is None:
-                connection.execute(_INSERT, [LEASE_SECONDS])
-                return
-            if row.rest_seconds > _IMPOSSIBLE_SECONDS:
+            if row is None or row.rest_seconds > _IMPOSSIBLE_SECONDS:
                 connection.execute(_RESET, [LEASE_SECONDS])
-                log.warning("PostgreSQL's clock was set back", operation="trust")
                 return
             if row.server == server and row.rest_seconds >= _KEPT_BELOW_SECONDS:
                 return  # another was faster
