@@ -1,5 +1,6 @@
 """python -m config.run, as make run starts it: a real site in a checkout of its own."""
 
+import contextlib
 import fcntl
 import os
 import pty
@@ -224,8 +225,7 @@ class TestServe:
         finally:
             again.send_signal(signal.SIGTERM)
             again.communicate(timeout=60)
-            for running in processes_of(checkout):
-                running.kill()
+        assert nothing_is_left(checkout)
 
     def test_a_port_in_use_is_one_line(self, checkout, port, monkeypatch):
         program = (
@@ -254,7 +254,8 @@ class TestManage:
         done = start(checkout, port, "manage", "check")
         output, _ = done.communicate(timeout=60)
         for running in processes_of(checkout):
-            running.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):  # ended by the end of another
+                running.kill()
 
         assert done.returncode == 0
         assert "no issues" in output
