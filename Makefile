@@ -31,7 +31,7 @@ check: $(BIN)/.dev ## check lint, types, import contracts, deployment, migration
 	$(BIN)/ruff format --check .
 	@$(CHECK_ENV) $(BIN)/mypy
 	@$(CHECK_ENV) $(BIN)/lint-imports --no-logo
-	$(CHECK_ENV) $(BIN)/python manage.py check --deploy --fail-level WARNING
+	$(CHECK_ENV) AUTHENTICATION=session $(BIN)/python manage.py check --deploy --fail-level WARNING
 	@$(CHECK_ENV) $(BIN)/python -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
 	@$(CHECK_ENV) $(BIN)/python manage.py spectacular --validate --fail-on-warn --file /dev/null
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml

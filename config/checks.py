@@ -1,4 +1,4 @@
-"""System checks: connection pools that exceed the PostgreSQL server, threads that exceed their pool."""
+"""System checks: pools that exceed the PostgreSQL server, threads that exceed their pool, callers that nobody checks."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -48,3 +48,18 @@ def check_pools(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
             usable=usable,
         )
     )
+
+
+@checks.register("config", deploy=True)
+def check_identity(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
+    """Warn (W003) where callers are whoever they say they are."""
+    if settings.AUTHENTICATION != "stub":
+        return []
+    return [
+        checks.Warning(
+            "AUTHENTICATION is stub: whoever reaches the API is the user that X-User-Id names.",
+            hint="Set AUTHENTICATION=jwt or session; or have a proxy, and nobody else, set X-User-Id (docs/operations.md, "
+            "Who calls).",
+            id="config.W003",
+        )
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import environ
@@ -47,6 +48,13 @@ class Environment(environ.Env):  # type: ignore[misc]  # it is untyped
         if text.lower() not in (*_TRUE, *_FALSE):
             raise ImproperlyConfigured(f"{name}={text!r}: must be true or false.")
         return text.lower() in _TRUE
+
+    def choice(self, name: str, *, default: str, choices: Sequence[str]) -> str:
+        """Return one of the choices. Raises ImproperlyConfigured for anything else."""
+        text: str = self.str(name, default="").strip() or default
+        if text not in choices:
+            raise ImproperlyConfigured(f"{name}={text!r}: must be {' or '.join(choices)}.")
+        return text
 
     def whole(self, name: str, *, default: int, minimum: int = 0, maximum: int = _LARGEST) -> int:
         """Return a whole number within these bounds. Raises ImproperlyConfigured."""

@@ -13,6 +13,7 @@ from cachelayer.entries import Overloaded
 from cachelayer.failures import unavailable_store
 from cachelayer.http import PreconditionFailed
 from config.web import problems
+from config.web.callers import Unauthorized
 from config.web.parsers import media_types
 from notes import services as notes
 from profiles import services as profiles
@@ -54,6 +55,8 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
         headers["Accept"] = media_types(context["view"].parser_classes)
         if request.method == "PATCH":
             headers["Accept-Patch"] = headers["Accept"]
+    if isinstance(exc, Unauthorized):
+        headers["WWW-Authenticate"] = exc.challenge
     return _respond(_of_drf(request, exc, HTTPStatus(response.status_code)), headers)
 
 
@@ -76,7 +79,7 @@ def _of_drf(request: Any, exc: Exception, status: HTTPStatus) -> dict[str, Any]:
     if status is HTTPStatus.BAD_REQUEST:
         error = {"field": "body", "message": text, "code": getattr(exc, "default_code", "invalid")}
         return problems.problem(request, status, text, kind="parse-error", errors=[error])
-    return problems.problem(request, status, text)
+    return problems.problem(request, status, text, kind=getattr(exc, "kind", None))
 
 
 def _flat(detail: Any, path: str = "") -> Iterator[dict[str, str]]:
@@ -100,5 +103,5 @@ def _respond(body: dict[str, Any], headers: dict[str, str] | None = None) -> Res
         if name in ("Retry-After", "WWW-Authenticate", "Allow", "Accept", "Accept-Patch")
     }
     if body["status"] == HTTPStatus.SERVICE_UNAVAILABLE:
-        sent["Retry-After"] = str(problems.RETRY_AFTER_SECONDS)
+        sent.setdefault("Retry-After", str(problems.RETRY_AFTER_SECONDS))
     return Response(body, status=body["status"], headers=sent, content_type=problems.CONTENT_TYPE)

@@ -279,6 +279,28 @@ CACHE_LOADS_WAIT_MS = env.whole("CACHE_LOADS_WAIT_MS", default=500)
 CACHE_FIRST_LEVEL_BYTES = env.whole("CACHE_FIRST_LEVEL_BYTES", default=67_108_864, maximum=2**53)
 CACHE_SLOTS_DIR = env.str("CACHE_SLOTS_DIR", default="") or str(BASE_DIR / ".slots")
 
+# --- Identity (docs/adr/0028-identity.md) --------------------------------------------------------
+# Who calls the API: whom X-User-Id names, unchecked; the subject of a token; or the user of a session of the admin.
+AUTHENTICATION = env.choice("AUTHENTICATION", default="stub", choices=("stub", "jwt", "session"))
+# Whether all may read notes, profiles and activity, or only their own user and staff.
+READS = env.choice("READS", default="open", choices=("open", "owner"))
+_token_settings: dict[str, Any] = {
+    "jwks": env.str("JWT_JWKS", default=""),  # URL or path of a key set; or instead of it
+    "key": env.str("JWT_KEY", default=""),  # a public key in PEM, or a shared secret; or the
+    "key_file": env.str("JWT_KEY_FILE", default=""),  # path of either
+    "algorithms": env.list("JWT_ALGORITHMS", default=["RS256"]),
+    "issuer": env.str("JWT_ISSUER", default=""),
+    "audience": env.str("JWT_AUDIENCE", default=""),
+    "leeway_seconds": env.whole("JWT_LEEWAY_SECONDS", default=10, maximum=300),  # of other clocks
+    # Between two fetches of the key set, at least.
+    "refresh_seconds": env.whole("JWT_JWKS_REFRESH_SECONDS", default=60, minimum=1),
+}
+JWT: Any = None  # config.web.tokens.TokenRules
+if AUTHENTICATION == "jwt":
+    from config.web.tokens import rules_of  # cryptography: 60 ms, which other sites are spared
+
+    JWT = rules_of(**_token_settings)
+
 # --- The API -----------------------------------------------------------------------------------
 # Of each caller over all instances, such as 100/second; empty: none.
 RATE_LIMIT_READ = env.rate("RATE_LIMIT_READ")

@@ -12,6 +12,13 @@ from cachelayer.http import Representation, represent
 _json = msgspec.json.Encoder()
 
 
+class _Owned(msgspec.Struct):
+    user_id: str
+
+
+_owned = msgspec.json.Decoder(_Owned)
+
+
 class NoteRecord(msgspec.Struct, frozen=True):
     """A note: the API's fields, in the API's order. Times are in UTC."""
 
@@ -35,6 +42,11 @@ def record(row: Any) -> NoteRecord:
 def representation(note: NoteRecord) -> Representation:
     """Return the note's JSON and its ETag."""
     return represent(_json.encode(note))
+
+
+def owner(note: Representation) -> str:
+    """Return the user of a note whose body was read."""
+    return _owned.decode(note.body).user_id
 
 
 def page_head(notes: Iterable[NoteRecord], **figures: int) -> bytes:

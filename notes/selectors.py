@@ -31,6 +31,11 @@ def note_read(*, note_id: UUID) -> CachedRead[Representation]:
     return CachedRead(cache_keys.note(note_id), lambda: _load_note(note_id))
 
 
+def note_owner(*, note: Representation) -> str:
+    """Return the user whose note this is."""
+    return records.owner(note)
+
+
 def note_list_read(*, query: PageQuery | CursorQuery) -> CachedRead[Representation]:
     """
     Return how one page of a list is read, by its number or by keyset.

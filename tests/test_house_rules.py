@@ -58,6 +58,7 @@ class TestThreads:
         "cachelayer/supervision.py": "starts the others",
         "config/postgres/outages.py": "asks the server once, within its own deadline",
         "config/stack/process.py": "waits for one child process",
+        "config/web/token_keys.py": "fetches a key set once; requests wait 2 s for it at most",
     }
 
     def test_each_is_supervised_or_explained(self):

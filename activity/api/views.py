@@ -57,6 +57,8 @@ class UncachedView(View):
 class RecentView(UncachedView):
     """The newest events."""
 
+    readers = "staff"
+
     @extend_schema(
         operation_id="activity_recent",
         parameters=[_LIMIT],
@@ -70,6 +72,8 @@ class RecentView(UncachedView):
 
 class FeedView(UncachedView):
     """One user's events."""
+
+    readers = "its user"
 
     @extend_schema(
         operation_id="activity_feed",
@@ -105,6 +109,8 @@ class FeedView(UncachedView):
 class SummaryView(UncachedView):
     """One user's events, counted by action."""
 
+    readers = "its user"
+
     @extend_schema(
         operation_id="activity_summary",
         parameters=[_USER, *_WINDOW],
@@ -118,6 +124,8 @@ class SummaryView(UncachedView):
 
 class DailyView(UncachedView):
     """One user's events, counted by day and action."""
+
+    readers = "its user"
 
     @extend_schema(
         operation_id="activity_daily",
@@ -158,6 +166,8 @@ class TrendView(UncachedView):
 
 class ResourcesView(UncachedView):
     """What was used most."""
+
+    readers = "staff"
 
     @extend_schema(
         operation_id="activity_insights_resources",

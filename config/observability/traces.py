@@ -9,11 +9,11 @@ from django.conf import settings
 from django.contrib.auth import get_user
 from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest, HttpResponse
-from django.utils.crypto import constant_time_compare
 
 from config.observability import statements
 from config.observability.capped_list import CappedList
 from config.tracing import RequestTrace, endpoint_of
+from config.web.callers import bearer_token, is_admin_token
 
 # A list for each reason: a flood of slow requests does not push out those that staff marked.
 TRACES: Final = {
@@ -90,9 +90,9 @@ def _is_marked_by_staff(request: HttpRequest) -> bool:
     """Return whether X-Trace is 1 and comes with ADMIN_TOKEN or with a session of staff."""
     if request.headers["X-Trace"] != "1":
         return False
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and settings.ADMIN_TOKEN:
-        return constant_time_compare(token, settings.ADMIN_TOKEN)
+    token = bearer_token(request.headers.get("Authorization"))
+    if token is not None and settings.ADMIN_TOKEN:
+        return is_admin_token(token)
     if settings.SESSION_COOKIE_NAME not in request.COOKIES:
         return False
     try:

@@ -1,54 +1,42 @@
-"""Who is calling: a stand-in for an identity provider, in one class for the real one to replace."""
+"""Who may do what: DRF's classes around the identity of a request (callers.py), and the rules of READS."""
 
-import re
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from django.conf import settings
-from django.utils.crypto import constant_time_compare
-from rest_framework.authentication import BaseAuthentication, SessionAuthentication
-from rest_framework.exceptions import PermissionDenied, ValidationError
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
-from config.web.user_ids import NEW_USER_ID_PATTERN, RESERVED_USER_IDS, USER_ID_RULE
-
-DEFAULT_USER_ID: Final = "demo"
-is_user_id: Final = re.compile(NEW_USER_ID_PATTERN).fullmatch  # of a caller
-
-
-@dataclass(frozen=True)
-class Caller:
-    """The user on whose behalf a request is made."""
-
-    user_id: str
-    is_authenticated: bool = True
-    is_active: bool = True
-    is_staff: bool = False
-
-    def get_username(self) -> str:
-        """Return the user id, by the name that Django's own users have."""
-        return self.user_id
+from config.web.callers import Unauthorized, identity_of_settings, operator
 
 
 class UserIdAuthentication(BaseAuthentication):
     """
-    Trust the header X-User-Id. Raises ValidationError where it is malformed.
+    The user who calls, as AUTHENTICATION has it; for reads also staff.
 
-    In WSGI, X_User_Id has the same name, and granian keeps the last: a proxy that sets the caller
-    must drop header names with underscores, as those in config/deploy do.
+    Raises Unauthorized where nobody is named: for a write always, for a read where READS=owner.
     """
 
-    def authenticate(self, request: Request) -> tuple[Caller, None]:
-        user_id = request.META.get("HTTP_X_USER_ID", DEFAULT_USER_ID)
-        if user_id in RESERVED_USER_IDS:
-            raise ValidationError({"X-User-Id": [f"{user_id} is reserved."]}, code="reserved")
-        if not is_user_id(user_id):
-            raise ValidationError(
-                {"X-User-Id": [f"Must be {USER_ID_RULE}"]},
-                code="invalid",
-            )
-        return Caller(user_id), None
+    staff_may_write = False
+
+    def authenticate(self, request: Request) -> tuple[Any, None]:
+        is_safe = request.method in SAFE_METHODS
+        caller = identity_of_settings().caller(request, for_staff=is_safe or self.staff_may_write)
+        needs_one = not is_safe or (settings.READS == "owner" and request.method != "OPTIONS")
+        if needs_one and not caller.is_authenticated:
+            raise Unauthorized
+        return caller, None
+
+    def authenticate_header(self, request: Request) -> str:
+        """Return what makes of a refusal a 401, whose challenge is that of Unauthorized."""
+        return "Bearer"
+
+
+class UserOrStaffAuthentication(UserIdAuthentication):
+    """The user who calls; for writes also staff, who may write for anyone."""
+
+    staff_may_write = True
 
 
 class StaffAuthentication(BaseAuthentication):
@@ -60,39 +48,11 @@ class StaffAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[Any, None] | None:
         """Return the caller, None without credentials. Raises PermissionDenied for wrong ones."""
-        header = request.headers.get("Authorization")
-        if header is None:
-            return SessionAuthentication().authenticate(request)
-        # RFC 9110, 11.4: one or more spaces; white space at the ends is not part of the value (5.5).
-        scheme, _, token = header.strip(" \t").partition(" ")
-        token = token.lstrip(" ")
-        expected = settings.ADMIN_TOKEN
-        if scheme.lower() != "bearer" or not expected or not constant_time_compare(token, expected):
-            raise PermissionDenied("These credentials are not those of staff.")
-        return Caller("admin-token", is_staff=True), None
+        caller = operator(request)
+        return None if caller is None else (caller, None)
 
     def authenticate_header(self, request: Request) -> str:
         return "Bearer"
-
-
-class UserOrStaffAuthentication(UserIdAuthentication):
-    """
-    The user of X-User-Id; for writes also staff, who may write for anyone.
-
-    Reads are open, so credentials change nothing there, and a hit needs no session.
-    """
-
-    def authenticate(self, request: Request) -> tuple[Any, None]:
-        user = super().authenticate(request)
-        if request.method not in SAFE_METHODS and _has_credentials(request):
-            staff = StaffAuthentication().authenticate(request)
-            if staff is not None and staff[0].is_staff:
-                return staff
-        return user
-
-
-def _has_credentials(request: Request) -> bool:
-    return "Authorization" in request.headers or settings.SESSION_COOKIE_NAME in request.COOKIES
 
 
 class IsStaff(BasePermission):
@@ -100,3 +60,18 @@ class IsStaff(BasePermission):
 
     def has_permission(self, request: Request, view: Any) -> bool:
         return bool(getattr(request.user, "is_staff", False))  # None: without credentials
+
+
+class NotReadable(PermissionDenied):
+    """A 403: READS=owner leaves this to its own user and to staff."""
+
+    kind = "not-owner"
+    default_detail = "This belongs to another user."
+
+
+def only_readable_user(request: Request) -> str | None:
+    """Return the only user whose data the caller may read, None where it may read that of all."""
+    if settings.READS == "open" or request.user.is_staff:
+        return None
+    user_id: str = request.user.get_username()
+    return user_id

@@ -24,7 +24,7 @@ from cachelayer import counts, http
 from cachelayer.entries import Cached, Source
 from cachelayer.first_level import copies
 from config.web import problems
-from config.web.authentication import DEFAULT_USER_ID, is_user_id
+from config.web.callers import identity_of_settings
 from config.web.gateway import Application, Environ, discard_body
 from config.web.rate_limits import RateLimiter, Refusal
 from config.web.request_ids import request_id_of
@@ -64,10 +64,12 @@ UNDERSTOOD: Final = frozenset(
     }
 )
 _METHODS: Final = ("GET", "HEAD")
-_IDS_KEPT_MAX: Final = 10_000
 _OK: Final = "200 OK"
 _NOT_MODIFIED: Final = "304 Not Modified"
 _OVERHEAD_BYTES: Final = 2_500  # of a copy's headers, and what else is kept with its body
+_BY_CALLER: Final = frozenset(
+    {"X-User-Id", "Authorization", "Cookie"}
+)  # of which the user id is made
 _PRIVATE_DIRECTIVES: Final = re.compile(r"no-store|(private|no-cache)=")
 _TIMINGS: Final = tuple(
     [("Server-Timing", f"app;dur={hundredths / 100:.2f}") for hundredths in range(100)]
@@ -145,7 +147,9 @@ class Edge:
         self._never_waiting = never_waiting
         self._limiter = limiter
         self._room = threading.BoundedSemaphore(settings.WEB_THREADS)
-        self._user_ids: set[str] = set()  # that are valid
+        identity = identity_of_settings()
+        self._user_id_of = identity.user_id_at_edge
+        self._unusual = UNUSUAL - identity.fields_at_edge
         self._samples = settings.TRACE_SHARE > 0
         self._logs_hits = settings.EDGE_ACCESS_LOG
         # Up to here a hit takes no longer than most do, and is not slow.
@@ -160,9 +164,9 @@ class Edge:
             return _in_one_piece(self._pass(environ, start_response))
         method = environ["REQUEST_METHOD"]
         host = environ.get("HTTP_HOST")  # without one, as in HTTP/1.0, Django asks the environment
-        if method not in _METHODS or host is None or not environ.keys().isdisjoint(UNUSUAL):
+        if method not in _METHODS or host is None or not environ.keys().isdisjoint(self._unusual):
             return _in_one_piece(self._pass(environ, start_response))
-        user_id = environ.get("HTTP_X_USER_ID", DEFAULT_USER_ID)
+        user_id = self._user_id_of(environ)
         key = (
             environ["PATH_INFO"],
             environ["QUERY_STRING"],
@@ -172,8 +176,8 @@ class Edge:
             environ["SCRIPT_NAME"],
         )
         reply: _Reply | None = copies.get(key) or copies.get((key, user_id))
-        if reply is None or not (user_id in self._user_ids or self._is_valid(user_id)):
-            return self._forward(environ, start_response, key, user_id)
+        if reply is None or user_id is None:
+            return self._forward(environ, start_response, key)
         if self._limiter is not None and (refusal := self._limiter.refusal(environ, is_hit=True)):
             return self._refuse(environ, start_response, refusal)
         request_id = request_id_of(environ)
@@ -211,7 +215,7 @@ class Edge:
             return self._application(environ, start_response)
 
     def _forward(
-        self, environ: Environ, start_response: Callable[..., Any], key: Hashable, user_id: str
+        self, environ: Environ, start_response: Callable[..., Any], key: Hashable
     ) -> Iterable[bytes]:
         """Have Django answer, and keep the reply where its view allows that."""
         response = self._pass(environ, start_response)
@@ -221,9 +225,14 @@ class Edge:
             and environ["REQUEST_METHOD"] == "GET"
             and _is_shareable(response, reusable.scope)
         ):
+            if reusable.scope is Scope.CALLER:
+                user_id = self._user_id_of(environ)  # of a token that Django has verified only now
+                if user_id is None:
+                    return _in_one_piece(response)
+                key = (key, user_id)
             reply = _Reply(list(response.items()), reusable)  # type: ignore[attr-defined]  # an HttpResponse
             copies.put(
-                key if reusable.scope is Scope.EVERYONE else (key, user_id),
+                key,
                 reply,
                 len(reply.body) + _OVERHEAD_BYTES,
                 reusable.guard,
@@ -278,15 +287,6 @@ class Edge:
             self._keep_slow(environ, reply.endpoint, int(status[:3]), request_id, elapsed_ms)
         return "Server-Timing", f"app;dur={elapsed_ms:.2f}"
 
-    def _is_valid(self, user_id: str) -> bool:
-        """Return whether this may be a caller, as config.web.authentication decides it."""
-        if not is_user_id(user_id):
-            return False
-        if len(self._user_ids) >= _IDS_KEPT_MAX:
-            self._user_ids.clear()
-        self._user_ids.add(user_id)
-        return True
-
 
 def _in_one_piece(response: Any) -> Iterable[bytes]:
     """Return the body of a reply that does not stream as granian sends it at once: in a list."""
@@ -307,7 +307,7 @@ def _is_shareable(response: Any, scope: Scope) -> bool:
     return (
         response.status_code in (HTTPStatus.OK, HTTPStatus.NOT_MODIFIED)
         and not response.cookies
-        and (vary is None or (vary == "X-User-Id" and scope is Scope.CALLER))
+        and (vary is None or (scope is Scope.CALLER and _BY_CALLER.issuperset(vary.split(", "))))
         and not _PRIVATE_DIRECTIVES.search(response.headers.get("Cache-Control", ""))
         and [name for name, _ in response.items()][-2:] == ["X-Request-ID", "Server-Timing"]
     )

@@ -3,6 +3,7 @@
 from http import HTTPStatus
 from typing import Any, Final
 
+from django.conf import settings
 from drf_spectacular.extensions import (
     OpenApiAuthenticationExtension,
     OpenApiSerializerExtension,
@@ -12,7 +13,8 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework.permissions import SAFE_METHODS
 
-from config.web.authentication import DEFAULT_USER_ID, UserIdAuthentication
+from config.web.authentication import UserIdAuthentication
+from config.web.callers import DEFAULT_USER_ID
 from config.web.rate_limits import is_limited
 from config.web.request_ids import REQUEST_ID_PATTERN
 from config.web.serializers import NO_NUL_PATTERN, TextField, trimmed_pattern
@@ -118,8 +120,13 @@ _REPLY_HEADERS: Final = {
     },
 }
 _WHOLE_NUMBER: Final = {"type": "string", "pattern": "^[0-9]+$"}
+_CHALLENGE: Final[dict[str, Any]] = (
+    {"const": "Bearer"}
+    if settings.AUTHENTICATION == "stub"
+    else {"type": "string", "pattern": "^Bearer"}
+)
 _ERROR_HEADERS: Final[dict[int, dict[str, Any]]] = {
-    401: {"WWW-Authenticate": {"required": True, "schema": {"const": "Bearer"}}},
+    401: {"WWW-Authenticate": {"required": True, "schema": _CHALLENGE}},
     429: {"Retry-After": {"required": True, "description": "Seconds.", "schema": _WHOLE_NUMBER}},
     503: {"Retry-After": {"required": True, "description": "Seconds.", "schema": _WHOLE_NUMBER}},
 }
@@ -154,7 +161,9 @@ class Schema(AutoSchema):
     def get_override_parameters(self) -> list[Any]:
         """Add X-User-Id wherever it says who is calling."""
         parameters: list[Any] = super().get_override_parameters()
-        if any(isinstance(a, UserIdAuthentication) for a in self.view.get_authenticators()):
+        if settings.AUTHENTICATION == "stub" and any(
+            isinstance(a, UserIdAuthentication) for a in self.view.get_authenticators()
+        ):
             return [*parameters, _USER_ID]
         return parameters
 
@@ -167,19 +176,6 @@ class Schema(AutoSchema):
         """Mark every body as required: an empty one is not JSON."""
         body: dict[str, Any] | None = super()._get_request_body(direction)
         return body and {**body, "required": True}
-
-
-class UserIdScheme(OpenApiAuthenticationExtension):
-    """X-User-Id is not a credential but a parameter with a default: see Schema."""
-
-    target_class = "config.web.authentication.UserIdAuthentication"
-    name = []
-
-    def get_security_requirement(self, auto_schema: Any) -> Any:
-        return None
-
-    def get_security_definition(self, auto_schema: Any) -> list[dict[str, Any]]:
-        return []
 
 
 class StaffScheme(OpenApiAuthenticationExtension):
@@ -196,13 +192,58 @@ class StaffScheme(OpenApiAuthenticationExtension):
         }
 
 
+_USER_SCHEMES: Final[dict[str, dict[str, Any]]] = {
+    "stub": {},  # X-User-Id is not a credential but a parameter with a default: see Schema
+    "jwt": {
+        "user": {
+            "type": "http",
+            "scheme": "bearer",
+            "bearerFormat": "JWT",
+            "description": "A token of the identity provider.",
+        }
+    },
+    "session": {
+        "user": {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": settings.SESSION_COOKIE_NAME,
+            "description": "A session of the admin; writes need its CSRF token.",
+        }
+    },
+}
+
+
+class UserIdScheme(OpenApiAuthenticationExtension):
+    """The user, as AUTHENTICATION has it; reads need none unless READS=owner, which lets staff read, too."""
+
+    target_class = "config.web.authentication.UserIdAuthentication"
+    staff_may_write = False
+
+    @property
+    def name(self) -> list[str]:  # type: ignore[override]  # drf-spectacular reads it, and no more
+        return list(_USER_SCHEMES[settings.AUTHENTICATION])
+
+    def get_security_requirement(self, auto_schema: Any) -> Any:
+        is_read = auto_schema.method in SAFE_METHODS
+        user: list[dict[str, Any]] = [{name: []} for name in self.name]
+        needs_none = is_read and settings.READS == "open"
+        if not user and not needs_none:
+            user = [{}]  # X-User-Id
+        if settings.READS == "owner" if is_read else self.staff_may_write:
+            user.append({StaffScheme.name: []})
+        if needs_none and user:
+            user.insert(0, {})
+        return None if user in ([], [{}]) else user
+
+    def get_security_definition(self, auto_schema: Any) -> list[dict[str, Any]]:
+        return list(_USER_SCHEMES[settings.AUTHENTICATION].values())
+
+
 class UserOrStaffScheme(UserIdScheme):
     """Writes by the owner, or by staff with their token."""
 
     target_class = "config.web.authentication.UserOrStaffAuthentication"
-
-    def get_security_requirement(self, auto_schema: Any) -> Any:
-        return None if auto_schema.method in SAFE_METHODS else [{}, {StaffScheme.name: []}]
+    staff_may_write = True
 
 
 class StrictBody(OpenApiSerializerExtension):
@@ -266,8 +307,10 @@ def _general_errors(operation: dict[str, Any]) -> set[int]:
     """Return the statuses that follow from the parameters, the body and the security of an operation."""
     statuses = {400, 503}
     if operation.get("security"):
-        statuses |= {403} if {} in operation["security"] else {401, 403}
-    if any(parameter["name"] == "If-Match" for parameter in operation["parameters"]):
+        statuses |= {403}
+        if {} not in operation["security"] or settings.AUTHENTICATION != "stub":
+            statuses |= {401}
+    if any(parameter["name"] == "If-Match" for parameter in operation.get("parameters", ())):
         statuses |= {412}
     if "requestBody" in operation:
         statuses |= {413, 415}

@@ -24,7 +24,7 @@ from prometheus_client import Counter
 
 from cachelayer.client import CacheDown, ask, client
 from cachelayer.supervision import supervise
-from config.web.authentication import DEFAULT_USER_ID, is_user_id
+from config.web.callers import identity_of_settings
 
 if TYPE_CHECKING:
     from limits import RateLimitItem
@@ -107,6 +107,7 @@ class RateLimiter:
         from limits.storage import RedisStorage  # noqa: PLC0415
 
         self._limits = limits
+        self._counted_as = identity_of_settings().counted_as
         # Of its own connections it has none: those of the cache are used, and only through ask().
         self._storage = RedisStorage(
             "redis://",
@@ -131,8 +132,8 @@ class RateLimiter:
         limit = self._limits.get(scope)
         if limit is None:
             return None
-        user_id = environ.get("HTTP_X_USER_ID", DEFAULT_USER_ID)
-        if not is_hit and not is_user_id(user_id):
+        user_id = self._counted_as(environ)
+        if user_id is None:
             return None
         if self._is_away:
             UNCHECKED.labels(scope).inc()

@@ -3,9 +3,11 @@
 import functools
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, ClassVar, Final, Literal
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from django.utils.cache import patch_vary_headers
 from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -17,7 +19,13 @@ from cachelayer.first_level import Guard
 from cachelayer.http import Representation
 from cachelayer.namespace import Key
 from cachelayer.read import CachedRead
-from config.web.authentication import UserIdAuthentication, UserOrStaffAuthentication
+from config.web.authentication import (
+    NotReadable,
+    UserIdAuthentication,
+    UserOrStaffAuthentication,
+    only_readable_user,
+)
+from config.web.callers import identity_of_settings
 from config.web.parsers import JSONOnly, media_types
 from config.web.query import Parameters
 from config.web.reuse import Reusable, Scope
@@ -35,10 +43,12 @@ class View(APIView):
     """
     An endpoint: 405 for an unknown method, whoever calls; 400 for an unknown parameter of a write.
 
-    Reads parse their own query strings. query_of_writes are the parameters of its writes.
+    Reads parse their own query strings. query_of_writes are the parameters of its writes. readers says who
+    may read where READS=owner, besides staff: every caller, the user whom the path names, or nobody.
     """
 
     query_of_writes: tuple[str, ...] = ()
+    readers: ClassVar[Literal["callers", "its user", "staff"]] = "callers"
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         method = str(request.method)
@@ -47,6 +57,12 @@ class View(APIView):
         super().initial(request, *args, **kwargs)
         if method not in SAFE_METHODS:
             Parameters(request.query_params, known=self.query_of_writes).end()
+        elif method != "OPTIONS" and self.readers != "callers":
+            only_user = only_readable_user(request)
+            if only_user is not None and self.readers == "staff":
+                raise NotReadable("Only staff may read this: it is of all users.")
+            if only_user not in (None, kwargs.get("user_id")):
+                raise NotReadable
 
     def options(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         """Describe the endpoint, and the media types of its PATCH (RFC 5789, 3.1)."""
@@ -72,7 +88,7 @@ class CachedView(View):
     Authentication, permissions and throttles come before the read, so they hold on a hit too. The
     reply, also an error, says what the cache had to do with it. reuse_scope says to whom the edge
     may give a reply without asking the view: None, the default, means everyone where the view is open to
-    everyone, and else nobody.
+    everyone (its own caller where READS=owner), and else nobody.
     """
 
     reuse_scope: Scope | None = None
@@ -96,13 +112,17 @@ class CachedView(View):
         cached = self.cached
         if cached is not None:
             response.headers["Cache-Status"] = http.cache_status(cached)
+            if settings.READS == "owner":
+                patch_vary_headers(response, identity_of_settings().vary.split(", "))
             if cached.guard is not None and response.status_code == HTTPStatus.OK:
                 self._mark_reusable(response, cached, cached.guard)
         self.response = response
         return response
 
     def _mark_reusable(self, response: HttpResponse, cached: Cached[Any], guard: Guard) -> None:
-        scope = self.reuse_scope or (Scope.EVERYONE if self._is_open() else None)
+        scope = self.reuse_scope
+        if scope is None and self._is_open():
+            scope = Scope.CALLER if settings.READS == "owner" else Scope.EVERYONE
         if scope is not None:
             response.reusable = Reusable(  # type: ignore[attr-defined]  # read by config.web.edge
                 guard=guard,
@@ -126,13 +146,15 @@ class CachedView(View):
             and _keeps_its_gates(type(self))  # type: ignore[arg-type]  # classes are hashable
         )
 
-    def read(self, request: Request, source: CachedRead[Representation]) -> Representation | None:
-        """Return the value that source reads; only the head of it if the client has that copy."""
+    def read(
+        self, request: Request, source: CachedRead[Representation], *, needs_body: bool = False
+    ) -> Representation | None:
+        """Return the value that source reads; only the head of it if the client has that copy, unless needs_body."""
         http_request = request._request
         fields = http_request.META  # request.headers costs more to build than a hit needs
         if_none_match = fields.get("HTTP_IF_NONE_MATCH")
         has_copy = None
-        if if_none_match is not None:
+        if if_none_match is not None and not needs_body:
             present = self.presenter(http_request)
             has_copy = lambda stored: http.not_modified(if_none_match, present(stored).etag)  # noqa: E731
         bypass = Bypass.NO

@@ -4,6 +4,7 @@ import re
 
 from django.http import QueryDict
 
+from config.web.authentication import NotReadable
 from config.web.paging import CursorRejected
 from config.web.query import Parameters
 from config.web.user_ids import USER_ID_PATTERN, USER_ID_RULE
@@ -25,11 +26,19 @@ _BY_CURSOR = ("userId", "user_id", "cursor", "limit", "sort", "cache")
 SORTS = [f"{field}:{direction}" for field in SORT_FIELDS for direction in ("ASC", "DESC")]
 
 
-def parse_list(query_string: QueryDict) -> PageQuery | CursorQuery:
-    """Return the requested page of a list. Raises ValidationError that names each mistake."""
+def parse_list(query_string: QueryDict, *, only_user: str | None = None) -> PageQuery | CursorQuery:
+    """
+    Return the requested page of a list; of the notes of only_user where the caller may read no others.
+
+    Raises ValidationError that names each mistake, NotReadable where another user's list is requested.
+    """
     by_cursor = "cursor" in query_string
     parameters = Parameters(query_string, known=_BY_CURSOR if by_cursor else _BY_PAGE)
     user_id = _user_id(parameters)
+    if only_user is not None and parameters.are_good:
+        if user_id not in (None, only_user):
+            raise NotReadable("The notes of another user are not yours to read.")
+        user_id = only_user
     limit = parameters.integer("limit", default=DEFAULT_LIMIT, most=MAX_LIMIT)
     sort = _sort(parameters)
     parameters.boolean("cache")

@@ -14,6 +14,7 @@ from rest_framework.response import Response
 from cachelayer import http
 from cachelayer.http import UNCONDITIONAL, Representation
 from config.web import paging
+from config.web.authentication import NotReadable, only_readable_user
 from config.web.openapi import (
     CACHE,
     CACHE_STATUS,
@@ -93,8 +94,8 @@ class NoteListView(CachedView):
     )
     def get(self, request: Request) -> HttpResponse:
         """List notes, newest first unless sort says otherwise."""
-        source = selectors.note_list_read(query=query.parse_list(request.query_params))
-        page = self.read(request, source)
+        requested = query.parse_list(request.query_params, only_user=only_readable_user(request))
+        page = self.read(request, selectors.note_list_read(query=requested))
         if page is None:
             raise AssertionError("a list is never absent")
         return self.respond(request._request, page)
@@ -130,7 +131,8 @@ class NoteListView(CachedView):
         preconditions = http.preconditions_of(request.META)
         if preconditions == UNCONDITIONAL:
             return
-        page = selectors.note_list_read(query=query.parse_list(QueryDict())).get().value
+        first = query.parse_list(QueryDict(), only_user=only_readable_user(request))
+        page = selectors.note_list_read(query=first).get().value
         etag = self.presenter(request._request)(page).etag if page else None
         preconditions.require(etag)
 
@@ -146,9 +148,13 @@ class NoteView(CachedView):
     def get(self, request: Request, note_id: str) -> HttpResponse:
         """Return the note, from the cache where its copy is valid."""
         parse_single(request)
-        note = self.read(request, selectors.note_read(note_id=_parsed(note_id)))
+        only_user = only_readable_user(request)
+        source = selectors.note_read(note_id=_parsed(note_id))
+        note = self.read(request, source, needs_body=only_user is not None)
         if note is None:
             raise _not_found(note_id)
+        if only_user is not None and selectors.note_owner(note=note) != only_user:
+            raise NotReadable("The note belongs to another user.")
         return self.respond(request._request, note)
 
     @extend_schema(

@@ -76,6 +76,7 @@ class ProfileView(CachedView):
     """One user's profile."""
 
     authentication_classes = FOR_OWNER_OR_STAFF
+    readers = "its user"
 
     @extend_schema(
         operation_id="profiles_retrieve",
@@ -157,6 +158,7 @@ class PreferencesView(View):
 class ProfileOfStoreView(View):
     """The profile as a single store has it, bypassing the cache, to compare both stores."""
 
+    readers = "its user"
     store: StoreName = "mongo"  # set by the route
 
     @extend_schema(

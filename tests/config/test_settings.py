@@ -9,6 +9,7 @@ import sys
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
+from config.checks import check_identity
 from config.environment import Environment
 from config.stack import ROOT, dotenv_file, site
 from config.stack.process import StackError
@@ -289,3 +290,38 @@ class TestEnvExample:
             plain = str(constant).replace("_", "").strip("\"'")
             if re.fullmatch(r"[\d.]+|True|False|[a-z]+", plain):
                 assert documented()[name].lower() == plain.lower(), name
+
+
+class TestIdentity:
+    @pytest.mark.parametrize(
+        ("variables", "named"),
+        [
+            (
+                {"AUTHENTICATION": "oauth"},
+                "AUTHENTICATION='oauth': must be stub or jwt or session.",
+            ),
+            ({"READS": "mine"}, "READS='mine': must be open or owner."),
+            ({"AUTHENTICATION": "jwt"}, "JWT_ISSUER is not set."),
+            (
+                {"AUTHENTICATION": "jwt", "JWT_ISSUER": "i", "JWT_AUDIENCE": "a", "JWT_KEY": "x"},
+                "JWT_KEY: no public key in PEM",
+            ),
+        ],
+    )
+    def test_that_cannot_work_is_one_line_at_the_start(self, variables, named):
+        done = check(**variables)
+
+        assert done.returncode == 1
+        assert len(done.stderr.splitlines()) == 1
+        assert named in done.stderr
+
+    def test_without_jwt_its_settings_do_not_matter_and_its_library_is_not_loaded(self):
+        loaded = evaluate("s.JWT, 'jwt' in __import__('sys').modules", JWT_KEY="x").stdout
+
+        assert loaded.strip() == "None False"
+
+    @pytest.mark.parametrize(("authentication", "is_warned"), [("stub", True), ("session", False)])
+    def test_the_deploy_check_warns_of_the_stub(self, settings, authentication, is_warned):
+        settings.AUTHENTICATION = authentication
+
+        assert [warning.id for warning in check_identity(None)] == ["config.W003"] * is_warned

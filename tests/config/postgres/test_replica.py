@@ -504,7 +504,13 @@ class TestSettings:
         ],
     )
     def test_checks_pass(self, current, command):
-        self.manage(current, *command, HTTPS="true", ALLOWED_HOSTS="trilith.example")
+        self.manage(
+            current,
+            *command,
+            HTTPS="true",
+            ALLOWED_HOSTS="trilith.example",
+            AUTHENTICATION="session",
+        )
 
     @pytest.mark.parametrize(("serves", "timeout"), [("true", "2s"), ("false", "0")])
     def test_sessions_are_read_only_and_have_the_time_limits_of_the_primary(

@@ -23,6 +23,7 @@ from config.stack import ROOT
 from config.stack.process import wait_until
 from config.urls import urlpatterns as site_urls
 from config.web.authentication import UserIdAuthentication
+from config.web.callers import identity_of_settings
 from config.web.edge import UNDERSTOOD, UNUSUAL, Edge
 from config.web.reuse import Scope
 from notes.api.views import NoteView
@@ -636,8 +637,8 @@ class TestRoom:
 
 class TestUserIds:
     def test_as_many_are_kept_as_there_is_room_for(self, site, note, monkeypatch):
-        monkeypatch.setattr("config.web.edge._IDS_KEPT_MAX", 3)
+        monkeypatch.setattr("config.web.callers._KEPT_MAX", 3)
         for number in range(9):
             assert is_hit(site, note, X_User_Id=f"user-{number}")
 
-        assert len(site.edge._user_ids) <= 3
+        assert len(identity_of_settings()._valid) <= 3
