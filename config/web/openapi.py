@@ -225,7 +225,7 @@ class UserIdScheme(OpenApiAuthenticationExtension):
 
     def get_security_requirement(self, auto_schema: Any) -> Any:
         is_read = auto_schema.method in SAFE_METHODS
-        user: list[dict[str, Any]] = [{name: []} for name in self.name]
+        user: list[dict[str, Any]] = [{name: []} for name in _USER_SCHEMES[settings.AUTHENTICATION]]
         needs_none = is_read and settings.READS == "open"
         if not user and not needs_none:
             user = [{}]  # X-User-Id
@@ -240,9 +240,10 @@ class UserIdScheme(OpenApiAuthenticationExtension):
 
 
 class UserOrStaffScheme(UserIdScheme):
-    """Writes by the owner, or by staff with their token."""
+    """Writes by the owner, or by staff with their token; the scheme of users is that of UserIdScheme."""
 
     target_class = "config.web.authentication.UserOrStaffAuthentication"
+    name = []
     staff_may_write = True
 
 
