@@ -149,6 +149,7 @@ class Edge:
         self._room = threading.BoundedSemaphore(settings.WEB_THREADS)
         identity = identity_of_settings()
         self._user_id_of = identity.user_id_at_edge
+        self._known, self._field, self._absent = identity.known, identity.field, identity.absent
         self._unusual = UNUSUAL - identity.fields_at_edge
         self._samples = settings.TRACE_SHARE > 0
         self._logs_hits = settings.EDGE_ACCESS_LOG
@@ -166,7 +167,9 @@ class Edge:
         host = environ.get("HTTP_HOST")  # without one, as in HTTP/1.0, Django asks the environment
         if method not in _METHODS or host is None or not environ.keys().isdisjoint(self._unusual):
             return _in_one_piece(self._pass(environ, start_response))
-        user_id = self._user_id_of(environ)
+        user_id = self._known.get(environ.get(self._field, self._absent)) or self._user_id_of(
+            environ
+        )
         key = (
             environ["PATH_INFO"],
             environ["QUERY_STRING"],

@@ -641,4 +641,4 @@ class TestUserIds:
         for number in range(9):
             assert is_hit(site, note, X_User_Id=f"user-{number}")
 
-        assert len(identity_of_settings()._valid) <= 3
+        assert len(identity_of_settings().known) <= 3

@@ -16,6 +16,7 @@ from django.contrib.auth import get_user_model
 from django.db import OperationalError
 from django.test import Client
 from django.urls import get_resolver
+from limits import parse
 
 from cachelayer import client as cache_client
 from cachelayer import first_level, protocol
@@ -35,7 +36,7 @@ from tests.config.web.test_tokens import (  # noqa: F401  # a fixture
     use,
 )
 from tests.test_docs import routes
-from tests.wsgi import Site
+from tests.wsgi import Site, environ_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -349,3 +350,33 @@ def is_hit(site: Site, path: str, headers: dict[str, str]) -> bool:
     passed = site.passed
     assert site.send("GET", path, **headers).status == 200
     return site.passed == passed
+
+
+class TestRateLimits:
+    """They count by the same identity, before Django and after."""
+
+    @pytest.mark.parametrize("mode", MODES)
+    def test_count_each_identity_apart_and_nobody_that_is_refused(self, own, mode):
+        own.make(mode)
+        counted = {
+            name: identity_of_settings().counted_as(
+                environ_of("GET", "/api/v1/notes", headers_of(mode, name))
+            )
+            for name in IDENTITIES[mode]
+        }
+
+        assert counted["owner"] != counted["other"]
+        assert counted["nobody"] == ("demo" if mode == "stub" else "anonymous")
+        assert counted.get("expired") is None
+        if mode != "stub":
+            assert counted["staff-token"] == "admin-token"
+            assert counted["header-alone"] == "anonymous"
+
+    def test_refuse_a_token_beyond_its_limit_at_the_edge(self, own, settings):
+        settings.RATE_LIMIT_READ = parse("2/minute")
+        site = own.make("jwt")
+        abc, other = headers_of("jwt", "owner"), headers_of("jwt", "other")
+        statuses = [site.send("GET", "/api/v1/notes", **abc).status for _ in range(3)]
+
+        assert statuses == [200, 200, 429]
+        assert site.send("GET", "/api/v1/notes", **other).status == 200
