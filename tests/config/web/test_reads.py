@@ -261,6 +261,17 @@ class TestStates:
         monkeypatch.setattr("cachelayer.entries.Lookup.wants_refresh", True)
         self.every(site, own, mode, "hit")
 
+    def test_of_which_the_client_has_a_copy_without_the_first_level(self, own, mode, settings):
+        settings.CACHE_FIRST_LEVEL_BYTES = 0
+        site = own.make(mode)
+        path = self.PATHS[1]
+        etag = site.send("GET", target(path, own), **headers_of(mode, "owner"))["ETag"]
+        for name in IDENTITIES[mode]:
+            headers = {"If_None_Match": etag, **headers_of(mode, name)}
+            wanted = expected(path, mode, name)
+            status = site.send("GET", target(path, own), **headers).status
+            assert status == (304 if wanted == 200 else wanted), name
+
     def test_past_the_cache(self, own, mode):
         site = own.make(mode)
         for directive in ("no-cache", "no-store"):
