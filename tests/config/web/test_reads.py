@@ -105,7 +105,7 @@ def headers_of(mode: str, name: str) -> dict[str, str]:
 def own(level_on, settings) -> SimpleNamespace:  # noqa: F811
     """A note and a profile of abc; make(mode) makes the site."""
     settings.READS, settings.ADMIN_TOKEN = "owner", ADMIN_TOKEN
-    note_id = str(make_note(title=SECRET, content=SECRET))
+    note_id = str(make_note(title=SECRET, content=SECRET * 200))
     make_note(user_id="def", title="of def")
 
     def make(mode: str) -> Site:
