@@ -155,6 +155,8 @@ class TestEndpoints:
         assert set(calls) == {
             ("GET", "/api/v1/notes"),
             ("POST", "/api/v1/notes"),
+            ("POST", "/api/v1/notes/bulk"),
+            ("POST", "/api/v1/notes/bulk/delete"),
             *((method, "/api/v1/notes/{note_id}") for method in ("GET", "PUT", "PATCH", "DELETE")),
             ("POST", "/api/v1/profiles"),
             *((method, "/api/v1/profiles/{user_id}") for method in ("GET", "PUT", "DELETE")),
