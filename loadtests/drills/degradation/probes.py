@@ -132,6 +132,20 @@ _OF_NOTES: Final = [
     (f"PUT {_NOTE}", "", _write_note("put", {"title": "Put", "content": ""})),
     (f"PATCH {_NOTE}", "", _write_note("patch", {"title": "Patched"})),
     (f"DELETE {_NOTE}", "", _write_note("delete", None)),
+    (
+        f"POST {_NOTES}/bulk",
+        "",
+        lambda fixtures: json_call(
+            fixtures.user("writer"), f"{_NOTES}/bulk", {"notes": [{"title": "New"}] * 2}
+        ),
+    ),
+    (
+        f"POST {_NOTES}/bulk/delete",
+        "",
+        lambda fixtures: json_call(
+            fixtures.user("writer"), f"{_NOTES}/bulk/delete", {"ids": [fixtures.notes["delete"]]}
+        ),
+    ),
 ]
 _OF_PROFILES: Final = [
     (f"GET {_PROFILE}", CACHED, _profile("cached")),
