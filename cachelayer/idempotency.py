@@ -34,7 +34,7 @@ _FIND: Final = f"""
 _REMOVE: Final = f"""
     DELETE FROM cachelayer_idempotency WHERE (caller, key) IN (
         SELECT caller, key FROM cachelayer_idempotency WHERE created_at <= {_EXPIRED_AT}
-        LIMIT {_REMOVED_AT_ONCE} FOR UPDATE SKIP LOCKED
+        LIMIT %s FOR UPDATE SKIP LOCKED
     )
 """  # noqa: S608  # no input
 
@@ -105,10 +105,8 @@ def find(request: IdempotentRequest) -> Created | None:
     return Created(row_ids, created_at)
 
 
-def remove_expired() -> None:
-    """Delete the keys that are older than 24 hours."""
+def remove_expired() -> bool:
+    """Delete keys that are older than 24 hours, a thousand at most; return whether more may be left."""
     with connection.cursor() as cursor:
-        while True:
-            cursor.execute(_REMOVE)
-            if cursor.rowcount < _REMOVED_AT_ONCE:
-                return
+        cursor.execute(_REMOVE, [_REMOVED_AT_ONCE])
+        return bool(cursor.rowcount >= _REMOVED_AT_ONCE)

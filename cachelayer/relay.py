@@ -108,7 +108,9 @@ class Relay:
         self._failures = 0
         if time.monotonic() > self._next_housekeeping:
             self._next_housekeeping = time.monotonic() + _HOUSEKEEPING_SECONDS
-            idempotency.remove_expired()
+            # Between batches comes what has been written since: no invalidation waits for old keys.
+            while idempotency.remove_expired() and self._deliver(also_not_due=False):
+                pass
             with contextlib.suppress(CacheDown):  # ranks are no reason to give the lead up
                 popularity.decay([namespace.name for namespace in declared()])
 

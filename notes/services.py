@@ -11,7 +11,7 @@ from django.utils import timezone
 from psycopg import sql
 
 from cachelayer import idempotency, write
-from cachelayer.http import UNCONDITIONAL, Preconditions, Representation
+from cachelayer.http import UNCONDITIONAL, PreconditionFailed, Preconditions, Representation
 from cachelayer.idempotency import IdempotentRequest
 from cachelayer.invalidation import invalidate
 from notes import cache_keys, records
@@ -98,14 +98,18 @@ def notes_create(
     Store new notes of the user, all of them or none; return them, and whether they were stored earlier.
 
     With a request, its repetition within 24 hours stores nothing, and returns the notes as they were
-    created, whatever became of them since. require, which may raise, is called before notes are stored,
-    not before a repetition. Raises idempotency.KeyReused, and KeyInUse.
+    created, whatever became of them since. require, which may raise PreconditionFailed, is called before
+    notes are stored; a repetition is returned all the same, since the first request may have changed what
+    it compares. Raises idempotency.KeyReused, and KeyInUse.
     """
     earlier = None
     if require is not None:
-        earlier = idempotency.find(request) if request else None
-        if earlier is None:
+        try:
             require()
+        except PreconditionFailed:
+            earlier = idempotency.find(request) if request else None
+            if earlier is None:
+                raise
     new = idempotency.Created([uuid4() for _ in notes], timezone.now())
     texts = [[note.title for note in notes], [note.content for note in notes]]
     if request is None:

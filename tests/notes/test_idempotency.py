@@ -1,5 +1,6 @@
 """Idempotency-Key: a POST that is repeated is done once, and its reply is the same."""
 
+import json
 from datetime import timedelta
 
 import psycopg
@@ -8,8 +9,10 @@ from django.db import connection
 from django.utils import timezone
 
 from cachelayer import idempotency
+from cachelayer.http import PreconditionFailed
 from cachelayer.models import IdempotencyKey, OutboxRow
 from cachelayer.relay import Relay
+from notes import services
 from notes.models import Note
 from tests.leases import trusted_again
 from tests.notes.test_query_counts import statements, verbs
@@ -90,6 +93,18 @@ class TestRepetition:
         assert post(key="other", If_Match=etag).status_code == 412
         assert Note.objects.count() == 1
 
+    def test_is_recognized_where_the_first_is_committed_before_the_precondition_is_compared(self):
+        request = idempotency.IdempotentRequest("abc", "key", bytes(32))
+        once = {"user_id": "abc", "notes": [services.NewNote("Once", "")], "request": request}
+        first = []
+
+        def require() -> None:
+            first.append(services.notes_create(**once))
+            raise PreconditionFailed
+
+        assert services.notes_create(**once, require=require) == (first[0][0], True)
+        assert Note.objects.count() == 1
+
     def test_is_answered_once_the_note_is_in_the_lists(self, post, api, monkeypatch):
         """After a crash between commit and delivery, as the outbox row shows it."""
         assert trusted_again()
@@ -116,10 +131,43 @@ class TestAnotherRequest:
         assert refused.json()["type"] == "urn:trilith:problem:idempotency-key-reused"
         assert Note.objects.count() == 1
 
-    def test_that_was_refused_does_not_use_the_key_up(self, post):
+    @pytest.mark.parametrize("if_match", ['"other"', "*"])
+    def test_whose_precondition_fails_is_refused_for_its_key(self, post, if_match):
+        post()
+
+        assert post({"title": "Other"}, If_Match=if_match).status_code == 422
+
+
+class TestFailure:
+    def test_of_what_is_not_valid_does_not_use_the_key_up(self, post):
         assert post({"title": ""}).status_code == 400
 
         assert post().status_code == 201
+
+    def test_of_a_precondition_does_not_use_the_key_up(self, post):
+        assert post(If_Match='"other"').status_code == 412
+
+        assert post().status_code == 201
+
+    @pytest.mark.parametrize("path", [PATH, f"{PATH}/bulk"])
+    def test_of_the_notes_does_not_use_the_key_up(self, post, path):
+        """Key, notes and outbox row are written by one statement, of which the last part fails here."""
+        note = {"title": "Once"}
+        body = note if path == PATH else {"notes": [note]}
+        fails = "CHECK (tags = '{}') NOT VALID"
+        with connection.cursor() as cursor:
+            cursor.execute(f"ALTER TABLE cachelayer_outbox ADD CONSTRAINT fails {fails}")
+        try:
+            assert post(body, path=path).status_code == 500
+        finally:
+            with connection.cursor() as cursor:
+                cursor.execute("ALTER TABLE cachelayer_outbox DROP CONSTRAINT fails")
+        assert not IdempotencyKey.objects.exists()
+        assert not Note.objects.exists()
+
+        again = post(body, path=path)
+        assert again.status_code == 201
+        assert "Idempotency-Replayed" not in again
 
 
 class TestUnderWay:
@@ -164,6 +212,10 @@ class TestKey:
             "x" * 256,
             f'"{"x" * 256}"',
             "a;b=1",
+            '"a", "b"',
+            "'a b'",
+            "a\tb",
+            "a\x7f",
         ],
     )
     def test_malformed_is_a_400_that_names_the_header(self, post, key):
@@ -180,6 +232,27 @@ class TestKey:
     def test_well_formed_is_accepted(self, post, key):
         assert post(key=key).status_code == 201
         assert post(key=key)["Idempotency-Replayed"] == "true"
+
+    @pytest.mark.parametrize("key", [KEY, "not valid"])
+    def test_says_nothing_to_other_methods_and_paths(self, post, api, key):
+        created = post().json()
+        path, headers = f"{PATH}/{created['id']}", {"Idempotency-Key": key}
+
+        def send(method: str, path: str, body: object = None):
+            return api.generic(method, path, json.dumps(body), "application/json", headers=headers)
+
+        replies = [
+            api.get(path, headers=headers),
+            api.get(PATH, headers=headers),
+            send("PUT", path, {"title": "Put", "content": ""}),
+            send("PATCH", path, {"title": "Patched"}),
+            send("POST", f"{PATH}/bulk/delete", {"ids": [created["id"]]}),
+            send("DELETE", path),
+        ]
+
+        assert [reply.status_code for reply in replies] == [200, 200, 200, 200, 200, 404]
+        assert not any("Idempotency-Replayed" in reply for reply in replies)
+        assert list(IdempotencyKey.objects.values_list("key", flat=True)) == [KEY.strip('"')]
 
 
 class TestExpiry:
@@ -212,16 +285,22 @@ class TestExpiry:
 
         assert list(IdempotencyKey.objects.values_list("key", flat=True)) == ["young"]
 
-    def test_removes_more_than_one_batch(self, post, aged, monkeypatch):
+    def test_of_many_keys_delivers_what_waits_between_batches(self, post, aged, monkeypatch):
         for number in range(5):
             post(key=str(number))
         aged(25)
         monkeypatch.setattr(idempotency, "_REMOVED_AT_ONCE", 2)
-        monkeypatch.setattr(
-            idempotency, "_REMOVE", idempotency._REMOVE.replace("LIMIT 1000", "LIMIT 2")
-        )
-        idempotency.remove_expired()
+        relay, keys_left = Relay(), []
 
+        def deliver(*, also_not_due: bool) -> bool:
+            keys_left.append(IdempotencyKey.objects.count())
+            return True
+
+        monkeypatch.setattr(relay, "_deliver", deliver)
+        with connection.cursor() as cursor:
+            relay._lead(cursor, also_not_due=False)
+
+        assert keys_left == [5, 3, 1]
         assert not IdempotencyKey.objects.exists()
 
 
