@@ -139,6 +139,14 @@ class TestCreate:
             == 422
         )
 
+    def test_is_a_413_where_the_body_is_too_long(self, create, settings):
+        settings.REQUEST_BODY_MAX_BYTES = 1_000
+        reply = create(titled(100))
+
+        assert reply.status_code == 413
+        assert reply["Content-Type"] == "application/problem+json"
+        assert not Note.objects.exists()
+
     def test_has_no_representation_to_compare(self, create, delete):
         assert create(titled(1), **{"If-Match": "*"}).status_code == 412
         assert delete([make_note()], **{"If-Match": '"x"'}).status_code == 412

@@ -29,6 +29,8 @@ from tests.cachelayer.test_read import expire
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+KEY = {"Idempotency-Key": "key"}
+
 
 def assert_unavailable(response):
     assert response.status_code == 503
@@ -46,6 +48,9 @@ class TestPostgresDown:
             api.get(f"/api/v1/notes/{note_id}"),
             api.get("/api/v1/notes"),
             api.post("/api/v1/notes", json.dumps({"title": "x"}), "application/json"),
+            api.post("/api/v1/notes", {"title": "x"}, "application/json", headers=KEY),
+            api.post("/api/v1/notes/bulk", {"notes": [{"title": "x"}]}, "application/json"),
+            api.post("/api/v1/notes/bulk/delete", {"ids": [str(note_id)]}, "application/json"),
             api.delete(f"/api/v1/notes/{note_id}"),
         ):
             assert_unavailable(response)
