@@ -39,10 +39,16 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.topology == "single" and getattr(options, "server", "redis") not in VARIABLES:
         parser.error(f"there is no server {options.server}; there are {', '.join(VARIABLES)}")
+    if options.topology == "single" and options.command in ("partition", "heal"):
+        parser.error(f"{options.command} is of --topology ha: a single server has no peers")
     name = options.name or _NAMES[options.topology]
     try:
         if options.topology == "ha":
-            return _run(Cluster(name, sites=options.sites), options)
+            cluster = Cluster(name, sites=options.sites)
+            if options.command == "partition":
+                cluster.partition(options.nodes, options.others)
+                return 0
+            return _run(cluster, options)
         return _run(Stack(name), options)
     except StackError as exc:
         print(f"stack {name}: {exc}", file=sys.stderr)
@@ -83,6 +89,16 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "server", help=f"{', '.join(VARIABLES)}; of topology ha a node such as postgres-2"
         )
+    partition = commands.add_parser(
+        "partition", help="of topology ha: lose the packets between nodes"
+    )
+    partition.add_argument(
+        "nodes", nargs="+", metavar="NODE", help="a node, or a kind: all its nodes"
+    )
+    partition.add_argument(
+        "--from", nargs="+", dest="others", default=(), metavar="NODE", help="default: all others"
+    )
+    commands.add_parser("heal", help="of topology ha: end every partition")
     return parser
 
 
@@ -98,8 +114,8 @@ def _run(stack: Stack, options: argparse.Namespace) -> int:
     elif options.command == "down":
         for server in stack.down():
             print(f"{server} did not end in time and was killed", file=sys.stderr)
-    elif options.command == "reset":
-        stack.reset()
+    elif options.command in ("heal", "reset"):
+        getattr(stack, options.command)()
     else:
         getattr(stack, options.command)(options.server)
     return 0
