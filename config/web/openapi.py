@@ -105,6 +105,7 @@ _PROBLEM = {
         "detail": {"type": "string"},
         "instance": {"type": "string", "format": "uri-reference"},
         "request_id": {"type": "string"},
+        "trace_id": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
         "store": {"type": "string", "enum": ["postgres", "mongodb"]},
         "scope": {"type": "string", "enum": ["read", "write", "search"]},
         "errors": {
