@@ -231,6 +231,15 @@ class UserOrStaffScheme(UserIdScheme):
         return None if auto_schema.method in SAFE_METHODS else [{}, {StaffScheme.name: []}]
 
 
+class ListedOrStaffScheme(UserIdScheme):
+    """Reads for whoever asks from a listed address; from elsewhere by staff."""
+
+    target_class = "config.observability.access.ListedOrStaffAuthentication"
+
+    def get_security_requirement(self, auto_schema: Any) -> Any:
+        return [{}, {StaffScheme.name: []}]
+
+
 class StrictBody(OpenApiSerializerExtension):
     """A body whose unknown fields are refused."""
 
