@@ -61,6 +61,8 @@ SESSION_COOKIE_SECURE = HTTPS
 CSRF_COOKIE_SECURE = HTTPS
 X_FRAME_OPTIONS = "DENY"
 ADMIN_TOKEN = env.str("ADMIN_TOKEN", default="")  # bearer token of staff endpoints; empty: none
+# Whose clients may read /metrics and /api/v1/metrics/* without being staff.
+METRICS_NETWORKS = env.networks("METRICS_NETWORKS", default="private")
 REQUEST_BODY_MAX_BYTES = env.whole("REQUEST_BODY_MAX_BYTES", default=2_097_152, minimum=1)
 DATA_UPLOAD_MAX_MEMORY_SIZE = REQUEST_BODY_MAX_BYTES  # bytes; the admin's forms
 

@@ -34,6 +34,7 @@ def _recover() -> None:
 # Without it every request for a profile would hold a thread until its timeout while MongoDB is
 # down, and notes need those threads too.
 breaker = Breaker("MongoDB", _recover, first_seconds=0.05, longest_seconds=1.0)
+breaker.when_changed = metrics.BREAKER_OPEN.set
 
 
 class NotAsked(ServerSelectionTimeoutError):

@@ -154,3 +154,8 @@ class PresentState(Collector):
                 )
         for name, value in activity.spool_state().items():
             yield GaugeMetricFamily(f"activity_spool_{name}", f"Spool: {name}", value=value)
+        yield GaugeMetricFamily(
+            "activity_spool_max_bytes",
+            "Bytes beyond which events are dropped",
+            value=settings.ACTIVITY_SPOOL_MAX_BYTES,
+        )

@@ -10,7 +10,7 @@ from django.db.backends.postgresql import base
 from psycopg import errors
 
 from cachelayer.circuit_breaker import Breaker
-from config.postgres import deadlines, server
+from config.postgres import deadlines, metrics, server
 
 log = structlog.get_logger("postgres")
 
@@ -112,5 +112,7 @@ def _refused(exc: Exception) -> None:
     writing.failed(exc, opens=True)
 
 
+breaker.when_changed = metrics.BREAKER_OPEN.set
+writing.when_changed = metrics.READ_ONLY.set
 deadlines.when_lost = lost
 deadlines.when_read_only = _refused

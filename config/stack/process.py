@@ -215,9 +215,25 @@ def end_descendants(seconds: float, *, but: Collection[psutil.Process] = ()) -> 
 
 
 def pause(process: psutil.Process) -> None:
-    """SIGSTOP a process and its children."""
-    for member in (process, *_quiet(lambda: process.children(recursive=True), [])):
+    """
+    SIGSTOP a process and its children, and wait until each of their threads has stopped.
+
+    A thread that runs on another processor may else answer one more request.
+    """
+    members = (process, *_quiet(lambda: process.children(recursive=True), []))
+    for member in members:
         _quiet(member.suspend, None)
+    wait_until(lambda: not any(map(_has_running_thread, members)), 10)
+
+
+def _has_running_thread(process: psutil.Process) -> bool:
+    stats = Path(f"/proc/{process.pid}/task").glob("*/stat")
+    states: list[str] = _quiet(lambda: [_state_in(stat.read_text()) for stat in stats], ["R"])
+    return not set(states) <= {"T", "Z", "X"}  # stopped or dead: proc_pid_stat(5)
+
+
+def _state_in(stat: str) -> str:
+    return stat.rpartition(")")[2].split()[0]  # after the name, which may have spaces in it
 
 
 def resume(process: psutil.Process) -> None:

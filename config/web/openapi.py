@@ -105,6 +105,7 @@ _PROBLEM = {
         "detail": {"type": "string"},
         "instance": {"type": "string", "format": "uri-reference"},
         "request_id": {"type": "string"},
+        "trace_id": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
         "store": {"type": "string", "enum": ["postgres", "mongodb"]},
         "scope": {"type": "string", "enum": ["read", "write", "search"]},
         "errors": {
@@ -228,6 +229,15 @@ class UserOrStaffScheme(UserIdScheme):
 
     def get_security_requirement(self, auto_schema: Any) -> Any:
         return None if auto_schema.method in SAFE_METHODS else [{}, {StaffScheme.name: []}]
+
+
+class ListedOrStaffScheme(UserIdScheme):
+    """Reads for whoever asks from a listed address; from elsewhere by staff."""
+
+    target_class = "config.observability.access.ListedOrStaffAuthentication"
+
+    def get_security_requirement(self, auto_schema: Any) -> Any:
+        return [{}, {StaffScheme.name: []}]
 
 
 class StrictBody(OpenApiSerializerExtension):

@@ -32,8 +32,10 @@ def problem(
     Return a problem's members.
 
     kind is the last part of type, for programs, such as not-owner; without it the type is
-    about:blank, which says no more than the status does.
+    about:blank, which says no more than the status does. trace_id is a member where the caller
+    has sent a valid traceparent.
     """
+    trace_id: str | None = getattr(request, "trace_id", None)
     return {
         "type": f"urn:trilith:problem:{kind}" if kind else "about:blank",
         "title": status.phrase,
@@ -42,6 +44,7 @@ def problem(
         # A URI reference (RFC 9457, 3.1.5), and of this site: //host would name another host.
         "instance": escape_leading_slashes(escape_uri_path(request.path)),
         "request_id": getattr(request, "request_id", None),
+        **({} if trace_id is None else {"trace_id": trace_id}),
         **members,
     }
 

@@ -96,6 +96,7 @@ class CachedView(View):
         cached = self.cached
         if cached is not None:
             response.headers["Cache-Status"] = http.cache_status(cached)
+            response.cache_source = cached.source  # read by config.web.durations
             if cached.guard is not None and response.status_code == HTTPStatus.OK:
                 self._mark_reusable(response, cached, cached.guard)
         self.response = response
