@@ -6,7 +6,7 @@ import pytest
 from django.db import connection
 from django.test import override_settings
 
-from cachelayer import outbox
+from cachelayer import outbox, trust
 from cachelayer.invalidation import clear
 from cachelayer.namespace import register_name, stamp_name
 from notes import cache_keys, services
@@ -38,6 +38,7 @@ def in_psql(note_id) -> None:
     """An edit past the services, and the relay, which may be of either version."""
     with connection.cursor() as cursor:
         cursor.execute("UPDATE notes SET title = 'new title' WHERE id = %s", [note_id])
+    assert trust.lease.wait(30)
     assert outbox.deliver()
 
 

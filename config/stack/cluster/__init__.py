@@ -7,6 +7,7 @@ N sites. Every program comes from a wheel (requirements-cluster.txt). It is for 
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -18,10 +19,12 @@ from config.stack.cluster.patroni import PatroniNode
 from config.stack.cluster.replica_set import Member
 from config.stack.cluster.sentinel import Replicated, Sentinel
 from config.stack.cluster.site import Site
-from config.stack.server import Server
+from config.stack.process import StackError
+from config.stack.server import START_SECONDS, Server
 
 NUMBERS: Final = {"etcd": 3, "postgres": 2, "redis": 2, "sentinel": 3, "mongodb": 3}
 SITES_MAX: Final = 8
+_SITES_MIN: Final = 2  # one serves while another is replaced
 # Each starts once all of the line before answer.
 _ORDER: Final = (("etcd", "redis", "mongodb"), ("postgres", "sentinel"), ("site",), ("balancer",))
 
@@ -62,6 +65,27 @@ class Cluster(Stack):
     def nodes(self, kind: str) -> list[Server]:
         """Return the nodes of a kind, by number."""
         return [node for node in self._own() if _kind(node) == kind]
+
+    def rolling_restart(self) -> None:
+        """
+        Bring the schema up to date, then replace one site after the other by the present code.
+
+        Each fails its readiness first, so that the balancer sends it nothing new, and finishes what it
+        has; the next one follows once the balancer sends to it again. Raises StackError where it does
+        not: then those that were not replaced yet serve on.
+        """
+        with self._locked():
+            sites, [balancer] = self.nodes("site"), self.nodes("balancer")
+            if len(sites) < _SITES_MIN or not isinstance(balancer, Balancer):
+                raise StackError(f"a rolling restart needs {_SITES_MIN} sites or more: --sites")
+            if not all(node.process() for node in (*sites, balancer)):
+                raise StackError("not all sites run, or the balancer does not: up starts them")
+            self._migrate()
+            for site in sites:
+                site.stop()
+                site.start()
+                if not process.wait_until(partial(balancer.sends_to, site.name), START_SECONDS):
+                    raise StackError(f"{site.name} does not become ready (log: {site.log})")
 
     def _choose_ports(self) -> dict[str, int]:
         names = [
