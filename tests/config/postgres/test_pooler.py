@@ -463,5 +463,13 @@ class TestSettings:
             "direct": "-c statement_timeout=2000",
         }
 
+    def test_options_in_the_url_of_the_pooler_are_refused(self, environment, pooler):
+        with_options = {"DATABASE_URL": f"{pooler.url}?options=-c%20work_mem=8MB"}
+
+        done = manage(environment | with_options, "check")
+
+        assert done.returncode == 1
+        assert "DATABASE_URL: a pooler in transaction mode takes no options" in done.stderr
+
     def test_a_command_has_postgresql_itself(self, environment):
         assert self.settings_of(environment) == {"default": None, "pooled": None}

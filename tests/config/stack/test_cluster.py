@@ -129,6 +129,18 @@ class TestRollingRestart:
             assert running.pid != before[site.name]
             assert running.environ()["CACHE_VERSION"] == "2"
 
+    def test_of_two_versions_side_by_side_neither_is_stale(self, healthy, monkeypatch):
+        replaced, [balancer] = healthy.nodes("site")[0], healthy.nodes("balancer")
+        replaced.stop()
+        monkeypatch.setenv("CACHE_VERSION", "3")
+        replaced.start()
+        assert process.wait_until(lambda: balancer.sends_to(replaced.name), 60)
+
+        with Hammer(healthy.url, "side-by-side") as hammer:
+            hammer.go_on(5)  # both have the lease, and hits
+
+        assert not [one for one in hammer.operations if not one.ok or one.stale]
+
     def test_what_cannot_start_replaces_nothing(self, healthy, monkeypatch):
         before = {site.name: site.process().pid for site in healthy.nodes("site")}
         monkeypatch.setenv("CACHE_VERSION", "no number")
