@@ -75,10 +75,11 @@ class Cluster(Stack):
         not: then those that were not replaced yet serve on.
         """
         with self._locked():
-            sites, [balancer] = self.nodes("site"), self.nodes("balancer")
-            if len(sites) < _SITES_MIN or not isinstance(balancer, Balancer):
+            if self.sites < _SITES_MIN:
                 raise StackError(f"a rolling restart needs {_SITES_MIN} sites or more: --sites")
-            if not all(node.process() for node in (*sites, balancer)):
+            sites = self.nodes("site")
+            balancer = next((node for node in self._own() if isinstance(node, Balancer)), None)
+            if balancer is None or not all(node.process() for node in (*sites, balancer)):
                 raise StackError("not all sites run, or the balancer does not: up starts them")
             self._migrate()
             for site in sites:

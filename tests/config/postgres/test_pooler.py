@@ -398,6 +398,16 @@ class TestRestarts:
         )
 
 
+class TestCommands:
+    """Migrations and the seed are what the site of these tests was made by."""
+
+    def test_a_backup_reads_the_snapshot_of_another_session(self, filled, tmp_path):
+        done = manage(filled, "backup", "--to", str(tmp_path / "backup"))
+
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "backup" / "postgres.dump").stat().st_size > 0
+
+
 class TestChecks:
     def test_a_pooler_without_the_url_past_it_is_an_error(self, environment):
         done = manage(environment | {"DATABASE_DIRECT_URL": ""}, "check")

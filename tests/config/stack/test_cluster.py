@@ -150,6 +150,10 @@ class TestRollingRestart:
 
         assert {site.name: site.process().pid for site in healthy.nodes("site")} == before
 
+    def test_of_a_cluster_that_does_not_run_is_refused(self, tmp_path):
+        with pytest.raises(StackError, match="not all sites run"):
+            Cluster("ha", root=tmp_path).rolling_restart()
+
     def test_needs_a_second_site(self, healthy):
         single = Cluster("ha", root=healthy.folder.parents[1], sites=1)
 
