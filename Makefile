@@ -11,7 +11,7 @@ CHECK_ENV := PYTHON_DOTENV_DISABLED=1 SECRET_KEY=a-stand-in-for-checks-that-is-l
 	HTTPS=true ALLOWED_HOSTS=trilith.example
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage check prove contract chaos up down seed manage superuser backup restore bench load drill cluster cluster-down experiments pictures format clean
+.PHONY: help run test coverage check prove contract chaos up down seed manage superuser backup restore bench load drill cluster cluster-down rolling-restart experiments pictures format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 14
@@ -85,6 +85,9 @@ cluster: $(BIN)/.cluster ## start the stores replicated, and SITES=2 sites behin
 
 cluster-down: ## stop all of it
 	@$(BIN)/python -m config.stack --topology ha --sites $(or $(SITES),8) down
+
+rolling-restart: $(BIN)/.cluster ## replace the SITES=2 sites of the cluster one after the other, without a failed request
+	@$(BIN)/python -m config.stack --topology ha --sites $(or $(SITES),2) rolling-restart
 
 experiments: $(BIN)/.site ## run the six experiments into docs/experiments, about 8 minutes (QUICK=1: small, into .lab)
 	@$(BIN)/python -m loadtests run all $(if $(QUICK),--quick,--out docs/experiments)

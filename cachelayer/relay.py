@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from cachelayer import client, idempotency, outbox, popularity, trust
 from cachelayer.client import CacheDown
 from cachelayer.namespace import declared
+from cachelayer.session import session_alias
 from cachelayer.supervision import supervise
 
 log = structlog.get_logger("cachelayer")
@@ -143,9 +144,8 @@ def start_in_background() -> Relay:
 
 
 def own_connection() -> BaseDatabaseWrapper:
-    """Return a connection outside of the pool, and without the deadline of requests."""
-    wrapper = connections["default"]
-    own = wrapper.copy()
+    """Return a connection outside of any pool, whose session lasts, without the deadline of requests."""
+    own = connections[session_alias()].copy()
     own.settings_dict["OPTIONS"] = {
         **{name: value for name, value in own.settings_dict["OPTIONS"].items() if name != "pool"},
         "application_name": "trilith relay",

@@ -1,4 +1,4 @@
-"""System checks: connection pools that exceed the PostgreSQL server, threads that exceed their pool."""
+"""System checks: pools that exceed the PostgreSQL server, threads that exceed their pool, a pooler that does not fit."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,6 +7,7 @@ import psycopg
 from django.conf import settings
 from django.core import checks
 
+from config.postgres import pooler
 from config.postgres.pool_sizing import BACKGROUND
 from config.postgres.server import capacity
 
@@ -35,9 +36,13 @@ def check_pool(
 
 @checks.register("config")
 def check_pools(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
-    """Check the settings, without the server's limit where PostgreSQL does not answer."""
+    """
+    Check the settings, without the server's limit where PostgreSQL does not answer.
+
+    Nor where a pooler is in front of it, whose own settings decide how many connections it opens.
+    """
     try:
-        usable: int | None = capacity().usable
+        usable = None if pooler.is_configured() else capacity().usable
     except psycopg.Error:
         usable = None
     return list(
@@ -48,3 +53,12 @@ def check_pools(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
             usable=usable,
         )
     )
+
+
+@checks.register("config")
+def check_pooler(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
+    """Check DATABASE_URL and DATABASE_DIRECT_URL; not at all where a server does not answer."""
+    try:
+        return list(pooler.check_urls())
+    except psycopg.Error:
+        return []

@@ -15,8 +15,11 @@ from config.postgres import deadlines, metrics, server
 log = structlog.get_logger("postgres")
 
 _ANSWERED_SECONDS: Final = 0.2  # a server that answered just now is not probed again
-# How a server that is alive refuses one more connection (SQLSTATE 53300, which libpq hides).
-_FULL: Final = ("too many clients", "too many connections", "remaining connection slots")
+# How a server that is alive refuses one more connection (SQLSTATE 53300, which libpq hides), and a pooler.
+_FULL: Final = (
+    *("too many clients", "too many connections", "remaining connection slots"),
+    *("no more connections allowed", "query_wait_timeout"),
+)
 
 
 def _probe() -> None:

@@ -24,6 +24,11 @@ _WHOLE = {
     "env": "print the three URLs as shell exports",
     "reset": "stop, and delete data, passwords and ports",
 }
+_ROLLING = "rolling-restart"
+_HA = {
+    _ROLLING: "of topology ha: migrate, then replace one site after the other by the present code",
+    "heal": "of topology ha: end every partition",
+}
 _SINGLE = {
     "start": "start one server",
     "stop": "stop one server in good order",
@@ -39,14 +44,17 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.topology == "single" and getattr(options, "server", "redis") not in VARIABLES:
         parser.error(f"there is no server {options.server}; there are {', '.join(VARIABLES)}")
-    if options.topology == "single" and options.command in ("partition", "heal"):
-        parser.error(f"{options.command} is of --topology ha: a single server has no peers")
+    if options.topology == "single" and options.command in (*_HA, "partition"):
+        parser.error(f"{options.command} is of --topology ha")
     name = options.name or _NAMES[options.topology]
     try:
         if options.topology == "ha":
             cluster = Cluster(name, sites=options.sites)
             if options.command == "partition":
                 cluster.partition(options.nodes, options.others)
+                return 0
+            if options.command == _ROLLING:
+                cluster.rolling_restart()
                 return 0
             return _run(cluster, options)
         return _run(Stack(name), options)
@@ -76,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, text in _WHOLE.items():
+    for name, text in (_WHOLE | _HA).items():
         command = commands.add_parser(name, help=text)
         if name == "up":
             command.add_argument(
@@ -98,7 +106,6 @@ def _parser() -> argparse.ArgumentParser:
     partition.add_argument(
         "--from", nargs="+", dest="others", default=(), metavar="NODE", help="default: all others"
     )
-    commands.add_parser("heal", help="of topology ha: end every partition")
     return parser
 
 

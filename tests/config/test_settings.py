@@ -113,6 +113,7 @@ class TestBounds:
             ("DATABASE_REPLICA_URL", "mysql://h/d", "is not the URL of a PostgreSQL server"),
             ("DATABASE_REPLICA_URL", "postgresql://h/other", "names the database 'other'"),
             ("DATABASE_REPLICA_URL", "postgresql://h/x?port=no", "invalid"),
+            ("DATABASE_DIRECT_URL", "mysql://h/d", "is not the URL of a PostgreSQL server"),
             ("REPLICA_LAG_MAX_SECONDS", "0", "must be a number from 0.001 to"),
             ("REDIS_URL", "http://h/0", "cannot be read"),
             ("MONGODB_URI", "mongodb://h", "names no database"),

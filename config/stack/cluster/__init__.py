@@ -9,6 +9,7 @@ import hashlib
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -22,10 +23,11 @@ from config.stack.cluster.replica_set import Member
 from config.stack.cluster.sentinel import Replicated, Sentinel
 from config.stack.cluster.site import Site
 from config.stack.process import StackError
-from config.stack.server import Server
+from config.stack.server import START_SECONDS, Server
 
 NUMBERS: Final = {"etcd": 3, "postgres": 2, "redis": 2, "sentinel": 3, "mongodb": 3}
 SITES_MAX: Final = 8
+_SITES_MIN: Final = 2  # one serves while another is replaced
 # Each starts once all of the line before answer.
 _ORDER: Final = (("etcd", "redis", "mongodb"), ("postgres", "sentinel"), ("site",), ("balancer",))
 
@@ -108,6 +110,28 @@ class Cluster(Stack):
                     f"there is no node {name}; there are {', '.join(node.name for node in nodes)}"
                 )
         return [node for node in nodes if node.name in names or _kind(node) in names]
+
+    def rolling_restart(self) -> None:
+        """
+        Bring the schema up to date, then replace one site after the other by the present code.
+
+        Each fails its readiness first, so that the balancer sends it nothing new, and finishes what it
+        has; the next one follows once the balancer sends to it again. Raises StackError where it does
+        not: then those that were not replaced yet serve on.
+        """
+        with self._locked():
+            if self.sites < _SITES_MIN:
+                raise StackError(f"a rolling restart needs {_SITES_MIN} sites or more: --sites")
+            sites = self.nodes("site")
+            balancer = next((node for node in self._own() if isinstance(node, Balancer)), None)
+            if balancer is None or not all(node.process() for node in (*sites, balancer)):
+                raise StackError("not all sites run, or the balancer does not: up starts them")
+            self._migrate()
+            for site in sites:
+                site.stop()
+                site.start()
+                if not process.wait_until(partial(balancer.sends_to, site.name), START_SECONDS):
+                    raise StackError(f"{site.name} does not become ready (log: {site.log})")
 
     def _choose_ports(self) -> dict[str, int]:
         names = [

@@ -161,12 +161,7 @@ def site_stopped(cluster: Cluster) -> Iterator[Fault]:
 
 @contextlib.contextmanager
 def rolling_restart(cluster: Cluster) -> Iterator[Fault]:
-    def restart() -> None:
-        for site in cluster.nodes("site"):
-            site.stop()
-            site.start()
-
-    yield restart, "note"
+    yield cluster.rolling_restart, "note"
 
 
 @contextlib.contextmanager
