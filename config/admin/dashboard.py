@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 from django.contrib import admin
 from django.db import models
 from django.http import HttpRequest, HttpResponse
-from django.template.defaultfilters import filesizeformat
+from django.template.defaultfilters import filesizeformat, pluralize
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
@@ -129,7 +129,7 @@ def _cache_tiles(figures: dict[str, Any]) -> Iterator[Tile]:
     yield Tile(
         "Redis",
         _SILENT if memory is None else filesizeformat(memory),
-        "replies are slower, and right"
+        "reads go to the databases"
         if memory is None
         else f"of {_limit(figures['memory_limit'])}; {figures['evictions']} evictions",
         _page(Clearance),
@@ -140,8 +140,8 @@ def _cache_tiles(figures: dict[str, Any]) -> Iterator[Tile]:
     counted = f"{depth} or more" if depth == outbox.DEPTH_MAX else depth
     yield Tile(
         "outbox",
-        _SILENT if depth is None else f"{counted} rows",
-        "PostgreSQL has it" if depth is None else f"the oldest waits for {age_seconds:.1f} s",
+        _SILENT if depth is None else f"{counted} row{pluralize(depth)}",
+        "its table is in PostgreSQL" if depth is None else _waiting(depth, age_seconds),
         _page(Clearance),
         depth is None or age_seconds > _OUTBOX_LATE_SECONDS,
     )
@@ -153,7 +153,7 @@ def _trust_tile(trust: dict[str, Any]) -> Tile:
     return Tile(
         "trust",
         states[trust["held"]],
-        f"{trust['changes']} changes{renewal}",
+        f"{trust['changes']} change{pluralize(trust['changes'])} in all{renewal}",
         _page(Clearance, "trust"),
         trust["held"] is False,
     )
@@ -166,11 +166,12 @@ def _store_tiles(cache: dict[str, Any], databases: dict[str, Any]) -> Iterator[T
         "PostgreSQL": postgres["breaker_open"],
         "MongoDB": mongodb["breaker_open"],
     }
+    changes = cache["breaker"]["changes"]
     opened = ", ".join(name for name, is_open in breakers.items() if is_open)
     yield Tile(
         "breakers",
         f"open: {opened}" if opened else "closed",
-        f"{cache['breaker']['changes']} changes of the cache's",
+        f"Redis: {changes} change{pluralize(changes)} in all",
         _page(Store, "breakers"),
         bool(opened),
     )
@@ -229,15 +230,19 @@ def _spool_tile() -> Tile:
         spool = activity.spool_state()
     except OSError as exc:
         return Tile("spool", "unreadable", str(exc.strerror), url, True)
-    size, age_seconds = filesizeformat(spool["depth_bytes"]), spool["oldest_age_seconds"]
-    waiting = f"{size}; the oldest waits for {age_seconds:.1f} s"
+    depth = spool["depth_events"]
+    waiting = _waiting(depth, spool["oldest_age_seconds"])
     return Tile(
         "spool",
-        f"{spool['depth_events']} events",
-        problem or waiting,
+        f"{depth} event{pluralize(depth)}",
+        problem or f"{filesizeformat(spool['depth_bytes'])}; {waiting}",
         url,
         problem is not None,
     )
+
+
+def _waiting(depth: int, age_seconds: float) -> str:
+    return f"the oldest waits for {age_seconds:.1f} s" if depth else "nothing waits"
 
 
 def _recent_rate() -> str:

@@ -132,7 +132,7 @@ class TestTiles:
 
         tiles = tiles_of(operator.get(TILES))
 
-        assert "1 rows" in tiles["outbox"]["text"]
+        assert "1 row" in tiles["outbox"]["text"]
         assert "outbox" in bad(tiles)
 
     def test_the_newest_slow_query_is_shown(self, operator):
