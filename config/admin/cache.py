@@ -58,7 +58,7 @@ class CacheAdmin(ReadOnlyPage):
             "minutes": MINUTES,
             "hot": _hot(),
             "key": name,
-            "comparison": compare(name) if name else None,
+            "comparison": compare(name, request.user) if name else None,
             **_listed(request),
             "may_clear": _may_clear(request),
             "log": Clearance.objects.all()[:LOG_LINES],

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from typing import Any, Final
 
+from django.contrib.auth.models import AnonymousUser, User
 from django.db import DatabaseError, InterfaceError
 from pymongo.errors import PyMongoError
 
@@ -13,17 +14,24 @@ from cachelayer.client import CacheDown
 from cachelayer.namespace import NoSuchKey, key_named, loader_of
 from config.web.admin_pages import silence
 
+# Who may see the values of a namespace: whoever may view the rows that they are made of.
+PERMISSIONS: Final = {
+    "notes": "notes.view_note",
+    "notes:list": "notes.view_note",
+    "user:profile": "profiles.view_profilerow",
+}
 DIFFERENCES_MAX: Final = 20
 SHOWN_CHARACTERS: Final = 2_000  # of a value
 _MEMBER_CHARACTERS: Final = 200  # of a member that differs
 _MISSING: Final = object()
 
 
-def compare(name: str) -> dict[str, Any]:
+def compare(name: str, user: User | AnonymousUser) -> dict[str, Any]:
     """
     Return what explain says of a key, its cached value, its value in the store, and what differs.
 
     {error} where there is no such key, or Redis does not answer; store_error where its store does not.
+    Without the values for users who lack a permission: withheld is its name.
     """
     try:
         key = key_named(name)
@@ -33,6 +41,9 @@ def compare(name: str) -> dict[str, Any]:
         return {"error": str(exc)}
     except CacheDown:
         return {"error": "Redis does not answer."}
+    permission = PERMISSIONS[key.namespace.name]
+    if not user.has_perm(permission):
+        return {"explanation": explanation, "withheld": permission}
     loader = loader_of(key.namespace)
     can_load = loader is not None and bool(lookup.origin or key.namespace.warms)
     stored, store_error = None, ""

@@ -16,7 +16,7 @@ from django.views.decorators.http import require_safe
 
 from activity import services as activity
 from activity.models import Event
-from cachelayer import outbox, popularity, stats
+from cachelayer import outbox, popularity, prometheus, stats
 from cachelayer.client import CacheDown
 from cachelayer.metrics import MISSES
 from cachelayer.models import Clearance
@@ -80,11 +80,13 @@ def tiles(request: HttpRequest) -> list[Tile]:
     """
     views_cache, views_stores = _may_view(request, Clearance), _may_view(request, Store)
     shown: list[Tile] = []
-    cache = stats.cache_figures(with_sizes=False) if views_cache or views_stores else {}
-    if views_cache:
-        shown += _cache_tiles(cache)
-    if views_stores:
-        shown += _store_tiles(cache, database_metrics.snapshot())
+    if views_cache or views_stores:
+        samples = prometheus.samples()  # of all processes, which takes longer than all else
+        cache = stats.cache_figures(with_sizes=False, samples=samples)
+        if views_cache:
+            shown += _cache_tiles(cache)
+        if views_stores:
+            shown += _store_tiles(cache, database_metrics.snapshot(samples))
     if _may_view(request, SlowStatement):
         shown.append(_slow_queries_tile())
     if _may_view(request, Event):

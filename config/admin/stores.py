@@ -5,7 +5,7 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 
-from cachelayer import stats
+from cachelayer import prometheus, stats
 from config.admin.dashboard import versions_of
 from config.models import Store
 from config.observability import database_metrics
@@ -19,8 +19,9 @@ class StoreAdmin(ReadOnlyPage):
     template = "admin/config/stores.html"
 
     def contents(self, request: HttpRequest) -> dict[str, Any]:
-        cache = stats.cache_figures(with_sizes=False)
-        databases = database_metrics.snapshot()
+        samples = prometheus.samples()
+        cache = stats.cache_figures(with_sizes=False, samples=samples)
+        databases = database_metrics.snapshot(samples)
         postgres, mongodb = databases["postgres"], databases["mongodb"]
         return {
             "title": "Stores",

@@ -24,15 +24,16 @@ _LEFT_OUT: Final = dict.fromkeys(("locks", "metrics", "repl", "wiredTiger"), 0)
 _PROBE_SECONDS: Final = 1.0  # for serverStatus: no figure is worth the time of an operation
 
 
-def snapshot() -> dict[str, Any]:
+def snapshot(samples: Samples | None = None) -> dict[str, Any]:
     """
     Return the body of /api/v1/metrics/db.
 
     Times in milliseconds, ages in seconds, sizes in bytes. Connections are those of the site's
     own pools; server has those of all its clients and its version, null where it does not answer.
-    breaker_open: this process sends nothing to the store at present.
+    breaker_open: this process sends nothing to the store at present. samples: those of
+    prometheus.samples(), where the caller has them.
     """
-    samples = prometheus.samples()
+    samples = prometheus.samples() if samples is None else samples
     return {
         "postgres": {
             **_pool(samples, "postgres"),

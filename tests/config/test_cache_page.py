@@ -10,10 +10,11 @@ from cachelayer import client, key_listing, popularity, protocol
 from cachelayer.http import represent
 from cachelayer.models import Clearance
 from cachelayer.namespace import root_of_names
-from config.admin.comparison import DIFFERENCES_MAX, differences
+from config.admin.comparison import DIFFERENCES_MAX, PERMISSIONS, differences
 from notes import cache_keys
 from tests.builders import make_note
 from tests.cachelayer.test_cache_command import edit_unseen
+from tests.cachelayer.test_checks import NAMESPACES
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PAGE = "/admin/cachelayer/clearance/"
@@ -71,6 +72,26 @@ class TestPage:
 
         assert "MongoDB does not answer" in page
         assert "abc@example.org" in page  # the cached value
+
+    @pytest.mark.parametrize("with_permission", [True, False])
+    def test_values_are_for_those_who_may_view_their_rows(self, profile, with_permission):
+        Client(headers={"X-User-Id": profile}).get(f"/api/v1/profiles/{profile}")
+        viewer = User.objects.create_user("bob", is_staff=True)
+        codenames = ["view_clearance", "view_note", *["view_profilerow"] * with_permission]
+        viewer.user_permissions.set(Permission.objects.filter(codename__in=codenames))
+        browser = Client()
+        browser.force_login(viewer)
+
+        page = browser.get(PAGE, {"key": f"user:profile:{profile}"}).content.decode()
+
+        assert ("abc@example.org" in page) == with_permission
+        withheld = "only with the permission profiles.view_profilerow"
+        assert (withheld in page) != with_permission
+
+    def test_each_namespace_has_the_permission_of_its_rows(self):
+        assert set(PERMISSIONS) == {namespace.name for namespace in NAMESPACES}
+        for permission in PERMISSIONS.values():
+            assert Permission.objects.filter(codename=permission.partition(".")[2]).exists()
 
     def test_looks_a_list_up(self, api, operator):
         make_note()
