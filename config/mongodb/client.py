@@ -105,6 +105,9 @@ class Pool(monitoring.ConnectionPoolListener):
         metrics.ACQUIRE_SECONDS.observe(event.duration)
         exhausted = event.reason == monitoring.ConnectionCheckOutFailedReason.TIMEOUT
         metrics.ERRORS.labels("PoolExhausted" if exhausted else f"check out: {event.reason}").inc()
+        if event.reason == monitoring.ConnectionCheckOutFailedReason.CONN_ERROR:
+            # No command was sent, so Commands has seen nothing: a frozen server, and no idle connection.
+            breaker.failed(ServerSelectionTimeoutError(event.reason), opens=False)
 
     def connection_checked_out(self, event: Any) -> None:
         metrics.WAITING.dec()

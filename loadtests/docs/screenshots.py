@@ -102,7 +102,13 @@ def _pictures(site: Site) -> Iterator[Picture]:
     yield Picture("activity-page.png", "/admin/activity/event/", 1280, 980)
     key = _use(site)
     yield Picture("profiles-page.png", f"/admin/profiles/profilerow/?user_id={_USER}", 1280, 980)
-    yield Picture("cache-page.png", f"/admin/cachelayer/clearance/?key={key}", 1360, 1824)
+    yield Picture("admin-page.png", "/admin/", 1280, 980)
+    yield Picture(
+        "cache-page.png",
+        f"/admin/cachelayer/clearance/?key={key}&namespace=notes&key_prefix={key[6:7]}",
+        1360,
+        2500,
+    )
 
 
 def _use(site: Site) -> str:
@@ -146,7 +152,9 @@ def _as_staff(site: Site) -> Iterator[str]:
             body = answer.read()
             connection.close()
             self.send_response(answer.status)
-            self.send_header("Content-Type", answer.headers.get("Content-Type", ""))
+            for name in ("Content-Type", "Content-Security-Policy"):
+                if name in answer.headers:
+                    self.send_header(name, answer.headers[name])
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
