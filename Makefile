@@ -11,7 +11,7 @@ CHECK_ENV := PYTHON_DOTENV_DISABLED=1 SECRET_KEY=a-stand-in-for-checks-that-is-l
 	HTTPS=true ALLOWED_HOSTS=trilith.example
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage check prove contract chaos up down seed manage superuser backup restore bench load drill cluster cluster-down experiments pictures format clean
+.PHONY: help run test coverage check locked lock audit prove contract chaos up down seed manage superuser backup restore bench load drill cluster cluster-down experiments pictures format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 14
@@ -35,6 +35,17 @@ check: $(BIN)/.dev ## check lint, types, import contracts, deployment, migration
 	@$(CHECK_ENV) $(BIN)/python -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
 	@$(CHECK_ENV) $(BIN)/python manage.py spectacular --validate --fail-on-warn --file /dev/null
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+
+locked: | $(BIN)/python ## install everything from requirements.lock, each file verified by its hash
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $(BIN)/.dev $(BIN)/.site $(BIN)/.cluster $(BIN)/.load
+
+lock: $(BIN)/.dev ## write requirements.lock: the hashes of every file, for all systems, of what requirements-*.txt pin
+	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+		--generate-hashes --no-annotate --output-file requirements.lock requirements-dev.txt
+
+audit: $(BIN)/.dev ## search the locked packages for known vulnerabilities (pip-audit; needs pypi.org itself, not a mirror)
+	$(BIN)/uvx --from pip-audit==2.10.1 pip-audit --strict --require-hashes --disable-pip -r requirements.lock
 
 prove: $(BIN)/.dev ## verify the cache protocol and the spool: every interleaving of the models, 2 000 random histories
 	@$(BIN)/python -m tests.cachelayer.interleavings full
