@@ -30,6 +30,7 @@ REQUIREMENTS = (
     "requirements-servers.txt",
     "requirements-load.txt",
     "requirements-dev.txt",
+    "requirements-docs.txt",
 )
 
 
