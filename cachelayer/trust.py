@@ -17,6 +17,7 @@ from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connectio
 
 from cachelayer import client, hosts, metrics, server_identity, slots
 from cachelayer.client import CacheDown
+from cachelayer.host_clock import SINCE_BOOT
 from cachelayer.namespace import declared, register_name, unlinked_name
 from cachelayer.session import session_alias
 from cachelayer.supervision import supervise
@@ -107,7 +108,7 @@ class Grant(NamedTuple):
 
 def clock() -> float:
     """Return seconds that go on while the machine is suspended."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.clock_gettime(SINCE_BOOT)
 
 
 class Lease:

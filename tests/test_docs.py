@@ -318,7 +318,7 @@ class TestConsistency:
 class TestLinks:
     @pytest.mark.parametrize(
         "page",
-        [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))],
+        [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))],
         ids=lambda page: str(page.relative_to(ROOT)),
     )
     def test_lead_to_files_that_are_there(self, page):

@@ -31,6 +31,7 @@ REQUIREMENTS = (
     "requirements-servers.txt",
     "requirements-load.txt",
     "requirements-dev.txt",
+    "requirements-docs.txt",
 )
 
 

