@@ -1,11 +1,11 @@
-"""Every route: home page, admin, API, schema, health."""
+"""Every route: pages of notes, admin, API, schema, health."""
 
 from django.contrib import admin
 from django.urls import include, path
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerView
 
 from config.observability import health, views
-from config.web import home, problems
+from config.web import problems
 
 admin.site.site_header = admin.site.site_title = "Trilith"
 
@@ -13,7 +13,7 @@ admin.site.site_header = admin.site.site_title = "Trilith"
 _admin_urls = [url for url in admin.site.get_urls() if getattr(url, "name", "") != "view_on_site"]
 
 urlpatterns = [
-    path("", home.home, name="home"),
+    path("", include("notes.web.urls")),
     path("admin/", (_admin_urls, "admin", "admin")),
     path("api/v1/", include("notes.api.urls")),
     path("api/v1/", include("profiles.api.urls")),
