@@ -15,18 +15,38 @@ from cachelayer.namespace import Key
 
 STORES: Final = {"redis": "Redis", "postgres": "PostgreSQL", "mongodb": "MongoDB"}
 
-# What the cache did: the level that answered, whether that is a hit, and what it means.
+# What the cache did: the place that the value came from, whether that is a hit, and what it means.
 _SOURCES: Final[dict[Source, tuple[str, str, str]]] = {
-    Source.FIRST_LEVEL: ("first level", "hit", "This process's own copy: no store was asked."),
-    Source.HIT: ("Redis", "hit", "The copy's stamps are all current: no database was asked."),
-    Source.UNVERIFIED: ("Redis", "hit", "Its stamps are right; PostgreSQL does not answer."),
-    Source.STALE: ("Redis", "stale", "A copy past its time, since the store does not answer."),
-    Source.LOADED: ("database", "miss", "Loaded, and stored in Redis for the next request."),
-    Source.COLLAPSED: ("database", "miss", "Another request was loading it: this one waited."),
-    Source.FENCED: ("database", "miss", "Loaded, but not stored: a write came, or Redis is full."),
-    Source.BYPASSED: ("database", "bypass", "The request went past the cache, as it said."),
-    Source.CACHE_DOWN: ("database", "miss", "Redis does not answer."),
-    Source.UNTRUSTED: ("database", "miss", "Redis may not be believed at present."),
+    Source.FIRST_LEVEL: (
+        "in the first level",
+        "hit",
+        "This process's own copy: no store was asked.",
+    ),
+    Source.HIT: ("in Redis", "hit", "The copy's stamps are all current: no database was asked."),
+    Source.UNVERIFIED: ("in Redis", "hit", "Its stamps are right; PostgreSQL does not answer."),
+    Source.STALE: ("in Redis", "stale", "A copy past its time, since the store does not answer."),
+    Source.LOADED: (
+        "read from the database",
+        "miss",
+        "Loaded, and stored in Redis for the next request.",
+    ),
+    Source.COLLAPSED: (
+        "read from the database",
+        "miss",
+        "Another request was loading it: this one waited.",
+    ),
+    Source.FENCED: (
+        "read from the database",
+        "miss",
+        "Loaded, but not stored: a write came, or Redis is full.",
+    ),
+    Source.BYPASSED: (
+        "read from the database",
+        "bypass",
+        "The request went past the cache, as it said.",
+    ),
+    Source.CACHE_DOWN: ("read from the database", "miss", "Redis does not answer."),
+    Source.UNTRUSTED: ("read from the database", "miss", "Redis may not be believed at present."),
 }
 _REASONS: Final[dict[MissReason, str]] = {
     "absent": "Redis had no copy.",
@@ -47,7 +67,7 @@ class ReadReport(NamedTuple):
     """A read through the cache: status is hit, miss, stale or bypass."""
 
     key: str
-    level: str
+    place: str  # as in: a hit in Redis
     status: str
     meaning: str
     reason: str  # of a miss
@@ -94,7 +114,7 @@ class Report:
 
 def read_report(key: Key[Any], cached: Cached[Any]) -> ReadReport:
     """Return what the cache did for one read."""
-    level, status, meaning = _SOURCES[cached.source]
+    place, status, meaning = _SOURCES[cached.source]
     reason = ""
     if cached.missed is not None and cached.missed.reason is not None:
         reason = _REASONS[cached.missed.reason]
@@ -102,7 +122,7 @@ def read_report(key: Key[Any], cached: Cached[Any]) -> ReadReport:
             reason += f": the stamp of {' and '.join(cached.missed.stale_tags)} is another one."
     return ReadReport(
         key.name,
-        level,
+        place,
         status,
         meaning,
         reason,
