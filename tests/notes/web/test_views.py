@@ -6,9 +6,12 @@ from html import unescape
 from urllib.parse import urlsplit
 
 import pytest
+from django.db import connection
 from django.test import Client
 
 from cachelayer import client as cache_client
+from config.postgres import outages
+from config.stack.process import wait_until
 from notes import services
 from notes.models import Note
 from tests.builders import make_note, make_notes
@@ -281,9 +284,9 @@ class TestStrip:
             assert page["Cache-Status"] == "trilith; fwd=bypass"
             assert "Bypass, read from the database" in strip_of(page)
 
-    def test_tells_that_redis_is_away(self, browser, closed_breaker):
+    def test_tells_that_redis_is_away(self, browser, monkeypatch, closed_breaker):
         note = make_note()
-        cache_client.breaker.failed(TimeoutError(), opens=True)
+        monkeypatch.setattr(cache_client.breaker, "is_open", True)
 
         page = browser.get(f"/notes/{note}")
 
@@ -552,3 +555,37 @@ class TestUser:
         answer = browser.delete(f"/api/v1/notes/{note}")
 
         assert answer.status_code == 403
+
+
+class TestWithoutPostgres:
+    @pytest.fixture
+    def restored(self, stack):
+        yield stack
+        stack.up()
+        connection.close()
+        assert wait_until(lambda: not outages.breaker.is_open, 30)
+
+    def test_a_page_names_the_store_and_loses_no_text(self, browser, restored):
+        note = make_note()
+        form = fields_of(browser.get(f"/notes/{note}/edit"))
+        browser.get("/")
+        restored.kill("postgres")
+
+        pages = [
+            browser.get("/?q=unread"),
+            browser.post(f"/notes/{note}/edit", {**form, "title": "T", "content": "typed"}),
+            browser.post("/notes/new", {"title": "T", "content": "typed"}),
+            browser.post(f"/notes/{note}/delete", form),
+        ]
+
+        for page in pages:
+            assert page.status_code == 503
+            assert int(page["Retry-After"]) >= 1
+            assert 'data-store="postgres"' in page.content.decode()
+            assert '<a href="/health">' in page.content.decode()
+        for page in pages[1:3]:
+            assert ">\ntyped</textarea>" in page.content.decode()
+        cached = browser.get(f"/notes/{note}")
+        assert cached.status_code == 200
+        assert "PostgreSQL does not answer" in strip_of(cached)
+        assert browser.get("/notes/new").status_code == 200
