@@ -59,7 +59,12 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
 SECURE_HSTS_PRELOAD = HTTPS
 SESSION_COOKIE_SECURE = HTTPS
 CSRF_COOKIE_SECURE = HTTPS
+CSRF_COOKIE_HTTPONLY = True  # forms carry the token themselves
+CSRF_FAILURE_VIEW = "config.web.problems.csrf_failure"
 X_FRAME_OPTIONS = "DENY"
+BROWSER_USER_CHOICE = env.flag(
+    "BROWSER_USER_CHOICE", default=True
+)  # false behind an identity provider
 ADMIN_TOKEN = env.str("ADMIN_TOKEN", default="")  # bearer token of staff endpoints; empty: none
 REQUEST_BODY_MAX_BYTES = env.whole("REQUEST_BODY_MAX_BYTES", default=2_097_152, minimum=1)
 DATA_UPLOAD_MAX_MEMORY_SIZE = REQUEST_BODY_MAX_BYTES  # bytes; the admin's forms

@@ -18,14 +18,14 @@ _SALT: Final = "browser_user"
 _AGE_SECONDS_MAX: Final = 30 * 86_400
 
 
-def is_named_by_header(request: HttpRequest) -> bool:
-    """Return whether X-User-Id, which a proxy may set, says who is calling: then the cookie does not."""
-    return "HTTP_X_USER_ID" in request.META
+def may_choose(request: HttpRequest) -> bool:
+    """Return whether the cookie says who is calling: not where X-User-Id does, nor where a proxy alone may."""
+    return settings.BROWSER_USER_CHOICE and "HTTP_X_USER_ID" not in request.META
 
 
 def caller_of(request: HttpRequest) -> Caller:
-    """Return the user of the header, else of the cookie, else demo. Raises ValidationError for the header."""
-    if is_named_by_header(request):
+    """Return the user of the header, else of the cookie where it counts, else demo. Raises ValidationError for the header."""
+    if not may_choose(request):
         return UserIdAuthentication().authenticate(Request(request))[0]
     chosen = request.get_signed_cookie(_COOKIE, "", salt=_SALT, max_age=_AGE_SECONDS_MAX)
     return Caller(chosen if chosen and is_user_id(chosen) else DEFAULT_USER_ID)

@@ -55,6 +55,15 @@ _REASONS: Final[dict[MissReason, str]] = {
     "epoch": "The copy was of before the cache was cleared, or its layout was changed.",
     "corrupt": "The copy in Redis could not be read.",
 }
+# What the cache sends to Redis in each operation of its protocol (cachelayer/protocol.py).
+_COMMANDS: Final = {
+    "look": "MGET of the copy and of its tags' stamps",
+    "begin": "pipeline: read or make the stamps, take the lease to load",
+    "end": "script: store the copy if no stamp has changed, give the lease back",
+    "release": "script: give the lease back",
+    "invalidate": "UNLINK of the stamps of what was written",
+    "note": "pipeline: note when each tag was invalidated, for explanations",
+}
 _COOKIE: Final = "trilith_write"
 _COOKIE_SALT: Final = "data_layer.write"
 _COOKIE_SECONDS: Final = 30
@@ -89,6 +98,7 @@ class StepReport(NamedTuple):
     at_ms: float
     took_ms: float
     store: str
+    store_name: str
     statement: str
     offset: float
     share: float
@@ -185,7 +195,8 @@ def _report(what: str, trace: dict[str, Any], reads: Sequence[ReadReport]) -> Re
             at_ms,
             took_ms,
             store,
-            statement,
+            STORES[store],
+            _described(store, statement),
             round(100 * at_ms / elapsed_ms, 2),
             round(max(100 * took_ms / elapsed_ms, 0.5), 2),
         )
@@ -206,6 +217,11 @@ def _report(what: str, trace: dict[str, Any], reads: Sequence[ReadReport]) -> Re
         reads,
         os.getpid(),
     )
+
+
+def _described(store: str, statement: str) -> str:
+    commands = _COMMANDS.get(statement, "") if store == "redis" else ""
+    return f"{statement}: {commands}" if commands else statement
 
 
 def _is_wait(step: StepReport) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -23,12 +23,6 @@ from config.web.authentication import Caller
 from config.web.data_layer import ReadReport
 from notes import selectors, services
 from notes.records import NoteRecord
-
-# A page runs no script, has no style of its own, and loads its own style sheet alone.
-_POLICY: Final = (
-    "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; form-action 'self'; "
-    "frame-ancestors 'none'"
-)
 
 
 class Failure(NamedTuple):
@@ -55,7 +49,7 @@ class Page(View):
         except Exception as exc:  # noqa: BLE001  # raised again where there is no answer to it
             failure = failure_of(request, exc)
             response = self.show("notes/failure.html", {"failure": failure}, status=failure.status)
-        response.headers["Content-Security-Policy"] = _POLICY
+        response.headers["Content-Security-Policy"] = problems.PAGE_POLICY
         response.headers["Cache-Control"] = "private, no-cache"
         return response
 
@@ -96,7 +90,7 @@ class Page(View):
             {
                 **context,
                 "caller": self.caller,
-                "is_named_by_header": browser_user.is_named_by_header(request),
+                "may_choose_user": browser_user.may_choose(request),
                 "report": data_layer.report(request, self.reads),
                 "write": data_layer.write_before(request),
             },

@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 from uuid import UUID, uuid4
 
 import msgspec
+from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import reverse
@@ -243,6 +244,8 @@ class ChooseUser(Page):
     http_method_names = ["post"]
 
     def post(self, request: HttpRequest) -> HttpResponse:
+        if not browser_user.may_choose(request):
+            raise PermissionDenied
         user_id = request.POST.get("user_id", "").strip()
         if not is_user_id(user_id):
             raise ValidationError({"User": [f"{USER_ID_RULE}, and no reserved word."]})

@@ -1,5 +1,6 @@
 """The pages of notes, over the real servers."""
 
+import inspect
 import re
 import uuid
 from html import unescape
@@ -10,8 +11,10 @@ from django.db import connection
 from django.test import Client
 
 from cachelayer import client as cache_client
+from cachelayer import protocol
 from config.postgres import outages
 from config.stack.process import wait_until
+from config.web import data_layer
 from notes import services
 from notes.models import Note
 from tests.builders import make_note, make_notes
@@ -43,6 +46,7 @@ def fields_of(response) -> dict[str, str]:
 
 def strip_of(response) -> str:
     text = response.content.decode().split("<aside", 1)[1].split("</aside>")[0]
+    text = re.sub("(</t[hd]>|<dd>|<br>)", r" \1", text)
     return " ".join(read(text).text.split())
 
 
@@ -103,6 +107,14 @@ class TestListPage:
             ("limit=x", "limit: "),
             ("colour=red", "colour: "),
             ("q=" + 201 * "x", "q: "),
+            ("page=abc", "page: "),
+            ("page=-1", "page: "),
+            ("page=" + 30 * "9", "page: "),
+            ("page=1&page=2", "page: "),
+            ("q=%00", "q: "),
+            ("userId=%00", "userId: "),
+            ("sort=x", "sort: "),
+            ("cursor=x", "cursor: "),
         ],
     )
     def test_says_what_is_wrong_with_a_query(self, browser, query, message):
@@ -135,6 +147,19 @@ class TestListPage:
         assert answer.status_code == 404
         assert answer["Content-Type"].startswith(media)
 
+    @pytest.mark.parametrize("path", ["/x", "/notes/x", "/notes/%00", "/notes/<b>"])
+    def test_which_looks_like_the_other_pages(self, browser, path):
+        page = browser.get(path)
+
+        assert page.status_code == 404
+        assert "pages.css" in page.content.decode()
+        assert "<h1>404 Not Found</h1>" in page.content.decode()
+        assert "<b>" not in page.content.decode()
+        assert page["Content-Security-Policy"].startswith("default-src 'none'")
+
+    def test_says_that_there_is_none(self, browser):
+        assert "No note matches." in browser.get("/?userId=nobody").content.decode()
+
 
 class TestHeaders:
     @pytest.mark.parametrize("path", ["/", "/notes/new", "/?page=0", f"/notes/{uuid.UUID(int=0)}"])
@@ -160,7 +185,7 @@ class TestHeaders:
             assert not re.search(r"<script|<style| style=| on\w+=", text)
 
     def test_the_style_sheet_is_served(self):
-        style = Client().get("/static/notes/pages.css")
+        style = Client().get("/static/pages.css")
 
         assert (style.status_code, style["Content-Type"]) == (200, 'text/css; charset="utf-8"')
         style.close()
@@ -265,8 +290,13 @@ class TestStrip:
         assert "The write before it" in strip_of(first)
         assert f"POST /notes/{note}/edit" in strip_of(first)
         assert "UPDATE notes SET" in strip_of(first)
-        assert "unlink" in strip_of(first)
+        assert "invalidate: UNLINK" in strip_of(first)
         assert "The write before it" not in strip_of(second)
+
+    def test_explains_each_operation_of_the_protocol(self):
+        names = set(re.findall(r'ask\("(\w+)"', inspect.getsource(protocol)))
+
+        assert set(data_layer._COMMANDS) == names
 
     def test_a_cookie_that_was_altered_shows_nothing(self, browser):
         browser.cookies["trilith_write"] = "x:y:z"
@@ -344,11 +374,18 @@ class TestNewPage:
         assert ">\nkept" in page.content.decode()
         assert fields_of(page)["id"] == form["id"]
 
-    def test_without_a_token_is_refused(self):
-        strict = Client(enforce_csrf_checks=True)
+    @pytest.mark.parametrize("path", ["/notes/new", "/user", "/notes/{}/edit", "/notes/{}/delete"])
+    def test_without_a_token_is_refused(self, path):
+        note = make_note(title="Old", user_id="demo")
+        fields = {"title": "T", "content": "", "etag": "*", "user_id": "abc"}
 
-        assert strict.post("/notes/new", {"title": "T", "content": ""}).status_code == 403
-        assert not Note.objects.exists()
+        page = Client(enforce_csrf_checks=True).post(path.format(note), fields)
+
+        assert page.status_code == 403
+        assert "pages.css" in page.content.decode()
+        assert "Nothing was written" in page.content.decode()
+        assert "trilith_user" not in page.cookies
+        assert Note.objects.get().title == "Old"
 
 
 class TestEditPage:
@@ -546,6 +583,30 @@ class TestUser:
         assert "You are <strong>from-proxy</strong>" in page
         assert 'name="user_id"' not in page
 
+    def test_is_not_chosen_where_a_proxy_alone_says_it(self, browser, settings):
+        settings.BROWSER_USER_CHOICE = False
+        note = make_note(user_id="abc")
+
+        page = browser.get("/")
+
+        assert "You are <strong>demo</strong>" in page.content.decode()
+        assert 'name="user_id"' not in page.content.decode()
+        assert browser.get(f"/notes/{note}/edit").status_code == 403
+        assert choose(Client(), "abc").status_code == 403
+
+    def test_cookies_are_for_tls_alone_where_the_site_is(self, settings):
+        settings.SESSION_COOKIE_SECURE = settings.CSRF_COOKIE_SECURE = True
+        browser = Client()
+        browser.get("/")
+        choose(browser, "abc")
+        form = fields_of(browser.get("/notes/new"))
+        browser.post("/notes/new", {**form, "title": "T", "content": ""})
+
+        assert set(browser.cookies) == {"csrftoken", "trilith_user", "trilith_write"}
+        for cookie in browser.cookies.values():
+            assert (cookie["secure"], cookie["httponly"]) == (True, True), cookie
+            assert cookie["samesite"] == "Lax"
+
     def test_a_malformed_header_is_a_400(self, browser):
         assert browser.get("/", headers={"X-User-Id": "a b"}).status_code == 400
 
@@ -587,5 +648,8 @@ class TestWithoutPostgres:
             assert ">\ntyped</textarea>" in page.content.decode()
         cached = browser.get(f"/notes/{note}")
         assert cached.status_code == 200
-        assert "PostgreSQL does not answer" in strip_of(cached)
+        assert "Hit" in strip_of(cached)
+        assert wait_until(
+            lambda: "PostgreSQL does not answer" in strip_of(browser.get(f"/notes/{note}")), 60
+        )
         assert browser.get("/notes/new").status_code == 200
