@@ -150,7 +150,6 @@ def running_tab() -> Iterator[Tab]:
         process = subprocess.Popen(
             [
                 *(browser, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"),
-                "--disable-lcd-text",  # grey edges of letters: pictures of half the size
                 *("--disable-background-networking", "--disable-extensions", "--no-first-run"),
                 *("--remote-debugging-port=0", f"--user-data-dir={folder}", "about:blank"),
             ],

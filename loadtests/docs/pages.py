@@ -108,7 +108,10 @@ def _edit(tab: Tab, site: Site, note: str, picture: Path) -> None:
         tab.press("Enter")
     _require(tab, "document.querySelector('.markdown table') !== null")
     _require(tab, "document.querySelector('.strip').textContent.includes('UPDATE notes SET')")
+    tab.evaluate("document.querySelector('.strip details').open = false")  # for the write to fit in
+    tab.show_as(width=1120, height=990)
     tab.shoot(picture)
+    tab.show_as(width=1280, height=980)
 
 
 def _meet_conflict(tab: Tab, site: Site, note: str) -> None:
@@ -140,7 +143,7 @@ def _open_attacks(tab: Tab, site: Site) -> None:
 
 def _shoot_others(tab: Tab, site: Site, note: str, folder: Path) -> None:
     """Take the pictures in the dark and on a phone, where no page may be wider than the window."""
-    tab.show_as(width=1280, height=980, dark=True)
+    tab.show_as(width=1120, height=720, dark=True)
     tab.open(f"{site.url}/?userId=abc&q=")
     tab.shoot(folder / "page-dark.png")
     for dark in (True, False):

@@ -46,7 +46,7 @@ def rendered(markdown: str) -> SafeString | None:
     """
     Return the HTML; None where making it would take more than a bounded amount of work.
 
-    Its headings begin at h2: the title of the note is the page's h1. HTML in the Markdown is
+    Its highest heading is an h2: the title of the note is the page's h1. HTML in the Markdown is
     shown as text. The parser lets no markup through, and nh3 removes what it lets through.
     """
     html: list[str] = []
@@ -54,9 +54,10 @@ def rendered(markdown: str) -> SafeString | None:
     def render() -> None:
         env: dict[str, Any] = {}
         tokens = _parser.parse(markdown, env)
-        for token in tokens:
-            if token.type in ("heading_open", "heading_close"):
-                token.tag = f"h{min(int(token.tag[1:]) + 1, _HEADING_LEVEL_MAX)}"
+        headings = [token for token in tokens if token.type in ("heading_open", "heading_close")]
+        levels = [int(token.tag[1:]) for token in headings]
+        for token, level in zip(headings, levels, strict=True):
+            token.tag = f"h{min(level - min(levels) + 2, _HEADING_LEVEL_MAX)}"
         html.append(_parser.renderer.render(tokens, _parser.options, env))
 
     if not within_calls_max(render):

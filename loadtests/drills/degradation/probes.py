@@ -69,7 +69,7 @@ def _page_of_note(purpose: str, rest: str = "") -> Callable[[StateFixtures], Cal
     )
 
 
-def _form(path: str, **fields: str) -> Callable[[StateFixtures], Call]:
+def _form(path: str, *, has_caller: bool = True, **fields: str) -> Callable[[StateFixtures], Call]:
     headers = {
         "Content-Type": "application/x-www-form-urlencoded",
         "Cookie": f"csrftoken={_CSRF_TOKEN}",
@@ -78,7 +78,7 @@ def _form(path: str, **fields: str) -> Callable[[StateFixtures], Call]:
     return lambda fixtures: Call(
         "",
         path,
-        headers={**headers, "X-User-Id": fixtures.user("writer")},
+        headers=headers | ({"X-User-Id": fixtures.user("writer")} if has_caller else {}),
         body=urlencode(fields),
     )
 
@@ -228,7 +228,7 @@ _OF_PAGES: Final = [
     ("GET /notes/{note_id}/delete", CACHED, _page_of_note("cached", "/delete")),
     ("GET /notes/new", "", _path("/notes/new")),
     ("POST /notes/new", "", _form("/notes/new", title="New", content="")),
-    ("POST /user", "", _form("/user", user_id="abc")),
+    ("POST /user", "", _form("/user", has_caller=False, user_id="abc")),
 ]
 _LAST: Final = [
     (f"POST {_CLEAR}", TOKEN, _as_staff(_CLEAR)),

@@ -122,6 +122,7 @@ class TestRendered:
         ("text", "html"),
         [
             ("# One\n\n###### Six", "<h2>One</h2>\n<h6>Six</h6>\n"),
+            ("### Three\n\n#### Four", "<h2>Three</h2>\n<h3>Four</h3>\n"),
             (
                 "*a* **b** ~~c~~ `d`",
                 "<p><em>a</em> <strong>b</strong> <s>c</s> <code>d</code></p>\n",

@@ -1,6 +1,7 @@
 """The pages of notes, over the real servers."""
 
 import inspect
+import itertools
 import re
 import uuid
 from html import unescape
@@ -206,7 +207,31 @@ class TestNames:
                 for name in ("aria-describedby", "aria-labelledby"):
                     assert attributes.get(name, ids[0]) in ids
             assert not re.search(r"<button>\s*</button>|<a [^>]*>\s*</a>", text)
-            assert re.findall(r"<h1[ >]", text) == [re.search(r"<h1[ >]", text)[0]]
+
+    def test_headings_come_in_order(self, browser):
+        note = make_note(content="### Part\n\n#### Section")
+        for path in (
+            "/",
+            "/?page=0",
+            "/notes/new",
+            f"/notes/{note}",
+            f"/notes/{note}/delete",
+            "/x",
+        ):
+            levels = [
+                int(level) for level in re.findall("<h([1-6])", browser.get(path).content.decode())
+            ]
+
+            assert levels[0] == 1
+            assert levels.count(1) == 1
+            assert all(below <= above + 1 for above, below in itertools.pairwise(levels)), levels
+
+    def test_the_page_has_a_language_and_a_way_past_its_head(self, browser):
+        text = browser.get("/").content.decode()
+
+        assert '<html lang="en">' in text
+        assert text.index('href="#content"') < text.index("<header>")
+        assert '<main id="content" tabindex="-1">' in text
 
 
 class TestNotePage:
