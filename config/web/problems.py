@@ -139,7 +139,7 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     if not is_for_programs(request):
-        return _page(HTTPStatus.NOT_FOUND, f"There is nothing at {request.path}.")
+        return _page(HTTPStatus.NOT_FOUND, f"There is nothing at {escape_uri_path(request.path)}.")
     return problem_response(request, HTTPStatus.NOT_FOUND, f"There is nothing at {request.path}.")
 
 

@@ -57,8 +57,8 @@ class ListPage(Page):
             if not query_string.get(name, "").strip():
                 query_string.pop(name, None)
         context: dict[str, Any] = {
-            "search": query_string.get("q", ""),
-            "user_id": query_string.get("userId", ""),
+            "search": query_string.get("q", "").replace("\0", "\ufffd"),  # no NUL may be in HTML
+            "user_id": query_string.get("userId", "").replace("\0", "\ufffd"),
             "sort": query_string.get("sort", DEFAULT_SORT),
             "orders": _ORDERS,
             "search_characters_max": SEARCH_MAX_CHARACTERS,

@@ -122,6 +122,7 @@ class TestListPage:
         page = browser.get(f"/?{query}")
 
         assert page.status_code == 400
+        assert b"\0" not in page.content
         assert 'role="alert"' in page.content.decode()
         assert message in page.content.decode()
 
@@ -156,6 +157,7 @@ class TestListPage:
         assert "pages.css" in page.content.decode()
         assert "<h1>404 Not Found</h1>" in page.content.decode()
         assert "<b>" not in page.content.decode()
+        assert b"\0" not in page.content
         assert page["Content-Security-Policy"].startswith("default-src 'none'")
 
     def test_says_that_there_is_none(self, browser):
