@@ -107,8 +107,8 @@ rolling-restart: $(BIN)/.cluster ## replace the SITES=2 sites of the cluster one
 experiments: $(BIN)/.site ## run the six experiments into docs/experiments, about 8 minutes (QUICK=1: small, into .lab)
 	@$(BIN)/python -m loadtests run all $(if $(QUICK),--quick,--out docs/experiments)
 
-pictures: $(BIN)/.site ## retake the screenshots in docs, with the Chromium on PATH
-	@$(BIN)/python -m loadtests pictures
+pictures: $(BIN)/.load ## retake the screenshots in docs, with the Chromium on PATH
+	@$(BIN)/python -m loadtests pictures && $(BIN)/python -m loadtests pages
 
 format: $(BIN)/.dev ## sort imports and format the code
 	@$(BIN)/ruff check --fix --select I -q . && $(BIN)/ruff format -q .

@@ -43,6 +43,11 @@ RECORDED: Final = {
     ("note", "PUT"): RecordedRequest("note_updated", "note_id"),
     ("note", "PATCH"): RecordedRequest("note_updated", "note_id"),
     ("note", "DELETE"): RecordedRequest("note_deleted", "note_id"),
+    ("home", "GET"): RecordedRequest("notes_listed", None),  # and the pages of notes
+    ("page-new", "POST"): RecordedRequest("note_created", None),
+    ("page", "GET"): RecordedRequest("note_viewed", "note_id"),
+    ("page-edit", "POST"): RecordedRequest("note_updated", "note_id"),
+    ("page-delete", "POST"): RecordedRequest("note_deleted", "note_id"),
     ("profiles", "POST"): RecordedRequest("profile_created", None),
     ("profile", "GET"): RecordedRequest("profile_viewed", "user_id"),
     ("profile-mongo", "GET"): RecordedRequest("profile_viewed", "user_id"),

@@ -34,7 +34,7 @@ class ActivityMiddleware:
         if recorded is None or REPLAYED in response.headers:  # the earlier request was recorded
             return response
         reusable: Reusable | None = getattr(response, "reusable", None)
-        if 200 <= response.status_code < 300 and UNRECORDED not in request.META:
+        if _is_success(response) and UNRECORDED not in request.META:
             record = _recorder(request, response, recorded, response.status_code)
             user_id = request.user.get_username()
             record(request.META, user_id, getattr(request, "request_id", ""))
@@ -43,6 +43,11 @@ class ActivityMiddleware:
         elif reusable is not None:  # a 304, which is none: others will be answered in full
             reusable.on_reuse.append(_recorder(request, response, recorded, HTTPStatus.OK))
         return response
+
+
+def _is_success(response: HttpResponse) -> bool:
+    """Return whether the request did what it was for: a page answers a write by leading to another."""
+    return 200 <= response.status_code < 300 or response.status_code == HTTPStatus.SEE_OTHER
 
 
 def _recorder(

@@ -9,7 +9,7 @@ import math
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
@@ -60,6 +60,7 @@ class Cached(Generic[V]):
     head_only: bool = False  # whether the value's body was left unread
     guard: Guard | None = None  # under which the value, or a reply made of it, may be kept
     fresh_ms: int = 0  # for at most so long
+    missed: "Lookup[V] | None" = field(default=None, compare=False)  # the look that was a miss
 
 
 class Overloaded(Exception):

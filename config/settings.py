@@ -59,7 +59,12 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
 SECURE_HSTS_PRELOAD = HTTPS
 SESSION_COOKIE_SECURE = HTTPS
 CSRF_COOKIE_SECURE = HTTPS
+CSRF_COOKIE_HTTPONLY = True  # forms carry the token themselves
+CSRF_FAILURE_VIEW = "config.web.problems.csrf_failure"
 X_FRAME_OPTIONS = "DENY"
+BROWSER_USER_CHOICE = env.flag(
+    "BROWSER_USER_CHOICE", default=True
+)  # false behind an identity provider
 ADMIN_TOKEN = env.str("ADMIN_TOKEN", default="")  # bearer token of staff endpoints; empty: none
 # Whose clients may read /metrics and /api/v1/metrics/* without being staff.
 METRICS_NETWORKS = env.networks("METRICS_NETWORKS", default="private")

@@ -1,4 +1,4 @@
-"""Every route: home page, admin, API, schema, health."""
+"""Every route: pages of notes, admin, API, schema, health."""
 
 from django.contrib import admin
 from django.urls import include, path
@@ -6,7 +6,7 @@ from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerView
 
 from config.admin import dashboard
 from config.observability import health, views
-from config.web import home, problems
+from config.web import problems
 
 admin.site.site_header = admin.site.site_title = "Trilith"
 
@@ -19,7 +19,7 @@ _admin_urls = [
 ]
 
 urlpatterns = [
-    path("", home.home, name="home"),
+    path("", include("notes.web.urls")),
     path("admin/", (_admin_urls, "admin", "admin")),
     path("api/v1/", include("notes.api.urls")),
     path("api/v1/", include("profiles.api.urls")),

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import structlog
@@ -37,6 +38,7 @@ class RequestContextMiddleware:
             connection.execute_wrapper(statements_wrapper),
             replica.execute_wrapper(statements_wrapper),
         ):
+            request.trace_so_far = partial(traces.so_far, trace)  # type: ignore[attr-defined]  # for pages
             response = self.get_response(request)
         elapsed_ms = (time.perf_counter() - started) * 1000
         response.headers["X-Request-ID"] = request_id

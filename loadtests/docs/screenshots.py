@@ -22,11 +22,11 @@ from typing import Final, NamedTuple
 
 from config.stack import ROOT, Stack
 from config.stack.process import StackError
+from loadtests.docs.browser import installed_browser
 from loadtests.drills.degradation.fixtures import logged_in
 from loadtests.generators.http_load import Call, OpenLoop, address, fetch
 from loadtests.testbed.site import Site, running_site
 
-_BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _REPORT: Final = ROOT / "docs" / "experiments" / "index.html"
 _BROWSER_SECONDS: Final = 60
 _READS_PER_SECOND: Final = 60
@@ -46,9 +46,7 @@ class Picture(NamedTuple):
 
 def run(options: argparse.Namespace) -> int:
     """Take all screenshots; return 0. Raises StackError if there is no browser, or if it fails."""
-    browser = next(filter(None, map(shutil.which, _BROWSERS)), None)
-    if browser is None:
-        raise StackError(f"no browser is on PATH: install one of {', '.join(_BROWSERS)}")
+    browser = installed_browser()
     files = []
     if _REPORT.exists():
         files.append(options.out / "lab-report.png")

@@ -1,0 +1,141 @@
+"""What every page does: its caller, its reads through the cache, its errors, its headers, its strip."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import msgspec
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+from django.urls import reverse
+from django.views import View
+from rest_framework.exceptions import ValidationError
+
+from cachelayer import http
+from cachelayer.entries import Overloaded
+from cachelayer.failures import unavailable_store
+from cachelayer.http import PreconditionFailed, Representation
+from cachelayer.read import CachedRead
+from config.web import browser_user, data_layer, problems
+from config.web.authentication import Caller
+from config.web.data_layer import ReadReport
+from notes import selectors, services
+from notes.records import NoteRecord
+
+
+class Failure(NamedTuple):
+    """Why a page does not show what it was to show: one message for each mistake."""
+
+    status: HTTPStatus
+    title: str
+    messages: tuple[str, ...]
+    store: str = ""  # that does not answer
+
+
+class Page(View):
+    """A page, for the caller of a browser. An error that the API has an answer to is a page, too."""
+
+    caller: Caller
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        self.reads: list[ReadReport] = []
+        self.caller = Caller("")
+        try:
+            self.caller = browser_user.caller_of(request)
+            request.user = self.caller  # type: ignore[assignment]  # whose events are recorded
+            response = super().dispatch(request, *args, **kwargs)
+        except Exception as exc:  # noqa: BLE001  # raised again where there is no answer to it
+            failure = failure_of(request, exc)
+            response = self.show("notes/failure.html", {"failure": failure}, status=failure.status)
+        response.headers["Content-Security-Policy"] = problems.PAGE_POLICY
+        response.headers["Cache-Control"] = "private, no-cache"
+        return response
+
+    def read(self, source: CachedRead[Representation]) -> Representation | None:
+        """Return what source reads, past the cache where the request says so; the strip shows how."""
+        bypass = http.bypass_of(
+            self.request.META.get("HTTP_CACHE_CONTROL", ""),
+            cache_parameter=self.request.GET.get("cache"),
+        )
+        cached = source.get(bypass=bypass)
+        self.reads.append(data_layer.read_report(source.key, cached))
+        return cached.value
+
+    def note(self, note_id: UUID) -> tuple[NoteRecord, str]:
+        """Return the note and its ETag. Raises NoteNotFound."""
+        stored = self.read(selectors.note_read(note_id=note_id))
+        if stored is None:
+            raise services.NoteNotFound(f"There is no note {note_id}.")
+        return msgspec.json.decode(stored.body, type=NoteRecord), stored.etag
+
+    def own_note(self, note_id: UUID) -> tuple[NoteRecord, str]:
+        """Return the caller's note and its ETag. Raises NoteNotFound, NotOwner."""
+        note, etag = self.note(note_id)
+        if note.user_id != self.caller.user_id:
+            raise services.NotOwner(
+                f"The note belongs to {note.user_id}; you are {self.caller.user_id}."
+            )
+        return note, etag
+
+    def show(
+        self, template: str, context: Mapping[str, Any], *, status: HTTPStatus = HTTPStatus.OK
+    ) -> HttpResponse:
+        """Return a page with the strip."""
+        request = self.request
+        response = render(
+            request,
+            template,
+            {
+                **context,
+                "caller": self.caller,
+                "may_choose_user": browser_user.may_choose(request),
+                "report": data_layer.report(request, self.reads),
+                "write": data_layer.write_before(request),
+            },
+            status=status,
+        )
+        data_layer.forget_write(request, response)
+        if self.reads:
+            response.headers["Cache-Status"] = self.reads[-1].cache_status
+        if status is HTTPStatus.SERVICE_UNAVAILABLE:
+            response.headers["Retry-After"] = str(problems.RETRY_AFTER_SECONDS)
+        return response
+
+    def written(self, route: str, **arguments: Any) -> HttpResponse:
+        """Return what leads from a write to the page of that route (RFC 9110, 15.4.4)."""
+        response = HttpResponseRedirect(reverse(route, kwargs=arguments or None))
+        response.status_code = HTTPStatus.SEE_OTHER
+        data_layer.leave_for_next(self.request, response)
+        return response
+
+
+def failure_of(request: HttpRequest, exc: Exception) -> Failure:
+    """Return what a page says of an error. Raises exc where that is a bug of the site."""
+    match exc:
+        case services.NoteNotFound():
+            return Failure(HTTPStatus.NOT_FOUND, "There is no such note", (str(exc),))
+        case services.NotOwner():
+            return Failure(HTTPStatus.FORBIDDEN, "This is another user's note", (str(exc),))
+        case PreconditionFailed():
+            message = "The note has changed since you read it. Nothing was written."
+            return Failure(HTTPStatus.PRECONDITION_FAILED, "The note has changed", (message,))
+        case ValidationError():
+            detail: Any = exc.detail
+            messages = tuple(
+                f"{name}: {' '.join(map(str, mistakes))}" for name, mistakes in detail.items()
+            )
+            return Failure(HTTPStatus.BAD_REQUEST, "This cannot be read", messages)
+        case Overloaded():
+            return Failure(HTTPStatus.SERVICE_UNAVAILABLE, "Too much at once", (str(exc),))
+    store = unavailable_store(exc)
+    if store is None:
+        raise exc
+    detail = problems.of_unavailable_store(request, store, exc)["detail"]
+    return Failure(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        f"{data_layer.STORES[store]} does not answer",
+        (detail, "Try again in a moment: a form that is sent twice is written once."),
+        store,
+    )
