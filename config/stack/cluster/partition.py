@@ -78,7 +78,7 @@ def _connected(client: Side, server: Side) -> set[tuple[int, int]]:
             connections |= {
                 (connection.laddr.port, connection.raddr.port)
                 for connection in process.net_connections("tcp")
-                if connection.raddr and connection.raddr.port in server.ports
+                if getattr(connection.raddr, "port", None) in server.ports  # () where it listens
             }
     return connections
 
