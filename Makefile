@@ -11,7 +11,7 @@ CHECK_ENV := PYTHON_DOTENV_DISABLED=1 SECRET_KEY=a-stand-in-for-checks-that-is-l
 	HTTPS=true ALLOWED_HOSTS=trilith.example
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage check prove contract chaos up down seed manage superuser backup restore bench load drill cluster cluster-down experiments pictures format clean
+.PHONY: help run test coverage check docs locked lock audit prove contract chaos up down seed manage superuser backup restore bench load drill cluster cluster-down rolling-restart experiments pictures format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 14
@@ -26,7 +26,7 @@ coverage: $(BIN)/.dev ## the same with coverage, which takes half as long again
 	@$(BIN)/coverage erase && $(BIN)/coverage run -m pytest -n $(TEST_PROCESSES) $(ARGS) && \
 		$(BIN)/coverage combine --quiet && $(BIN)/coverage report
 
-check: $(BIN)/.dev ## check lint, types, import contracts, deployment, migrations, OpenAPI, compose
+check: $(BIN)/.dev ## check lint, types, import contracts, deployment, migrations, OpenAPI, compose, documents
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	@$(CHECK_ENV) $(BIN)/mypy
@@ -35,6 +35,21 @@ check: $(BIN)/.dev ## check lint, types, import contracts, deployment, migration
 	@$(CHECK_ENV) $(BIN)/python -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
 	@$(CHECK_ENV) $(BIN)/python manage.py spectacular --validate --fail-on-warn --file /dev/null
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	@$(MAKE) --no-print-directory docs
+
+docs: $(BIN)/.dev ## build the site of docs/ into .site; a link or an anchor that leads nowhere fails
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs .site
+
+locked: | $(BIN)/python ## install everything from requirements.lock, each file verified by its hash
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $(BIN)/.dev $(BIN)/.site $(BIN)/.cluster $(BIN)/.load
+
+lock: $(BIN)/.dev ## write requirements.lock: the hashes of every file, for all systems, of what requirements-*.txt pin
+	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+		--generate-hashes --no-annotate --output-file requirements.lock requirements-dev.txt
+
+audit: $(BIN)/.dev ## search the locked packages for known vulnerabilities (pip-audit; needs pypi.org itself, not a mirror)
+	$(BIN)/uvx --from pip-audit==2.10.1 pip-audit --strict --require-hashes --disable-pip -r requirements.lock
 
 prove: $(BIN)/.dev ## verify the cache protocol and the spool: every interleaving of the models, 2 000 random histories
 	@$(BIN)/python -m tests.cachelayer.interleavings full
@@ -86,17 +101,20 @@ cluster: $(BIN)/.cluster ## start the stores replicated, and SITES=2 sites behin
 cluster-down: ## stop all of it
 	@$(BIN)/python -m config.stack --topology ha --sites $(or $(SITES),8) down
 
+rolling-restart: $(BIN)/.cluster ## replace the SITES=2 sites of the cluster one after the other, without a failed request
+	@$(BIN)/python -m config.stack --topology ha --sites $(or $(SITES),2) rolling-restart
+
 experiments: $(BIN)/.site ## run the six experiments into docs/experiments, about 8 minutes (QUICK=1: small, into .lab)
 	@$(BIN)/python -m loadtests run all $(if $(QUICK),--quick,--out docs/experiments)
 
-pictures: $(BIN)/.site ## retake the screenshots in docs, with the Chromium on PATH
-	@$(BIN)/python -m loadtests pictures
+pictures: $(BIN)/.load ## retake the screenshots in docs, with the Chromium on PATH
+	@$(BIN)/python -m loadtests pictures && $(BIN)/python -m loadtests pages
 
 format: $(BIN)/.dev ## sort imports and format the code
 	@$(BIN)/ruff check --fix --select I -q . && $(BIN)/ruff format -q .
 
 clean: down ## delete the local servers' data, the virtual environment and caches
-	rm -rf .stack .lab .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+	rm -rf .stack .lab .site .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
 
 $(BIN)/python:
 	$(PYTHON) -m venv .venv
@@ -113,6 +131,6 @@ $(BIN)/.cluster: $(BIN)/.site requirements-cluster.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-cluster.txt
 	@touch $@
 
-$(BIN)/.dev: requirements.txt requirements-servers.txt requirements-cluster.txt requirements-load.txt requirements-dev.txt | $(BIN)/python
+$(BIN)/.dev: requirements.txt requirements-servers.txt requirements-cluster.txt requirements-load.txt requirements-docs.txt requirements-dev.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@ $(BIN)/.site $(BIN)/.cluster $(BIN)/.load

@@ -32,14 +32,22 @@ class RecordedRequest(NamedTuple):
         return RESOURCE_OF[self.action]
 
 
-# By route name and method. A create takes the id of its resource from the Location of its response.
+# By route name and method. A create takes the id of its resource from the Location of its response; a
+# request in bulk is an event for each resource that its view has named.
 RECORDED: Final = {
     ("notes", "GET"): RecordedRequest("notes_listed", None),
     ("notes", "POST"): RecordedRequest("note_created", None),
+    ("notes-bulk-create", "POST"): RecordedRequest("note_created", None),
+    ("notes-bulk-delete", "POST"): RecordedRequest("note_deleted", None),
     ("note", "GET"): RecordedRequest("note_viewed", "note_id"),
     ("note", "PUT"): RecordedRequest("note_updated", "note_id"),
     ("note", "PATCH"): RecordedRequest("note_updated", "note_id"),
     ("note", "DELETE"): RecordedRequest("note_deleted", "note_id"),
+    ("home", "GET"): RecordedRequest("notes_listed", None),  # and the pages of notes
+    ("page-new", "POST"): RecordedRequest("note_created", None),
+    ("page", "GET"): RecordedRequest("note_viewed", "note_id"),
+    ("page-edit", "POST"): RecordedRequest("note_updated", "note_id"),
+    ("page-delete", "POST"): RecordedRequest("note_deleted", "note_id"),
     ("profiles", "POST"): RecordedRequest("profile_created", None),
     ("profile", "GET"): RecordedRequest("profile_viewed", "user_id"),
     ("profile-mongo", "GET"): RecordedRequest("profile_viewed", "user_id"),

@@ -35,7 +35,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from cachelayer.mapped_file import MappedFile
+from cachelayer.mapped_file import MappedFile, reserve
 
 # Errors of opening or reading a file that are the file's own fault and permanent.
 UNREADABLE: Final = frozenset(
@@ -129,7 +129,7 @@ class Acknowledged:
         )
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-            os.posix_fallocate(self._descriptor, 0, _BITMAP_AT + _BITMAP_BYTES)
+            reserve(self._descriptor, _BITMAP_AT + _BITMAP_BYTES)
             _write_progress(self._descriptor, Head(0, 0, 0, 0, 0), bytearray(_BITMAP_BYTES), seed)
             self._file = MappedFile(self._descriptor, _PROGRESS_AT)
         except OSError:

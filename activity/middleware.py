@@ -1,6 +1,6 @@
 """Recording each successful request; it never fails, delays or changes one."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -10,7 +10,8 @@ from django.http import HttpRequest, HttpResponse
 
 from activity import metrics, services
 from activity.actions import RECORDED, RecordedRequest
-from config.web.reuse import Repeat, Reusable
+from config.web.idempotency import REPLAYED
+from config.web.reuse import Repeat, Reusable, resources_of
 
 log = structlog.get_logger("activity")
 
@@ -30,10 +31,10 @@ class ActivityMiddleware:
         if match is None:
             return response
         recorded = RECORDED.get((str(match.url_name), str(request.method)))
-        if recorded is None:
+        if recorded is None or REPLAYED in response.headers:  # the earlier request was recorded
             return response
         reusable: Reusable | None = getattr(response, "reusable", None)
-        if 200 <= response.status_code < 300 and UNRECORDED not in request.META:
+        if _is_success(response) and UNRECORDED not in request.META:
             record = _recorder(request, response, recorded, response.status_code)
             user_id = request.user.get_username()
             record(request.META, user_id, getattr(request, "request_id", ""))
@@ -44,17 +45,21 @@ class ActivityMiddleware:
         return response
 
 
+def _is_success(response: HttpResponse) -> bool:
+    """Return whether the request did what it was for: a page answers a write by leading to another."""
+    return 200 <= response.status_code < 300 or response.status_code == HTTPStatus.SEE_OTHER
+
+
 def _recorder(
     request: HttpRequest, response: HttpResponse, recorded: RecordedRequest, status: int
 ) -> Repeat:
-    """Return a function that records such a request: of its environ, its user and its id."""
+    """Return a function that records such a request, an event for each resource: of its environ, its user and its id."""
     try:
-        record = services.recorder(
-            recorded.action,
-            recorded.resource,
-            _resource_id(request, response, recorded),
-            _details(request, status),
-        )
+        details = _details(request, status)
+        records = [
+            services.recorder(recorded.action, recorded.resource, resource_id, details)
+            for resource_id in _resource_ids(request, response, recorded)
+        ]
     except Exception as exc:  # noqa: BLE001  # a recording failure must not fail the request
         reason = str(exc)
         return lambda *_: _failed(recorded.action, reason)
@@ -62,10 +67,13 @@ def _recorder(
     def repeat(environ: Mapping[str, Any], user_id: str, request_id: str) -> None:
         if UNRECORDED in environ:
             return
-        try:
-            record(user_id, client_address(environ), environ.get("HTTP_USER_AGENT", ""), request_id)
-        except Exception as exc:  # noqa: BLE001  # as above
-            _failed(recorded.action, str(exc))
+        for record in records:
+            try:
+                record(
+                    user_id, client_address(environ), environ.get("HTTP_USER_AGENT", ""), request_id
+                )
+            except Exception as exc:  # noqa: BLE001  # as above
+                _failed(recorded.action, str(exc))
 
     return repeat
 
@@ -73,6 +81,13 @@ def _recorder(
 def _failed(action: str, reason: str) -> None:
     metrics.FAILED.inc()
     log.warning("event not recorded", action=action, reason=reason)
+
+
+def _resource_ids(
+    request: HttpRequest, response: HttpResponse, recorded: RecordedRequest
+) -> Sequence[str | None]:
+    named = resources_of(response)
+    return [_resource_id(request, response, recorded)] if named is None else named
 
 
 def _resource_id(

@@ -53,7 +53,7 @@ from bson import ObjectId
 
 from activity import checkpoint, ledger, metrics
 from activity.checkpoint import Acknowledged, Checkpoint
-from cachelayer.mapped_file import MappedFile
+from cachelayer.mapped_file import MappedFile, reserve
 
 log = structlog.get_logger("activity")
 
@@ -390,7 +390,7 @@ class _LiveSegment:
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX)
             # All of its space now: a full disk must be an error here, not one of a store to memory.
-            os.posix_fallocate(self._descriptor, 0, self._limit + len(_END))
+            reserve(self._descriptor, self._limit + len(_END))
             os.pwrite(self._descriptor, _HEADER_BYTES, 0)
             os.pwrite(self._descriptor, _END, self._limit)
             self._file = MappedFile(self._descriptor, self._limit)

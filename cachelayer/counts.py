@@ -9,6 +9,7 @@ import atexit
 import itertools
 import threading
 from collections import Counter, deque
+from collections.abc import Callable
 from typing import Final
 from weakref import WeakValueDictionary
 
@@ -51,6 +52,8 @@ _reads: Counter[tuple[str, str]] = (
 )  # by namespace and logical name, of what is to be flushed to Redis
 _results: Counter[tuple[str, str]] = Counter()  # by namespace and result
 _counting = threading.Lock()  # of both counters, and of take()
+# What else moves what it has counted to the metrics by then. It must not raise.
+flushed_besides: list[Callable[[], None]] = []
 
 
 def count(namespace: str, name: str, result: str) -> None:
@@ -75,6 +78,8 @@ def hits(namespace: str, name: str) -> tuple[Tally, Tally]:
 
 def flush() -> None:
     """Add what the tallies have to the metrics, where all processes see it."""
+    for flush_other in flushed_besides:
+        flush_other()
     with _counting:
         for namespace, tally in _hits.items():
             if added := tally.take():

@@ -9,7 +9,7 @@ import math
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
@@ -60,6 +60,7 @@ class Cached(Generic[V]):
     head_only: bool = False  # whether the value's body was left unread
     guard: Guard | None = None  # under which the value, or a reply made of it, may be kept
     fresh_ms: int = 0  # for at most so long
+    missed: "Lookup[V] | None" = field(default=None, compare=False)  # the look that was a miss
 
 
 class Overloaded(Exception):
@@ -151,6 +152,15 @@ def judge(key: Key[V], entry: Any, stamps: list[Any]) -> Lookup[V]:
     that the entry carries: this comparison is the cache's whole claim
     (docs/caching-strategy.md). Unreadable bytes are a miss.
     """
+    return _judge(key, entry, stamps, header_only=False)
+
+
+def judge_header(key: Key[V], beginning: Any, stamps: list[Any]) -> Lookup[V]:
+    """Return the same of an entry's beginning, with its whole header: without the value, and of that size."""
+    return _judge(key, beginning, stamps, header_only=True)
+
+
+def _judge(key: Key[V], entry: Any, stamps: list[Any], *, header_only: bool) -> Lookup[V]:
     if entry is None:
         return Lookup("absent")
     try:
@@ -158,7 +168,9 @@ def judge(key: Key[V], entry: Any, stamps: list[Any]) -> Lookup[V]:
         header = _decoder.decode(entry[_LENGTH_BYTES:end])
         if header.schema != key.namespace.schema:
             return Lookup("epoch", size_bytes=len(entry), origin=header.origin)
-        value = None if header.absent else _join(key.namespace, header.head, entry[end:])
+        value = (
+            None if header.absent or header_only else _join(key.namespace, header.head, entry[end:])
+        )
     except (msgspec.MsgspecError, ValueError, TypeError):  # ValueError: of UTF-8 too
         return Lookup("corrupt", size_bytes=len(entry))
     age_ms = int(time.time() * 1000) - header.stored_at_ms

@@ -8,13 +8,14 @@ import functools
 import operator
 import threading
 from collections.abc import Callable, Hashable
-from time import CLOCK_BOOTTIME, clock_gettime_ns
+from time import clock_gettime_ns
 from typing import Any, Final
 
 from django.conf import settings
 from django.db import connection
 
 from cachelayer import slots, trust
+from cachelayer.host_clock import SINCE_BOOT
 from cachelayer.namespace import Key
 from cachelayer.slots import EPOCH, LISTENING, REASON, SERVER, clock
 
@@ -117,7 +118,7 @@ class Copies:
             return None
         # In this order, so that all of it held when the clock was read: a generation is one
         # unbroken lease, and slots never have an earlier value again.
-        now = clock_gettime_ns(CLOCK_BOOTTIME)
+        now = clock_gettime_ns(SINCE_BOOT)
         if (
             now < words[LISTENING] and now < trust.lease.deadline * 1e9
         ):  # trust.holds(), by one clock

@@ -6,11 +6,15 @@ Where a page has no place in its file, since somebody has cut the file off or th
 answers an access with SIGBUS, which ends the process. Here the file's mapping is replaced by memory of
 the process instead, so that the access can end, and is_lost says that the file does not have it. No
 flag that is looked at first could do that: the file may be cut off at any moment.
+
+That is so on Linux. On other systems SIGBUS ends the process, as by mmap.mmap itself.
 """
 
 import ctypes
 import mmap
+import os
 import signal
+import sys
 import weakref
 from functools import cache
 from typing import Any, Final
@@ -54,6 +58,14 @@ _Handler: Final = ctypes.CFUNCTYPE(
 )
 
 
+def reserve(descriptor: int, size_bytes: int) -> None:
+    """Make an empty file that long, with its space on the disk. Raises OSError: it is full."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, size_bytes)
+    else:  # macOS
+        os.pwrite(descriptor, bytes(size_bytes), 0)
+
+
 class MappedFile(mmap.mmap):
     """
     The beginning of an open file as memory that all processes share which map it.
@@ -67,6 +79,8 @@ class MappedFile(mmap.mmap):
         self._address = ctypes.addressof(ctypes.c_char.from_buffer(self))
         self._size_bytes = size_bytes
         _files.add(self)
+        if sys.platform != "linux":  # the structures and numbers here are Linux's
+            return
         _survive_lost_pages()
         # All pages now, while other threads run: the kernel may wait for the disk over one, and in a
         # store it would do so with the interpreter held. A kernel before 5.14 cannot, and refuses.

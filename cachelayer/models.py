@@ -1,4 +1,7 @@
-"""What the cache keeps in PostgreSQL: invalidations not yet delivered, the lease of trust, and who cleared what."""
+"""
+What the cache keeps in PostgreSQL: invalidations not yet delivered, the lease of trust, and who cleared what;
+and the keys of writes that may be repeated.
+"""
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -55,6 +58,34 @@ class Trust(models.Model):
 
     def __str__(self) -> str:
         return f"round {self.round} until {self.until}"
+
+
+class IdempotencyKey(models.Model):
+    """
+    A request that created rows, by its caller and its key, so that a repetition creates none.
+
+    Written in the transaction of those rows by cachelayer.idempotency, and deleted a day later. The
+    reply is not kept: the repetition has the same body, and whatever else a new row has is here.
+    """
+
+    pk = models.CompositePrimaryKey("caller", "key")
+    caller = models.CharField(max_length=128)
+    key = models.CharField(max_length=255)
+    fingerprint = models.BinaryField()
+    row_ids = ArrayField(models.UUIDField())
+    created_at = models.DateTimeField()  # as that of the rows
+    # By which a repetition finds the outbox row of the write, where that is still to be delivered.
+    transaction_id = models.BigIntegerField(db_default=TransactionId())
+
+    class Meta:
+        db_table = "cachelayer_idempotency"
+        indexes = [
+            # Keys that are older than a day.
+            models.Index(fields=["created_at"], name="idx_idempotency_created_at"),
+        ]
+
+    def __str__(self) -> str:
+        return self.key
 
 
 class Clearance(models.Model):

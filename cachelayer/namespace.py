@@ -105,7 +105,7 @@ class Key(Generic[V]):
         self.origin = origin
         self.entry_name = f"{root}{name}"
         self.lease_name = f"{root}lease:{name}"
-        stamps = f"{root}stamp:"
+        stamps = stamp_name("")
         self.stamp_names = tuple([stamps + tag for tag in tags])
 
     @property
@@ -161,8 +161,13 @@ def key_named(name: str) -> Key[Any]:
 
 
 def stamp_name(tag: str) -> str:
-    """Return the name in Redis of a tag's stamp."""
-    return f"{root_of_names()}stamp:{tag}"
+    """
+    Return the name in Redis of a tag's stamp: without CACHE_VERSION, unlike that of an entry.
+
+    While a new version of the code is rolled out, each reads its own entries, and a write by
+    either must invalidate both.
+    """
+    return f"{settings.CACHE_PREFIX}:stamp:{tag}"
 
 
 def unlinked_name(tag: str) -> str:
@@ -173,8 +178,8 @@ def unlinked_name(tag: str) -> str:
 
 
 def register_name() -> str:
-    """Return the name in Redis of the register of hosts."""
-    return f"{root_of_names()}hosts"
+    """Return the name in Redis of the register of hosts, whichever version they run."""
+    return f"{settings.CACHE_PREFIX}:hosts"
 
 
 def note_name(kind: str, subject: str) -> str:
@@ -183,5 +188,5 @@ def note_name(kind: str, subject: str) -> str:
 
 
 def root_of_names() -> str:
-    """Return the prefix of every name of this cache in Redis."""
+    """Return the prefix of the names in Redis that another CACHE_VERSION leaves behind: all but stamps and hosts."""
     return f"{settings.CACHE_PREFIX}:v{settings.CACHE_VERSION}:"

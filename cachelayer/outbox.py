@@ -20,6 +20,8 @@ INTENT_SECONDS: Final = 5.0
 _BATCH_ROWS: Final = 500
 _UNLINKED_AT_ONCE: Final = 1_000  # tags; far more would not be answered within Redis's timeout
 
+DEPTH_MAX: Final = 100_000  # rows that are counted
+
 _INSERT: Final = """
     INSERT INTO cachelayer_outbox (tags, due_at, is_intent)
     VALUES (%s, clock_timestamp() + make_interval(secs => %s), %s) RETURNING id
@@ -39,6 +41,12 @@ _RELEASE: Final = """
     INSERT INTO cachelayer_outbox (tags, due_at)
     SELECT %s::text[], clock_timestamp() WHERE NOT EXISTS (SELECT FROM released)
     RETURNING id
+"""
+
+_DEPTH_AND_AGE: Final = """
+    SELECT (SELECT count(*) FROM (SELECT FROM cachelayer_outbox LIMIT %s) AS counted),
+           coalesce(extract(epoch FROM clock_timestamp() - (
+               SELECT created_at FROM cachelayer_outbox ORDER BY id LIMIT 1)), 0)
 """
 
 
@@ -145,11 +153,13 @@ def deliver(*, also_not_due: bool = False) -> int:
 
 
 def depth_and_age() -> tuple[int, float]:
-    """Return how many rows wait, and for how many seconds the oldest has."""
+    """
+    Return how many rows wait, counted up to DEPTH_MAX, and for how many seconds the oldest has.
+
+    Both cost the same however long an outage of Redis lasts; the first by id is as old as any, but
+    for what transactions that ran side by side took to commit.
+    """
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)"
-            " FROM cachelayer_outbox"
-        )
+        cursor.execute(_DEPTH_AND_AGE, [DEPTH_MAX])
         depth, age_seconds = cursor.fetchone()
     return int(depth), float(age_seconds)

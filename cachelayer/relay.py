@@ -11,9 +11,10 @@ from django.db import DatabaseError, InterfaceError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from redis.exceptions import RedisError
 
-from cachelayer import client, outbox, popularity, trust
+from cachelayer import client, idempotency, outbox, popularity, trust
 from cachelayer.client import CacheDown
 from cachelayer.namespace import declared
+from cachelayer.session import session_alias
 from cachelayer.supervision import supervise
 
 log = structlog.get_logger("cachelayer")
@@ -25,7 +26,7 @@ _FAILURES_MAX: Final = 2  # to deliver, in a row: 0.4 s where Redis hangs, less 
 _VACANCY: Final = "cachelayer_vacancy"  # the channel on which a leader tells that it leads no more
 # Rows that wait so long have no leader, or a frozen one: whoever sees them delivers them.
 _OVERDUE_SECONDS: Final = 3.0
-_DECAY_SECONDS: Final = 60.0
+_HOUSEKEEPING_SECONDS: Final = 60.0
 
 
 class Relay:
@@ -40,7 +41,7 @@ class Relay:
 
     def __init__(self) -> None:
         self.stopping = threading.Event()
-        self._next_decay = 0.0
+        self._next_housekeeping = 0.0
         self._failures = 0  # in a row, to deliver
         self.leads = False
 
@@ -106,8 +107,11 @@ class Relay:
             # The rows are still there, and the breaker has logged it; the next try may succeed.
             self._pause(_RETRY_SECONDS)
         self._failures = 0
-        if time.monotonic() > self._next_decay:
-            self._next_decay = time.monotonic() + _DECAY_SECONDS
+        if time.monotonic() > self._next_housekeeping:
+            self._next_housekeeping = time.monotonic() + _HOUSEKEEPING_SECONDS
+            # Between batches comes what has been written since: no invalidation waits for old keys.
+            while idempotency.remove_expired() and self._deliver(also_not_due=False):
+                pass
             with contextlib.suppress(CacheDown):  # ranks are no reason to give the lead up
                 popularity.decay([namespace.name for namespace in declared()])
 
@@ -140,9 +144,8 @@ def start_in_background() -> Relay:
 
 
 def own_connection() -> BaseDatabaseWrapper:
-    """Return a connection outside of the pool, and without the deadline of requests."""
-    wrapper = connections["default"]
-    own = wrapper.copy()
+    """Return a connection outside of any pool, whose session lasts, without the deadline of requests."""
+    own = connections[session_alias()].copy()
     own.settings_dict["OPTIONS"] = {
         **{name: value for name, value in own.settings_dict["OPTIONS"].items() if name != "pool"},
         "application_name": "trilith relay",

@@ -11,11 +11,13 @@ LISTENING says then that the level is off, and HOST that this process is another
 writes the listener's host waits. The next attach gives the words up.
 """
 
+import errno
 import functools
 import hashlib
 import mmap
 import os
 import stat
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +26,7 @@ from typing import Final
 import structlog
 from django.conf import settings
 
+from cachelayer.host_clock import SINCE_BOOT
 from cachelayer.mapped_file import MappedFile
 from cachelayer.namespace import root_of_names
 
@@ -58,7 +61,7 @@ class ForeignFile(Exception):
 
 def clock() -> int:
     """Return the nanoseconds since the machine was started: the same in all processes of a host."""
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    return time.clock_gettime_ns(SINCE_BOOT)
 
 
 def path() -> Path:
@@ -141,6 +144,8 @@ def opened(file: Path) -> "tuple[memoryview[int], int]":
 
     Return its words, and its inode. Raises OSError, or ForeignFile.
     """
+    if sys.platform != "linux":  # which has an identity of its last start, and pages lost in time
+        raise OSError(errno.ENOTSUP, "only Linux has a first level")
     for _ in range(3):  # it may be replaced between two of these steps
         try:
             descriptor = os.open(file, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)

@@ -47,16 +47,22 @@ class _PresentState(Collector):
             yield family
 
 
-def cache_figures() -> dict[str, Any]:
+def cache_figures(
+    *, with_sizes: bool = True, samples: prometheus.Samples | None = None
+) -> dict[str, Any]:
     """
     Return the figures of /api/v1/metrics/cache.
+
+    with_sizes: with the entries and bytes of each namespace, for which keys are scanned; without
+    them the cost is one INFO and one statement. samples: those of prometheus.samples(), where the
+    caller has them.
 
     Times in milliseconds, sizes in bytes, ages in seconds. hit_rate is hits / (hits + misses),
     null where both are 0; reads = hits + misses + stale + bypasses + degraded. What
     a store that does not answer would say is null.
     """
-    samples = prometheus.samples()
-    sizes = _sizes()
+    samples = prometheus.samples() if samples is None else samples
+    sizes = _sizes() if with_sizes else None
     by_namespace = {
         namespace.name: _of_namespace(namespace.name, samples)
         | (sizes or {}).get(namespace.name, {})
@@ -128,8 +134,18 @@ def _redis_facts() -> dict[str, Any]:
     try:
         info = ask("info", lambda r: r.info())
     except CacheDown:
-        return dict.fromkeys(_REDIS_FACTS.values())
-    return {ours: info.get(theirs) for theirs, ours in _REDIS_FACTS.items()}
+        return dict.fromkeys((*_REDIS_FACTS.values(), "server_version"))
+    return {
+        **{ours: info.get(theirs) for theirs, ours in _REDIS_FACTS.items()},
+        "server_version": _version(info),
+    }
+
+
+def _version(info: dict[str, Any]) -> str:
+    """Return the server's product and version, such as Valkey 8.1.1 or Redis 7.4.0."""
+    product = str(info.get("server_name", "redis"))  # Redis does not say what it is
+    version = info.get(f"{product}_version") or info.get("redis_version", "")
+    return f"{product.capitalize()} {version}"
 
 
 def _trust(samples: prometheus.Samples) -> dict[str, Any]:

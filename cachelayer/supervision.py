@@ -29,6 +29,7 @@ def supervise(
     thread's database connections are closed, and run is called again after a pause that doubles
     from 0.5 s to 30 s, with jitter. stopping, once set, ends that.
     """
+    metrics.THREAD_FAILURES.labels(name)  # at 0, so that the first failure is an increase
     thread = threading.Thread(
         target=_keep_running,
         args=(name, run, stopping or threading.Event()),

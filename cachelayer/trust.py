@@ -17,7 +17,9 @@ from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connectio
 
 from cachelayer import client, hosts, metrics, server_identity, slots
 from cachelayer.client import CacheDown
+from cachelayer.host_clock import SINCE_BOOT
 from cachelayer.namespace import declared, register_name, unlinked_name
+from cachelayer.session import session_alias
 from cachelayer.supervision import supervise
 
 T = TypeVar("T")
@@ -106,7 +108,7 @@ class Grant(NamedTuple):
 
 def clock() -> float:
     """Return seconds that go on while the machine is suspended."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.clock_gettime(SINCE_BOOT)
 
 
 class Lease:
@@ -477,9 +479,8 @@ def _connect() -> psycopg.Connection[Any]:
 
     It has the deadline of the pool's connections, where there is a pool.
     """
-    wrapper = connections[DEFAULT_DB_ALIAS]
-    parameters = wrapper.get_connection_params()
-    pool = wrapper.settings_dict["OPTIONS"].get("pool", {})
+    parameters = connections[session_alias()].get_connection_params()
+    pool = connections[DEFAULT_DB_ALIAS].settings_dict["OPTIONS"].get("pool", {})
     kind: type[psycopg.Connection[Any]] = pool.get("connection_class", psycopg.Connection)
     options = f"-c idle_in_transaction_session_timeout={_IDLE_IN_TRANSACTION_MS}"
     connection = kind.connect(

@@ -13,6 +13,8 @@ from cachelayer.invalidation import deliver_after_commit
 # at which it arrived, so that no later one of the transaction counts as announced.
 _ANNOUNCE: Final = "set_config('cachelayer.announced', statement_timestamp()::text, true)"
 
+_DUE_AT: Final = f"clock_timestamp() + make_interval(secs => {outbox.OWN_DELIVERY_SECONDS})"
+
 
 def announcing(write: str, *, tags: str) -> str:
     """
@@ -21,15 +23,30 @@ def announcing(write: str, *, tags: str) -> str:
     write: an INSERT, UPDATE or DELETE of at most one row, with RETURNING. tags: an SQL expression
     over the columns returned.
     """
+    announced = f"SELECT {tags}, {_DUE_AT} FROM written WHERE {_ANNOUNCE} <> ''"  # noqa: S608  # no input
+    return _statement(f"written AS ({write})", announced, "written.* FROM written, announced")
+
+
+def announcing_all(write: str, *, tags: str, after: str = "") -> str:
+    """
+    Return a statement that runs a write of many rows and inserts one outbox row with all their tags.
+
+    write and tags are as in announcing, of each row; execute returns [the list of the rows' ids].
+    after: a common table expression that the write reads, such as "claimed AS (INSERT ...)".
+    """
+    written = f"{after}, written AS ({write})" if after else f"written AS ({write})"
+    announced = (
+        f"SELECT array_agg(DISTINCT tag), {_DUE_AT} FROM written, unnest({tags}) AS tag"  # noqa: S608  # no input
+        f" WHERE {_ANNOUNCE} <> '' HAVING count(*) > 0"
+    )
+    return _statement(written, announced, "ARRAY(SELECT id FROM written) FROM announced")
+
+
+def _statement(written: str, announced: str, result: str) -> str:
     return f"""
-WITH written AS ({write}),
-announced AS (
-    INSERT INTO cachelayer_outbox (tags, due_at)
-    SELECT {tags}, clock_timestamp() + make_interval(secs => {outbox.OWN_DELIVERY_SECONDS})
-    FROM written WHERE {_ANNOUNCE} <> ''
-    RETURNING id, tags
-)
-SELECT announced.id, announced.tags, written.* FROM written, announced"""  # noqa: S608  # no input
+WITH {written},
+announced AS (INSERT INTO cachelayer_outbox (tags, due_at) {announced} RETURNING id, tags)
+SELECT announced.id, announced.tags, {result}"""  # no input
 
 
 def execute(statement: str, parameters: Sequence[Any]) -> list[Any] | None:

@@ -1,4 +1,4 @@
-"""System checks: pools that exceed the PostgreSQL server, threads that exceed their pool, callers that nobody checks."""
+"""System checks: pools that exceed the PostgreSQL server or are too few for the threads, an unfit pooler, callers that nobody checks."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,6 +7,7 @@ import psycopg
 from django.conf import settings
 from django.core import checks
 
+from config.postgres import pooler
 from config.postgres.pool_sizing import BACKGROUND
 from config.postgres.server import capacity
 
@@ -35,9 +36,13 @@ def check_pool(
 
 @checks.register("config")
 def check_pools(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
-    """Check the settings, without the server's limit where PostgreSQL does not answer."""
+    """
+    Check the settings, without the server's limit where PostgreSQL does not answer.
+
+    Nor where a pooler is in front of it, whose own settings decide how many connections it opens.
+    """
     try:
-        usable: int | None = capacity().usable
+        usable = None if pooler.is_configured() else capacity().usable
     except psycopg.Error:
         usable = None
     return list(
@@ -52,7 +57,7 @@ def check_pools(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
 
 @checks.register("config", deploy=True)
 def check_identity(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
-    """Warn (W003) where callers are whoever they say they are."""
+    """Warn (W004) where callers are whoever they say they are."""
     if settings.AUTHENTICATION != "stub":
         return []
     return [
@@ -60,6 +65,15 @@ def check_identity(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]
             "AUTHENTICATION is stub: whoever reaches the API is the user that X-User-Id names.",
             hint="Set AUTHENTICATION=jwt or session; or have a proxy, and nobody else, set X-User-Id (docs/operations.md, "
             "Who calls).",
-            id="config.W003",
+            id="config.W004",
         )
     ]
+
+
+@checks.register("config")
+def check_pooler(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
+    """Check DATABASE_URL and DATABASE_DIRECT_URL; not at all where a server does not answer."""
+    try:
+        return list(pooler.check_urls())
+    except psycopg.Error:
+        return []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING, Any, Final
 
 import environ
@@ -15,6 +16,13 @@ from config.stack.process import StackError
 if TYPE_CHECKING:
     from limits import RateLimitItem
 
+Networks = list[IPv4Network | IPv6Network]
+# Loopback (RFC 1122 and 4291), private (RFC 1918 and 4193), shared (RFC 6598, of pods in some
+# clouds) and link-local (RFC 3927 and 4291) addresses.
+_PRIVATE: Final = (
+    *("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"),
+    *("169.254.0.0/16", "::1/128", "fc00::/7", "fe80::/10"),
+)
 _LARGEST: Final = 2**31 - 1
 _TRUE: Final = (*environ.Env.BOOLEAN_TRUE_STRINGS, "t")
 _FALSE: Final = ("false", "off", "n", "no", "0", "f")
@@ -81,6 +89,23 @@ class Environment(environ.Env):  # type: ignore[misc]  # it is untyped
         from limits import parse  # noqa: PLC0415  # takes 70 ms, which a site without limits is spared
 
         return parse(text)
+
+    def networks(self, name: str, *, default: str) -> Networks:
+        """
+        Return the networks of a list that commas divide: addresses, CIDR notation, private or none.
+
+        Raises ImproperlyConfigured for anything else.
+        """
+        networks: Networks = []
+        for text in (self.str(name, default="").strip() or default).split(","):
+            entry = text.strip()
+            try:
+                networks += map(ip_network, {"private": _PRIVATE, "none": ()}.get(entry, (entry,)))
+            except ValueError as exc:
+                raise ImproperlyConfigured(
+                    f"{name}: {entry!r} is no network such as 10.0.0.0/8, nor private, nor none."
+                ) from exc
+        return networks
 
     def _bounded(self, name: str, kind: Any, default: Any, minimum: Any, maximum: Any) -> Any:
         text = self.str(name, default="")

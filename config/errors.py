@@ -9,6 +9,7 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
+from cachelayer import idempotency
 from cachelayer.entries import Overloaded
 from cachelayer.failures import unavailable_store
 from cachelayer.http import PreconditionFailed
@@ -30,6 +31,8 @@ DOMAIN_ERRORS: dict[type[Exception], tuple[HTTPStatus, str]] = {
     profiles.NotOwnProfile: (HTTPStatus.FORBIDDEN, "not-own-profile"),
     Taken: (HTTPStatus.CONFLICT, "taken"),
     PreconditionFailed: (HTTPStatus.PRECONDITION_FAILED, problems.PRECONDITION_FAILED),
+    idempotency.KeyInUse: (HTTPStatus.CONFLICT, "idempotency-key-in-use"),
+    idempotency.KeyReused: (HTTPStatus.UNPROCESSABLE_ENTITY, "idempotency-key-reused"),
     Overloaded: (HTTPStatus.SERVICE_UNAVAILABLE, "overloaded"),
 }
 

@@ -10,7 +10,7 @@ from redis.retry import Retry
 from config.environment import Environment
 from config.observability import logs
 from config.postgres.deadlines import DeadlineConnection
-from config.postgres.url import database_from_url, replica_from_url
+from config.postgres.url import behind_pooler, database_from_url, replica_from_url
 from config.stack import dotenv_file, site
 from config.stack.process import StackError
 from config.store_urls import checked_mongodb_uri, checked_redis_url, redis_cache, with_own_pool
@@ -59,8 +59,15 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
 SECURE_HSTS_PRELOAD = HTTPS
 SESSION_COOKIE_SECURE = HTTPS
 CSRF_COOKIE_SECURE = HTTPS
+CSRF_COOKIE_HTTPONLY = True  # forms carry the token themselves
+CSRF_FAILURE_VIEW = "config.web.problems.csrf_failure"
 X_FRAME_OPTIONS = "DENY"
+BROWSER_USER_CHOICE = env.flag(
+    "BROWSER_USER_CHOICE", default=True
+)  # false behind an identity provider
 ADMIN_TOKEN = env.str("ADMIN_TOKEN", default="")  # bearer token of staff endpoints; empty: none
+# Whose clients may read /metrics and /api/v1/metrics/* without being staff.
+METRICS_NETWORKS = env.networks("METRICS_NETWORKS", default="private")
 REQUEST_BODY_MAX_BYTES = env.whole("REQUEST_BODY_MAX_BYTES", default=2_097_152, minimum=1)
 DATA_UPLOAD_MAX_MEMORY_SIZE = REQUEST_BODY_MAX_BYTES  # bytes; the admin's forms
 
@@ -170,24 +177,30 @@ _server_settings = (
     f"-c statement_timeout={POSTGRES_STATEMENT_TIMEOUT_MS}" if SERVES_REQUESTS else ""
 )
 DATABASES: dict[str, dict[str, Any]] = {"default": _database}
+# PostgreSQL itself, where DATABASE_URL is a connection pooler in transaction mode (config/postgres/pooler.py).
+_direct_url = env.str("DATABASE_DIRECT_URL", default="")
+if _direct_url:
+    DATABASES = behind_pooler(_database, _direct_url, serves_requests=SERVES_REQUESTS)
 # A standby, for lists of the admin, exports and plans alone (config/postgres/replica.py).
 _replica_url = env.str("DATABASE_REPLICA_URL", default="")
 REPLICA_LAG_MAX_SECONDS = env.number("REPLICA_LAG_MAX_SECONDS", default=10.0, minimum=0.001)
 if _replica_url:
     DATABASES["replica"] = replica_from_url(
-        _replica_url, primary=_database, server_settings=_server_settings
+        _replica_url,
+        primary=DATABASES.get("direct", DATABASES["default"]),
+        server_settings=_server_settings,
     )
 if SERVES_REQUESTS:
-    _database["OPTIONS"] |= {
-        "options": f"{_database['OPTIONS'].get('options', '')} {_server_settings}".strip(),
-        "pool": {
-            "min_size": POSTGRES_POOL_MIN,
-            "max_size": POSTGRES_POOL_MAX,
-            "max_idle": POSTGRES_POOL_IDLE_SECONDS,
-            "timeout": POSTGRES_POOL_ACQUIRE_SECONDS,
-            "reconnect_timeout": 5,  # seconds after which the pool gives up an attempt
-            "connection_class": DeadlineConnection,
-        },
+    # A pooler refuses the options of a session; it sets the time limit itself (config/deploy/pgbouncer.ini).
+    _session = DATABASES.get("direct", _database)["OPTIONS"]
+    _session["options"] = f"{_session.get('options', '')} {_server_settings}".strip()
+    _database["OPTIONS"]["pool"] = {
+        "min_size": POSTGRES_POOL_MIN,
+        "max_size": POSTGRES_POOL_MAX,
+        "max_idle": POSTGRES_POOL_IDLE_SECONDS,
+        "timeout": POSTGRES_POOL_ACQUIRE_SECONDS,
+        "reconnect_timeout": 5,  # seconds after which the pool gives up an attempt
+        "connection_class": DeadlineConnection,
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

@@ -1,19 +1,25 @@
-"""Every route: home page, admin, API, schema, health."""
+"""Every route: pages of notes, admin, API, schema, health."""
 
 from django.contrib import admin
 from django.urls import include, path
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerView
 
+from config.admin import dashboard
 from config.observability import health, views
-from config.web import home, problems
+from config.web import problems
 
 admin.site.site_header = admin.site.site_title = "Trilith"
 
-# No model here has a page on the site, and Django's view that leads there takes no malformed id.
-_admin_urls = [url for url in admin.site.get_urls() if getattr(url, "name", "") != "view_on_site"]
+# The first page is the site's own. No model here has a page on the site, and Django's view that leads
+# there takes no malformed id.
+_left_out = ("index", "view_on_site")
+_admin_urls = [
+    *dashboard.urls(),
+    *(url for url in admin.site.get_urls() if getattr(url, "name", "") not in _left_out),
+]
 
 urlpatterns = [
-    path("", home.home, name="home"),
+    path("", include("notes.web.urls")),
     path("admin/", (_admin_urls, "admin", "admin")),
     path("api/v1/", include("notes.api.urls")),
     path("api/v1/", include("profiles.api.urls")),

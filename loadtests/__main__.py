@@ -13,6 +13,7 @@ figures  write the measured figures into docs/postmortem.md
 activity-outage  MongoDB down for half a minute, a worker killed: is any event lost or duplicated?
 matrix  what every endpoint answers in every state of the stores, as in docs/degradation.md
 pictures  take the screenshots in docs/
+pages  the pages of notes in headless Chromium: keyboard, phone, dark, attacks, times
 chaos  reads and writes over 4 workers under every fault of Redis, of PostgreSQL and of the workers:
        is any read stale?
 cluster  replicated stores, several sites and a balancer on this machine: each node fails in turn
@@ -34,7 +35,7 @@ from loadtests.bench import cli as bench_cli
 from loadtests.bench import costs
 from loadtests.bench.compare import Incomparable
 from loadtests.docs import cli as docs_cli
-from loadtests.docs import screenshots
+from loadtests.docs import pages, screenshots
 from loadtests.drills import event_loss, outage_costs, store_outage
 from loadtests.drills.chaos import cli as chaos_cli
 from loadtests.drills.cluster import cli as cluster_cli
@@ -82,6 +83,8 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("activity-outage", help="exit status 1 if an event is lost or duplicated")
     pictures = commands.add_parser("pictures", help="screenshots for docs (4 minutes)")
     pictures.add_argument("--out", type=Path, default=ROOT / "docs", metavar="FOLDER")
+    browsed = commands.add_parser("pages", help="exit status 1 where a page is not as promised")
+    browsed.add_argument("--out", type=Path, default=ROOT / "docs", metavar="FOLDER")
     every = commands.add_parser(
         "matrix", help="exit status 1 where an answer breaks the contract, or is not as accepted"
     )
@@ -154,6 +157,7 @@ COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
     "activity-outage": _outage,
     "matrix": _matrix,
     "pictures": screenshots.run,
+    "pages": pages.run,
 }
 
 if __name__ == "__main__":

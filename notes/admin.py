@@ -10,12 +10,13 @@ from django.contrib.admin.widgets import AdminTextareaWidget, AdminTextInputWidg
 from django.core.paginator import Paginator
 from django.db import connection
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils.functional import cached_property
+from django.utils.html import format_html
 
 from cachelayer import read
 from cachelayer.invalidation import invalidate
-from config.web.admin_pages import StrictListAdmin
+from config.web.admin_pages import StrictListAdmin, cached_value_url
 from config.web.user_ids import RESERVED_USER_IDS, USER_ID_PATTERN, USER_ID_RULE
 from notes import cache_keys, selectors, services
 from notes.limits import CONTENT_MAX_CHARACTERS, TITLE_MAX_CHARACTERS
@@ -185,6 +186,7 @@ class NoteAdmin(StrictListAdmin):
         states = read.peek_many([cache_keys.note(note.pk) for note in rows])
         for note, state in zip(rows, states, strict=True):
             note.cached_state = state
+            note.cached_value_url = cached_value_url(request, cache_keys.note(note.pk).name)
         changelist.result_list = rows
         return changelist
 
@@ -193,11 +195,22 @@ class NoteAdmin(StrictListAdmin):
         lookup = note.cached_state
         if lookup is None:
             return "Redis does not answer"
-        return (
+        state = (
             f"yes, {lookup.remaining_ms // 1000} s left"
             if lookup.fresh
             else f"no ({lookup.reason})"
         )
+        url = note.cached_value_url
+        return format_html('<a href="{}">{}</a>', url, state) if url else state
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """Show the form; of a note that exists, with a link to its cached value beside its row."""
+        note = kwargs.get("obj")
+        if note is not None:
+            context["cached_value_url"] = cached_value_url(request, cache_keys.note(note.pk).name)
+        return super().render_change_form(request, context, *args, **kwargs)
 
     @admin.action(description="Drop the cached copies of the selected notes")
     def drop_cached_copies(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:

@@ -53,8 +53,8 @@ def first_heading(markdown: str) -> str | None:
                 spans = _parser.inline.parse(content.content, _parser, env, [])
                 texts.extend(text for text in ["".join(_texts(spans))] if text.strip())
 
-    _within_calls_max(parse_blocks)
-    _within_calls_max(parse_headings)
+    within_calls_max(parse_blocks)
+    within_calls_max(parse_headings)
     return texts[0] if texts else None
 
 
@@ -68,9 +68,9 @@ def _texts(spans: Sequence[Token]) -> Iterator[str]:
             yield from _texts(span.children or ())
 
 
-def _within_calls_max(work: Callable[[], None]) -> None:
+def within_calls_max(work: Callable[[], None]) -> bool:
     """
-    Do the work, but stop after a bounded number of calls.
+    Do the work, but stop after a bounded number of calls; return whether it was done.
 
     Calls, not seconds, so that a file has the same title on every machine.
     """
@@ -90,4 +90,5 @@ def _within_calls_max(work: Callable[[], None]) -> None:
         finally:
             sys.setprofile(profiler)
     except _TooMuchWork:
-        pass
+        return False
+    return True

@@ -4,3 +4,4 @@ from typing import Final
 
 TITLE_MAX_CHARACTERS: Final = 200
 CONTENT_MAX_CHARACTERS: Final = 100_000
+BULK_MAX_NOTES: Final = 100

@@ -1,8 +1,8 @@
 """Writes of notes, and their errors. Each is one statement, and invalidates after its commit."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from typing import Any, Final, Literal
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID, uuid4
 
 import msgspec
@@ -10,8 +10,9 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 from psycopg import sql
 
-from cachelayer import write
-from cachelayer.http import UNCONDITIONAL, Preconditions, Representation
+from cachelayer import idempotency, write
+from cachelayer.http import UNCONDITIONAL, PreconditionFailed, Preconditions, Representation
+from cachelayer.idempotency import IdempotentRequest
 from cachelayer.invalidation import invalidate
 from notes import cache_keys, records
 from notes.models import Note
@@ -32,6 +33,35 @@ _DELETE: Final = write.announcing(
     "DELETE FROM notes WHERE id = %s AND user_id = coalesce(%s, user_id) RETURNING id, user_id",
     tags=cache_keys.TAGS_OF_ROW,
 )
+# Notes of one user, created at one time; titles and contents in the order of their ids.
+_INSERT_ALL: Final = (
+    f"INSERT INTO notes ({_COLUMNS})"  # noqa: S608
+    " SELECT note.id, caller, note.title, note.content, created_at, created_at, 1"
+    " FROM {creation}, unnest(row_ids, %s::text[], %s::text[]) AS note (id, title, content)"
+    " RETURNING id, user_id"
+)
+_CREATE_ALL: Final = write.announcing_all(
+    _INSERT_ALL.format(creation="(VALUES (%s, %s, %s)) AS creation (caller, row_ids, created_at)"),
+    tags=cache_keys.TAGS_OF_ROW,
+)
+_CREATE_ALL_ONCE: Final = write.announcing_all(
+    _INSERT_ALL.format(creation="claimed"),
+    tags=cache_keys.TAGS_OF_ROW,
+    after=idempotency.CLAIM,
+)
+# Locked in order, so that two that delete the same notes do not wait for each other in a circle.
+_DELETE_ALL: Final = write.announcing_all(
+    "DELETE FROM notes WHERE id IN (SELECT id FROM notes WHERE id = ANY(%s) AND user_id = %s"
+    " ORDER BY id FOR UPDATE) RETURNING id, user_id",
+    tags=cache_keys.TAGS_OF_ROW,
+)
+
+
+class NewNote(NamedTuple):
+    """What a note is created with: as in note_create."""
+
+    title: str
+    content: str
 
 
 class NoteNotFound(Exception):
@@ -55,6 +85,47 @@ def note_create(
     note = NoteRecord(note_id or uuid4(), user_id, title, content, now, now, version=1)
     write.execute(_INSERT, msgspec.structs.astuple(note))
     return note.id, records.representation(note)
+
+
+def notes_create(
+    *,
+    user_id: str,
+    notes: Sequence[NewNote],
+    request: IdempotentRequest | None = None,
+    require: Callable[[], None] | None = None,
+) -> tuple[list[NoteRecord], bool]:
+    """
+    Store new notes of the user, all of them or none; return them, and whether they were stored earlier.
+
+    With a request, its repetition within 24 hours stores nothing, and returns the notes as they were
+    created, whatever became of them since. require, which may raise PreconditionFailed, is called before
+    notes are stored; a repetition is returned all the same, since the first request may have changed what
+    it compares. Raises idempotency.KeyReused, and KeyInUse.
+    """
+    earlier = None
+    if require is not None:
+        try:
+            require()
+        except PreconditionFailed:
+            earlier = idempotency.find(request) if request else None
+            if earlier is None:
+                raise
+    new = idempotency.Created([uuid4() for _ in notes], timezone.now())
+    texts = [[note.title for note in notes], [note.content for note in notes]]
+    if request is None:
+        write.execute(_CREATE_ALL, [user_id, *new, *texts])
+    elif earlier is None:
+        claimed = write.execute(_CREATE_ALL_ONCE, [*idempotency.claim(request, new), *texts])
+        if claimed is None:
+            earlier = idempotency.find(request)
+            if earlier is None:
+                raise idempotency.KeyInUse
+    note_ids, created_at = earlier or new
+    created = [
+        NoteRecord(note_id, user_id, *note, created_at, created_at, version=1)
+        for note_id, note in zip(note_ids, notes, strict=True)
+    ]
+    return created, earlier is not None
 
 
 def note_update(
@@ -85,6 +156,26 @@ def note_delete(
     with _held_to(note_id, caller, preconditions):
         if write.execute(_DELETE, [note_id, caller]) is None:
             raise _refusal(note_id, caller)
+
+
+def notes_delete(
+    *, note_ids: Sequence[UUID], caller: str
+) -> list[Literal["deleted", "not-found", "not-owner"]]:
+    """Delete those of the notes that belong to the caller, in one transaction; return a result for each."""
+    row = write.execute(_DELETE_ALL, [list(note_ids), caller])
+    deleted = set(row[0]) if row else set()
+    others: dict[UUID, str] = {}
+    if len(deleted) < len(note_ids):
+        rest = [note_id for note_id in note_ids if note_id not in deleted]
+        others = dict(Note.objects.filter(pk__in=rest).values_list("pk", "user_id"))
+
+    def result(note_id: UUID) -> Literal["deleted", "not-found", "not-owner"]:
+        if note_id in deleted:
+            return "deleted"
+        # One of the caller's own has been created since, by an import: it was not there to be deleted.
+        return "not-owner" if others.get(note_id, caller) != caller else "not-found"
+
+    return [result(note_id) for note_id in note_ids]
 
 
 def note_import(

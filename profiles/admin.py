@@ -14,7 +14,7 @@ from pymongo.errors import PyMongoError
 
 from cachelayer import read
 from cachelayer.http import Representation
-from config.web.admin_pages import ReadOnlyPage, mistakes, silence
+from config.web.admin_pages import ReadOnlyPage, cached_value_url, mistakes, silence
 from config.web.user_ids import USER_ID_PATTERN
 from profiles import cache_keys, selectors
 from profiles.limits import EMAIL_MAX_BYTES
@@ -62,6 +62,7 @@ class ProfileAdmin(ReadOnlyPage):
                 "title": f"Profile {user_id}",
                 "user_id": user_id,
                 **_compared(user_id),
+                "cached_value_url": cached_value_url(request, cache_keys.profile(user_id).name),
             }
         return {**context, **_listed(form.cleaned_data["q"], form.cleaned_data["after"])}
 

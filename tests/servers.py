@@ -31,6 +31,7 @@ _LONG = (
     "tests/config/test_run.py",
     "tests/config/backup/test_backup.py",
     "tests/config/test_contract.py",
+    "tests/test_course.py",
 )
 
 _started: list[Stack] = []  # to be removed by this process

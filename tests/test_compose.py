@@ -13,7 +13,11 @@ SERVICES = yaml.safe_load(TEXT)["services"]
 
 class TestCompose:
     def test_offers_the_three_servers_and_the_site(self):
-        images = {name: service.get("image") for name, service in SERVICES.items()}
+        images = {
+            name: service.get("image")
+            for name, service in SERVICES.items()
+            if "profiles" not in service
+        }
 
         assert images == {
             "postgres": "postgres:18",
@@ -77,4 +81,16 @@ class TestCompose:
             for volume in service.get("volumes", [])
         }
 
-        assert mounted == set(yaml.safe_load(TEXT)["volumes"])
+        files = {source for source in mounted if source.startswith("./")}
+        assert mounted - files == set(yaml.safe_load(TEXT)["volumes"])
+        assert all((ROOT / source).is_file() for source in files)
+
+    def test_monitoring_is_started_by_its_profile_alone(self):
+        images = {
+            name: service["image"]
+            for name, service in SERVICES.items()
+            if service.get("profiles") == ["monitoring"]
+        }
+
+        assert set(images) == {"prometheus", "grafana"}
+        assert all(re.search(r":v?\d+\.\d+\.\d+$", image) for image in images.values())

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+import cachelayer.idempotency
 import notes.services
 import profiles.services
 import profiles.stores
@@ -30,6 +31,7 @@ REQUIREMENTS = (
     "requirements-servers.txt",
     "requirements-load.txt",
     "requirements-dev.txt",
+    "requirements-docs.txt",
 )
 
 
@@ -78,7 +80,12 @@ class TestDomainErrors:
     def test_each_error_of_a_service_has_its_answer(self):
         raised = {
             error
-            for module in (notes.services, profiles.services, profiles.stores)
+            for module in (
+                notes.services,
+                profiles.services,
+                profiles.stores,
+                cachelayer.idempotency,
+            )
             for _, error in inspect.getmembers(module, inspect.isclass)
             if issubclass(error, Exception) and error.__module__ == module.__name__
         }

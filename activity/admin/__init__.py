@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from pymongo.errors import PyMongoError
 
-from activity import analytics, selectors
+from activity import analytics, selectors, services
 from activity.admin.filters import EventFilters
 from activity.models import Event
 from activity.paging import position_of
@@ -29,7 +29,13 @@ class EventAdmin(ReadOnlyPage):
     def contents(self, request: HttpRequest) -> dict[str, Any]:
         """Return one page of the filtered events; without filters, the charts as well."""
         form = EventFilters(request.GET, label_suffix="")
-        context = {"title": "Activity", "form": form, "days": CHART_DAYS, **_listed(request, form)}
+        context = {
+            "title": "Activity",
+            "form": form,
+            "days": CHART_DAYS,
+            **_listed(request, form),
+            **_spool(),
+        }
         if any(request.GET.values()):
             return context  # the charts show all events, and counting a month of them takes a while
         return {**context, **_trend()}
@@ -56,6 +62,13 @@ def _listed(request: HttpRequest, form: EventFilters) -> dict[str, Any]:
         "first": _query_string(request, ""),
         "is_filtered": any(form.cleaned_data.values()),
     }
+
+
+def _spool() -> dict[str, Any]:
+    try:
+        return {"spool": services.spool_state(), "spool_problem": services.spool_problem()}
+    except OSError as exc:
+        return {"spool_problem": f"the spool cannot be read: {exc.strerror}"}
 
 
 def _query_string(request: HttpRequest, adjacent: str | None) -> str | None:

@@ -1,26 +1,37 @@
-"""The Cache page of the admin: what the cache does, one key looked up, namespaces cleared."""
+"""The Cache page of the admin: what the cache does, keys listed, one looked up, namespaces cleared."""
 
-from typing import Any
+from typing import Any, Final
 
+from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.http import urlencode
 
-from cachelayer import explain, popularity, protocol, stats
+from cachelayer import key_listing, popularity, stats
 from cachelayer.client import CacheDown
 from cachelayer.invalidation import clear
 from cachelayer.metrics import MISSES
 from cachelayer.models import Clearance
-from cachelayer.namespace import NoSuchKey, declared, key_named, loader_of
+from cachelayer.namespace import declared, named
+from config.admin.comparison import compare
 from config.charts import Axis, Line, LineChart, Point
-from config.web.admin_pages import ReadOnlyPage
+from config.web.admin_pages import ReadOnlyPage, mistakes
 
 MINUTES = 60
 HOT_KEYS = 10
 LOG_LINES = 20
-SHOWN_CHARACTERS = 2_000  # of a value
+_PREFIX_MAX_CHARACTERS: Final = 300
+
+
+class KeySearch(forms.Form):
+    """The search for keys: a namespace, the beginning of their names, the cursor of an earlier part."""
+
+    namespace = forms.ChoiceField(choices=lambda: [(n.name, n.name) for n in declared()])
+    key_prefix = forms.CharField(max_length=_PREFIX_MAX_CHARACTERS, required=False)
+    cursor = forms.IntegerField(min_value=0, max_value=key_listing.CURSOR_MAX, required=False)
 
 
 @admin.register(Clearance)
@@ -47,7 +58,8 @@ class CacheAdmin(ReadOnlyPage):
             "minutes": MINUTES,
             "hot": _hot(),
             "key": name,
-            "looked_up": look_up(name) if name else None,
+            "comparison": compare(name, request.user) if name else None,
+            **_listed(request),
             "may_clear": _may_clear(request),
             "log": Clearance.objects.all()[:LOG_LINES],
         }
@@ -77,32 +89,38 @@ class CacheAdmin(ReadOnlyPage):
         return TemplateResponse(request, "admin/config/clear_cache.html", context)
 
 
-def look_up(name: str) -> dict[str, Any]:
-    """Return what explain says of a key, its cached value, and its value in the store."""
-    try:
-        key = key_named(name)
-        explanation = explain.explain(name)
-        lookup = protocol.look_many([key])[0]
-    except NoSuchKey as exc:
-        return {"error": str(exc)}
-    except CacheDown:
-        return {"error": "Redis does not answer."}
-    loader = loader_of(key.namespace)
-    can_load = loader is not None and (lookup.origin or key.namespace.warms)
-    stored = loader([(key, lookup.origin)])[0] if loader and can_load else None
-    return {
-        "explanation": explanation,
-        "cached": _shown(lookup.value) if lookup.fresh else None,
-        "stored": _shown(stored) if can_load else "cannot be loaded from its name alone",
-        "agree": lookup.value == stored if lookup.fresh and can_load else None,
+def _listed(request: HttpRequest) -> dict[str, Any]:
+    """Return the search form, and the keys that it finds; its mistakes as errors of the page."""
+    form = KeySearch(request.GET)
+    context: dict[str, Any] = {
+        "namespaces": [namespace.name for namespace in declared()],
+        "namespace": request.GET.get("namespace", ""),
+        "key_prefix": request.GET.get("key_prefix", ""),
     }
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "does not exist"
-    body = getattr(value, "body", None)
-    return (body.decode() if body is not None else repr(value))[:SHOWN_CHARACTERS]
+    if "namespace" not in request.GET:
+        return context
+    if not form.is_valid():
+        return {**context, "errors": mistakes(form)}
+    chosen = form.cleaned_data
+    namespace = named(chosen["namespace"])
+    try:
+        listing = key_listing.list_keys(
+            namespace, chosen["key_prefix"], cursor=chosen["cursor"] or 0
+        )
+    except CacheDown:
+        return {**context, "errors": [("keys", "Redis does not answer.")]}
+    query = {
+        "namespace": namespace.name,
+        "key_prefix": chosen["key_prefix"],
+        "cursor": listing.cursor,
+    }
+    return {
+        **context,
+        "listing": listing,
+        "keys_max": key_listing.KEYS_MAX,
+        "continued": urlencode(query) if listing.cursor else None,
+        "is_continuation": bool(chosen["cursor"]),
+    }
 
 
 def _may_clear(request: HttpRequest) -> bool:

@@ -34,6 +34,7 @@ def _recover() -> None:
 # Without it every request for a profile would hold a thread until its timeout while MongoDB is
 # down, and notes need those threads too.
 breaker = Breaker("MongoDB", _recover, first_seconds=0.05, longest_seconds=1.0)
+breaker.when_changed = metrics.BREAKER_OPEN.set
 
 
 class NotAsked(ServerSelectionTimeoutError):
@@ -104,6 +105,9 @@ class Pool(monitoring.ConnectionPoolListener):
         metrics.ACQUIRE_SECONDS.observe(event.duration)
         exhausted = event.reason == monitoring.ConnectionCheckOutFailedReason.TIMEOUT
         metrics.ERRORS.labels("PoolExhausted" if exhausted else f"check out: {event.reason}").inc()
+        if event.reason == monitoring.ConnectionCheckOutFailedReason.CONN_ERROR:
+            # No command was sent, so Commands has seen nothing: a frozen server, and no idle connection.
+            breaker.failed(ServerSelectionTimeoutError(event.reason), opens=False)
 
     def connection_checked_out(self, event: Any) -> None:
         metrics.WAITING.dec()

@@ -14,6 +14,11 @@ COMMAND_SECONDS: Final = Histogram(
 ACQUIRE_SECONDS: Final = Histogram(
     "mongodb_acquire_seconds", "Time until the pool lent a connection, or did not", buckets=_BUCKETS
 )
+BREAKER_OPEN: Final = Gauge(
+    "mongodb_breaker_open",
+    "1 where any process sends nothing to MongoDB",
+    multiprocess_mode="livemax",
+)
 ERRORS: Final = Counter("mongodb_errors", "Commands that failed, by kind", ["kind"])
 CONNECTIONS: Final = Gauge(
     "mongodb_pool_connections", "Connections open", multiprocess_mode="livesum"

@@ -56,6 +56,21 @@ class CappedList:
                 rows.append(_decoder.decode(reply))
         return rows
 
+    def count_and_newest(self) -> tuple[int, dict[str, Any] | None]:
+        """Return how many rows are stored, and the newest; one round trip. Raises CacheDown."""
+        name = note_name("kept", self._name)
+
+        def pipeline(r: redis.Redis) -> Any:
+            pipe = r.pipeline(transaction=False)
+            pipe.llen(name)
+            pipe.lindex(name, 0)
+            return pipe.execute()
+
+        count, newest = ask("kept", pipeline)
+        with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+            return int(count), _decoder.decode(newest) if newest else None
+        return int(count), None
+
 
 def flush() -> None:
     """Write the queued rows of this process now. Raises CacheDown, and keeps them queued."""

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 import psycopg
+import pymongo
 from django.conf import settings
 from mongoengine.connection import get_connection
 from prometheus_client.metrics_core import GaugeMetricFamily
@@ -20,17 +21,19 @@ from config.postgres.outages import breaker as postgres_breaker
 
 # Sections that serverStatus need not collect.
 _LEFT_OUT: Final = dict.fromkeys(("locks", "metrics", "repl", "wiredTiger"), 0)
+_PROBE_SECONDS: Final = 1.0  # for serverStatus: no figure is worth the time of an operation
 
 
-def snapshot() -> dict[str, Any]:
+def snapshot(samples: Samples | None = None) -> dict[str, Any]:
     """
     Return the body of /api/v1/metrics/db.
 
     Times in milliseconds, ages in seconds, sizes in bytes. Connections are those of the site's
-    own pools; server has those of all its clients, null where it does not answer. breaker_open:
-    this process sends nothing to the store at present.
+    own pools; server has those of all its clients and its version, null where it does not answer.
+    breaker_open: this process sends nothing to the store at present. samples: those of
+    prometheus.samples(), where the caller has them.
     """
-    samples = prometheus.samples()
+    samples = prometheus.samples() if samples is None else samples
     return {
         "postgres": {
             **_pool(samples, "postgres"),
@@ -56,7 +59,7 @@ def snapshot() -> dict[str, Any]:
             "commands": prometheus.timings(samples, "mongodb_command_seconds", "command"),
             "errors": _by_kind(samples, "mongodb_errors_total"),
             "breaker_open": mongodb_client.breaker.is_open,
-            "spool": {**activity.spool_state(), **_events(samples)},
+            "spool": {**_spool(), **_events(samples)},
         },
     }
 
@@ -89,7 +92,15 @@ def _events(samples: Samples) -> dict[str, int]:
     return {name: int(prometheus.total(samples, f"activity_{name}_total")) for name in names}
 
 
-def _postgres_server() -> dict[str, int] | None:
+def _spool() -> dict[str, Any]:
+    """Return what waits in the spool; nothing where its folder cannot be read."""
+    try:
+        return activity.spool_state()
+    except OSError:
+        return {}
+
+
+def _postgres_server() -> dict[str, Any] | None:
     if postgres_breaker.is_open:
         return None
     try:
@@ -120,15 +131,18 @@ def _replica_state() -> replica.State | None:
         return unknown
 
 
-def _mongodb_server() -> dict[str, int] | None:
+def _mongodb_server() -> dict[str, Any] | None:
     try:
-        connections = get_connection().admin.command("serverStatus", **_LEFT_OUT)["connections"]
+        with pymongo.timeout(_PROBE_SECONDS):
+            status = get_connection().admin.command("serverStatus", **_LEFT_OUT)
     except PyMongoError:
         return None
+    connections = status["connections"]
     return {
         "connections": connections["current"],
         "max_connections": connections["current"] + connections["available"],
         "usable": connections["current"] + connections["available"],
+        "version": status["version"],
     }
 
 
@@ -138,9 +152,10 @@ class PresentState(Collector):
     def collect(self) -> Iterable[GaugeMetricFamily]:
         for store, state in (("postgres", _postgres_server()), ("mongodb", _mongodb_server())):
             for name, value in (state or {}).items():  # None: the server does not answer
-                yield GaugeMetricFamily(
-                    f"{store}_server_{name}", f"{name} of the server", value=value
-                )
+                if name != "version":
+                    yield GaugeMetricFamily(
+                        f"{store}_server_{name}", f"{name} of the server", value=value
+                    )
         of_replica = _replica_state()
         if of_replica is not None:
             yield GaugeMetricFamily(
@@ -154,3 +169,8 @@ class PresentState(Collector):
                 )
         for name, value in activity.spool_state().items():
             yield GaugeMetricFamily(f"activity_spool_{name}", f"Spool: {name}", value=value)
+        yield GaugeMetricFamily(
+            "activity_spool_max_bytes",
+            "Bytes beyond which events are dropped",
+            value=settings.ACTIVITY_SPOOL_MAX_BYTES,
+        )

@@ -1,8 +1,9 @@
-"""Logs: one JSON object a line in production, plain text on a terminal, each with its request id."""
+"""Logs: one JSON object a line in production, plain text on a terminal, each with its request's ids."""
 
 import logging
 import logging.config
 import sys
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any, Final, Literal
 
@@ -15,15 +16,17 @@ _EXCEPTIONS = structlog.processors.ExceptionRenderer(
 )
 
 
-# Of the request that this thread answers, or has answered last; in each of its lines. structlog's own
-# context variables are looked for among all that there are, several times in each request.
-request_id: Final[ContextVar[str | None]] = ContextVar("request_id", default=None)
+# The ids of the request that this thread answers, or has answered last; in each of its lines. structlog's
+# own context variables are looked for among all that there are, several times in each request.
+request_fields: Final[ContextVar[Mapping[str, str] | None]] = ContextVar(
+    "request_fields", default=None
+)
 
 
-def _add_request_id(_logger: Any, _method: str, event: Any) -> Any:
-    present = request_id.get()
-    if present is not None:
-        event.setdefault("request_id", present)
+def _add_request_fields(_logger: Any, _method: str, event: Any) -> Any:
+    fields = request_fields.get()
+    if fields is not None and "request_id" not in event:  # else it is of another request
+        event.update(fields)
     return event
 
 
@@ -48,7 +51,7 @@ def configure(*, level: str, form: Literal["json", "console"]) -> None:
     if threshold is None or form not in ("json", "console"):
         raise ValueError(f"LOG_LEVEL={level!r}, LOG_FORMAT={form!r}: unknown level or format")
     shared: list[Any] = [
-        _add_request_id,
+        _add_request_fields,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]

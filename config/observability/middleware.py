@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import structlog
@@ -13,6 +14,7 @@ from config.observability import logs, query_stats, statements, traces
 from config.postgres import metrics, repeating, replica
 from config.web.request_ids import request_id_of
 from config.web.reuse import Reusable
+from config.web.trace_context import log_fields, trace_id_of
 
 log = structlog.get_logger("request")
 
@@ -27,13 +29,16 @@ class RequestContextMiddleware:
         started = time.perf_counter()
         request_id = request_id_of(request.META)
         request.request_id = request_id  # type: ignore[attr-defined]  # read by problems and logs
-        logs.request_id.set(request_id)
+        trace_id = trace_id_of(request.META)
+        request.trace_id = trace_id  # type: ignore[attr-defined]  # likewise
+        logs.request_fields.set(log_fields(request_id, trace_id))
         statements_wrapper = _Statements(request, request_id)
         with (
             tracing.trace_request(request_id, lambda: tracing.endpoint_of(request)) as trace,
             connection.execute_wrapper(statements_wrapper),
             replica.execute_wrapper(statements_wrapper),
         ):
+            request.trace_so_far = partial(traces.so_far, trace)  # type: ignore[attr-defined]  # for pages
             response = self.get_response(request)
         elapsed_ms = (time.perf_counter() - started) * 1000
         response.headers["X-Request-ID"] = request_id
@@ -50,6 +55,7 @@ class RequestContextMiddleware:
             cache=response.headers.get("Cache-Status"),
         )
         traces.keep_trace(request, response, trace, elapsed_ms)
+        response.route = trace.endpoint()  # type: ignore[attr-defined]  # read by config.web.durations
         reusable: Reusable | None = getattr(response, "reusable", None)
         if reusable is not None:
             reusable.endpoint = trace.endpoint()

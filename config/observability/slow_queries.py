@@ -57,6 +57,11 @@ def slow_statements(store: str | None = None) -> list[dict[str, Any]]:
     return sorted(grouped, key=lambda shape: shape["total_ms"], reverse=True)
 
 
+def count_and_newest() -> tuple[int, dict[str, Any] | None]:
+    """Return how many statements are stored, and the newest as record stored it. Raises CacheDown."""
+    return SLOW.count_and_newest()
+
+
 def _group(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     slowest = max(rows, key=lambda row: row["duration_ms"])
     total_ms = sum(row["duration_ms"] for row in rows)

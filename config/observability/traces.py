@@ -30,15 +30,6 @@ def keep_trace(
     reason = _reason(request, elapsed_ms)
     if reason is None:
         return
-    steps = [
-        [
-            round((step.started_at - trace.started_at) * 1000, 3),
-            round(step.seconds * 1000, 3),
-            step.store,
-            statements.described(step)[:_STEP_CHARACTERS],
-        ]
-        for step in trace.steps
-    ]
     row = {
         "at": time.time(),
         "request_id": trace.request_id,
@@ -47,10 +38,20 @@ def keep_trace(
         "endpoint": endpoint_of(request),
         "status": response.status_code,
         "duration_ms": round(elapsed_ms, 3),
-        "steps": steps,
+        "steps": _steps(trace),
         "left_out": trace.left_out,
     }
     TRACES[reason].add(row)
+
+
+def so_far(trace: RequestTrace) -> dict[str, Any]:
+    """Return what a request has done until now, as a stored trace has it."""
+    return {
+        "request_id": trace.request_id,
+        "elapsed_ms": round((time.perf_counter() - trace.started_at) * 1000, 3),
+        "steps": _steps(trace),
+        "left_out": trace.left_out,
+    }
 
 
 def keep_slow_hit(
@@ -69,6 +70,18 @@ def keep_slow_hit(
         "left_out": 0,
     }
     TRACES["slow"].add(row)
+
+
+def _steps(trace: RequestTrace) -> list[list[Any]]:
+    return [
+        [
+            round((step.started_at - trace.started_at) * 1000, 3),
+            round(step.seconds * 1000, 3),
+            step.store,
+            statements.described(step)[:_STEP_CHARACTERS],
+        ]
+        for step in trace.steps
+    ]
 
 
 def _reason(request: HttpRequest, elapsed_ms: float) -> str | None:

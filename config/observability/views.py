@@ -3,7 +3,7 @@
 from typing import Any, ClassVar, Final
 
 from django.http import HttpRequest, HttpResponse
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.request import Request
@@ -14,7 +14,7 @@ from cachelayer.client import CacheDown
 from cachelayer.http import preconditions_of
 from cachelayer.invalidation import clear
 from cachelayer.namespace import NoSuchKey, declared, named
-from config.observability import database_metrics
+from config.observability import access, database_metrics
 from config.observability.probes import ProbeView
 from config.web.authentication import IsStaff, StaffAuthentication
 from config.web.query import Parameters
@@ -68,25 +68,33 @@ _KEY: Final = OpenApiParameter(
 )
 _CLEARED: Final = _object(cleared={"type": "array", "items": {"type": "string", "enum": _NAMES}})
 _DATABASE_METRICS: Final = _object(postgres=_STORE, mongodb=_STORE)
+_NOT_STAFF: Final = OpenApiResponse(
+    description="The address is not listed, and there are no credentials."
+)
 _EXPLANATION: Final = _object(
     key={"type": "string"}, cached={"type": "boolean"}, reason={"type": "string"}
 )
 
 
-class CacheMetricsView(View):
+class _MetricsView(View):
+    authentication_classes = [access.ListedOrStaffAuthentication]
+    permission_classes = [access.IsListedOrStaff]
+
+
+class CacheMetricsView(_MetricsView):
     """Metrics of the cache."""
 
-    @extend_schema(operation_id="metrics_cache", responses={200: _CACHE_METRICS})
+    @extend_schema(operation_id="metrics_cache", responses={200: _CACHE_METRICS, 401: _NOT_STAFF})
     def get(self, request: Request) -> Response:
         """Return hits, misses, loads, timings, memory and outbox, over all processes."""
         Parameters(request.query_params, known=()).end()
         return Response(stats.cache_figures(), headers=_NOT_STORED)
 
 
-class StoreMetricsView(View):
+class StoreMetricsView(_MetricsView):
     """Metrics of the databases."""
 
-    @extend_schema(operation_id="metrics_db", responses={200: _DATABASE_METRICS})
+    @extend_schema(operation_id="metrics_db", responses={200: _DATABASE_METRICS, 401: _NOT_STAFF})
     def get(self, request: Request) -> Response:
         """Return pools, latencies and errors of PostgreSQL and MongoDB, over all processes."""
         Parameters(request.query_params, known=()).end()
@@ -160,7 +168,7 @@ class PrometheusView(ProbeView):
 
     def get(self, request: HttpRequest) -> HttpResponse:
         """Return the metrics of all processes in Prometheus' text format."""
-        return HttpResponse(
+        return access.refusal(request) or HttpResponse(
             stats.as_prometheus() + generate_latest(database_metrics.PresentState()),
             content_type=CONTENT_TYPE_LATEST,
             headers=_NOT_STORED,

@@ -1,6 +1,9 @@
 """A PostgreSQL connection whose every wait for the server ends at a deadline."""
 
+import os
 import select
+import socket
+import struct
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -45,7 +48,7 @@ class DeadlineConnection(psycopg.Connection[Any]):
         try:
             return super().wait(gen, interval, limit)
         except errors._WaitTimeout as exc:  # private in psycopg, which is why its version is pinned
-            self.pgconn.finish()
+            abort(self.pgconn)
             is_certain = limit >= type(self).net_timeout_seconds * _CERTAIN_SHARE
             late = ServerSilent if is_certain else AnswerLate
             silent = late(f"no answer from PostgreSQL within {limit:g} s")
@@ -75,6 +78,18 @@ class ReplicaConnection(DeadlineConnection):
     """A connection to a standby, which says nothing about the primary: not its loss, nor that it is read-only."""
 
     reports_loss = False
+
+
+def abort(pgconn: pq.abc.PGconn) -> None:
+    """
+    Close the connection, and have the kernel forget what the server has not acknowledged.
+
+    Else it would go on sending that for minutes (socket(7), SO_LINGER): behind a partition that ends, a write
+    that was answered with 503 would overwrite what was written after it.
+    """
+    with socket.socket(fileno=os.dup(pgconn.socket)) as duplicate:
+        duplicate.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    pgconn.finish()
 
 
 def is_broken(connection: psycopg.Connection[Any]) -> bool:

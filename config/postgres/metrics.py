@@ -26,6 +26,14 @@ REPLICA_READS: Final = Counter(
     "Reads that the replica might answer: used, or why the primary was used",
     ["kind"],
 )
+BREAKER_OPEN: Final = Gauge(
+    "postgres_breaker_open",
+    "1 where any process sends nothing to PostgreSQL",
+    multiprocess_mode="livemax",
+)
+READ_ONLY: Final = Gauge(
+    "postgres_read_only", "1 where PostgreSQL has refused a write", multiprocess_mode="livemax"
+)
 ERRORS: Final = Counter("postgres_errors", "Statements and waits that failed, by kind", ["kind"])
 CONNECTIONS: Final = Gauge(
     "postgres_pool_connections", "Connections open", multiprocess_mode="livesum"

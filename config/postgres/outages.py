@@ -10,13 +10,16 @@ from django.db.backends.postgresql import base
 from psycopg import errors
 
 from cachelayer.circuit_breaker import Breaker
-from config.postgres import deadlines, server
+from config.postgres import deadlines, metrics, server
 
 log = structlog.get_logger("postgres")
 
 _ANSWERED_SECONDS: Final = 0.2  # a server that answered just now is not probed again
-# How a server that is alive refuses one more connection (SQLSTATE 53300, which libpq hides).
-_FULL: Final = ("too many clients", "too many connections", "remaining connection slots")
+# How a server that is alive refuses one more connection (SQLSTATE 53300, which libpq hides), and a pooler.
+_FULL: Final = (
+    *("too many clients", "too many connections", "remaining connection slots"),
+    *("no more connections allowed", "query_wait_timeout"),
+)
 
 
 def _probe() -> None:
@@ -112,5 +115,7 @@ def _refused(exc: Exception) -> None:
     writing.failed(exc, opens=True)
 
 
+breaker.when_changed = metrics.BREAKER_OPEN.set
+writing.when_changed = metrics.READ_ONLY.set
 deadlines.when_lost = lost
 deadlines.when_read_only = _refused

@@ -19,16 +19,22 @@ SELECT (SELECT count(*) FROM pg_stat_activity
        current_setting('superuser_reserved_connections')::int
          + coalesce(nullif(current_setting('reserved_connections', true), ''), '0')::int,
        (SELECT rolconnlimit FROM pg_roles WHERE rolname = current_user),
-       (SELECT datconnlimit FROM pg_database WHERE datname = current_database())
+       (SELECT datconnlimit FROM pg_database WHERE datname = current_database()),
+       split_part(current_setting('server_version'), ' ', 1)
 """
 
 
 class Capacity(NamedTuple):
-    """Connections: those open at present, of all clients; the server's maximum; what we may use."""
+    """
+    Connections: those open at present, of all clients; the server's maximum; what we may use.
+
+    And the server's version.
+    """
 
     connections: int
     max_connections: int
     usable: int
+    version: str
 
 
 def connection_parameters(*, using: str = DEFAULT_DB_ALIAS) -> dict[str, Any]:
@@ -60,9 +66,9 @@ def capacity() -> Capacity:
     """Ask the server, on a connection of its own. Raises psycopg.Error if it does not answer."""
     with connect(ProbeConnection) as probe:
         row = probe.execute(_CAPACITY).fetchone()
-    connections, maximum, reserved, *limits = row or (0, 0, 0)
+    connections, maximum, reserved, *limits, version = row or (0, 0, 0, "")
     usable = min([maximum - reserved, *(limit for limit in limits if limit >= 0)])
-    return Capacity(connections, maximum, usable)
+    return Capacity(connections, maximum, usable, version)
 
 
 def is_read_only(session: psycopg.Connection[Any]) -> bool:

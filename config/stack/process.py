@@ -6,6 +6,7 @@ import random
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -175,13 +176,19 @@ def kill(process: psutil.Process, family: Sequence[psutil.Process] | None = None
 
 
 def die_with_parent() -> None:
-    """Have Linux send SIGTERM to this process when the thread that started it ends, be it by SIGKILL."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    """
+    Have Linux send SIGTERM to this process when the thread that started it ends, be it by SIGKILL.
+
+    Other systems cannot; there a process whose parent was killed goes on.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def adopt_orphans() -> None:
-    """Have Linux make this process the parent of descendants whose own parent ends."""
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    """Have Linux make this process the parent of descendants whose own parent ends; others cannot."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def descendants() -> list[psutil.Process]:
@@ -215,9 +222,25 @@ def end_descendants(seconds: float, *, but: Collection[psutil.Process] = ()) -> 
 
 
 def pause(process: psutil.Process) -> None:
-    """SIGSTOP a process and its children."""
-    for member in (process, *_quiet(lambda: process.children(recursive=True), [])):
+    """
+    SIGSTOP a process and its children, and wait until each of their threads has stopped.
+
+    A thread that runs on another processor may else answer one more request.
+    """
+    members = (process, *_quiet(lambda: process.children(recursive=True), []))
+    for member in members:
         _quiet(member.suspend, None)
+    wait_until(lambda: not any(map(_has_running_thread, members)), 10)
+
+
+def _has_running_thread(process: psutil.Process) -> bool:
+    stats = Path(f"/proc/{process.pid}/task").glob("*/stat")
+    states: list[str] = _quiet(lambda: [_state_in(stat.read_text()) for stat in stats], ["R"])
+    return not set(states) <= {"T", "Z", "X"}  # stopped or dead: proc_pid_stat(5)
+
+
+def _state_in(stat: str) -> str:
+    return stat.rpartition(")")[2].split()[0]  # after the name, which may have spaces in it
 
 
 def resume(process: psutil.Process) -> None:

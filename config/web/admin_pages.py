@@ -12,7 +12,7 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import DataError
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, reverse
 
 from cachelayer.failures import unavailable_store
 from config.postgres import replica
@@ -101,6 +101,14 @@ class StrictListAdmin(admin.ModelAdmin):
             messages.error(request, f"Nothing was done: {' '.join(exc.messages)}")
             return HttpResponseRedirect(request.get_full_path())
         return super().changelist_view(request, extra_context)
+
+
+def cached_value_url(request: HttpRequest, key_name: str) -> str | None:
+    """Return where the Cache page compares a key's cached value with its store; None for those who may not view it."""
+    if not request.user.has_perm("cachelayer.view_clearance"):
+        return None
+    query = {"key": key_name}
+    return reverse("admin:cachelayer_clearance_changelist", query=query, fragment="key")
 
 
 def mistakes(form: forms.Form) -> list[tuple[str, str]]:

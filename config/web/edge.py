@@ -9,6 +9,7 @@ Whatever is out of the ordinary goes on to Django (docs/adr/0024-the-edge.md).
 import re
 import threading
 from collections.abc import Callable, Hashable, Iterable, Set
+from contextlib import suppress
 from http import HTTPStatus
 from time import perf_counter
 from typing import Any, Final
@@ -19,16 +20,19 @@ from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpResponse
 from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.security import SecurityMiddleware
+from django.urls import Resolver404, resolve
 
 from cachelayer import counts, http
 from cachelayer.entries import Cached, Source
 from cachelayer.first_level import copies
-from config.web import problems
+from config import tracing
+from config.web import durations, problems
 from config.web.callers import identity_of_settings
 from config.web.gateway import Application, Environ, discard_body
 from config.web.rate_limits import RateLimiter, Refusal
 from config.web.request_ids import request_id_of
 from config.web.reuse import Reusable, Scope
+from config.web.trace_context import log_fields, trace_id_of
 
 log = structlog.get_logger("request")
 
@@ -59,7 +63,7 @@ UNUSUAL: Final = frozenset(
 UNDERSTOOD: Final = frozenset(
     {
         *("HTTP_HOST", "HTTP_X_FORWARDED_PROTO"),  # in the key
-        *("HTTP_X_USER_ID", "HTTP_X_REQUEST_ID", "HTTP_IF_NONE_MATCH"),
+        *("HTTP_X_USER_ID", "HTTP_X_REQUEST_ID", "HTTP_IF_NONE_MATCH", "HTTP_TRACEPARENT"),
         *("HTTP_USER_AGENT", "HTTP_X_FORWARDED_FOR"),  # recorded with the event
     }
 )
@@ -81,6 +85,7 @@ class _Reply:
 
     __slots__ = (
         "body",
+        "durations",
         "endpoint",
         "etag",
         "expires_at",
@@ -96,6 +101,7 @@ class _Reply:
     def __init__(self, headers: Headers, reusable: Reusable) -> None:
         self.body = reusable.body
         self.endpoint = reusable.endpoint
+        self.durations = durations.of_hits(reusable.endpoint)
         self.expires_at = perf_counter() + reusable.remaining_seconds
         self.hits_of_namespace, self.hits_of_name = counts.hits(reusable.namespace, reusable.name)
         self.on_reuse = tuple(reusable.on_reuse)
@@ -162,11 +168,11 @@ class Edge:
         """Answer from a copy; or let Django answer."""
         started = perf_counter()
         if self._samples and self._is_sampled(environ):
-            return _in_one_piece(self._pass(environ, start_response))
+            return _in_one_piece(self._pass(environ, start_response, started))
         method = environ["REQUEST_METHOD"]
         host = environ.get("HTTP_HOST")  # without one, as in HTTP/1.0, Django asks the environment
         if method not in _METHODS or host is None or not environ.keys().isdisjoint(self._unusual):
-            return _in_one_piece(self._pass(environ, start_response))
+            return _in_one_piece(self._pass(environ, start_response, started))
         user_id = self._known.get(environ.get(self._field, self._absent)) or self._user_id_of(
             environ
         )
@@ -180,9 +186,9 @@ class Edge:
         )
         reply: _Reply | None = copies.get(key) or copies.get((key, user_id))
         if reply is None or user_id is None:
-            return self._forward(environ, start_response, key)
+            return self._forward(environ, start_response, started, key)
         if self._limiter is not None and (refusal := self._limiter.refusal(environ, is_hit=True)):
-            return self._refuse(environ, start_response, refusal)
+            return self._refuse(environ, start_response, started, refusal)
         request_id = request_id_of(environ)
         ttl = int(reply.expires_at - started)
         if ttl != reply.ttl:
@@ -192,36 +198,53 @@ class Edge:
             if_none_match == reply.etag or http.not_modified(if_none_match, reply.etag)
         ):
             status, headers, body = _OK, reply.headers.copy(), reply.body
+            measured = reply.durations[method][0]
             if method == "GET":
                 for repeat in reply.on_reuse:
                     repeat(environ, user_id, request_id)
         else:
             status, headers, body = _NOT_MODIFIED, reply.headers_of_304.copy(), b""
+            measured = reply.durations[method][1]
         next(reply.hits_of_namespace.add)
         next(reply.hits_of_name.add)
-        headers[-2] = ("X-Request-ID", request_id)
-        hundredths = int((perf_counter() - started) * 100_000)
+        seconds = perf_counter() - started
+        measured.append(seconds)
+        hundredths = int(seconds * 100_000)
         if hundredths < self._quick_hundredths and not self._logs_hits:
+            headers[-2] = ("X-Request-ID", request_id)
             headers[-1] = _TIMINGS[hundredths]
         else:
-            headers[-1] = self._report(environ, reply, status, request_id, started)
+            cache = reply.headers[reply.status_positions[0]][1]
+            code, elapsed_ms = int(status[:3]), seconds * 1000
+            headers[-2:] = self._report(environ, code, cache, request_id, elapsed_ms)
+            if elapsed_ms > settings.SLOW_QUERY_MS:
+                self._keep_slow(environ, reply.endpoint, code, request_id, elapsed_ms)
         start_response(status, headers)
         return [body]
 
-    def _pass(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        """Let Django answer, where the limit admits it, and once there is room."""
+    def _pass(
+        self, environ: Environ, start_response: Callable[..., Any], started: float
+    ) -> Iterable[bytes]:
+        """
+        Let Django answer, where the limit admits it, and once there is room.
+
+        Measure the request from its start, by perf_counter().
+        """
         if self._limiter is not None and (refusal := self._limiter.refusal(environ)):
-            return self._refuse(environ, start_response, refusal)
+            return self._refuse(environ, start_response, started, refusal)
         if environ["PATH_INFO"] in self._never_waiting:
-            return self._application(environ, start_response)
-        with self._room:
-            return self._application(environ, start_response)
+            response = self._application(environ, start_response)
+        else:
+            with self._room:
+                response = self._application(environ, start_response)
+        durations.append(response, environ["REQUEST_METHOD"], perf_counter() - started)
+        return response
 
     def _forward(
-        self, environ: Environ, start_response: Callable[..., Any], key: Hashable
+        self, environ: Environ, start_response: Callable[..., Any], started: float, key: Hashable
     ) -> Iterable[bytes]:
         """Have Django answer, and keep the reply where its view allows that."""
-        response = self._pass(environ, start_response)
+        response = self._pass(environ, start_response, started)
         reusable: Reusable | None = getattr(response, "reusable", None)
         if (
             reusable is not None
@@ -244,51 +267,47 @@ class Edge:
         return _in_one_piece(response)
 
     def _refuse(
-        self, environ: Environ, start_response: Callable[..., Any], refusal: Refusal
+        self,
+        environ: Environ,
+        start_response: Callable[..., Any],
+        started: float,
+        refusal: Refusal,
     ) -> Iterable[bytes]:
         """Answer with a 429, which costs less than Django's way."""
-        started = perf_counter()
         discard_body(environ)
-        request = WSGIRequest(environ)
-        request_id = request.request_id = request_id_of(environ)  # type: ignore[attr-defined]  # read by problems
-        response = problems.too_many_requests(request, refusal)
+        request: Any = WSGIRequest(environ)
+        request.request_id = request_id_of(environ)  # both read by problems
+        request.trace_id = trace_id_of(environ)
+        response: Any = problems.too_many_requests(request, refusal)
         for middleware in (XFrameOptionsMiddleware, SecurityMiddleware):
             response = middleware(lambda _: HttpResponse()).process_response(request, response)
         response.headers["Content-Length"] = str(len(response.content))
-        response.headers["X-Request-ID"] = request_id
-        elapsed_ms = (perf_counter() - started) * 1000
-        response.headers["Server-Timing"] = f"app;dur={elapsed_ms:.2f}"
-        if self._logs_hits:
-            log.info(
-                "request",
-                method=request.method,
-                path=request.path,
-                status=response.status_code,
-                duration_ms=round(elapsed_ms, 2),
-                cache=None,
-                request_id=request_id,
-            )
-        start_response(f"{response.status_code} {response.reason_phrase}", list(response.items()))
+        with suppress(Resolver404):
+            request.resolver_match = resolve(request.path_info)
+        response.route = tracing.endpoint_of(request)
+        seconds = perf_counter() - started
+        durations.append(response, environ["REQUEST_METHOD"], seconds)
+        status = response.status_code
+        for name, value in self._report(environ, status, None, request.request_id, seconds * 1000):
+            response.headers[name] = value
+        start_response(f"{status} {response.reason_phrase}", list(response.items()))
         return [b"" if request.method == "HEAD" else response.content]
 
     def _report(
-        self, environ: Environ, reply: _Reply, status: str, request_id: str, started: float
-    ) -> tuple[str, str]:
-        """Log a hit where EDGE_ACCESS_LOG is set, and keep the trace of a slow one; return Server-Timing."""
-        elapsed_ms = (perf_counter() - started) * 1000
+        self, environ: Environ, status: int, cache: str | None, request_id: str, elapsed_ms: float
+    ) -> Headers:
+        """Log the request where EDGE_ACCESS_LOG is set; return X-Request-ID and Server-Timing."""
         if self._logs_hits:
             log.info(
                 "request",
                 method=environ["REQUEST_METHOD"],
                 path=environ["SCRIPT_NAME"] + environ["PATH_INFO"],
-                status=int(status[:3]),
+                status=status,
                 duration_ms=round(elapsed_ms, 2),
-                cache=reply.headers[reply.status_positions[0]][1],
-                request_id=request_id,
+                cache=cache,
+                **log_fields(request_id, trace_id_of(environ)),
             )
-        if elapsed_ms > settings.SLOW_QUERY_MS:
-            self._keep_slow(environ, reply.endpoint, int(status[:3]), request_id, elapsed_ms)
-        return "Server-Timing", f"app;dur={elapsed_ms:.2f}"
+        return [("X-Request-ID", request_id), ("Server-Timing", f"app;dur={elapsed_ms:.2f}")]
 
 
 def _in_one_piece(response: Any) -> Iterable[bytes]:

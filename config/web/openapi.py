@@ -10,9 +10,10 @@ from drf_spectacular.extensions import (
     OpenApiSerializerFieldExtension,
 )
 from drf_spectacular.openapi import AutoSchema
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 from rest_framework.permissions import SAFE_METHODS
 
+from config.web import idempotency
 from config.web.authentication import UserIdAuthentication
 from config.web.callers import DEFAULT_USER_ID
 from config.web.rate_limits import is_limited
@@ -53,6 +54,30 @@ CACHE_STATUS = OpenApiParameter(
     description="What the cache had to do with the reply (RFC 9211).",
     response=[200, 304],
 )
+# Its replies: KEY_CONFLICTS.
+IDEMPOTENCY = [
+    OpenApiParameter(
+        idempotency.HEADER,
+        {"type": "string", "pattern": idempotency.KEY_PATTERN},
+        OpenApiParameter.HEADER,
+        description="Makes the request safe to repeat for 24 hours: with the same key and the same body, the"
+        " reply is the same and nothing is written twice.",
+        examples=[OpenApiExample("a UUID", value='"8e03978e-40d5-43dd-bc93-6894a57f9324"')],
+    ),
+    OpenApiParameter(
+        idempotency.REPLAYED,
+        {"type": "string", "const": "true"},
+        OpenApiParameter.HEADER,
+        description="This repeats an earlier reply to the same request.",
+        response=[201],
+    ),
+]
+KEY_CONFLICTS = {
+    409: OpenApiResponse(
+        description="The first request with this Idempotency-Key is still under way."
+    ),
+    422: OpenApiResponse(description="This Idempotency-Key came with another request."),
+}
 LOCATION = OpenApiParameter(
     "Location",
     {"type": "string", "format": "uri"},
@@ -82,6 +107,7 @@ _PROBLEM = {
         "detail": {"type": "string"},
         "instance": {"type": "string", "format": "uri-reference"},
         "request_id": {"type": "string"},
+        "trace_id": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
         "store": {"type": "string", "enum": ["postgres", "mongodb"]},
         "scope": {"type": "string", "enum": ["read", "write", "search"]},
         "errors": {
@@ -245,6 +271,16 @@ class UserOrStaffScheme(UserIdScheme):
     target_class = "config.web.authentication.UserOrStaffAuthentication"
     name = []
     staff_may_write = True
+
+
+class ListedOrStaffScheme(UserIdScheme):
+    """Reads for whoever asks from a listed address; from elsewhere by staff."""
+
+    target_class = "config.observability.access.ListedOrStaffAuthentication"
+    name = []
+
+    def get_security_requirement(self, auto_schema: Any) -> Any:
+        return [{}, {StaffScheme.name: []}]
 
 
 class StrictBody(OpenApiSerializerExtension):

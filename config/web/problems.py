@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
 from django.utils.encoding import escape_uri_path
 from django.utils.http import escape_leading_slashes
-from django.views import defaults
 from pymongo.errors import WaitQueueTimeoutError
 
 from cachelayer.failures import READ_ONLY, unavailable_store
@@ -18,6 +18,11 @@ from config.web.rate_limits import Refusal
 CONTENT_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 1
 PRECONDITION_FAILED = "precondition-failed"
+# Of every page but the admin's: it runs no script, has no style of its own, and loads its own style sheet alone.
+PAGE_POLICY = (
+    "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'"
+)
 
 
 def problem(
@@ -32,8 +37,10 @@ def problem(
     Return a problem's members.
 
     kind is the last part of type, for programs, such as not-owner; without it the type is
-    about:blank, which says no more than the status does.
+    about:blank, which says no more than the status does. trace_id is a member where the caller
+    has sent a valid traceparent.
     """
+    trace_id: str | None = getattr(request, "trace_id", None)
     return {
         "type": f"urn:trilith:problem:{kind}" if kind else "about:blank",
         "title": status.phrase,
@@ -42,6 +49,7 @@ def problem(
         # A URI reference (RFC 9457, 3.1.5), and of this site: //host would name another host.
         "instance": escape_leading_slashes(escape_uri_path(request.path)),
         "request_id": getattr(request, "request_id", None),
+        **({} if trace_id is None else {"trace_id": trace_id}),
         **members,
     }
 
@@ -111,19 +119,30 @@ def is_for_programs(request: HttpRequest) -> bool:
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     if not is_for_programs(request):
-        return defaults.bad_request(request, exception or Exception())
+        return _page(HTTPStatus.BAD_REQUEST, "The request is malformed.")
     return problem_response(request, HTTPStatus.BAD_REQUEST, "The request is malformed.")
 
 
 def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     if not is_for_programs(request):
-        return defaults.permission_denied(request, exception or Exception())
+        return _page(HTTPStatus.FORBIDDEN, "This is not allowed.")
     return problem_response(request, HTTPStatus.FORBIDDEN, "This is not allowed.")
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """Return the reply to a form without its token, or with another browser's; for settings.CSRF_FAILURE_VIEW."""
+    detail = (
+        f"{reason.rstrip('.')}. Nothing was written. Go back, copy what you typed, reload the page and "
+        "send it again; your browser must accept this site's cookies."
+    )
+    if not is_for_programs(request):
+        return _page(HTTPStatus.FORBIDDEN, detail)
+    return problem_response(request, HTTPStatus.FORBIDDEN, detail)
 
 
 def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     if not is_for_programs(request):
-        return defaults.page_not_found(request, exception or Exception())
+        return _page(HTTPStatus.NOT_FOUND, f"There is nothing at {escape_uri_path(request.path)}.")
     return problem_response(request, HTTPStatus.NOT_FOUND, f"There is nothing at {request.path}.")
 
 
@@ -133,5 +152,13 @@ def server_error(request: HttpRequest) -> HttpResponse:
     if store is not None:
         return _respond(of_unavailable_store(request, store, exc))
     if not is_for_programs(request):
-        return defaults.server_error(request)
+        return _page(HTTPStatus.INTERNAL_SERVER_ERROR, "This is our mistake.")
     return problem_response(request, HTTPStatus.INTERNAL_SERVER_ERROR, "This is our mistake.")
+
+
+def _page(status: HTTPStatus, detail: str) -> HttpResponse:
+    """Return an error for people. Made without the request, whose session may be what has failed."""
+    context = {"title": f"{status.value} {status.phrase}", "detail": detail}
+    response = HttpResponse(render_to_string("error.html", context), status=status)
+    response.headers["Content-Security-Policy"] = PAGE_POLICY
+    return response

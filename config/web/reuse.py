@@ -1,14 +1,29 @@
-"""The mark of a reply that may be given to others: set by views, completed by middleware, read by the edge."""
+"""
+Marks of a reply, set by its view and read outside of it: that it may be given to others, by the edge; and
+which resources it is about, by whoever records requests.
+"""
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from django.http import HttpResponse
 
 from cachelayer.first_level import Guard
 
 # Repeats what a hit must do: of its environ, the caller's user id, the request's id. It must not raise.
 Repeat = Callable[[Mapping[str, Any], str, str], None]
+
+
+def about(response: HttpResponse, resource_ids: Sequence[str]) -> None:
+    """Mark a reply as being about each of these resources, perhaps none, as if each had its own."""
+    response.resource_ids = resource_ids  # type: ignore[attr-defined]  # read by resources_of
+
+
+def resources_of(response: HttpResponse) -> Sequence[str] | None:
+    """Return what the view has marked by about; None where the path or Location names the resource."""
+    return getattr(response, "resource_ids", None)
 
 
 class Scope(enum.Enum):

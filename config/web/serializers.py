@@ -50,6 +50,15 @@ class TextField(serializers.CharField):
         return super().to_internal_value(data)
 
 
+class BoundedListField(serializers.ListField):
+    """A list whose length is checked first: a body has room for a million wrong elements."""
+
+    def to_internal_value(self, data: Any) -> list[Any]:
+        if isinstance(data, list):
+            self.run_validators(data)
+        return super().to_internal_value(data)
+
+
 class StrictSerializer(serializers.Serializer):
     """A body in which unknown fields are an error that names them."""
 

@@ -114,6 +114,7 @@ class CachedView(View):
             response.headers["Cache-Status"] = http.cache_status(cached)
             if settings.READS == "owner":
                 patch_vary_headers(response, identity_of_settings().vary.split(", "))
+            response.cache_source = cached.source  # read by config.web.durations
             if cached.guard is not None and response.status_code == HTTPStatus.OK:
                 self._mark_reusable(response, cached, cached.guard)
         self.response = response

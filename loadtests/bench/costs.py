@@ -58,7 +58,7 @@ event = {"user_id": "ingest", **kind, "ip_address": "127.0.0.0", "user_agent": "
 record = services.recorder(*kind.values())
 file = os.open(own.folder / "written", os.O_CREAT | os.O_RDWR | os.O_APPEND)
 count = os.open(own.folder / "count", os.O_CREAT | os.O_RDWR)
-os.posix_fallocate(count, 0, 1_048_576)
+os.pwrite(count, bytes(1_048_576), 0)
 memory = mmap.mmap(count, 1_048_576)
 encoded = bson.encode(event)
 place = iter(range(10**9))
@@ -278,10 +278,11 @@ def spool(site: Site) -> Table:
 def _file(path: Path, cleanup: ExitStack) -> Callable[[], object]:
     descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
     cleanup.callback(os.close, descriptor)
+    sync = getattr(os, "fdatasync", os.fsync)  # macOS has only the latter
 
     def write() -> None:
         os.write(descriptor, _EVENT)
-        os.fdatasync(descriptor)
+        sync(descriptor)
 
     return write
 

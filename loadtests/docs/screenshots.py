@@ -22,11 +22,11 @@ from typing import Final, NamedTuple
 
 from config.stack import ROOT, Stack
 from config.stack.process import StackError
+from loadtests.docs.browser import installed_browser
 from loadtests.drills.degradation.fixtures import logged_in
 from loadtests.generators.http_load import Call, OpenLoop, address, fetch
 from loadtests.testbed.site import Site, running_site
 
-_BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _REPORT: Final = ROOT / "docs" / "experiments" / "index.html"
 _BROWSER_SECONDS: Final = 60
 _READS_PER_SECOND: Final = 60
@@ -46,9 +46,7 @@ class Picture(NamedTuple):
 
 def run(options: argparse.Namespace) -> int:
     """Take all screenshots; return 0. Raises StackError if there is no browser, or if it fails."""
-    browser = next(filter(None, map(shutil.which, _BROWSERS)), None)
-    if browser is None:
-        raise StackError(f"no browser is on PATH: install one of {', '.join(_BROWSERS)}")
+    browser = installed_browser()
     files = []
     if _REPORT.exists():
         files.append(options.out / "lab-report.png")
@@ -102,7 +100,13 @@ def _pictures(site: Site) -> Iterator[Picture]:
     yield Picture("activity-page.png", "/admin/activity/event/", 1280, 980)
     key = _use(site)
     yield Picture("profiles-page.png", f"/admin/profiles/profilerow/?user_id={_USER}", 1280, 980)
-    yield Picture("cache-page.png", f"/admin/cachelayer/clearance/?key={key}", 1360, 1824)
+    yield Picture("admin-page.png", "/admin/", 1280, 980)
+    yield Picture(
+        "cache-page.png",
+        f"/admin/cachelayer/clearance/?key={key}&namespace=notes&key_prefix={key[6:7]}",
+        1360,
+        2500,
+    )
 
 
 def _use(site: Site) -> str:
@@ -146,7 +150,9 @@ def _as_staff(site: Site) -> Iterator[str]:
             body = answer.read()
             connection.close()
             self.send_response(answer.status)
-            self.send_header("Content-Type", answer.headers.get("Content-Type", ""))
+            for name in ("Content-Type", "Content-Security-Policy"):
+                if name in answer.headers:
+                    self.send_header(name, answer.headers[name])
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

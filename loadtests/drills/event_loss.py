@@ -2,18 +2,17 @@
 
 import itertools
 import json
-import os
 import re
 import secrets
-import signal
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
+import psutil
 import pymongo
 from rich.table import Table
 
@@ -88,23 +87,12 @@ def _calls(site: Site, run: str) -> Iterator[Call]:
 
 def _kill_a_worker(site: Site) -> int:
     """End one worker process with SIGKILL; the site starts another. Return how many were."""
-    for process in Path("/proc").iterdir():
-        try:
-            status = (process / "status").read_text()
-        except OSError:
-            continue
-        parent = re.search(r"^PPid:\t(\d+)$", status, re.MULTILINE)
-        if parent and int(parent[1]) == site.pid and b"granian" in _line(process):
-            os.kill(int(process.name), signal.SIGKILL)
-            return 1
+    for worker in psutil.Process(site.pid).children():
+        with suppress(psutil.NoSuchProcess):
+            if any("granian" in argument for argument in worker.cmdline()):
+                worker.kill()
+                return 1
     return 0
-
-
-def _line(process: Path) -> bytes:
-    try:
-        return (process / "cmdline").read_bytes()
-    except OSError:
-        return b""
 
 
 def _is_shipped(site: Site) -> bool:

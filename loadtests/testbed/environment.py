@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,7 @@ def describe_environment(servers: Mapping[str, str]) -> Environment:
     """Describe this machine and process; servers: the version of each server."""
     revision, modified = _revision()
     return Environment(
-        cores=len(os.sched_getaffinity(0)),
+        cores=_cores(),
         memory_gib=round(psutil.virtual_memory().total / 2**30, 1),
         processor=_processor(),
         system=f"{_distribution()}, {platform.system()} {platform.release()} {platform.machine()}",
@@ -54,7 +55,14 @@ def describe_environment(servers: Mapping[str, str]) -> Environment:
     )
 
 
+def _cores() -> int:
+    """Return on how many this process may run."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
 def _processor() -> str:
+    if sys.platform != "linux":
+        return platform.machine()
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
@@ -64,7 +72,7 @@ def _distribution() -> str:
     try:
         return platform.freedesktop_os_release()["PRETTY_NAME"]
     except (OSError, KeyError):
-        return "Linux"
+        return platform.system()
 
 
 def _revision() -> tuple[str | None, bool]:

@@ -1,7 +1,7 @@
 """The notes endpoints: parse, one domain call, present."""
 
-import re
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from typing import Final
 from uuid import UUID
@@ -12,14 +12,17 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from cachelayer import http
-from cachelayer.http import UNCONDITIONAL, Representation
-from config.web import paging
+from cachelayer.http import UNCONDITIONAL, Preconditions, Representation
+from config.web import idempotency, paging
 from config.web.authentication import NotReadable, only_readable_user
+from config.web.idempotency import idempotent_request
 from config.web.openapi import (
     CACHE,
     CACHE_STATUS,
     CURSOR_PATTERN,
     ETAG,
+    IDEMPOTENCY,
+    KEY_CONFLICTS,
     LINK,
     LOCATION,
     NOT_MODIFIED,
@@ -31,16 +34,24 @@ from config.web.query import parse_single
 from config.web.serializers import trimmed_pattern, validated_body
 from config.web.user_ids import USER_ID_PATTERN
 from config.web.views import CachedView
-from notes import selectors, services
+from notes import records, selectors, services
 from notes.api import query
 from notes.api.query import SEARCH_MAX_CHARACTERS, SORTS
-from notes.api.serializers import NoteChange, NoteCreate, NoteOutput, NotePage, NoteReplace
+from notes.api.serializers import (
+    ID_PATTERN,
+    NoteChange,
+    NoteCreate,
+    NoteOutput,
+    NotePage,
+    NoteReplace,
+    is_note_id,
+)
 from notes.paging import DEFAULT_LIMIT, DEFAULT_SORT, MAX_LIMIT, MAX_PAGE
+from notes.services import NewNote
 
-_ID_PATTERN: Final = "^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$"
 _ID: Final = OpenApiParameter(
     "note_id",
-    {"type": "string", "format": "uuid", "pattern": _ID_PATTERN},
+    {"type": "string", "format": "uuid", "pattern": ID_PATTERN},
     OpenApiParameter.PATH,
 )
 _USER_ID: Final = {"type": "string", "pattern": USER_ID_PATTERN}
@@ -112,28 +123,38 @@ class NoteListView(CachedView):
 
     @extend_schema(
         operation_id="notes_create",
-        parameters=[*PRECONDITIONS, ETAG, LOCATION],
+        parameters=[*PRECONDITIONS, *IDEMPOTENCY, ETAG, LOCATION],
         request=NoteCreate,
-        responses={201: NoteOutput},
+        responses={201: NoteOutput, **KEY_CONFLICTS},
     )
     def post(self, request: Request) -> HttpResponse:
-        """Create a note of the caller."""
+        """Create a note of the caller; with an Idempotency-Key, once however often it is repeated."""
         fields = validated_body(request, NoteCreate)
-        self._require_list(request)
-        note_id, note = services.note_create(user_id=request.user.get_username(), **fields)
+        user_id, repeatable = request.user.get_username(), idempotent_request(request)
+        preconditions = http.preconditions_of(request.META)
+        require = (
+            None if preconditions == UNCONDITIONAL else partial(self._require_list, preconditions)
+        )
+        replayed = False
+        if repeatable is None:
+            if require is not None:
+                require()
+            note_id, note = services.note_create(user_id=user_id, **fields)
+        else:
+            [created], replayed = services.notes_create(
+                user_id=user_id, notes=[NewNote(**fields)], request=repeatable, require=require
+            )
+            note_id, note = created.id, records.representation(created)
         response = http.answer(note, status=HTTPStatus.CREATED)
         host = f"{request.scheme}://{request.get_host()}"
         response.headers["Location"] = f"{host}{request.path}/{note_id}"
-        return response
+        return idempotency.marked(response, replayed=replayed)
 
-    def _require_list(self, request: Request) -> None:
+    def _require_list(self, preconditions: Preconditions) -> None:
         """Raise PreconditionFailed unless the first page is as the request requires it to be."""
-        preconditions = http.preconditions_of(request.META)
-        if preconditions == UNCONDITIONAL:
-            return
-        first = query.parse_list(QueryDict(), only_user=only_readable_user(request))
+        first = query.parse_list(QueryDict(), only_user=only_readable_user(self.request))
         page = selectors.note_list_read(query=first).get().value
-        etag = self.presenter(request._request)(page).etag if page else None
+        etag = self.presenter(self.request._request)(page).etag if page else None
         preconditions.require(etag)
 
 
@@ -207,7 +228,7 @@ class NoteView(CachedView):
 
 def _parsed(note_id: str) -> UUID:
     """Return the id of the path. Raises NoteNotFound where it is malformed."""
-    if not re.fullmatch(_ID_PATTERN, note_id):
+    if not is_note_id(note_id):
         raise _not_found(note_id)
     return UUID(note_id)
 

@@ -136,6 +136,30 @@ class TestActions:
 
         assert len(events()) == 1
 
+    def test_each_step_of_a_note_s_life_on_the_pages(self):
+        browser = Client()
+        browser.post("/user", {"user_id": "abc"})
+        created = browser.post("/notes/new", {"title": "x", "content": ""})["Location"]
+        etag = browser.get(f"/api/v1{created}", headers={"X-User-Id": "abc"})["ETag"]
+        assert browser.get(created).status_code == 200
+        browser.get("/?q=x&userId=&cache=false")
+        assert browser.post(f"{created}/edit", {"title": "x", "etag": etag}).status_code == 302
+        browser.post(f"{created}/edit", {"title": "y", "content": "", "etag": etag})
+        assert browser.post(f"{created}/edit", {"title": "z", "etag": etag}).status_code == 412
+        etag = browser.get(f"/api/v1{created}", headers={"X-User-Id": "abc"})["ETag"]
+        browser.post(f"{created}/delete", {"etag": etag})
+
+        assert [(event["action"], event["user_id"]) for event in events()] == [
+            ("note_created", "abc"),
+            ("note_viewed", "abc"),  # by the API
+            ("note_viewed", "abc"),
+            ("notes_listed", "abc"),
+            ("note_updated", "abc"),
+            ("note_viewed", "abc"),
+            ("note_deleted", "abc"),
+        ]
+        assert {event["resource_id"] for event in events()} == {created.rpartition("/")[2], None}
+
     def test_every_write_of_the_api_is_recorded(self):
         def routes(patterns, prefix=""):
             for pattern in patterns:

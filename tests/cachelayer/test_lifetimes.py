@@ -5,7 +5,7 @@ import uuid
 import pytest
 
 from cachelayer import protocol
-from cachelayer.namespace import STAMP_MARGIN_SECONDS, note_name, root_of_names
+from cachelayer.namespace import STAMP_MARGIN_SECONDS, note_name, root_of_names, stamp_name
 from notes import cache_keys
 from notes.models import Note
 from tests.builders import make_note
@@ -19,9 +19,15 @@ def lifetimes(redis_client):
     """Return the seconds that each key of this test's cache still has, by its logical name."""
 
     def read() -> dict[str, float]:
-        root = root_of_names()
-        names = [name.decode() for name in redis_client.scan_iter(f"{root}*", count=1_000)]
-        return {name.removeprefix(root): redis_client.pttl(name) / 1000 for name in names}
+        seconds = {}
+        for pattern, root in (
+            (root_of_names(), root_of_names()),
+            (stamp_name(""), stamp_name("").removesuffix("stamp:")),
+        ):
+            for name in redis_client.scan_iter(f"{pattern}*", count=1_000):
+                logical = name.decode().removeprefix(root)
+                seconds[logical] = redis_client.pttl(name) / 1000
+        return seconds
 
     return read
 

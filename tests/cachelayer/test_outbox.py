@@ -123,6 +123,30 @@ class TestInvalidate:
         assert rows() == 1
 
 
+class TestDepthAndAge:
+    def test_are_those_of_the_rows_and_of_the_oldest(self, transactional_db):
+        assert outbox.depth_and_age() == (0, 0)
+        psql(
+            "INSERT INTO cachelayer_outbox (tags, due_at, is_intent, created_at)"
+            " SELECT '{}', now() + interval '1 hour', true, now() - n * interval '1 minute'"
+            " FROM generate_series(3, 1, -1) AS n"
+        )
+
+        depth, age_seconds = outbox.depth_and_age()
+
+        assert depth == 3
+        assert 180 <= age_seconds < 240
+
+    def test_rows_are_counted_up_to_a_bound(self, transactional_db, monkeypatch):
+        monkeypatch.setattr(outbox, "DEPTH_MAX", 3)
+        psql(
+            "INSERT INTO cachelayer_outbox (tags, due_at, is_intent)"
+            " SELECT '{}', now() + interval '1 hour', true FROM generate_series(1, 5)"
+        )
+
+        assert outbox.depth_and_age()[0] == 3
+
+
 class TestDeliver:
     def test_rows_that_name_more_tags_than_one_reply_may_take_are_unlinked_in_parts(
         self, monkeypatch

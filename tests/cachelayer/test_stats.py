@@ -4,9 +4,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
+from cachelayer import client, stats
 from cachelayer import prometheus as counting
 from config.stack import ROOT
 
@@ -22,6 +24,40 @@ class TestQuantile:
 
     def test_beyond_the_last_bound_it_is_that_bound(self):
         assert counting.quantile({0.001: 0.0, float("inf"): 10.0}, 0.5) == 1.0
+
+
+class TestServerVersion:
+    @pytest.mark.parametrize(
+        ("info", "version"),
+        [
+            ({"redis_version": "7.4.2"}, "Redis 7.4.2"),
+            (
+                {"redis_version": "7.2.4", "server_name": "valkey", "valkey_version": "9.1.2"},
+                "Valkey 9.1.2",
+            ),
+            ({"redis_version": "6.2.11", "server_name": "other"}, "Other 6.2.11"),
+        ],
+    )
+    def test_names_the_product(self, info, version):
+        assert stats._version(info) == version
+
+
+@pytest.mark.django_db
+class TestSizes:
+    def test_are_left_out_on_request(self, monkeypatch):
+        here, operations = threading.get_ident(), []
+
+        def observe(operation: str, *times: float) -> None:
+            if threading.get_ident() == here:  # in others the lease is renewed
+                operations.append(operation)
+
+        monkeypatch.setattr(client, "observers", [observe])
+
+        stats.cache_figures(with_sizes=False)
+        with_sizes = stats.cache_figures()
+
+        assert operations == ["info", "scan", "info"]
+        assert all("entries" in row for row in with_sizes["namespaces"].values())
 
 
 class TestProcesses:

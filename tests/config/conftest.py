@@ -1,4 +1,4 @@
-"""PostgreSQL as the site reaches it: through a pool, with deadlines; started again after the test."""
+"""PostgreSQL as the site reaches it: through a pool, with deadlines; started again after the test. A profile."""
 
 import copy
 
@@ -8,6 +8,9 @@ from django.db import connection, connections
 from config.postgres import outages
 from config.postgres.base import DatabaseWrapper
 from config.postgres.deadlines import DeadlineConnection
+from profiles import services as profiles
+from profiles.documents import UserProfile
+from profiles.models import ProfileRow
 
 
 @pytest.fixture
@@ -43,3 +46,16 @@ def site(pooled):
     connections["default"] = pooled
     yield pooled
     connections["default"] = own
+
+
+@pytest.fixture
+def profile(transactional_db) -> str:
+    """The only profile; its user id, with all that may be in one."""
+    UserProfile.ensure_indexes()
+    UserProfile._get_collection().delete_many({})
+    ProfileRow.objects.all().delete()
+    user_id = "a.b_c-d@e:f"
+    profiles.profile_create(
+        user_id=user_id, email="abc@example.org", preferences={}, caller=user_id
+    )
+    return user_id

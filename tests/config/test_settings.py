@@ -114,6 +114,7 @@ class TestBounds:
             ("DATABASE_REPLICA_URL", "mysql://h/d", "is not the URL of a PostgreSQL server"),
             ("DATABASE_REPLICA_URL", "postgresql://h/other", "names the database 'other'"),
             ("DATABASE_REPLICA_URL", "postgresql://h/x?port=no", "invalid"),
+            ("DATABASE_DIRECT_URL", "mysql://h/d", "is not the URL of a PostgreSQL server"),
             ("REPLICA_LAG_MAX_SECONDS", "0", "must be a number from 0.001 to"),
             ("REDIS_URL", "http://h/0", "cannot be read"),
             ("MONGODB_URI", "mongodb://h", "names no database"),
@@ -324,4 +325,4 @@ class TestIdentity:
     def test_the_deploy_check_warns_of_the_stub(self, settings, authentication, is_warned):
         settings.AUTHENTICATION = authentication
 
-        assert [warning.id for warning in check_identity(None)] == ["config.W003"] * is_warned
+        assert [warning.id for warning in check_identity(None)] == ["config.W004"] * is_warned

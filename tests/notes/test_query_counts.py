@@ -2,11 +2,9 @@
 
 import json
 import re
-import threading
 from uuid import uuid4
 
 import pytest
-import redis
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
@@ -14,25 +12,6 @@ from cachelayer.models import OutboxRow
 from tests.builders import make_note, make_notes
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def round_trips(monkeypatch):
-    """
-    What this thread sends to Redis, an element for each write to the socket.
-
-    Not what a new connection begins with, nor what the keeper of the lease asks meanwhile.
-    """
-    here, sent = threading.get_ident(), []
-    send = redis.connection.AbstractConnection.send_packed_command
-
-    def counting(self, command, *args, **kwargs):
-        if threading.get_ident() == here and b"INFO" not in b"".join(command):
-            sent.append(command)
-        return send(self, command, *args, **kwargs)
-
-    monkeypatch.setattr(redis.connection.AbstractConnection, "send_packed_command", counting)
-    return sent
 
 
 def statements(call) -> list[str]:

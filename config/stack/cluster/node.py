@@ -1,8 +1,11 @@
 """What the nodes of a cluster have beside a single server: a number, and all the others' ports."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from config.stack.cluster import partition
 from config.stack.server import Server
 
 Ports = Mapping[str, int]
@@ -23,6 +26,24 @@ class Node(Server):
     @property
     def number(self) -> int:
         return int(self.name.rpartition("-")[2])
+
+    @property
+    def group(self) -> int:
+        """The group id of its processes, which no other node of the cluster has, where root starts them."""
+        return partition.FIRST_GROUP + sorted(self.ports).index(self.name)
+
+    def identity(self) -> dict[str, Any]:
+        own = super().identity()
+        return own if os.geteuid() else own | {"group": self.group}
+
+    def side(self) -> partition.Side:
+        """Return what a partition must know of the node."""
+        ports = [
+            port for name, port in self.ports.items() if f"{name}-".startswith(f"{self.name}-")
+        ]
+        running = self.process()
+        family = [running, *running.children(recursive=True)] if running else []
+        return partition.Side(self.group, ports, family)
 
     def address(self, name: str) -> str:
         """Return host and port of a node."""

@@ -58,6 +58,7 @@ class Site(HTTPNode):
             "HOST": "127.0.0.1",
             "PORT": str(self.port),
             "WEB_WORKERS": "1",
+            "CACHE_VERSION": os.environ.get("CACHE_VERSION") or "1",  # of the version rolled out
             "SHUTDOWN_NOTICE_SECONDS": str(_NOTICE_SECONDS),
         }
 

@@ -1,6 +1,8 @@
 """python -m loadtests cluster: every drill of the replicated stores, in one report."""
 
 import argparse
+import dataclasses
+import json
 import sys
 from pathlib import Path
 from typing import Final
@@ -10,7 +12,7 @@ from rich.console import Console
 from config.stack import ROOT
 from config.stack.cluster import SITES_MAX, Cluster
 from loadtests.drills.cluster import EXPERIMENT
-from loadtests.drills.cluster.method import DRILLS, ClusterLab, observe
+from loadtests.drills.cluster.method import DRILLS, ClusterLab, Observations, observe
 from loadtests.lab import results
 from loadtests.lab.reporting import write_reports
 from loadtests.lab.reporting.terminal import rows_table, verdicts_line
@@ -42,6 +44,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _write_logs(observations: Observations, folder: Path) -> None:
+    """Write every request of each drill into FOLDER/DRILL.jsonl, a line each: what stale and lost were counted from."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, run in observations.runs.items():
+        lines = [json.dumps(dataclasses.asdict(operation)) for operation in run.operations]
+        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+
+
 def command(options: argparse.Namespace) -> int:
     """Run; return 99 where an expectation did not come out as declared."""
     console = Console(width=None if sys.stdout.isatty() else _WIDTH)
@@ -54,6 +64,7 @@ def command(options: argparse.Namespace) -> int:
         environment = describe_environment({node.server: node.version or "" for node in cluster.status() if node.server.endswith("-1")})  # fmt: skip
     finally:
         cluster.down()
+    _write_logs(observations, options.out)
     findings = EXPERIMENT.findings(observations)
     result = results.result_of(
         EXPERIMENT,

@@ -10,6 +10,7 @@ from loadtests.lab.experiment import Expectations, Outcome, Verdict
 PROCESS_SECONDS: Final = 5.0
 HOST_SECONDS: Final = 15.0
 ANSWER_SECONDS: Final = 3.0
+PARTITION_SECONDS: Final = 5.0  # a deadline for each of two stores, of 2.5 and 2 s
 EXPECTATIONS: Final = Expectations[Observations]()
 
 
@@ -130,6 +131,67 @@ def postgres_killed(observations: Observations) -> Verdict:
 )
 def postgres_host_killed(observations: Observations) -> Verdict:
     return _acknowledged_again(observations, "postgres-host-killed", "note", HOST_SECONDS)
+
+
+def _correct_or_refused(observations: Observations, name: str) -> Verdict:
+    run = observations.runs.get(name)
+    if run is None:
+        return _NOT_RUN
+    wrong = [one for one in run.failed if one.status != 503 or not one.retry_after]
+    slowest = max((one.ended_s - one.began_s for one in run.during), default=0.0)
+    return Verdict(
+        not wrong and not run.stale and not run.lost and slowest <= PARTITION_SECONDS,
+        f"{len(run.failed)} refused of {len(run.during)}, {len(wrong)} failed otherwise "
+        f"({', '.join(sorted({str(one.status) for one in wrong})) or 'none'}), the slowest after "
+        f"{slowest:.2f} s, {run.stale} stale, {run.lost} lost",
+        _evidence(name),
+    )
+
+
+_CORRECT_OR_REFUSED: Final = (
+    "every answer, of the balancer and of each instance, is correct or a 503 with Retry-After, within "
+    f"{PARTITION_SECONDS:g} s; none stale, none lost"
+)
+
+
+@EXPECTATIONS.declare(
+    "An instance is cut off from Redis: it and the others stay correct.",
+    threshold=_CORRECT_OR_REFUSED,
+)
+def site_without_redis(observations: Observations) -> Verdict:
+    return _correct_or_refused(observations, "site-without-redis")
+
+
+@EXPECTATIONS.declare(
+    "An instance is cut off from PostgreSQL: it and the others stay correct.",
+    threshold=_CORRECT_OR_REFUSED,
+)
+def site_without_postgres(observations: Observations) -> Verdict:
+    return _correct_or_refused(observations, "site-without-postgres")
+
+
+@EXPECTATIONS.declare(
+    "An instance is cut off from MongoDB: it and the others stay correct.",
+    threshold=_CORRECT_OR_REFUSED,
+)
+def site_without_mongodb(observations: Observations) -> Verdict:
+    return _correct_or_refused(observations, "site-without-mongodb")
+
+
+@EXPECTATIONS.declare(
+    "An instance is cut off from every store: it and the others stay correct.",
+    threshold=_CORRECT_OR_REFUSED,
+)
+def site_without_stores(observations: Observations) -> Verdict:
+    return _correct_or_refused(observations, "site-without-stores")
+
+
+@EXPECTATIONS.declare(
+    "An instance alone stays with the old primary of Redis while the replica is promoted: both sides stay correct.",
+    threshold=_CORRECT_OR_REFUSED,
+)
+def site_with_old_redis(observations: Observations) -> Verdict:
+    return _correct_or_refused(observations, "site-with-old-redis")
 
 
 @EXPECTATIONS.declare(

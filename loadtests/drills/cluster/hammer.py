@@ -3,6 +3,7 @@ Reads and writes through the balancer, each held to every write that was acknowl
 
 Each key is a register with one writer, whose numbers only rise; so a read that begins after a write was
 acknowledged must return its number or a higher one. It is Jepsen's method, for registers of one writer.
+Behind a partition a write of unknown outcome may be made late, when its packet arrives; see writes_may_be_late.
 """
 
 import itertools
@@ -29,6 +30,7 @@ _WRITERS: Final[Sequence[Kind]] = ("note", "note", "note", "profile", "profile")
 _READERS: Final = 4
 _PAUSE_SECONDS: Final = 0.03
 _RECOVERY_SECONDS: Final = 30.0
+_SAYS_STALE: Final = "detail=stale"
 
 
 @dataclass
@@ -39,6 +41,12 @@ class Register:
     path: str
     user: str
     acknowledged: int = 0
+    # Numbers of writes that may be made after newer ones.
+    unknown: set[int] = field(default_factory=set)
+
+    def allows(self, number: int, floor: int) -> bool:
+        """Return whether a read may return the number that began when floor was acknowledged."""
+        return number >= floor or number in self.unknown
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,9 @@ class Operation:
     status: int  # 0: no answer
     retry_after: str = ""
     stale: bool = False
+    url: str = ""  # of the balancer, or of the instance
+    path: str = ""
+    cache: str = ""  # Cache-Status, without the name of the cache
 
     @property
     def ok(self) -> bool:
@@ -60,10 +71,17 @@ class Operation:
 
 @dataclass
 class Hammer:
-    """Writers and readers in threads, from start to stop."""
+    """
+    Writers and readers in threads, from start to stop.
+
+    url: of the balancer. read_urls: where four readers each read besides, past the balancer.
+    writes_may_be_late: a write that was not acknowledged may come after a newer one that was.
+    """
 
     url: str
     name: str
+    read_urls: Sequence[str] = ()
+    writes_may_be_late: bool = False
     operations: list[Operation] = field(default_factory=list)
     registers: list[Register] = field(default_factory=list)
     _stopping: threading.Event = field(default_factory=threading.Event)
@@ -76,7 +94,9 @@ class Hammer:
         ]
         writers = [threading.Thread(target=self._write, args=(one,)) for one in self.registers]
         readers = [
-            threading.Thread(target=self._read, args=(offset,)) for offset in range(_READERS)
+            threading.Thread(target=self._read, args=(url, offset))
+            for url in (self.url, *self.read_urls)
+            for offset in range(_READERS)
         ]
         self._threads = [*writers, *readers]
         for thread in self._threads:
@@ -111,7 +131,9 @@ class Hammer:
     def lost(self, urls: Sequence[str]) -> int:
         """Read every register on every instance, past the cache too; return how many acknowledged writes are gone."""
         return sum(
-            _number(register, _fetched(url, register.path + suffix)) < register.acknowledged
+            not register.allows(
+                _number(register, _fetched(url, register.path + suffix)), register.acknowledged
+            )
             for url, register, suffix in itertools.product(
                 urls, self.registers, ("", "?cache=false")
             )
@@ -133,20 +155,28 @@ class Hammer:
                 if self._stopping.wait(_PAUSE_SECONDS):
                     return
                 began = self.now_s
+                if self.writes_may_be_late:
+                    register.unknown.add(number)
                 sample = send_now(connection, _write_of(register, number))
                 if sample.status == 200:
                     register.acknowledged = number
+                    register.unknown.discard(number)
                 self._add(register, sample, began, is_write=True)
 
-    def _read(self, offset: int) -> None:
-        with connected(self.url) as connection:
+    def _read(self, url: str, offset: int) -> None:
+        with connected(url) as connection:
             for register in itertools.cycle(self.registers[offset:] + self.registers[:offset]):
                 if self._stopping.wait(_PAUSE_SECONDS):
                     return
                 began, floor = self.now_s, register.acknowledged
                 sample = send_now(connection, Call("read", register.path))
-                stale = sample.status == 200 and _number(register, json.loads(sample.body)) < floor
-                self._add(register, sample, began, is_write=False, stale=stale)
+                # What says of itself that it is stale, since the store is away (RFC 5861), claims nothing else.
+                stale = (
+                    sample.status == 200
+                    and _SAYS_STALE not in sample.cache
+                    and not register.allows(_number(register, json.loads(sample.body)), floor)
+                )
+                self._add(register, sample, began, is_write=False, stale=stale, url=url)
 
     def _add(
         self,
@@ -156,6 +186,7 @@ class Hammer:
         *,
         is_write: bool,
         stale: bool = False,
+        url: str = "",
     ) -> None:
         self.operations.append(
             Operation(
@@ -166,6 +197,9 @@ class Hammer:
                 sample.status,
                 sample.retry_after,
                 stale,
+                url or self.url,
+                register.path,
+                sample.cache,
             )
         )
 

@@ -20,6 +20,7 @@ BEFORE_SECONDS: Final = 3.0
 AFTER_SECONDS: Final = 3.0
 _RECOVERY_SECONDS: Final = 60.0
 LAG_SECONDS: Final = 2.0
+CUT_OFF_SECONDS: Final = 10.0
 
 
 @dataclass
@@ -103,7 +104,11 @@ def _reconciled(site: Site, since: dt.datetime) -> str:
 
 
 def _run(cluster: Cluster, name: str, drill: "Drill") -> DrillRun:
-    with Hammer(cluster.url, f"{name}-{int(time.time())}") as hammer:
+    sites = [site.url for site in cluster.nodes("site")]
+    is_partition = name in PARTITIONS
+    read_urls = sites if is_partition else ()
+    label = f"{name}-{int(time.time())}"
+    with Hammer(cluster.url, label, read_urls, writes_may_be_late=is_partition) as hammer:
         hammer.go_on(BEFORE_SECONDS)
         with drill(cluster) as (fail, kind):
             broken_s = hammer.now_s
@@ -115,8 +120,7 @@ def _run(cluster: Cluster, name: str, drill: "Drill") -> DrillRun:
         hammer.go_on(AFTER_SECONDS)
     _await_health(cluster)
     mended_s = None if mended is None else broken_s + mended
-    urls = [site.url for site in cluster.nodes("site")]
-    return DrillRun(hammer.operations, broken_s, failed_s, mended_s, hammer.lost(urls))
+    return DrillRun(hammer.operations, broken_s, failed_s, mended_s, hammer.lost(sites))
 
 
 # What fails, and of which kind a write must be acknowledged for the fault to be over.
@@ -157,12 +161,7 @@ def site_stopped(cluster: Cluster) -> Iterator[Fault]:
 
 @contextlib.contextmanager
 def rolling_restart(cluster: Cluster) -> Iterator[Fault]:
-    def restart() -> None:
-        for site in cluster.nodes("site"):
-            site.stop()
-            site.start()
-
-    yield restart, "note"
+    yield cluster.rolling_restart, "note"
 
 
 @contextlib.contextmanager
@@ -203,6 +202,60 @@ def mongodb_killed(cluster: Cluster) -> Iterator[Fault]:
     yield primary(cluster, "mongodb").kill, "profile"
 
 
+@contextlib.contextmanager
+def _partitioned(
+    cluster: Cluster, kind: str, *cuts: tuple[Sequence[str], Sequence[str]]
+) -> Iterator[Fault]:
+    """Cut each pair of sides off from each other for 10 s."""
+
+    def fail() -> None:
+        for one_side, other_side in cuts:
+            cluster.partition(one_side, other_side)
+        threading.Event().wait(CUT_OFF_SECONDS)
+
+    try:
+        yield fail, kind
+    finally:
+        cluster.heal()
+
+
+def site_without_redis(cluster: Cluster) -> contextlib.AbstractContextManager[Fault]:
+    return _partitioned(cluster, "note", (["site-1"], ["redis", "sentinel"]))
+
+
+def site_without_postgres(cluster: Cluster) -> contextlib.AbstractContextManager[Fault]:
+    return _partitioned(cluster, "note", (["site-1"], ["postgres"]))
+
+
+def site_without_mongodb(cluster: Cluster) -> contextlib.AbstractContextManager[Fault]:
+    return _partitioned(cluster, "profile", (["site-1"], ["mongodb"]))
+
+
+def site_without_stores(cluster: Cluster) -> contextlib.AbstractContextManager[Fault]:
+    stores = ["redis", "sentinel", "postgres", "mongodb"]
+    return _partitioned(cluster, "note", (["site-1"], stores))
+
+
+def site_with_old_redis(cluster: Cluster) -> contextlib.AbstractContextManager[Fault]:
+    """Leave one site with the primary of Redis, and the rest with the replica, which is promoted."""
+    leading = primary(cluster, "redis").name
+    others = [node.name for node in cluster.nodes("redis") if node.name != leading]
+    rest = [node.name for node in cluster.nodes("site") if node.name != "site-1"]
+    return _partitioned(
+        cluster, "note", ([leading, "site-1"], [*others, "sentinel"]), ([leading], rest)
+    )
+
+
+PARTITIONS: Final[dict[str, Drill]] = {
+    drill.__name__.replace("_", "-"): drill
+    for drill in (
+        site_without_redis,
+        site_without_postgres,
+        site_without_mongodb,
+        site_without_stores,
+        site_with_old_redis,
+    )
+}
 DRILLS: Final[dict[str, Drill]] = {
     drill.__name__.replace("_", "-"): drill
     for drill in (
@@ -215,7 +268,7 @@ DRILLS: Final[dict[str, Drill]] = {
         postgres_killed,
         postgres_host_killed,
     )
-}
+} | PARTITIONS
 
 
 def memory_mib(cluster: Cluster) -> float:

@@ -1,6 +1,7 @@
 """Every request in every state of the three stores: killed, in every combination, and paused one at a time."""
 
 import json
+import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -220,9 +221,12 @@ def _source(cache_status: str) -> str:
 
 
 def _store(sample: Sample) -> str:
-    """Return the store that a problem names."""
+    """Return the store that a problem names, or the page of one."""
     if sample.status != 503:
         return ""
+    named = re.search(rb'data-store="(\w+)"', sample.body)
+    if named:
+        return named[1].decode()
     try:
         return str(json.loads(sample.body).get("store", ""))
     except ValueError:

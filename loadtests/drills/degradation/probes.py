@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from loadtests.generators.http_load import Call, json_call
 
@@ -14,6 +15,7 @@ PAST_CACHE: Final = "past the cache"
 SEARCHED: Final = "a search, not cached"
 KEYSET: Final = "by cursor, not cached"
 SESSION: Final = "with a session"
+_CSRF_TOKEN: Final = 32 * "a"  # any will do that comes as a cookie and as a header
 TOKEN: Final = "with the token"  # noqa: S105  # a case, no secret
 
 
@@ -57,6 +59,28 @@ def _note(purpose: str, **headers: str) -> Callable[[StateFixtures], Call]:
 
 def _page(purpose: str, rest: str = "") -> Callable[[StateFixtures], Call]:
     return lambda fixtures: Call("", f"/api/v1/notes?userId={fixtures.user(purpose)}{rest}")
+
+
+def _page_of_note(purpose: str, rest: str = "") -> Callable[[StateFixtures], Call]:
+    return lambda fixtures: Call(
+        "",
+        f"/notes/{fixtures.notes[purpose]}{rest}",
+        headers={"X-User-Id": fixtures.user(purpose)},
+    )
+
+
+def _form(path: str, *, has_caller: bool = True, **fields: str) -> Callable[[StateFixtures], Call]:
+    headers = {
+        "Content-Type": "application/x-www-form-urlencoded",
+        "Cookie": f"csrftoken={_CSRF_TOKEN}",
+        "X-CSRFToken": _CSRF_TOKEN,
+    }
+    return lambda fixtures: Call(
+        "",
+        path,
+        headers=headers | ({"X-User-Id": fixtures.user("writer")} if has_caller else {}),
+        body=urlencode(fields),
+    )
 
 
 def _profile(purpose: str, **headers: str) -> Callable[[StateFixtures], Call]:
@@ -132,6 +156,20 @@ _OF_NOTES: Final = [
     (f"PUT {_NOTE}", "", _write_note("put", {"title": "Put", "content": ""})),
     (f"PATCH {_NOTE}", "", _write_note("patch", {"title": "Patched"})),
     (f"DELETE {_NOTE}", "", _write_note("delete", None)),
+    (
+        f"POST {_NOTES}/bulk",
+        "",
+        lambda fixtures: json_call(
+            fixtures.user("writer"), f"{_NOTES}/bulk", {"notes": [{"title": "New"}] * 2}
+        ),
+    ),
+    (
+        f"POST {_NOTES}/bulk/delete",
+        "",
+        lambda fixtures: json_call(
+            fixtures.user("writer"), f"{_NOTES}/bulk/delete", {"ids": [fixtures.notes["delete"]]}
+        ),
+    ),
 ]
 _OF_PROFILES: Final = [
     (f"GET {_PROFILE}", CACHED, _profile("cached")),
@@ -165,7 +203,6 @@ _OF_ACTIVITY: Final = [
     ),
 ]
 _OF_OPERATIONS: Final = [
-    ("GET /", "", _path("/")),
     ("GET /health", "", _path("/health")),
     ("GET /health", "strict", _path("/health?strict=1")),
     ("GET /health/live", "", _path("/health/live")),
@@ -177,6 +214,21 @@ _OF_OPERATIONS: Final = [
     ("GET /api/docs", "", _path("/api/docs")),
     (f"GET {_EXPLAIN}", TOKEN, _as_staff(f"{_EXPLAIN}?key=notes:{{note}}")),
     (f"GET {_EXPLAIN}", SESSION, _in_admin(f"{_EXPLAIN}?key=notes:{{note}}")),
+]
+_OF_PAGES: Final = [
+    ("GET /", CACHED, lambda fixtures: Call("", f"/?userId={fixtures.user('cached')}")),
+    (
+        "GET /",
+        PAST_CACHE,
+        lambda fixtures: Call("", f"/?userId={fixtures.user('past-cache')}&cache=false"),
+    ),
+    ("GET /notes/{note_id}", CACHED, _page_of_note("cached")),
+    ("GET /notes/{note_id}", PAST_CACHE, _page_of_note("past-cache", "?cache=false")),
+    ("GET /notes/{note_id}/edit", CACHED, _page_of_note("cached", "/edit")),
+    ("GET /notes/{note_id}/delete", CACHED, _page_of_note("cached", "/delete")),
+    ("GET /notes/new", "", _path("/notes/new")),
+    ("POST /notes/new", "", _form("/notes/new", title="New", content="")),
+    ("POST /user", "", _form("/user", has_caller=False, user_id="abc")),
 ]
 _LAST: Final = [
     (f"POST {_CLEAR}", TOKEN, _as_staff(_CLEAR)),
@@ -212,6 +264,7 @@ PROBES: Final = tuple(
         ("Activity", _OF_ACTIVITY),
         ("Operations", _OF_OPERATIONS),
         ("Operations", _LAST),
+        ("Pages", _OF_PAGES),
         ("The admin", _OF_ADMIN),
     )
     for endpoint, case, call in rows

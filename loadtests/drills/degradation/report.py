@@ -35,7 +35,7 @@ see; here only their statuses are checked.
 | `200 bypass` | read from its store, as requested |
 | `200 cache-down` | read from its store, since Redis does not answer |
 | `200` | without a cache; what Redis or MongoDB would contribute is null or left out |
-| `503 P`, `503 M` | `Retry-After`, and a problem whose `store` is PostgreSQL, MongoDB |
+| `503 P`, `503 M` | `Retry-After`, and a problem whose `store` is PostgreSQL, MongoDB; of a page: it names the store |
 | `503` | of `/health` and `/health/ready`: what they report |
 | `≤ 3 s` | in more than one second and less than three; all other responses came in less than one second |
 

@@ -39,6 +39,21 @@ class TestClient:
         assert isinstance(failure, mongodb_client.NotAsked)
         assert unavailable_store(failure) == "mongodb"
 
+    def test_counts_a_connection_that_a_frozen_server_does_not_complete(
+        self, mongodb_restored, settings
+    ):
+        listeners = [mongodb_client.Commands(), mongodb_client.Pool()]
+        with mongodb_client.Client(
+            settings.MONGODB_URI, timeoutMS=500, event_listeners=listeners
+        ) as client:
+            client.admin.command("ping")  # on its only connection, which the first timeout closes
+            mongodb_restored.pause("mongodb")
+            for _ in range(3):
+                with pytest.raises(PyMongoError):
+                    client.admin.command("ping")
+
+        assert mongodb_client.breaker.is_open
+
     def test_trusts_it_again_by_itself(self, mongodb_restored):
         mongodb_restored.kill("mongodb")
         fails()

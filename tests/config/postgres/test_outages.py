@@ -2,11 +2,13 @@
 
 import contextlib
 import json
+import socket
 import threading
 
 import psycopg
 import pytest
 from django.db import OperationalError, ProgrammingError, connections
+from psycopg import pq
 from pymongo.errors import (
     DuplicateKeyError,
     OperationFailure,
@@ -17,7 +19,7 @@ from pymongo.errors import (
 
 from cachelayer import protocol
 from cachelayer.failures import unavailable_store
-from config.postgres import base, metrics, outages, repeating
+from config.postgres import base, deadlines, metrics, outages, repeating
 from config.postgres.base import DatabaseWrapper
 from config.postgres.deadlines import AnswerLate, DeadlineConnection, ServerSilent
 from config.postgres.outages import breaker
@@ -28,6 +30,8 @@ from tests.builders import make_note
 from tests.cachelayer.test_read import expire
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+KEY = {"Idempotency-Key": "key"}
 
 
 def assert_unavailable(response):
@@ -46,6 +50,9 @@ class TestPostgresDown:
             api.get(f"/api/v1/notes/{note_id}"),
             api.get("/api/v1/notes"),
             api.post("/api/v1/notes", json.dumps({"title": "x"}), "application/json"),
+            api.post("/api/v1/notes", {"title": "x"}, "application/json", headers=KEY),
+            api.post("/api/v1/notes/bulk", {"notes": [{"title": "x"}]}, "application/json"),
+            api.post("/api/v1/notes/bulk/delete", {"ids": [str(note_id)]}, "application/json"),
             api.delete(f"/api/v1/notes/{note_id}"),
         ):
             assert_unavailable(response)
@@ -100,6 +107,21 @@ class TestDeadlineConnection:
                 connection.execute("SELECT 1")
 
             assert connection.closed
+
+    def test_takes_back_what_the_server_has_not_acknowledged(self):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            place = "host=127.0.0.1 port={1} sslmode=disable".format(*listener.getsockname())
+            pgconn = pq.PGconn.connect_start(place.encode())
+            peer, _ = listener.accept()
+
+            deadlines.abort(pgconn)
+
+            with (
+                peer,
+                pytest.raises(ConnectionResetError),
+            ):  # not FIN, after which the rest would still be sent
+                while peer.recv(1024):
+                    pass
 
     def test_leaves_a_server_that_answers_in_time_alone(self):
         with connect(DeadlineConnection) as connection:

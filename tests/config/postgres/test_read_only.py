@@ -5,6 +5,7 @@ import shutil
 import threading
 from contextlib import contextmanager
 from http import HTTPStatus
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -119,9 +120,12 @@ def writes(note_id: object, *, has_profile: bool):
     bearer = {"Authorization": f"Bearer {TOKEN}"}
     note, profile = f"/api/v1/notes/{note_id}", "/api/v1/profiles/abc"
     yield send("POST", "/api/v1/notes", {"title": "x"})
+    yield send("POST", "/api/v1/notes", {"title": "x"}, **{"Idempotency-Key": str(uuid4())})
+    yield send("POST", "/api/v1/notes/bulk", {"notes": [{"title": "x"}]})
     yield send("PATCH", note, {"title": "x"})
     yield send("PUT", note, {"title": "x", "content": "y"})
     yield send("DELETE", note)
+    yield send("POST", "/api/v1/notes/bulk/delete", {"ids": [str(note_id)]})
     if has_profile:
         yield send("PUT", profile, {"email": "new@example.org", "preferences": {}})
         yield send("PATCH", f"{profile}/preferences", {"theme": "dark"})
@@ -177,7 +181,7 @@ class TestWrites:
         assert_health_says_so()
         by_setting("off")
         assert [response.status_code for response in writes(note_id, has_profile=False)] == [
-            *(201, 200, 200, 204, 201, 200, 200)
+            *(201, 201, 201, 200, 200, 204, 200, 201, 200, 200)
         ]
         # Degraded until there is a lease again.
         assert wait_until(lambda: Client().get("/health").json()["status"] == "ok", 30)

@@ -161,6 +161,15 @@ def rename(note_id: object) -> None:
     services.note_update(note_id=note_id, caller=None, title="new title")
 
 
+@pytest.fixture
+def note_id(current) -> object:
+    """A note whose new title the standby does not have."""
+    note_id = make_note(title="old title")
+    pause(current)
+    rename(note_id)
+    return note_id
+
+
 @contextmanager
 def statements_on_replica():
     """Record what is sent to the replica."""
@@ -176,13 +185,6 @@ def statements_on_replica():
 
 class TestReadsOfTheReplica:
     """While replay is paused the standby shows what was: by this, each read says where it was made."""
-
-    @pytest.fixture
-    def note_id(self, current):
-        note_id = make_note(title="old title")
-        pause(current)
-        rename(note_id)
-        return note_id
 
     @pytest.fixture
     def rows(self, current):
@@ -241,13 +243,6 @@ class TestReadsOfTheReplica:
 
 
 class TestReadsOfThePrimary:
-    @pytest.fixture
-    def note_id(self, current):
-        note_id = make_note(title="old title")
-        pause(current)
-        rename(note_id)
-        return note_id
-
     def test_no_statement_of_the_api_and_no_load_of_the_cache_is_sent_to_the_replica(
         self, note_id, settings
     ):

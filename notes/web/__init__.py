@@ -1,0 +1,1 @@
+"""The pages of notes: for people, over the same reads and writes as the API."""
