@@ -26,7 +26,7 @@ class TestCompose:
             "web": None,
         }
 
-    @pytest.mark.parametrize("name", set(SERVICES) - {"web"})
+    @pytest.mark.parametrize("name", sorted({*SERVICES} - {"web"}))
     def test_each_server_has_a_health_check(self, name):
         assert SERVICES[name]["healthcheck"]["test"]
 

@@ -199,7 +199,15 @@ class TestDelete:
         assert delete([uuid4() for _ in range(count)]).status_code == 400
 
     @pytest.mark.parametrize(
-        "malformed", ["x", "", 5, None, "5b0f2c3e8a7d4e0f9b1a2c3d4e5f6a7b", f"{uuid4()}\n"]
+        "malformed",
+        [
+            "x",
+            "",
+            5,
+            None,
+            "5b0f2c3e8a7d4e0f9b1a2c3d4e5f6a7b",
+            "5b0f2c3e-8a7d-4e0f-9b1a-2c3d4e5f6a7b\n",
+        ],
     )
     def test_names_the_place_of_a_malformed_id(self, api, malformed):
         own = make_note()
