@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.conf import settings
+from django.http import HttpRequest
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.permissions import SAFE_METHODS, BasePermission
@@ -69,7 +70,7 @@ class NotReadable(PermissionDenied):
     default_detail = "This belongs to another user."
 
 
-def only_readable_user(request: Request) -> str | None:
+def only_readable_user(request: Request | HttpRequest) -> str | None:
     """Return the only user whose data the caller may read, None where it may read that of all."""
     if settings.READS == "open" or request.user.is_staff:
         return None
