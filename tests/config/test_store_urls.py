@@ -122,6 +122,8 @@ class TestRedisCache:
 
         timeouts = {"socket_connect_timeout": 0.1, "socket_timeout": 0.1}
         assert cache.location == "redis://trilith/3?is_master=1"
+        # Each Sentinel is tried once: by itself redis-py would wait for each several times.
+        assert cache.options["SENTINEL_KWARGS"].pop("retry").get_retries() == 0
         assert cache.options == {
             "CONNECTION_FACTORY": "django_redis.pool.SentinelConnectionFactory",
             "SENTINELS": [("h1", 1), ("h2", 26_379)],

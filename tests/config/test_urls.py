@@ -16,6 +16,8 @@ class TestSchema:
         assert schema["openapi"] == "3.1.1"
         assert set(schema["paths"]) == {
             "/api/v1/notes",
+            "/api/v1/notes/bulk",
+            "/api/v1/notes/bulk/delete",
             "/api/v1/notes/{note_id}",
             "/api/v1/profiles",
             "/api/v1/profiles/{user_id}",

@@ -246,6 +246,7 @@ _OF_ADMIN: Final = [
             "/admin/activity/event/",
             "/admin/cachelayer/clearance/",
             "/admin/config/slowstatement/",
+            "/admin/config/store/",
             "/admin/auth/group/",
             "/admin/auth/user/",
         )

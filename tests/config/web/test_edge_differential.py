@@ -65,7 +65,7 @@ TARGETS = [
     "/api/v1/profiles/mongo/abc",
     "/api/v1/activity/abc/summary",
     "/health/live",
-    "/",
+    "/nothing",
 ]
 METHODS = ["GET"] * 6 + ["HEAD", "OPTIONS", "POST", "PUT", "PATCH"]  # without a body
 # Each header with what a client may send; ETAG stands for that of the last reply with the same target.

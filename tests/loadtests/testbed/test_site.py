@@ -54,7 +54,7 @@ class TestDrill:
     )
     def test_tells_what_requests_saw_and_judges_it(self, workers, server, fault, monkeypatch):
         monkeypatch.setattr(store_outage, "BEFORE_SECONDS", 1.0)
-        monkeypatch.setattr(store_outage, "DURING_SECONDS", 1.5)
+        monkeypatch.setattr(store_outage, "DURING_SECONDS", 2.5)  # longer than the lease
         monkeypatch.setattr(store_outage, "AFTER_SECONDS", 3.0)
 
         run = store_outage.run_fault(workers, server, fault_named(fault))
