@@ -13,7 +13,7 @@ from config.web import token_keys
 from config.web.token_keys import ALGORITHMS, FixedKey, KeySet, KeyUnknown
 
 _TOKEN_CHARACTERS_MAX: Final = 8_192
-_is_token: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+").fullmatch
+_TOKEN: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
 
 class TokenRejected(Exception):
@@ -64,7 +64,7 @@ class TokenVerifier:
         rules = self._rules
         if len(token) > _TOKEN_CHARACTERS_MAX:
             raise TokenRejected(f"The token is longer than {_TOKEN_CHARACTERS_MAX} characters.")
-        if not _is_token(token):
+        if not _TOKEN.fullmatch(token):
             raise TokenRejected("This is no signed token.")
         try:
             header = jwt.get_unverified_header(token)

@@ -16,8 +16,8 @@ from loadtests.generators.http_load import Call, connected, json_call, send_once
 from loadtests.testbed.site import Site
 
 _SECONDS: Final = 30.0
-_PURPOSES: Final = ("cached", "expired", "uncached", "past-cache", "put", "patch", "delete")
-_WRITES: Final = ("put", "patch", "delete")
+_WRITES: Final = ("put", "patch", "delete", "bulk-delete")  # sent at once, so each has its own note
+_PURPOSES: Final = ("cached", "expired", "uncached", "past-cache", *_WRITES)
 _SENTINEL: Final = "sentinel"
 
 

@@ -167,7 +167,9 @@ _OF_NOTES: Final = [
         f"POST {_NOTES}/bulk/delete",
         "",
         lambda fixtures: json_call(
-            fixtures.user("writer"), f"{_NOTES}/bulk/delete", {"ids": [fixtures.notes["delete"]]}
+            fixtures.user("writer"),
+            f"{_NOTES}/bulk/delete",
+            {"ids": [fixtures.notes["bulk-delete"]]},
         ),
     ),
 ]

@@ -4,6 +4,7 @@ Which identity is given which answer, in each state of the cache: every endpoint
 The table is the expectation: a row says who may read where READS=owner, and no row is missing.
 """
 
+import contextlib
 import json
 import re
 import time
@@ -114,6 +115,8 @@ def own(level_on, settings) -> SimpleNamespace:  # noqa: F811
         settings.AUTHENTICATION = mode
         return Site()
 
+    with contextlib.suppress(profiles.ProfileNotFound):  # MongoDB keeps what other tests left there
+        profiles.profile_delete(user_id="abc", caller="abc")
     profiles.profile_create(
         user_id="abc", email=EMAIL, preferences={"secret": SECRET}, caller="abc"
     )
