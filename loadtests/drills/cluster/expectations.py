@@ -137,8 +137,8 @@ def _correct_or_refused(observations: Observations, name: str) -> Verdict:
     run = observations.runs.get(name)
     if run is None:
         return _NOT_RUN
-    wrong = [one for one in run.failed if one.status != 503 or not one.retry_after]
-    slowest = max((one.ended_s - one.began_s for one in run.during), default=0.0)
+    wrong = [one for one in run.failed if not one.is_refusal]
+    slowest = max((one.seconds for one in run.during), default=0.0)
     return Verdict(
         not wrong and not run.stale and not run.lost and slowest <= PARTITION_SECONDS,
         f"{len(run.failed)} refused of {len(run.during)}, {len(wrong)} failed otherwise "
@@ -207,12 +207,9 @@ def refused_politely(observations: Observations) -> Verdict:
     rude = [
         one
         for one in failed
-        if not one.is_write
-        or one.status != 503
-        or not one.retry_after
-        or one.ended_s - one.began_s > ANSWER_SECONDS
+        if not one.is_write or not one.is_refusal or one.seconds > ANSWER_SECONDS
     ]
-    slowest = max((one.ended_s - one.began_s for one in failed), default=0.0)
+    slowest = max((one.seconds for one in failed), default=0.0)
     return Verdict(
         bool(failed) and not rude,
         f"{len(failed)} refused, the slowest after {slowest:.2f} s, {len(rude)} otherwise "

@@ -68,6 +68,16 @@ class Operation:
     def ok(self) -> bool:
         return self.status in (200, 201)
 
+    @property
+    def is_refusal(self) -> bool:
+        """Whether it is a 503 that says when to come back."""
+        return self.status == 503 and bool(self.retry_after)
+
+    @property
+    def seconds(self) -> float:
+        """How long the answer took."""
+        return self.ended_s - self.began_s
+
 
 @dataclass
 class Hammer:
