@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from django.conf import settings
 
-from cachelayer import hooks, metrics, protocol, slots, trust
+from cachelayer import first_level, hooks, metrics, protocol, slots, trust
 from cachelayer.client import CacheDown
 from cachelayer.entries import Cached, Lookup, Overloaded, Source, soft_ttl_ms
 from cachelayer.failures import unavailable_store
@@ -67,39 +67,35 @@ def load_many(
     ]
 
 
-def load_together(
-    key: Key[V],
-    load: Callable[[], V | None],
-    lookup: Lookup[V],
-    guard: Guard | None = None,
-) -> Cached[V]:
+def load_together(key: Key[V], load: Callable[[], V | None], lookup: Lookup[V]) -> Cached[V]:
     """
     Lead the load of a missed key, or wait for the caller in this process who does.
 
-    guard, drawn before the lookup, is passed on with a value that is stored, or found stored.
-    Raises CacheDown, or what the load raised.
+    A value that is stored, or found stored, may be kept in the first level under the guard that is
+    returned with it. Raises CacheDown, or what the load raised.
     """
     if hooks.single_flight_scope.get() == "none":
         ticket = protocol.begin(key)
         value, load_ms = _timed(key, load, ticket)
-        return _answer(key, value, _end(key, ticket, value, load_ms), ticket, guard)
+        return _ended(key, ticket, value, load_ms)
     deadline = time.monotonic() + settings.CACHE_LEASE_MS / 1000
     while True:
         flight, leads = _flights.join(key.entry_name)
         if leads:
-            return _lead(flight, key, load, lookup, deadline, guard)
+            return _lead(flight, key, load, lookup, deadline)
         in_time = flight.wait(max(0.0, deadline - time.monotonic()))
         if not in_time:
-            return _lead(Flight(), key, load, lookup, deadline, guard)
+            return _lead(Flight(), key, load, lookup, deadline)
         if flight.error is not None:
             return _stale_or_raise(key, lookup, flight.error)
         if flight.shared:
             metrics.waits(key.namespace.name).inc()
             cached: Cached[V] = flight.result
             return Cached(cached.value, Source.COLLAPSED, cached.remaining_seconds)
+        guard = first_level.guard_of(key)
         lookup = protocol.look(key)
         if lookup.fresh:
-            return _cached(key, lookup, Source.COLLAPSED)
+            return _cached(key, lookup, Source.COLLAPSED, guard)
 
 
 def _lead(
@@ -108,10 +104,9 @@ def _lead(
     load: Callable[[], V | None],
     lookup: Lookup[V],
     deadline: float,
-    guard: Guard | None,
 ) -> Cached[V]:
     try:
-        ticket, waited = _begin_with_lease(key, deadline, lookup.reason or "")
+        ticket, waited, guard = _begin_with_lease(key, deadline, lookup.reason or "")
         if ticket.lookup.fresh:
             # Stored by another process. Followers look for themselves: one of them may have
             # come after an invalidation that this look did not see.
@@ -121,7 +116,7 @@ def _lead(
             return _cached(key, ticket.lookup, source, guard)
         value, load_ms = _timed(key, load, ticket)
         _flights.close(key.entry_name, flight)  # before end: see Flights
-        source = _end(key, ticket, value, load_ms)
+        cached = _ended(key, ticket, value, load_ms)
     except CacheDown:
         _flights.close(key.entry_name, flight)
         flight.finish(None, shared=False)
@@ -130,31 +125,31 @@ def _lead(
         _flights.close(key.entry_name, flight)
         flight.fail(exc)
         return _stale_or_raise(key, lookup, exc)
-    cached = _answer(key, value, source, ticket, guard)
     # Unverified, a follower may have a promise that its leader has not: it looks for itself.
-    flight.finish(cached, shared=source is Source.LOADED and trust.is_verified())
+    flight.finish(cached, shared=cached.source is Source.LOADED and trust.is_verified())
     return cached
 
 
 def _begin_with_lease(
     key: Key[V], deadline: float, reason: str
-) -> tuple[protocol.LoadTicket, bool]:
+) -> tuple[protocol.LoadTicket, bool, Guard | None]:
     """
     Begin until the lease is ours, the value is there, or the deadline has passed.
 
-    Return also whether another process was waited for. After the deadline the load goes on
+    Return also whether another process was waited for, and the guard of a value that is there. After the deadline the load goes on
     without the lease, which is safe: the stamps alone decide what may be stored.
     """
     pause = _POLL_SECONDS_MIN
     waited = False
     while True:
+        guard = first_level.guard_of(key)
         ticket = protocol.begin(key, reason=reason)
         if ticket.leased and ticket.lookup.fresh:
             protocol.release(key, ticket)
         if ticket.leased or ticket.lookup.fresh or time.monotonic() >= deadline:
-            return ticket, waited
+            return ticket, waited, guard
         if hooks.single_flight_scope.get() == "process":
-            return ticket, waited
+            return ticket, waited, guard
         waited, reason = True, ""
         # Full jitter, so that waiters do not come back together.
         threading.Event().wait(pause * random.random())  # noqa: S311
@@ -176,6 +171,18 @@ def _timed(
     seconds = time.perf_counter() - started
     metrics.load_seconds(key.namespace.name).observe(seconds)
     return value, seconds * 1000
+
+
+def _ended(key: Key[V], ticket: protocol.LoadTicket, value: V | None, load_ms: float) -> Cached[V]:
+    """
+    End a load; return the answer, with a guard where its value was stored.
+
+    To be stored and still valid then is as good as to be found by a look that began there, so the
+    guard is drawn before the end. One from before the load would not hold: the listener hears of
+    the stamps that begin has made, and overwrites their slots.
+    """
+    guard = first_level.guard_of(key)
+    return _answer(key, value, _end(key, ticket, value, load_ms), ticket, guard)
 
 
 def _end(key: Key[V], ticket: protocol.LoadTicket, value: V | None, load_ms: float) -> Source:

@@ -95,7 +95,7 @@ def _look_or_load(
             result = ""  # counted there
             return _kept(key, hit(key, lookup, load, guard=guard), lookup)
         result = lookup.reason
-        cached = dataclasses.replace(load_together(key, load, lookup, guard), missed=lookup)
+        cached = dataclasses.replace(load_together(key, load, lookup), missed=lookup)
         if cached.source is Source.STALE:
             result = "stale"
     except CacheDown as exc:

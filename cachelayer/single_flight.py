@@ -1,6 +1,7 @@
 """Single flight in a process: of those who miss the same key, one loads."""
 
 import threading
+from collections.abc import Hashable
 from typing import Any
 
 
@@ -39,9 +40,9 @@ class Flights:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._running: dict[str, Flight] = {}
+        self._running: dict[Hashable, Flight] = {}
 
-    def join(self, name: str) -> tuple[Flight, bool]:
+    def join(self, name: Hashable) -> tuple[Flight, bool]:
         """Return the flight of that name, and whether the caller leads it."""
         with self._lock:
             flight = self._running.get(name)
@@ -50,7 +51,7 @@ class Flights:
             flight = self._running[name] = Flight()
             return flight, True
 
-    def close(self, name: str, flight: Flight) -> None:
+    def close(self, name: Hashable, flight: Flight) -> None:
         """Let nobody join any more; harmless when repeated."""
         with self._lock:
             if self._running.get(name) is flight:

@@ -53,12 +53,12 @@ def append(response: Any, method: str, seconds: float) -> None:
 
 
 @functools.cache
-def of_hits(route: str) -> dict[str, tuple[deque[float], deque[float]]]:
-    """Return the queues of a route's hits at the edge: by method, of replies in full and of 304s."""
+def of_copies(route: str, source: Source) -> dict[str, tuple[deque[float], deque[float]]]:
+    """Return the queues of what the edge answers of a route: by method, in full and by a 304."""
     return {
         method: (
-            _queue(route, method, 200, Source.FIRST_LEVEL.value),
-            _queue(route, method, 304, Source.FIRST_LEVEL.value),
+            _queue(route, method, 200, source.value),
+            _queue(route, method, 304, source.value),
         )
         for method in ("GET", "HEAD")
     }

@@ -10,6 +10,7 @@ import re
 import threading
 from collections.abc import Callable, Hashable, Iterable, Set
 from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 from time import perf_counter
 from typing import Any, Final
@@ -22,9 +23,10 @@ from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.security import SecurityMiddleware
 from django.urls import Resolver404, resolve
 
-from cachelayer import counts, http
+from cachelayer import counts, http, metrics
 from cachelayer.entries import Cached, Source
 from cachelayer.first_level import copies
+from cachelayer.single_flight import Flight, Flights
 from config import tracing
 from config.web import durations, problems
 from config.web.callers import identity_of_settings
@@ -71,6 +73,9 @@ _METHODS: Final = ("GET", "HEAD")
 _OK: Final = "200 OK"
 _NOT_MODIFIED: Final = "304 Not Modified"
 _OVERHEAD_BYTES: Final = 2_500  # of a copy's headers, and what else is kept with its body
+# A request waits at most so long for another's reply, then goes on to Django, which has time limits of its own.
+_WAIT_SECONDS: Final = 0.25
+_KNOWN_MAX: Final = 10_000  # of the keys whose replies are known to be kept
 _BY_CALLER: Final = frozenset(
     {"X-User-Id", "Authorization", "Cookie"}
 )  # of which the user id is made
@@ -93,6 +98,7 @@ class _Reply:
         "headers_of_304",
         "hits_of_name",
         "hits_of_namespace",
+        "namespace",
         "on_reuse",
         "status_positions",
         "ttl",
@@ -101,8 +107,9 @@ class _Reply:
     def __init__(self, headers: Headers, reusable: Reusable) -> None:
         self.body = reusable.body
         self.endpoint = reusable.endpoint
-        self.durations = durations.of_hits(reusable.endpoint)
+        self.durations = durations.of_copies(reusable.endpoint, Source.FIRST_LEVEL)
         self.expires_at = perf_counter() + reusable.remaining_seconds
+        self.namespace = reusable.namespace
         self.hits_of_namespace, self.hits_of_name = counts.hits(reusable.namespace, reusable.name)
         self.on_reuse = tuple(reusable.on_reuse)
         content_type = ("Content-Type", reusable.content_type)
@@ -126,6 +133,81 @@ class _Reply:
         self.headers[self.status_positions[0]] = status
         self.headers_of_304[self.status_positions[1]] = status
         self.ttl = ttl
+
+
+class _Collapsed(_Reply):
+    """A kept reply for a request that waited until another had it loaded."""
+
+    __slots__ = ()
+
+    def __init__(self, reply: _Reply) -> None:
+        for name in _Reply.__slots__:
+            setattr(self, name, getattr(reply, name))
+        self.headers, self.headers_of_304 = reply.headers.copy(), reply.headers_of_304.copy()
+        self.durations = durations.of_copies(reply.endpoint, Source.COLLAPSED)
+        status = "Cache-Status", http.cache_status(Cached(None, Source.COLLAPSED, 0))
+        self.headers[self.status_positions[0]] = status
+        self.headers_of_304[self.status_positions[1]] = status
+
+    def show_ttl(self, ttl: int) -> None:
+        """Leave Cache-Status as it is: it says no ttl."""
+
+
+class _Waiting:
+    """
+    Of the requests of this process for one copy that was invalidated, one goes on; the others wait for its reply.
+
+    So a hot key costs Django's way once for each invalidation and process, however many ask for it
+    meanwhile. Whoever has waited takes nothing but a copy that holds at that moment, as any hit does.
+    """
+
+    def __init__(self) -> None:
+        self._flights = Flights()
+        # Whose replies were kept before: of others, there is nothing to wait for.
+        self._known: dict[Hashable, None] = {}
+
+    def join(self, keys: Iterable[Hashable]) -> tuple[_Reply | None, Callable[[Any], None] | None]:
+        """
+        Return the reply that is kept under one of the keys, as soon as there is one.
+
+        Or else, where others wait for the caller, what it must call with its response, or with None. Neither:
+        there was none in time, or none is to be expected.
+        """
+        key = next((key for key in keys if key in self._known), None)
+        deadline = perf_counter() + _WAIT_SECONDS
+        expected = key is not None
+        while expected:
+            flight, leads = self._flights.join(key)
+            if not leads and not flight.wait(deadline - perf_counter()):
+                break
+            reply: _Reply | None = copies.get(key)
+            if leads and reply is None:
+                return None, partial(self._finish, key, flight)
+            if leads:  # another had just left
+                self._flights.close(key, flight)
+                flight.finish(True, shared=False)
+            if reply is not None:
+                if not flight.shared:
+                    return reply, None
+                metrics.waits(reply.namespace).inc()
+                return _Collapsed(reply), None
+            expected = flight.result
+        return None, None
+
+    def _finish(self, key: Hashable, flight: Flight, response: Any) -> None:
+        source = getattr(response, "cache_source", None)
+        # What is not stored because it was invalidated meanwhile may be stored the next time.
+        expected = source is Source.FENCED or hasattr(response, "reusable")
+        if not expected:
+            self._known.pop(key, None)
+        self._flights.close(key, flight)
+        flight.finish(expected, shared=source in (Source.LOADED, Source.COLLAPSED))
+
+    def know(self, key: Hashable) -> None:
+        """Expect replies under that key from now on."""
+        if len(self._known) >= _KNOWN_MAX:
+            self._known.clear()
+        self._known[key] = None
 
 
 class Edge:
@@ -152,6 +234,7 @@ class Edge:
         self._keep_slow = keep_slow
         self._never_waiting = never_waiting
         self._limiter = limiter
+        self._waiting = _Waiting()
         self._room = threading.BoundedSemaphore(settings.WEB_THREADS)
         identity = identity_of_settings()
         self._user_id_of = identity.user_id_at_edge
@@ -186,7 +269,11 @@ class Edge:
         )
         reply: _Reply | None = copies.get(key) or copies.get((key, user_id))
         if reply is None or user_id is None:
-            return self._forward(environ, start_response, started, key)
+            finish = None
+            if user_id is not None and method == "GET":
+                reply, finish = self._waiting.join((key, (key, user_id)))
+            if reply is None or user_id is None:
+                return self._forward(environ, start_response, started, key, finish)
         if self._limiter is not None and (refusal := self._limiter.refusal(environ, is_hit=True)):
             return self._refuse(environ, start_response, started, refusal)
         request_id = request_id_of(environ)
@@ -241,30 +328,40 @@ class Edge:
         return response
 
     def _forward(
-        self, environ: Environ, start_response: Callable[..., Any], started: float, key: Hashable
+        self,
+        environ: Environ,
+        start_response: Callable[..., Any],
+        started: float,
+        key: Hashable,
+        finish: Callable[[Any], None] | None,
     ) -> Iterable[bytes]:
-        """Have Django answer, and keep the reply where its view allows that."""
-        response = self._pass(environ, start_response, started)
+        """Have Django answer, and keep the reply where its view allows that; wake who waits for it."""
+        response = None
+        try:
+            response = self._pass(environ, start_response, started)
+            self._keep(environ, key, response)
+        finally:
+            if finish is not None:
+                finish(response)
+        return _in_one_piece(response)
+
+    def _keep(self, environ: Environ, key: Hashable, response: Any) -> None:
         reusable: Reusable | None = getattr(response, "reusable", None)
         if (
-            reusable is not None
-            and environ["REQUEST_METHOD"] == "GET"
-            and _is_shareable(response, reusable.scope)
+            reusable is None
+            or environ["REQUEST_METHOD"] != "GET"
+            or not _is_shareable(response, reusable.scope)
         ):
-            if reusable.scope is Scope.CALLER:
-                user_id = self._user_id_of(environ)  # of a token that Django has verified only now
-                if user_id is None:
-                    return _in_one_piece(response)
-                key = (key, user_id)
-            reply = _Reply(list(response.items()), reusable)  # type: ignore[attr-defined]  # an HttpResponse
-            copies.put(
-                key,
-                reply,
-                len(reply.body) + _OVERHEAD_BYTES,
-                reusable.guard,
-                reusable.fresh_ms / 1000,
-            )
-        return _in_one_piece(response)
+            return
+        if reusable.scope is Scope.CALLER:
+            user_id = self._user_id_of(environ)  # of a token that Django has verified only now
+            if user_id is None:
+                return
+            key = (key, user_id)
+        reply = _Reply(list(response.items()), reusable)
+        size = len(reply.body) + _OVERHEAD_BYTES
+        copies.put(key, reply, size, reusable.guard, reusable.fresh_ms / 1000)
+        self._waiting.know(key)
 
     def _refuse(
         self,

@@ -44,9 +44,9 @@ class Worker(NamedTuple):
     """
 
     copy: int = NOTHING
-    step: Literal["idle", "looking", "loaded", "keeping"] = "idle"
+    step: Literal["idle", "looking", "loaded", "storing", "keeping"] = "idle"
     floor: int = 0  # the newest write that was answered when the read began; later the value
-    guard: bool = False  # drawn before the look, and as it was
+    guard: bool = False  # drawn before the look, or before what is loaded is stored, and as it was
     stamp: bool = False  # that of the load is there still
 
 
@@ -121,6 +121,7 @@ class Protocol:
     overwrites_slots: bool = True
     relay_overwrites_slots: bool = True  # and the keeper: else they leave that to the writer
     guard_before_look: bool = True
+    guard_before_store: bool = True
     bound_to_lease: bool = True  # a hit needs the lease, of the generation of its copy
     off_before_it_says_so: bool = True
     waits_for_others: bool = True
@@ -489,16 +490,23 @@ def _look(protocol: Protocol, state: State, worker: Worker, *, is_on: bool) -> R
         yield "reads the store", state, Worker(worker.copy)
     elif state.entry != NOTHING:
         following = state._replace(stale=state.entry < worker.floor)
-        yield f"hits {state.entry} in Redis", following, _kept(protocol, worker, state.entry)
+        kept = _kept(worker, state.entry, in_time=protocol.guard_before_look)
+        yield f"hits {state.entry} in Redis", following, kept
     else:
-        loaded = worker._replace(step="loaded", floor=state.row, stamp=True)
+        # What is guarded from before the look would be killed by the push of its own stamp.
+        loaded = worker._replace(step="loaded", floor=state.row, stamp=True, guard=False)
         yield f"loads {state.row}", state, loaded
+
+
+def _draw_guard(protocol: Protocol, state: State, worker: Worker, *, is_on: bool) -> Reads:
+    guard = is_on and (state.trusted or not protocol.bound_to_lease)
+    yield "draws its guard", state, worker._replace(step="storing", guard=guard)
 
 
 def _store(protocol: Protocol, state: State, worker: Worker, *, is_on: bool) -> Reads:
     version = worker.floor
     if worker.stamp and state.trusted:
-        kept = _kept(protocol, worker, version)
+        kept = _kept(worker, version, in_time=protocol.guard_before_store)
         yield f"stores {version}", state._replace(entry=version), kept
     else:
         yield f"may not store {version}", state, Worker(worker.copy)
@@ -508,12 +516,18 @@ def _keep_late(protocol: Protocol, state: State, worker: Worker, *, is_on: bool)
     yield f"keeps {worker.floor}", state, Worker(worker.floor if is_on else worker.copy)
 
 
-WORKER = {"idle": _begin, "looking": _look, "loaded": _store, "keeping": _keep_late}
+WORKER = {
+    "idle": _begin,
+    "looking": _look,
+    "loaded": _draw_guard,
+    "storing": _store,
+    "keeping": _keep_late,
+}
 
 
-def _kept(protocol: Protocol, worker: Worker, version: int) -> Worker:
-    """Return the worker after its read: it keeps the version under the guard from before the look."""
-    if not protocol.guard_before_look:
+def _kept(worker: Worker, version: int, *, in_time: bool) -> Worker:
+    """Return the worker after its read: it keeps the version, under its guard where that was drawn in time."""
+    if not in_time:
         return Worker(worker.copy, "keeping", version)
     return Worker(version if worker.guard else worker.copy)
 
@@ -543,6 +557,7 @@ BROKEN = (
     ),
     (replace(LEVEL, name="no slots", overwrites_slots=False), ONE_HOST),
     (replace(LEVEL, name="a guard from after the look", guard_before_look=False), ONE_HOST),
+    (replace(LEVEL, name="a guard from after the store", guard_before_store=False), ONE_HOST),
     (replace(LEVEL, name="hits without a lease", bound_to_lease=False), LAPSE),
     (replace(LEVEL, name="off in the register, then off", off_before_it_says_so=False), TWO_HOSTS),
     (replace(LEVEL, name="no wait for other hosts", waits_for_others=False), TWO_HOSTS),

@@ -8,7 +8,7 @@ import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from cachelayer import client, entries, explain, first_level, slots, stats, trust
+from cachelayer import client, entries, explain, first_level, hooks, slots, stats, trust
 from cachelayer.entries import Bypass, Source
 from cachelayer.invalidation import invalidate
 from cachelayer.read import get_or_load
@@ -135,6 +135,23 @@ class TestCopy:
         fenced = get_or_load(one, Loads(during=lambda: invalidate(one.tags[1])))
 
         assert (fenced.source, fenced.guard) == (Source.FENCED, None)
+
+    def test_of_a_loaded_value_survives_the_push_of_the_stamps_that_its_load_has_made(self):
+        one = key("three")
+        cached = get_or_load(one, Loads(during=lambda: slots.overwrite([one.tags[1]])))
+        replies = first_level.Copies()
+        replies.put("reply", b"{}", 2, cached.guard, cached.fresh_ms / 1000)
+
+        assert replies.get("reply") == b"{}"
+
+    def test_of_a_loaded_value_dies_with_a_write_from_before_it_is_stored(self, monkeypatch):
+        one = key("four")
+        monkeypatch.setattr(hooks, "before_store", [lambda: slots.overwrite([one.tags[1]])])
+        cached = get_or_load(one, Loads())
+        replies = first_level.Copies()
+        replies.put("reply", b"{}", 2, cached.guard, cached.fresh_ms / 1000)
+
+        assert replies.get("reply") is None
 
 
 class TestFileCutOff:

@@ -1,9 +1,11 @@
 """The edge: what it answers, what it leaves to Django, and what it does besides on a hit."""
 
 import ast
+import json
 import re
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -18,6 +20,8 @@ from activity import metrics as activity_metrics
 from activity import spool
 from activity.middleware import UNRECORDED
 from cachelayer import counts, first_level, popularity, prometheus, slots
+from cachelayer.invalidation import invalidate
+from cachelayer.single_flight import Flight
 from config.observability import capped_list, traces
 from config.stack import ROOT
 from config.stack.process import wait_until
@@ -140,6 +144,136 @@ def is_hit(site: Site, target: str, **headers: str) -> bool:
     reply = site.send("GET", target, **headers)
     assert reply.status in (200, 304)
     return site.passed == passed
+
+
+class HeldSite(Site):
+    """A site whose requests past the edge wait until they are let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go_on = threading.Event()
+        self.go_on.set()
+
+    def _pass(self, environ, start_response):
+        answer = super()._pass(environ, start_response)
+        assert self.go_on.wait(30)
+        return answer
+
+
+class TestWaiting:
+    """Requests for a copy that was invalidated, of which one goes on to Django."""
+
+    @pytest.fixture
+    def site(self) -> HeldSite:
+        return HeldSite()
+
+    @pytest.fixture
+    def replies(self, site, note, monkeypatch):
+        """Send so many GETs at once after an invalidation; return the replies once all have come."""
+        waiting = []
+        real = Flight.wait
+        monkeypatch.setattr(
+            Flight, "wait", lambda flight, seconds: waiting.append(1) or real(flight, 30)
+        )
+
+        def replies(number, *, meanwhile=lambda: None, headers=None):
+            slots.overwrite([f"note:{note.rpartition('/')[2]}"])
+            site.go_on.clear()
+            with ThreadPoolExecutor(number) as pool:
+                sent = [pool.submit(site.send, "GET", note, **headers or {}) for _ in range(number)]
+                assert wait_until(lambda: len(waiting) == number - 1, 30)
+                meanwhile()
+                site.go_on.set()
+                return [each.result(30) for each in sent]
+
+        return replies
+
+    def test_take_the_copy_that_the_first_has_brought(self, site, note, replies):
+        invalidate(f"note:{note.rpartition('/')[2]}")
+        loaded, *others = sorted((reply["Cache-Status"] for reply in replies(6)), key=len)
+
+        assert site.passed == 2  # with that of the fixture
+        assert loaded == "trilith; fwd=uri-miss; stored"
+        assert others == ["trilith; fwd=uri-miss; collapsed; stored"] * 5
+        assert is_hit(site, note)
+        assert "; detail=L1" in site.send("GET", note)["Cache-Status"]
+
+    def test_say_that_they_hit_where_the_first_did_in_redis(self, site, note, replies):
+        first, *others = sorted((reply["Cache-Status"] for reply in replies(3)), key=len)
+
+        assert site.passed == 2
+        assert re.fullmatch(r"trilith; hit; ttl=\d+", first)
+        assert all(re.fullmatch(r"trilith; hit; ttl=\d+; detail=L1", other) for other in others)
+
+    def test_get_a_304_where_they_have_what_it_brought(self, site, note, replies):
+        etag = site.send("GET", note)["ETag"]
+        answers = replies(3, headers={"If_None_Match": etag})
+
+        assert [(reply.status, reply.body) for reply in answers] == [(304, b"")] * 3
+
+    def test_take_nothing_that_was_written_meanwhile(self, site, note, replies):
+        title = b'{"title": "Newer"}'
+        first, *others = (
+            json.loads(reply.body)["title"]
+            for reply in sorted(
+                replies(
+                    4,
+                    meanwhile=lambda: site.send_past_edge(
+                        "PATCH", note, title, Content_Type="application/json", X_User_Id="abc"
+                    ),
+                ),
+                key=lambda reply: b"Newer" in reply.body,
+            )
+        )
+
+        assert (first == "Newer", set(others)) == (False, {"Newer"})
+
+    def test_are_woken_by_an_error_and_go_on_themselves(self, site, note, replies):
+        django = site._django
+
+        def fail(environ, start_response):
+            assert site.go_on.wait(30)
+            site._django = django
+            raise OSError("no thread")
+
+        site._django = fail
+        with pytest.raises(OSError, match="no thread"):
+            replies(4)
+
+        assert site.passed == 5
+
+    def test_are_not_kept_waiting_for_what_is_not_cached(self, site, note, replies):
+        site.send_past_edge("DELETE", note, X_User_Id="abc")
+        statuses = [reply.status for reply in replies(4)]
+
+        assert statuses == [404] * 4
+        assert site.passed == 5
+        assert site.send("GET", note).status == 404
+
+    def test_go_on_where_it_takes_too_long(self, site, note, monkeypatch):
+        monkeypatch.setattr("config.web.edge._WAIT_SECONDS", 0.01)
+        slots.overwrite([f"note:{note.rpartition('/')[2]}"])
+        site.go_on.clear()
+        with ThreadPoolExecutor(3) as pool:
+            sent = [pool.submit(site.send, "GET", note) for _ in range(3)]
+            assert wait_until(lambda: site.passed == 4, 30)
+            site.go_on.set()
+
+        assert [each.result().status for each in sent] == [200] * 3
+
+    def test_wait_for_those_of_the_same_user_alone_where_replies_are_a_users(self, site):
+        target = f"/callers/{make_note()}"
+        assert wait_until(lambda: is_hit(site, target, X_User_Id="a"), 10)
+        assert wait_until(lambda: is_hit(site, target, X_User_Id="b"), 10)
+        slots.overwrite([f"note:{target.rpartition('/')[2]}"])
+        site.passed = 0
+        site.go_on.clear()
+        with ThreadPoolExecutor(2) as pool:
+            sent = [pool.submit(site.send, "GET", target, X_User_Id=user) for user in "ab"]
+            assert wait_until(lambda: site.passed == 2, 30)
+            site.go_on.set()
+
+        assert [each.result().status for each in sent] == [200, 200]
 
 
 class TestHit:
