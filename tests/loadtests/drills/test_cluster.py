@@ -103,9 +103,8 @@ class TestExpectations:
             write(1.5, 503),
             write(1.5, 500, retry_after="1"),
             write(1.5, 503, retry_after="1", ended_s=6.0),
-            write(1.5, 503, retry_after="1", is_write=False),
         ],
-        ids=["no Retry-After", "another status", "late", "a read"],
+        ids=["no Retry-After", "another status", "late"],
     )
     def test_a_refusal_must_be_polite(self, rude):
         polite = write(1.5, 503, retry_after="1")
@@ -118,6 +117,21 @@ class TestExpectations:
             Outcome.CONFIRMED,
             Outcome.REFUTED,
         ]
+
+    @pytest.mark.parametrize(
+        ("before", "outcome"),
+        [
+            ([write(1.1, is_write=False)], Outcome.REFUTED),
+            ([write(1.1, is_write=False), write(1.3)], Outcome.CONFIRMED),
+            ([write(1.1, is_write=False, path="/other")], Outcome.CONFIRMED),
+        ],
+        ids=["read since it was written", "written since", "another was read"],
+    )
+    def test_a_read_may_be_refused_only_where_there_is_no_copy(self, before, outcome):
+        refused = write(1.5, 503, retry_after="1", is_write=False)
+        run = run_of(*before, refused)
+
+        assert outcomes(Observations({"postgres-killed": run}))["refused-politely"] == outcome
 
     @pytest.mark.parametrize(
         ("text", "outcome"),
