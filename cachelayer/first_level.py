@@ -129,18 +129,23 @@ class Copies:
 
     def put(
         self, key: Hashable, payload: Any, size_bytes: int, guard: Guard, fresh_seconds: float
-    ) -> None:
-        """Keep a payload, which is not None and will not change, for at most so long."""
+    ) -> bool:
+        """
+        Keep a payload, which is not None and will not change, for at most so long.
+
+        Return whether it is kept: not where it is too large, or not fresh any more.
+        """
         bound = settings.CACHE_FIRST_LEVEL_BYTES
         size = size_bytes + OVERHEAD_BYTES
         if fresh_seconds <= 0 or size > bound // _LARGEST_SHARE:
-            return
+            return False
         end = clock() + int(fresh_seconds * _NANOSECONDS)
         with self._changing:
             self._remove(key)
             self._add(
                 key, (payload, end, guard.generation, guard.read, guard.values, size), bound // 2
             )
+        return True
 
     def sweep(self) -> None:
         """Drop the copies that may never be served again: what was purged leaves memory so."""

@@ -39,6 +39,7 @@ from config.web.trace_context import log_fields, trace_id_of
 log = structlog.get_logger("request")
 
 Headers = list[tuple[str, str]]
+_Finish = Callable[..., None]  # of a response, or None, and kept
 # Of the fields that Django's way reads, those that make a request out of the ordinary, and those
 # that are understood here; tests/config/web/test_edge.py looks for others.
 UNUSUAL: Final = frozenset(
@@ -166,12 +167,12 @@ class _Waiting:
         # Whose replies were kept before: of others, there is nothing to wait for.
         self._known: dict[Hashable, None] = {}
 
-    def join(self, keys: Iterable[Hashable]) -> tuple[_Reply | None, Callable[[Any], None] | None]:
+    def join(self, keys: Iterable[Hashable]) -> tuple[_Reply | None, _Finish | None]:
         """
         Return the reply that is kept under one of the keys, as soon as there is one.
 
-        Or else, where others wait for the caller, what it must call with its response, or with None. Neither:
-        there was none in time, or none is to be expected.
+        Or else, where others may wait for the caller, what it must call with its response, if it got one,
+        and with whether that was kept. Neither: there was none in time, or none is to be expected.
         """
         key = next((key for key in keys if key in self._known), None)
         deadline = perf_counter() + _WAIT_SECONDS
@@ -194,10 +195,10 @@ class _Waiting:
             expected = flight.result
         return None, None
 
-    def _finish(self, key: Hashable, flight: Flight, response: Any) -> None:
+    def _finish(self, key: Hashable, flight: Flight, response: Any, *, kept: bool) -> None:
         source = getattr(response, "cache_source", None)
         # What is not stored because it was invalidated meanwhile may be stored the next time.
-        expected = source is Source.FENCED or hasattr(response, "reusable")
+        expected = kept or source is Source.FENCED
         if not expected:
             self._known.pop(key, None)
         self._flights.close(key, flight)
@@ -333,35 +334,37 @@ class Edge:
         start_response: Callable[..., Any],
         started: float,
         key: Hashable,
-        finish: Callable[[Any], None] | None,
+        finish: _Finish | None,
     ) -> Iterable[bytes]:
         """Have Django answer, and keep the reply where its view allows that; wake who waits for it."""
-        response = None
+        response, kept = None, False
         try:
             response = self._pass(environ, start_response, started)
-            self._keep(environ, key, response)
+            kept = self._keep(environ, key, response)
         finally:
             if finish is not None:
-                finish(response)
+                finish(response, kept=kept)
         return _in_one_piece(response)
 
-    def _keep(self, environ: Environ, key: Hashable, response: Any) -> None:
+    def _keep(self, environ: Environ, key: Hashable, response: Any) -> bool:
         reusable: Reusable | None = getattr(response, "reusable", None)
         if (
             reusable is None
             or environ["REQUEST_METHOD"] != "GET"
             or not _is_shareable(response, reusable.scope)
         ):
-            return
+            return False
         if reusable.scope is Scope.CALLER:
             user_id = self._user_id_of(environ)  # of a token that Django has verified only now
             if user_id is None:
-                return
+                return False
             key = (key, user_id)
         reply = _Reply(list(response.items()), reusable)
         size = len(reply.body) + _OVERHEAD_BYTES
-        copies.put(key, reply, size, reusable.guard, reusable.fresh_ms / 1000)
-        self._waiting.know(key)
+        kept = copies.put(key, reply, size, reusable.guard, reusable.fresh_ms / 1000)
+        if kept:
+            self._waiting.know(key)
+        return kept
 
     def _refuse(
         self,

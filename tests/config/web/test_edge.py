@@ -250,6 +250,14 @@ class TestWaiting:
         assert site.passed == 5
         assert site.send("GET", note).status == 404
 
+    def test_are_not_kept_waiting_for_what_is_too_old_to_be_kept(
+        self, site, note, replies, monkeypatch
+    ):
+        monkeypatch.setattr(first_level.Copies, "put", lambda *arguments: False)
+        statuses = [reply.status for reply in replies(4)]
+
+        assert (statuses, site.passed) == ([200] * 4, 5)
+
     def test_go_on_where_it_takes_too_long(self, site, note, monkeypatch):
         monkeypatch.setattr("config.web.edge._WAIT_SECONDS", 0.01)
         slots.overwrite([f"note:{note.rpartition('/')[2]}"])
