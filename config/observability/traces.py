@@ -102,7 +102,7 @@ def is_sampled(environ: dict[str, Any]) -> bool:
 
 def is_sampled_or_recorded(environ: dict[str, Any]) -> bool:
     """Return the same, or that its caller has recorded a span that this request's is to be below."""
-    return is_recorded_by_caller(environ) or is_sampled(environ)
+    return is_recorded_by_caller(environ) or bool(settings.TRACE_SHARE and is_sampled(environ))
 
 
 def _is_marked_by_staff(request: HttpRequest) -> bool:
