@@ -1,7 +1,10 @@
 # The site alone; its servers are elsewhere (docker-compose.yml, config/deploy/kubernetes).
 FROM python:3.13-slim AS packages
-COPY requirements.txt .
-RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir -r requirements.txt
+COPY requirements.txt ./
+COPY requirements-otel.txt ./
+# docker build --build-arg OTEL=1: with the packages that OTEL_EXPORTER_OTLP_ENDPOINT needs.
+ARG OTEL=""
+RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir -r requirements.txt ${OTEL:+-r requirements-otel.txt}
 
 FROM python:3.13-slim
 # A number, not a name: Kubernetes can then see that it is not root (runAsNonRoot).

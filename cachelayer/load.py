@@ -29,11 +29,11 @@ _batches = Batches()
 def load_past_cache(key: Key[V], load: Callable[[], V | None], *, keep: bool) -> Cached[V]:
     """Load whatever is cached; keep: store that, if Redis answers. Raises what load raises."""
     if not keep:
-        return Cached(load(), Source.BYPASSED)
+        return Cached(_observed(key, load), Source.BYPASSED)
     try:
         ticket = protocol.begin(key)
     except CacheDown:
-        return Cached(load(), Source.BYPASSED)
+        return Cached(_observed(key, load), Source.BYPASSED)
     value = load_with_ticket(key, load, ticket)
     slots.overwrite([key.purge])  # the copies are of what was there before
     return Cached(value, Source.BYPASSED)
@@ -55,7 +55,7 @@ def load_many(
 ) -> list[Cached[V]]:
     """Load all keys by one call, after their tickets, and store the values by one pipeline."""
     started = time.perf_counter()
-    values = load(keys)
+    values = load_all(keys, load)
     load_ms = (time.perf_counter() - started) * 1000 / len(keys)
     try:
         outcomes = protocol.end_many(list(zip(keys, tickets, values, strict=True)), load_ms=load_ms)
@@ -65,6 +65,16 @@ def load_many(
         _answer(key, value, _source(outcome), ticket)
         for key, value, outcome, ticket in zip(keys, values, outcomes, tickets, strict=True)
     ]
+
+
+def load_all(
+    keys: Sequence[Key[V]], load: Callable[[Sequence[Key[V]]], Sequence[V | None]]
+) -> Sequence[V | None]:
+    """Return what load returns. Raises what it raises."""
+    with hooks.observe("load", keys[0].namespace.name if keys else "") as report:
+        values = load(keys)
+        report("loaded")
+    return values
 
 
 def load_together(key: Key[V], load: Callable[[], V | None], lookup: Lookup[V]) -> Cached[V]:
@@ -162,7 +172,7 @@ def _timed(
     """Load; return the value and the milliseconds that it took. After an error give the lease up."""
     started = time.perf_counter()
     try:
-        value = load()
+        value = _observed(key, load)
     except BaseException:
         metrics.loads(key.namespace.name, "failed").inc()
         with contextlib.suppress(CacheDown):  # then the lease runs out by itself
@@ -264,7 +274,15 @@ def load_without_cache(key: Key[V], load: Callable[[], V | None]) -> Cached[V]:
 def _bounded(key: Key[V], load: Callable[[], V | None]) -> V | None:
     with _slot():
         metrics.loads(key.namespace.name, "unstored").inc()
-        return load()
+        return _observed(key, load)
+
+
+def _observed(key: Key[V], load: Callable[[], V | None]) -> V | None:
+    """Return what load returns."""
+    with hooks.observe("load", key.namespace.name) as report:
+        value = load()
+        report("absent" if value is None else "loaded")
+    return value
 
 
 @contextlib.contextmanager

@@ -78,8 +78,10 @@ class LoadTicket(NamedTuple):
 def look(key: Key[V]) -> Lookup[V]:
     """Return what is cached under key, judged by the stamps of now: one MGET. Raises CacheDown."""
     started = time.perf_counter()
-    entry, *stamps = ask("look", lambda r: r.mget(key.entry_name, *key.stamp_names))
-    lookup = entries.judge(key, entry, stamps)
+    with hooks.observe("look", key.namespace.name) as report:
+        entry, *stamps = ask("look", lambda r: r.mget(key.entry_name, *key.stamp_names))
+        lookup = entries.judge(key, entry, stamps)
+        report(lookup.reason or "hit")
     _log_look(key, lookup, started)
     return lookup
 
@@ -99,8 +101,10 @@ def look_head(key: Key[V]) -> Lookup[V]:
         pipe.mget(*key.stamp_names)
         return pipe.execute()
 
-    head, stamps = ask("look", pipeline)
-    lookup: Lookup[V] = entries.judge(key, head or None, stamps)
+    with hooks.observe("look", key.namespace.name) as report:
+        head, stamps = ask("look", pipeline)
+        lookup: Lookup[V] = entries.judge(key, head or None, stamps)
+        report(lookup.reason or "hit")
     _log_look(key, lookup, started)
     return lookup
 
@@ -110,10 +114,14 @@ def look_many(keys: Sequence[Key[V]]) -> list[Lookup[V]]:
     if not keys:
         return []
     names = [name for key in keys for name in (key.entry_name, *key.stamp_names)]
-    replies = iter(ask("look", lambda r: r.mget(names)))
-    return [
-        entries.judge(key, next(replies), [next(replies) for _ in key.stamp_names]) for key in keys
-    ]
+    with hooks.observe("look", keys[0].namespace.name) as report:
+        replies = iter(ask("look", lambda r: r.mget(names)))
+        lookups = [
+            entries.judge(key, next(replies), [next(replies) for _ in key.stamp_names])
+            for key in keys
+        ]
+        report(_outcome_of_all([lookup.reason or "hit" for lookup in lookups]))
+    return lookups
 
 
 def begin(key: Key[V], *, reason: str = "") -> LoadTicket:
@@ -135,11 +143,13 @@ def begin(key: Key[V], *, reason: str = "") -> LoadTicket:
             pipe.set(note_name("missed", key.name), _noted(reason), ex=seconds)
         return pipe.execute()
 
-    replies = ask("begin", pipeline)
-    after = 2 * len(key.stamp_names)
-    stamps = replies[1:after:2]
-    leased, entry = replies[after : after + 2]
-    lookup = entries.judge(key, entry, stamps)
+    with hooks.observe("begin", key.namespace.name) as report:
+        replies = ask("begin", pipeline)
+        after = 2 * len(key.stamp_names)
+        stamps = replies[1:after:2]
+        leased, entry = replies[after : after + 2]
+        lookup = entries.judge(key, entry, stamps)
+        report("found" if lookup.fresh else "leased" if leased else "unleased")
     return LoadTicket(stamps, token, bool(leased), lookup, entries.jitter())
 
 
@@ -152,7 +162,9 @@ def begin_many(keys: Sequence[Key[V]]) -> list[LoadTicket]:
             _read_or_make(pipe, key)
         return pipe.execute()
 
-    stamps = iter(ask("begin", pipeline)[1::2])
+    with hooks.observe("begin", keys[0].namespace.name) as report:
+        stamps = iter(ask("begin", pipeline)[1::2])
+        report("unleased")
     return [
         LoadTicket([next(stamps) for _ in key.tags], b"", False, Lookup("absent"), entries.jitter())
         for key in keys
@@ -185,7 +197,9 @@ def end_many(
             _script(r)(names, arguments, client=pipe)
         return pipe.execute()
 
-    outcomes = [_OUTCOMES[int(reply)] for reply in ask("end", pipeline)]
+    with hooks.observe("end", loaded[0][0].namespace.name) as report:
+        outcomes = [_OUTCOMES[int(reply)] for reply in ask("end", pipeline)]
+        report(_outcome_of_all(outcomes))
     for (key, _, _), outcome in zip(loaded, outcomes, strict=True):
         metrics.loads(key.namespace.name, outcome).inc()
         word = "SET" if outcome == "stored" else f"SET {outcome}"
@@ -275,6 +289,11 @@ def _end_call(
 @functools.cache
 def _script(connection: redis.Redis) -> Callable[..., Any]:
     return connection.register_script(_END)
+
+
+def _outcome_of_all(outcomes: Sequence[str]) -> str:
+    """Return the outcome of an operation on several keys: mixed, where theirs differ."""
+    return outcomes[0] if len(set(outcomes)) == 1 else "mixed"
 
 
 def _noted(what: str) -> str:

@@ -10,7 +10,13 @@ from cachelayer import counts, first_level, metrics, protocol, refresh, trust
 from cachelayer.client import CacheDown
 from cachelayer.entries import Bypass, Cached, Lookup, Source
 from cachelayer.first_level import Guard, copies
-from cachelayer.load import load_many, load_past_cache, load_together, load_without_cache
+from cachelayer.load import (
+    load_all,
+    load_many,
+    load_past_cache,
+    load_together,
+    load_without_cache,
+)
 from cachelayer.namespace import Key
 from cachelayer.slots import clock
 
@@ -189,7 +195,7 @@ def _loaded(
 ) -> Sequence[V | None]:
     for key in keys:
         _count(key, result)
-    return load(keys)
+    return load_all(keys, load)
 
 
 def _count(key: Key[V], result: str) -> None:

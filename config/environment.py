@@ -28,6 +28,7 @@ _TRUE: Final = (*environ.Env.BOOLEAN_TRUE_STRINGS, "t")
 _FALSE: Final = ("false", "off", "n", "no", "0", "f")
 
 # Stricter than limits.parse, which takes 0, and the first of several.
+_is_http_url: Final = re.compile(r"https?://[^\s/?#]+\S*").fullmatch
 _is_rate: Final = re.compile(
     r"[1-9][0-9]{0,8} *(/|per ) *([1-9][0-9]{0,3} *)?(second|minute|hour|day)s?"
 ).fullmatch
@@ -75,6 +76,13 @@ class Environment(environ.Env):  # type: ignore[misc]  # it is untyped
         """Return a number within these bounds. Raises ImproperlyConfigured."""
         number: float = self._bounded(name, float, default, minimum, maximum)
         return number
+
+    def http_url(self, name: str) -> str:
+        """Return a URL, empty where there is none. Raises ImproperlyConfigured for what is no http:// URL."""
+        text: str = self.str(name, default="").strip()
+        if text and not _is_http_url(text):
+            raise ImproperlyConfigured(f"{name}: must be an http:// or https:// URL.")
+        return text
 
     def rate(self, name: str) -> RateLimitItem | None:
         """Return a rate such as 100/second, None where it is empty. Raises ImproperlyConfigured."""

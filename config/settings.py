@@ -1,5 +1,6 @@
 """All settings, in reading order; the environment is read here and nowhere else."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -344,6 +345,16 @@ SPECTACULAR_SETTINGS = {
         "config.web.openapi.complete_responses",
     ],
 }
+
+# --- OpenTelemetry (docs/adr/0030-opentelemetry.md) ----------------------------------------------
+# Where spans are sent by OTLP over HTTP; empty: none are recorded, and nothing of it is imported.
+OTEL_EXPORTER_OTLP_ENDPOINT = env.http_url("OTEL_EXPORTER_OTLP_ENDPOINT")
+# Of an attempt to send, and of the wait for it when a process ends; so below config.stack.site.DRAIN_SECONDS.
+OTEL_EXPORTER_OTLP_TIMEOUT = env.number("OTEL_EXPORTER_OTLP_TIMEOUT", default=3.0, minimum=0.001)
+if OTEL_EXPORTER_OTLP_ENDPOINT and find_spec("opentelemetry") is None:
+    raise ImproperlyConfigured(
+        "OTEL_EXPORTER_OTLP_ENDPOINT needs the packages of requirements-otel.txt."
+    )
 
 # --- Logs --------------------------------------------------------------------------------------
 EDGE_ACCESS_LOG = env.flag("EDGE_ACCESS_LOG", default=False)  # a line for each hit at the edge, too

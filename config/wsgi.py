@@ -14,9 +14,13 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 os.environ.setdefault("SERVES_REQUESTS", "true")
 
 gateway.remove_request_variables()
-_django = gateway.with_complete_bodies(get_wsgi_application())
 if settings.WEB_CPU_PINNING:
     pin_to_free_cpu()  # before any thread is started
+if settings.OTEL_EXPORTER_OTLP_ENDPOINT:
+    from config.observability import telemetry  # OpenTelemetry, which other sites need not have
+
+    telemetry.start()  # before the clients and the middlewares are made that it instruments
+_django = gateway.with_complete_bodies(get_wsgi_application())
 
 from activity import services as activity  # noqa: E402  # needs the settings that the line above loads
 from cachelayer import background  # noqa: E402
@@ -31,7 +35,9 @@ sys.setswitchinterval(0.0005)
 limiter = limiter_of_settings()
 application = Edge(
     _django,
-    is_sampled=traces.is_sampled,
+    is_sampled=traces.is_sampled_or_recorded
+    if settings.OTEL_EXPORTER_OTLP_ENDPOINT
+    else traces.is_sampled,
     keep_slow=traces.keep_slow_hit,
     never_waiting=probes.PATHS,
     limiter=limiter,

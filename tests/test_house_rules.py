@@ -32,6 +32,7 @@ REQUIREMENTS = (
     "requirements-load.txt",
     "requirements-dev.txt",
     "requirements-docs.txt",
+    "requirements-otel.txt",
 )
 
 

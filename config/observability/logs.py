@@ -94,6 +94,10 @@ def _standard_library(
             "pymongo": {"level": max(threshold, logging.INFO)},
             # It logs a traceback for each probe of a store that is down; the reply says so already.
             "health_check": {"level": "ERROR"},
+            # It logs each attempt; config.observability.telemetry logs a change once.
+            "opentelemetry.exporter": {"level": "CRITICAL"},
+            # That its queue is full, which is so as long as the exporter fails.
+            "opentelemetry.sdk": {"level": "ERROR"},
             # Pool warnings repeat once a second while PostgreSQL is down; the breaker logs it once.
             "psycopg.pool": {"level": "ERROR"},
         },

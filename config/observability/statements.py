@@ -9,6 +9,7 @@ from typing import Any, Final
 from config.tracing import Step
 
 STATEMENT_CHARACTERS: Final = 2_000
+COMMENT: Final = " /*"  # begins what is appended to a statement
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._~:/+=@-]")  # could end a comment, or be a placeholder
 
 # In the order in which they are tried. Names in quotes may look like anything. LIMIT, OFFSET, the
@@ -40,7 +41,7 @@ _DEPTH_MAX: Final = 8
 def comment(endpoint: str, request_id: str) -> str:
     """Return an SQL comment, in the form of sqlcommenter, that names the request of a statement."""
     safe = (_UNSAFE.sub("_", value) for value in (endpoint, request_id))
-    return " /*endpoint='{}',request_id='{}'*/".format(*safe)
+    return COMMENT + "endpoint='{}',request_id='{}'*/".format(*safe)
 
 
 def kind(step: Step) -> str:

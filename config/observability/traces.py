@@ -14,6 +14,7 @@ from config.observability import statements
 from config.observability.capped_list import CappedList
 from config.tracing import RequestTrace, endpoint_of
 from config.web.callers import bearer_token, is_admin_token
+from config.web.trace_context import is_recorded_by_caller
 
 # A list for each reason: a flood of slow requests does not push out those that staff marked.
 TRACES: Final = {
@@ -97,6 +98,11 @@ def is_sampled(environ: dict[str, Any]) -> bool:
     if _SAMPLED not in environ:
         environ[_SAMPLED] = random.random() < settings.TRACE_SHARE  # noqa: S311  # no secret
     return bool(environ[_SAMPLED])
+
+
+def is_sampled_or_recorded(environ: dict[str, Any]) -> bool:
+    """Return the same, or that its caller has recorded a span that this request's is to be below."""
+    return is_recorded_by_caller(environ) or bool(settings.TRACE_SHARE and is_sampled(environ))
 
 
 def _is_marked_by_staff(request: HttpRequest) -> bool:

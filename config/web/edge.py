@@ -241,7 +241,7 @@ class Edge:
         self._user_id_of = identity.user_id_at_edge
         self._known, self._field, self._absent = identity.known, identity.field, identity.absent
         self._unusual = UNUSUAL - identity.fields_at_edge
-        self._samples = settings.TRACE_SHARE > 0
+        self._samples = settings.TRACE_SHARE > 0 or bool(settings.OTEL_EXPORTER_OTLP_ENDPOINT)
         self._logs_hits = settings.EDGE_ACCESS_LOG
         # Up to here a hit takes no longer than most do, and is not slow.
         self._quick_hundredths = min(len(_TIMINGS), settings.SLOW_QUERY_MS * 100)

@@ -1,11 +1,15 @@
-"""Where experiments intervene: between a load and its storing, before an invalidation, in sharing loads."""
+"""
+Where experiments intervene: between a load and its storing, before an invalidation, in sharing loads;
+and what sees the operations of a read.
+"""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 
-from cachelayer import hooks, protocol
+from cachelayer import hooks, protocol, read
 from cachelayer.entries import Source
 from tests.cachelayer.test_read import Loads, Word, get_or_load, key
 
@@ -27,6 +31,65 @@ class TestBeforeUnlink:
         protocol.unlink(["word:one"])
 
         assert tags == [["word:one"]]
+
+
+class TestObserve:
+    @pytest.fixture
+    def observed(self, monkeypatch) -> list[tuple[str, str, str]]:
+        """Each operation that has ended, with its family and what it reported."""
+        operations = []
+
+        @contextmanager
+        def observe(operation, family):
+            outcomes = []
+            try:
+                yield outcomes.append
+            finally:
+                operations.append((operation, family, *outcomes))
+
+        monkeypatch.setattr(hooks, "observe", observe)
+        return operations
+
+    def test_is_called_with_each_operation_of_a_miss_and_of_a_hit(self, observed):
+        for _ in range(2):
+            get_or_load(key(), Loads(Word("x")))
+
+        assert observed == [
+            ("look", "words", "absent"),
+            ("begin", "words", "leased"),
+            ("load", "words", "loaded"),
+            ("end", "words", "stored"),
+            ("look", "words", "hit"),
+        ]
+
+    def test_sees_that_nothing_was_stored(self, observed, monkeypatch):
+        monkeypatch.setattr(hooks, "before_store", [lambda: protocol.unlink(["word:one"])])
+        get_or_load(key(), Loads(Word("old")))
+
+        assert observed[-1] == ("end", "words", "fenced")
+
+    def test_sees_that_there_is_no_such_thing(self, observed):
+        get_or_load(key(), Loads(None))
+
+        assert ("load", "words", "absent") in observed
+
+    def test_of_what_raises_is_told_no_outcome(self, observed):
+        with pytest.raises(ZeroDivisionError):
+            get_or_load(key(), Loads(Word("x"), during=lambda: 1 // 0))
+
+        assert observed[-1] == ("load", "words")
+
+    def test_sees_a_read_of_many_keys_as_a_whole(self, observed):
+        get_or_load(key("one"), Loads(Word("x")))
+        observed.clear()
+        read.get_many([key("one"), key("two")], lambda keys: [Word("y") for _ in keys])
+
+        assert observed == [
+            ("look", "words", "mixed"),
+            ("begin", "words", "unleased"),
+            ("load", "words", "loaded"),
+            ("end", "words", "stored"),
+        ]
 
 
 class TestSingleFlightScope:

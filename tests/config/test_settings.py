@@ -102,6 +102,7 @@ class TestBounds:
             ("POSTGRES_POOL_ACQUIRE_SECONDS", "nan", "must be a number from 0.01 to"),
             ("POSTGRES_STATEMENT_TIMEOUT_MS", "2500", "from 1 to 2499"),
             ("TRACE_SHARE", "1.5", "must be a number from 0 to 1"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4318", "must be an http:// or https:// URL"),
             ("CACHE_LEASE_MS", "0", "must be a whole number from 1 to"),
             ("CACHE_TTL_NOTE_SECONDS", "1" * 5000, "must be a whole number from 1 to"),
             ("DEBUG", "maybe", "must be true or false"),

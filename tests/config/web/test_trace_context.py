@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from config.observability import logs
 from config.stack.process import wait_until
-from config.web.trace_context import trace_id_of
+from config.web.trace_context import is_recorded_by_caller, trace_id_of
 from tests.builders import make_note
 from tests.cachelayer.test_first_level import level_on  # noqa: F401  # a fixture
 from tests.config.web.test_rate_limits import patient  # noqa: F401  # a fixture
@@ -60,6 +60,22 @@ class TestTraceId:
 
     def test_without_the_header_is_none(self):
         assert trace_id_of({}) is None
+
+
+class TestRecordedByCaller:
+    @pytest.mark.parametrize("flags", ["01", "03", "ff"])
+    def test_is_so_where_it_has_set_the_flag(self, flags):
+        assert is_recorded_by_caller({"HTTP_TRACEPARENT": f"00-{TRACE_ID}-{PARENT_ID}-{flags}"})
+
+    @pytest.mark.parametrize(
+        "header",
+        ["", f"00-{TRACE_ID}-{PARENT_ID}-00", f"00-{TRACE_ID}-{PARENT_ID}-02", f"{TRACEPARENT}-x"],
+    )
+    def test_is_not_so_where_it_has_not(self, header):
+        assert not is_recorded_by_caller({"HTTP_TRACEPARENT": header})
+
+    def test_is_not_so_without_the_header(self):
+        assert not is_recorded_by_caller({})
 
 
 @pytest.mark.django_db(transaction=True)
@@ -131,10 +147,20 @@ class TestLines:
     def test_a_hit_stays_one(self):
         site, target = Site(), f"/api/v1/notes/{make_note()}"
 
-        def is_hit() -> bool:
-            passed = site.passed
-            site.send("GET", target, Traceparent=TRACEPARENT)
-            return site.passed == passed
+        with capture_logs():
+            assert wait_until(lambda: is_hit(site, target, TRACEPARENT), 10)
+
+    def test_a_hit_whose_caller_records_it_goes_to_django_where_spans_are_sent(self, settings):
+        settings.OTEL_EXPORTER_OTLP_ENDPOINT = "http://localhost:4318"
+        site, target = Site(), f"/api/v1/notes/{make_note()}"
 
         with capture_logs():
-            assert wait_until(is_hit, 10)
+            assert wait_until(lambda: is_hit(site, target, f"{TRACEPARENT[:-2]}00"), 10)
+            assert not is_hit(site, target, TRACEPARENT)
+
+
+def is_hit(site: Site, target: str, traceparent: str) -> bool:
+    """Send a request; return whether the edge has answered it."""
+    passed = site.passed
+    site.send("GET", target, Traceparent=traceparent)
+    return site.passed == passed
