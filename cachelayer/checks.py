@@ -7,11 +7,13 @@ from typing import Any, Final
 import redis
 from django.conf import settings
 from django.core import checks
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DEFAULT_DB_ALIAS, connection, connections
 from django.utils.module_loading import import_string
 from django_redis.cache import RedisCache
 from redis.connection import parse_url
 
+from cachelayer.conf import config
 from cachelayer.namespace import PURGE, Namespace, declared
 
 _TIMEOUT_SECONDS_MAX: Final = 0.5  # a longer one is felt by each request before the breaker opens
@@ -90,6 +92,16 @@ def check_database(databases: dict[str, Any]) -> Iterator[checks.CheckMessage]:
         )
 
 
+def check_vendor(vendor: str) -> Iterator[checks.CheckMessage]:
+    """Yield a default database other than PostgreSQL (E012)."""
+    if vendor != "postgresql":
+        yield checks.Error(
+            f"DATABASES['default'] is {vendor}: cachelayer needs PostgreSQL, which holds its outbox, its lease "
+            "and the lock of its relay.",
+            id="cachelayer.E012",
+        )
+
+
 def check_urls(caches: dict[str, Any]) -> Iterator[checks.CheckMessage]:
     """Yield a LOCATION that is no URL of a Redis (E009)."""
     for alias, cache in caches.items():
@@ -99,10 +111,20 @@ def check_urls(caches: dict[str, Any]) -> Iterator[checks.CheckMessage]:
             yield checks.Error(f"CACHES[{alias!r}]: {exc}", id="cachelayer.E009")
 
 
+def check_settings() -> Iterator[checks.CheckMessage]:
+    """Yield what is wrong with CACHELAYER (E011)."""
+    try:
+        config()
+    except ImproperlyConfigured as exc:
+        yield checks.Error(str(exc), id="cachelayer.E011")
+
+
 @checks.register("cachelayer")
 def check_cache(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
     """Return every message of the checks above."""
     return [
+        *check_settings(),
+        *check_vendor(connection.vendor),
         *check_namespaces(declared()),
         *check_urls(settings.CACHES),
         *check_connections(settings.CACHES),

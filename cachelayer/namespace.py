@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import msgspec
-from django.conf import settings
+
+from cachelayer.conf import config
 
 V = TypeVar("V")
 
@@ -162,12 +163,12 @@ def key_named(name: str) -> Key[Any]:
 
 def stamp_name(tag: str) -> str:
     """
-    Return the name in Redis of a tag's stamp: without CACHE_VERSION, unlike that of an entry.
+    Return the name in Redis of a tag's stamp: without VERSION, unlike that of an entry.
 
     While a new version of the code is rolled out, each reads its own entries, and a write by
     either must invalidate both.
     """
-    return f"{settings.CACHE_PREFIX}:stamp:{tag}"
+    return f"{config().PREFIX}:stamp:{tag}"
 
 
 def unlinked_name(tag: str) -> str:
@@ -179,7 +180,7 @@ def unlinked_name(tag: str) -> str:
 
 def register_name() -> str:
     """Return the name in Redis of the register of hosts, whichever version they run."""
-    return f"{settings.CACHE_PREFIX}:hosts"
+    return f"{config().PREFIX}:hosts"
 
 
 def note_name(kind: str, subject: str) -> str:
@@ -188,5 +189,6 @@ def note_name(kind: str, subject: str) -> str:
 
 
 def root_of_names() -> str:
-    """Return the prefix of the names in Redis that another CACHE_VERSION leaves behind: all but stamps and hosts."""
-    return f"{settings.CACHE_PREFIX}:v{settings.CACHE_VERSION}:"
+    """Return the prefix of the names in Redis that another VERSION leaves behind: all but stamps and hosts."""
+    settings = config()
+    return f"{settings.PREFIX}:v{settings.VERSION}:"

@@ -9,9 +9,9 @@ from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 import redis
 import structlog
-from django.conf import settings
 
 from cachelayer import client, entries, hooks, hosts, metrics, slots
+from cachelayer.conf import config
 from cachelayer.entries import HEAD_BYTES, Lookup
 from cachelayer.later import Later
 from cachelayer.namespace import STAMP_MARGIN_SECONDS, Key, note_name, register_name, unlinked_name
@@ -128,7 +128,7 @@ def begin(key: Key[V], *, reason: str = "") -> LoadTicket:
     def pipeline(r: redis.Redis) -> list[Any]:
         pipe = r.pipeline(transaction=False)
         _read_or_make(pipe, key)
-        pipe.set(key.lease_name, token, px=settings.CACHE_LEASE_MS, nx=True)
+        pipe.set(key.lease_name, token, px=config().LEASE_MS, nx=True)
         pipe.get(key.entry_name)
         if reason:
             seconds = STAMP_MARGIN_SECONDS if reason == "absent" else _NOTED_SECONDS
@@ -259,7 +259,7 @@ def _end_call(
     key: Key[V], ticket: LoadTicket, value: V | None, load_ms: float
 ) -> tuple[list[str], list[Any]]:
     fresh_ms = ticket.lifetime_ms(key, value)
-    grace_ms = 0 if value is None else settings.CACHE_GRACE_SECONDS * 1000
+    grace_ms = 0 if value is None else config().GRACE_SECONDS * 1000
     # A stamp that was evicted within begin's round trip equals nothing that may be there now.
     stamps = [b"" if stamp is None else stamp for stamp in ticket.stamps]
     entry = entries.encode(key, value, stamps=stamps, fresh_ms=fresh_ms, load_ms=load_ms)

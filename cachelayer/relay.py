@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 
 from cachelayer import client, idempotency, outbox, popularity, trust
 from cachelayer.client import CacheDown
+from cachelayer.conf import config
 from cachelayer.namespace import declared
 from cachelayer.session import session_alias
 from cachelayer.supervision import supervise
@@ -148,7 +149,7 @@ def own_connection() -> BaseDatabaseWrapper:
     own = connections[session_alias()].copy()
     own.settings_dict["OPTIONS"] = {
         **{name: value for name, value in own.settings_dict["OPTIONS"].items() if name != "pool"},
-        "application_name": "trilith relay",
+        "application_name": f"{config().NAME} relay",
         **trust.KEEPALIVES,
     }
     return own

@@ -75,7 +75,7 @@ class TestPresent:
 
         left = lifetimes()
 
-        assert left["words:one"] > settings.CACHE_GRACE_SECONDS
+        assert left["words:one"] > settings.CACHELAYER["GRACE_SECONDS"]
         for stamp in ("stamp:namespace:words", "stamp:word:one"):
             margin = left[stamp] - left["words:one"]
             assert STAMP_MARGIN_SECONDS - 30 < margin <= left[stamp] / 5 + STAMP_MARGIN_SECONDS + 1

@@ -51,7 +51,9 @@ class TestKept:
 
     def test_lists_are_apart_and_of_their_own_prefix(self, settings):
         CappedList("some", rows_max=3).add({"n": 1})
-        settings.CACHE_PREFIX += "-other"
+        settings.CACHELAYER = settings.CACHELAYER | {
+            "PREFIX": settings.CACHELAYER["PREFIX"] + "-other"
+        }
         capped_list.flush()
 
         assert CappedList("some", rows_max=3).rows() == []
