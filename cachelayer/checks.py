@@ -13,6 +13,7 @@ from django.utils.module_loading import import_string
 from django_redis.cache import RedisCache
 from redis.connection import parse_url
 
+from cachelayer import client
 from cachelayer.conf import config
 from cachelayer.namespace import PURGE, Namespace, declared
 
@@ -49,7 +50,7 @@ def check_namespaces(namespaces: Sequence[Namespace[Any]]) -> Iterator[checks.Ch
 
 
 def check_connections(caches: dict[str, Any]) -> Iterator[checks.CheckMessage]:
-    """Yield what is wrong with CACHES: pickle (E004), a shared pool (E005), patience (W006, W007)."""
+    """Yield what is wrong with CACHES: pickle (E004), a shared pool (E005), another pool (E013), patience (W006, W007)."""
     options = caches["default"].get("OPTIONS", {})
     for alias, cache in caches.items():
         serializer = cache.get("OPTIONS", {}).get("SERIALIZER", "the default, pickle")
@@ -65,6 +66,13 @@ def check_connections(caches: dict[str, Any]) -> Iterator[checks.CheckMessage]:
             "Two CACHES have the same LOCATION: django-redis gives both one pool, with the options "
             "of whichever is used first. Give each its own database.",
             id="cachelayer.E005",
+        )
+    pool = import_string(options.get("CONNECTION_POOL_CLASS", "redis.ConnectionPool"))
+    if not issubclass(pool, client.Pool | client.SentinelPool):
+        yield checks.Error(
+            f"CACHES['default']: its CONNECTION_POOL_CLASS is {pool.__name__}, which does not know the server of "
+            "a reply, so that none could be trusted: name cachelayer.client.Pool, or SentinelPool.",
+            id="cachelayer.E013",
         )
     for name in ("SOCKET_TIMEOUT", "SOCKET_CONNECT_TIMEOUT"):
         seconds = options.get(name)

@@ -1,4 +1,4 @@
-"""Where an experiment or a drill may intervene in a process of its own; empty in service."""
+"""Where an experiment, a drill or a test may intervene in a process of its own; empty in service."""
 
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar

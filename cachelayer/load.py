@@ -271,9 +271,7 @@ def _slot() -> Iterator[None]:
     slots = _slots()
     if not slots.acquire(timeout=config().LOADS_WAIT_MS / 1000):
         metrics.OVERLOADS.inc()
-        raise Overloaded(
-            "Redis does not answer, and PostgreSQL or MongoDB is busy: try again soon."
-        )
+        raise Overloaded("Redis does not answer, and the store behind it is busy: try again soon.")
     try:
         yield
     finally:

@@ -88,7 +88,7 @@ class Namespace(Generic[V]):
 
 
 class Key(Generic[V]):
-    """A logical name such as notes:{id}, the tags that invalidate it, and the names in Redis."""
+    """A logical name such as books:{isbn}, the tags that invalidate it, and the names in Redis."""
 
     __slots__ = ("entry_name", "lease_name", "name", "namespace", "origin", "stamp_names", "tags")
 
@@ -153,7 +153,7 @@ def loader_of(namespace: Namespace[Any]) -> Loader | None:
 
 
 def key_named(name: str) -> Key[Any]:
-    """Return the key with a logical name such as notes:{id}. Raises NoSuchKey."""
+    """Return the key with a logical name such as books:{isbn}. Raises NoSuchKey."""
     for namespace in _declared.values():
         if namespace.has(name):
             return namespace.key(name.removeprefix(namespace.prefix))
@@ -183,8 +183,8 @@ def register_name() -> str:
     return f"{config().PREFIX}:hosts"
 
 
-def note_name(kind: str, subject: str) -> str:
-    """Return the name in Redis of a note about a key or a tag, for explain."""
+def record_name(kind: str, subject: str) -> str:
+    """Return the name in Redis of a record about a key or a tag, for explain."""
     return f"{root_of_names()}{kind}:{subject}"
 
 

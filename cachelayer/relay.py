@@ -20,7 +20,7 @@ from cachelayer.supervision import supervise
 
 log = structlog.get_logger("cachelayer")
 
-_LOCK_KEY: Final = 0x7472_696C_6974_68  # names the one leader; ASCII "trilith"
+_LOCK_KEY: Final = 0x6361_6368_656C_6179  # names the one leader; ASCII "cachelay"
 _POLL_SECONDS: Final = 1.0
 _RETRY_SECONDS: Final = 0.2  # where Redis does not answer
 _FAILURES_MAX: Final = 2  # to deliver, in a row: 0.4 s where Redis hangs, less where it refuses

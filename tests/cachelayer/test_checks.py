@@ -74,6 +74,11 @@ class TestConnections:
 
         assert ids(checks.check_connections(caches)) == ["cachelayer.E005"]
 
+    def test_a_pool_that_does_not_know_its_servers_is_an_error(self, caches):
+        del caches["default"]["OPTIONS"]["CONNECTION_POOL_CLASS"]
+
+        assert ids(checks.check_connections(caches)) == ["cachelayer.E013"]
+
     @pytest.mark.parametrize("seconds", [None, 0, 5])
     def test_a_long_timeout_is_a_warning(self, caches, seconds):
         caches["default"]["OPTIONS"]["SOCKET_TIMEOUT"] = seconds
