@@ -7,11 +7,14 @@ from typing import Any, Final
 import redis
 from django.conf import settings
 from django.core import checks
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DEFAULT_DB_ALIAS, connection, connections
 from django.utils.module_loading import import_string
 from django_redis.cache import RedisCache
 from redis.connection import parse_url
 
+from cachelayer import client
+from cachelayer.conf import config
 from cachelayer.namespace import PURGE, Namespace, declared
 
 _TIMEOUT_SECONDS_MAX: Final = 0.5  # a longer one is felt by each request before the breaker opens
@@ -47,7 +50,7 @@ def check_namespaces(namespaces: Sequence[Namespace[Any]]) -> Iterator[checks.Ch
 
 
 def check_connections(caches: dict[str, Any]) -> Iterator[checks.CheckMessage]:
-    """Yield what is wrong with CACHES: pickle (E004), a shared pool (E005), patience (W006, W007)."""
+    """Yield what is wrong with CACHES: pickle (E004), a shared pool (E005), another pool (E013), patience (W006, W007)."""
     options = caches["default"].get("OPTIONS", {})
     for alias, cache in caches.items():
         serializer = cache.get("OPTIONS", {}).get("SERIALIZER", "the default, pickle")
@@ -63,6 +66,13 @@ def check_connections(caches: dict[str, Any]) -> Iterator[checks.CheckMessage]:
             "Two CACHES have the same LOCATION: django-redis gives both one pool, with the options "
             "of whichever is used first. Give each its own database.",
             id="cachelayer.E005",
+        )
+    pool = import_string(options.get("CONNECTION_POOL_CLASS", "redis.ConnectionPool"))
+    if not issubclass(pool, client.Pool | client.SentinelPool):
+        yield checks.Error(
+            f"CACHES['default']: its CONNECTION_POOL_CLASS is {pool.__name__}, which does not know the server of "
+            "a reply, so that none could be trusted: name cachelayer.client.Pool, or SentinelPool.",
+            id="cachelayer.E013",
         )
     for name in ("SOCKET_TIMEOUT", "SOCKET_CONNECT_TIMEOUT"):
         seconds = options.get(name)
@@ -90,6 +100,16 @@ def check_database(databases: dict[str, Any]) -> Iterator[checks.CheckMessage]:
         )
 
 
+def check_vendor(vendor: str) -> Iterator[checks.CheckMessage]:
+    """Yield a default database other than PostgreSQL (E012)."""
+    if vendor != "postgresql":
+        yield checks.Error(
+            f"DATABASES['default'] is {vendor}: cachelayer needs PostgreSQL, which holds its outbox, its lease "
+            "and the lock of its relay.",
+            id="cachelayer.E012",
+        )
+
+
 def check_urls(caches: dict[str, Any]) -> Iterator[checks.CheckMessage]:
     """Yield a LOCATION that is no URL of a Redis (E009)."""
     for alias, cache in caches.items():
@@ -99,10 +119,20 @@ def check_urls(caches: dict[str, Any]) -> Iterator[checks.CheckMessage]:
             yield checks.Error(f"CACHES[{alias!r}]: {exc}", id="cachelayer.E009")
 
 
+def check_settings() -> Iterator[checks.CheckMessage]:
+    """Yield what is wrong with CACHELAYER (E011)."""
+    try:
+        config()
+    except ImproperlyConfigured as exc:
+        yield checks.Error(str(exc), id="cachelayer.E011")
+
+
 @checks.register("cachelayer")
 def check_cache(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
     """Return every message of the checks above."""
     return [
+        *check_settings(),
+        *check_vendor(connection.vendor),
         *check_namespaces(declared()),
         *check_urls(settings.CACHES),
         *check_connections(settings.CACHES),

@@ -51,7 +51,7 @@ class _KnowsServers(redis.ConnectionPool):
         super().__init__(*args, **kwargs, redis_connect_func=meet_server)
 
     def get_connection(self, *args: Any, **kwargs: Any) -> Any:
-        """Take a connection that is connected; note its server for this thread."""
+        """Take a connection that is connected; remember its server for this thread."""
         connection: Any = super().get_connection(*args, **kwargs)
         _local.server = connection.server
         return connection

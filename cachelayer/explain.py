@@ -5,19 +5,19 @@ from typing import Any
 
 from cachelayer import entries, first_level, protocol
 from cachelayer.client import ask
-from cachelayer.namespace import Key, key_named, note_name
+from cachelayer.namespace import Key, key_named, record_name
 
 
 def explain(name: str) -> dict[str, Any]:
     """
-    Return what is known of a logical key such as notes:{id}.
+    Return what is known of a logical key such as books:{isbn}.
 
     Times are RFC 3339 in UTC, durations in seconds, sizes in bytes; null is not known, or not
     within the last hour. Raises NoSuchKey, or CacheDown.
     """
     key = key_named(name)
     lookup = protocol.look_many([key])[0]
-    tags, missed = ask("explain", lambda r: _notes(r, key))
+    tags, missed = ask("explain", lambda r: _records(r, key))
     invalidated = [(at, tag) for tag, at in tags.items() if at is not None]
     last = max(invalidated, default=None)
     present = lookup.reason != "absent"
@@ -48,12 +48,12 @@ def explain(name: str) -> dict[str, Any]:
     }
 
 
-def _notes(r: Any, key: Key[Any]) -> tuple[dict[str, int | None], dict[str, Any] | None]:
-    names = [note_name("invalidated", tag) for tag in key.tags]
-    *tags, missed = r.mget([*names, note_name("missed", key.name)])
+def _records(r: Any, key: Key[Any]) -> tuple[dict[str, int | None], dict[str, Any] | None]:
+    names = [record_name("invalidated", tag) for tag in key.tags]
+    *tags, missed = r.mget([*names, record_name("missed", key.name)])
     invalidated = {
-        tag: int(note.split()[0]) if note else None
-        for tag, note in zip(key.tags, tags, strict=True)
+        tag: int(record.split()[0]) if record else None
+        for tag, record in zip(key.tags, tags, strict=True)
     }
     if not missed:
         return invalidated, None

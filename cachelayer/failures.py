@@ -1,41 +1,35 @@
 """Which exceptions mean that a store does not answer, or takes no writes."""
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Final
 
 import psycopg.errors
-import pymongo.errors
 from django.db import InterfaceError, OperationalError
-
-StoreName = Literal["postgres", "mongodb"]
 
 READ_ONLY = psycopg.errors.ReadOnlySqlTransaction  # SQLSTATE 25006; Django's is an InternalError
 _POSTGRES_ERRORS = (OperationalError, InterfaceError, READ_ONLY)
-_MONGODB_ERRORS = (
-    pymongo.errors.ConnectionFailure,  # refused, lost, no server selected, no connection free
-    pymongo.errors.ExecutionTimeout,
-    pymongo.errors.WriteConcernError,  # not on enough members, in time: it may be undone
-)
-# On what the server says while its set has no primary, or has just elected another; the driver has
-# tried it again already.
-_RETRYABLE = "RetryableWriteError"
 
 
-def unavailable_store(exc: BaseException | None) -> StoreName | None:
+def _is_of_postgres(exc: BaseException) -> bool:
     """
-    Return the store whose silence caused exc, or None where exc has another cause.
+    Return whether PostgreSQL does not answer, or takes no writes.
 
-    PostgreSQL's OperationalError covers refused and lost connections, an empty pool, the
-    statement timeout, and a server out of connections, memory or disk: all of them pass. So does
-    a server that is read-only: it was demoted, and another one is the primary, or will be.
+    OperationalError covers refused and lost connections, an empty pool, the statement timeout, and
+    a server out of connections, memory or disk: all of them pass. So does a server that is
+    read-only: it was demoted, and another one is the primary, or will be.
     """
+    return isinstance(exc, _POSTGRES_ERRORS)
+
+
+# By the name of a store, what recognizes the exceptions of its driver that say so. An application adds its others.
+stores: Final[dict[str, Callable[[BaseException], bool]]] = {"postgres": _is_of_postgres}
+
+
+def unavailable_store(exc: BaseException | None) -> str | None:
+    """Return the name of the store whose silence caused exc, or None where exc has another cause."""
     while exc is not None:
-        if isinstance(exc, _POSTGRES_ERRORS):
-            return "postgres"
-        if isinstance(exc, _MONGODB_ERRORS) or _is_retryable(exc):
-            return "mongodb"
+        for name, recognizes in stores.items():
+            if recognizes(exc):
+                return name
         exc = exc.__cause__
     return None
-
-
-def _is_retryable(exc: BaseException) -> bool:
-    return isinstance(exc, pymongo.errors.PyMongoError) and exc.has_error_label(_RETRYABLE)

@@ -11,10 +11,10 @@ from collections.abc import Callable, Hashable
 from time import clock_gettime_ns
 from typing import Any, Final
 
-from django.conf import settings
 from django.db import connection
 
 from cachelayer import slots, trust
+from cachelayer.conf import config
 from cachelayer.host_clock import SINCE_BOOT
 from cachelayer.namespace import Key
 from cachelayer.slots import EPOCH, LISTENING, REASON, SERVER, clock
@@ -48,7 +48,7 @@ def guard_of(key: Key[Any]) -> Guard | None:
     None: nothing may be kept, because the level is off, or within a transaction.
     """
     words = slots.words
-    if words is None or not clock() < words[LISTENING] or not settings.CACHE_FIRST_LEVEL_BYTES:
+    if words is None or not clock() < words[LISTENING] or not config().FIRST_LEVEL_BYTES:
         return None
     generation = trust.generation
     if not trust.holds() or connection.in_atomic_block:
@@ -63,8 +63,8 @@ def guard_of(key: Key[Any]) -> Guard | None:
 def reason_off() -> str | None:
     """Return why no copy may be served, None where it may."""
     words = slots.words
-    if not settings.CACHE_FIRST_LEVEL_BYTES:
-        return "CACHE_FIRST_LEVEL_BYTES is 0"
+    if not config().FIRST_LEVEL_BYTES:
+        return "FIRST_LEVEL_BYTES is 0"
     if words is None:
         return "no file of slots"
     if not clock() < words[LISTENING]:
@@ -90,7 +90,7 @@ _Copy = tuple[Any, int, int, Callable[[Any], Any], Any, int]
 
 class Copies:
     """
-    Copies of one process, bounded in bytes by CACHE_FIRST_LEVEL_BYTES.
+    Copies of one process, bounded in bytes by FIRST_LEVEL_BYTES.
 
     Of two tables the young one is filled until it has half of the bytes; then the old one is
     dropped, and the young one takes its place. A copy that is served from the old one moves to the
@@ -135,7 +135,7 @@ class Copies:
 
         Return whether it is kept: not where it is too large, or not fresh any more.
         """
-        bound = settings.CACHE_FIRST_LEVEL_BYTES
+        bound = config().FIRST_LEVEL_BYTES
         size = size_bytes + OVERHEAD_BYTES
         if fresh_seconds <= 0 or size > bound // _LARGEST_SHARE:
             return False
@@ -200,7 +200,7 @@ class Copies:
         with self._changing:
             if self._old.get(key) is copy:
                 self._remove(key)
-                self._add(key, copy, settings.CACHE_FIRST_LEVEL_BYTES // 2)
+                self._add(key, copy, config().FIRST_LEVEL_BYTES // 2)
 
 
 copies = Copies()

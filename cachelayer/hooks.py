@@ -1,4 +1,8 @@
-"""Where a process may intervene in the protocol, for an experiment or a drill, or observe it, for a trace."""
+"""
+Where an experiment, a drill or a test may intervene in a process of its own, or observe it, for a trace.
+
+Empty in service but for observe.
+"""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext

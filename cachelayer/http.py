@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 from django.http import HttpResponse
 
+from cachelayer.conf import config
 from cachelayer.entries import Bypass, Cached, Source
 
 _CACHE_STATUS = {
@@ -185,7 +186,7 @@ def bypass_of(cache_control: str, *, cache_parameter: str | None) -> Bypass:
 
 def cache_status(cached: Cached) -> str:
     """Return the Cache-Status field (RFC 9211) of an answer."""
-    return f"trilith; {_CACHE_STATUS[cached.source].format(ttl=cached.remaining_seconds)}"
+    return f"{config().NAME}; {_CACHE_STATUS[cached.source].format(ttl=cached.remaining_seconds)}"
 
 
 def answer(representation: Representation, *, status: HTTPStatus = HTTPStatus.OK) -> HttpResponse:

@@ -1,16 +1,16 @@
 """Who loads a value that is not cached, and who waits for whom."""
 
 import contextlib
+import functools
 import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from django.conf import settings
-
 from cachelayer import first_level, hooks, metrics, protocol, slots, trust
 from cachelayer.client import CacheDown
+from cachelayer.conf import config
 from cachelayer.entries import Cached, Lookup, Overloaded, Source, soft_ttl_ms
 from cachelayer.failures import unavailable_store
 from cachelayer.first_level import Guard
@@ -88,7 +88,7 @@ def load_together(key: Key[V], load: Callable[[], V | None], lookup: Lookup[V]) 
         ticket = protocol.begin(key)
         value, load_ms = _timed(key, load, ticket)
         return _ended(key, ticket, value, load_ms)
-    deadline = time.monotonic() + settings.CACHE_LEASE_MS / 1000
+    deadline = time.monotonic() + config().LEASE_MS / 1000
     while True:
         flight, leads = _flights.join(key.entry_name)
         if leads:
@@ -246,11 +246,11 @@ def load_without_cache(key: Key[V], load: Callable[[], V | None]) -> Cached[V]:
     """
     Load while Redis does not answer, sharing only loads that began after the caller came.
 
-    Raises Overloaded where CACHE_LOADS_MAX loads run and none ends in time, or what load raises.
+    Raises Overloaded where LOADS_MAX loads run and none ends in time, or what load raises.
     """
     name = key.entry_name
     flight, first, leads = _batches.join(name)
-    patience = settings.CACHE_LEASE_MS / 1000
+    patience = config().LEASE_MS / 1000
     if not leads:
         if not flight.wait(2 * patience):
             return Cached(_bounded(key, load), Source.CACHE_DOWN)
@@ -285,18 +285,19 @@ def _observed(key: Key[V], load: Callable[[], V | None]) -> V | None:
     return value
 
 
+@functools.cache
+def _slots() -> threading.BoundedSemaphore:
+    return threading.BoundedSemaphore(config().LOADS_MAX)
+
+
 @contextlib.contextmanager
 def _slot() -> Iterator[None]:
-    """Hold one of the CACHE_LOADS_MAX slots. Raises Overloaded where none gets free in time."""
-    if not _slots.acquire(timeout=settings.CACHE_LOADS_WAIT_MS / 1000):
+    """Hold one of the LOADS_MAX slots. Raises Overloaded where none gets free in time."""
+    slots = _slots()
+    if not slots.acquire(timeout=config().LOADS_WAIT_MS / 1000):
         metrics.OVERLOADS.inc()
-        raise Overloaded(
-            "Redis does not answer, and PostgreSQL or MongoDB is busy: try again soon."
-        )
+        raise Overloaded("Redis does not answer, and the store behind it is busy: try again soon.")
     try:
         yield
     finally:
-        _slots.release()
-
-
-_slots = threading.BoundedSemaphore(settings.CACHE_LOADS_MAX)
+        slots.release()

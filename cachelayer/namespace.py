@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import msgspec
-from django.conf import settings
+
+from cachelayer.conf import config
 
 V = TypeVar("V")
 
@@ -87,7 +88,7 @@ class Namespace(Generic[V]):
 
 
 class Key(Generic[V]):
-    """A logical name such as notes:{id}, the tags that invalidate it, and the names in Redis."""
+    """A logical name such as books:{isbn}, the tags that invalidate it, and the names in Redis."""
 
     __slots__ = ("entry_name", "lease_name", "name", "namespace", "origin", "stamp_names", "tags")
 
@@ -152,7 +153,7 @@ def loader_of(namespace: Namespace[Any]) -> Loader | None:
 
 
 def key_named(name: str) -> Key[Any]:
-    """Return the key with a logical name such as notes:{id}. Raises NoSuchKey."""
+    """Return the key with a logical name such as books:{isbn}. Raises NoSuchKey."""
     for namespace in _declared.values():
         if namespace.has(name):
             return namespace.key(name.removeprefix(namespace.prefix))
@@ -162,12 +163,12 @@ def key_named(name: str) -> Key[Any]:
 
 def stamp_name(tag: str) -> str:
     """
-    Return the name in Redis of a tag's stamp: without CACHE_VERSION, unlike that of an entry.
+    Return the name in Redis of a tag's stamp: without VERSION, unlike that of an entry.
 
     While a new version of the code is rolled out, each reads its own entries, and a write by
     either must invalidate both.
     """
-    return f"{settings.CACHE_PREFIX}:stamp:{tag}"
+    return f"{config().PREFIX}:stamp:{tag}"
 
 
 def unlinked_name(tag: str) -> str:
@@ -179,14 +180,15 @@ def unlinked_name(tag: str) -> str:
 
 def register_name() -> str:
     """Return the name in Redis of the register of hosts, whichever version they run."""
-    return f"{settings.CACHE_PREFIX}:hosts"
+    return f"{config().PREFIX}:hosts"
 
 
-def note_name(kind: str, subject: str) -> str:
-    """Return the name in Redis of a note about a key or a tag, for explain."""
+def record_name(kind: str, subject: str) -> str:
+    """Return the name in Redis of a record about a key or a tag, for explain."""
     return f"{root_of_names()}{kind}:{subject}"
 
 
 def root_of_names() -> str:
-    """Return the prefix of the names in Redis that another CACHE_VERSION leaves behind: all but stamps and hosts."""
-    return f"{settings.CACHE_PREFIX}:v{settings.CACHE_VERSION}:"
+    """Return the prefix of the names in Redis that another VERSION leaves behind: all but stamps and hosts."""
+    settings = config()
+    return f"{settings.PREFIX}:v{settings.VERSION}:"

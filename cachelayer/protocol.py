@@ -9,12 +9,18 @@ from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 import redis
 import structlog
-from django.conf import settings
 
 from cachelayer import client, entries, hooks, hosts, metrics, slots
+from cachelayer.conf import config
 from cachelayer.entries import HEAD_BYTES, Lookup
 from cachelayer.later import Later
-from cachelayer.namespace import STAMP_MARGIN_SECONDS, Key, note_name, register_name, unlinked_name
+from cachelayer.namespace import (
+    STAMP_MARGIN_SECONDS,
+    Key,
+    record_name,
+    register_name,
+    unlinked_name,
+)
 from cachelayer.trust import ask
 
 V = TypeVar("V")
@@ -22,7 +28,7 @@ log = structlog.get_logger("cachelayer")
 
 # Why a read missed and when a tag was invalidated are kept so long; but of a thing that was not
 # there, and is not in its store either, only as long as a stamp that no entry carries.
-_NOTED_SECONDS = 3600
+_RECORD_SECONDS = 3600
 
 # Compare the stamps, store, and release the lease as one step, so that "stored" means that no
 # invalidation had completed. The entry would be safe without that: with an old stamp it is never
@@ -31,8 +37,8 @@ _NOTED_SECONDS = 3600
 # nothing but the entries decides how long stamps lie there, and those of absent things go soon.
 # Where a value is there they get a quarter more than that: whatever changes a stamp kills copies
 # in the first level, so the stamp of a tag that many entries carry is not to be changed by each.
-# KEYS: entry, lease, note of the miss, stamps...
-# ARGV: entry, its lifetime, lease token, stamps' least and new lifetimes, the note's, stamps...; in ms
+# KEYS: entry, lease, record of the miss, stamps...
+# ARGV: entry, its lifetime, lease token, stamps' least and new lifetimes, the record's, stamps...; in ms
 _END = """
 local stored = 1
 for i = 4, #KEYS do
@@ -129,18 +135,18 @@ def begin(key: Key[V], *, reason: str = "") -> LoadTicket:
     Read or make the stamps of key's tags, and try to take the lease: one pipeline.
 
     The entry is looked at again, since another loader may have stored it in the meantime.
-    reason is noted as why the key was missed. Raises CacheDown.
+    reason is recorded as why the key was missed. Raises CacheDown.
     """
     token = client.new_stamp()
 
     def pipeline(r: redis.Redis) -> list[Any]:
         pipe = r.pipeline(transaction=False)
         _read_or_make(pipe, key)
-        pipe.set(key.lease_name, token, px=settings.CACHE_LEASE_MS, nx=True)
+        pipe.set(key.lease_name, token, px=config().LEASE_MS, nx=True)
         pipe.get(key.entry_name)
         if reason:
-            seconds = STAMP_MARGIN_SECONDS if reason == "absent" else _NOTED_SECONDS
-            pipe.set(note_name("missed", key.name), _noted(reason), ex=seconds)
+            seconds = STAMP_MARGIN_SECONDS if reason == "absent" else _RECORD_SECONDS
+            pipe.set(record_name("missed", key.name), _recorded(reason), ex=seconds)
         return pipe.execute()
 
     with hooks.observe("begin", key.namespace.name) as report:
@@ -209,7 +215,7 @@ def end_many(
 
 def release(key: Key[V], ticket: LoadTicket) -> None:
     """Give the lease up without storing, after a load that raised. Raises CacheDown."""
-    names = [key.entry_name, key.lease_name, note_name("missed", key.name), key.stamp_names[0]]
+    names = [key.entry_name, key.lease_name, record_name("missed", key.name), key.stamp_names[0]]
     # A stamp that no one holds: nothing can be stored by this call.
     client.ask("release", lambda r: _script(r)(names, [b"", 1, ticket.token, 0, 0, 0, b""]))
 
@@ -220,7 +226,7 @@ def unlink(tags: Sequence[str], *, past_breaker: bool = False) -> str:
     Redis too. Then kill the copies in the first level: on this host by its slots, on others by
     waiting for them. Return the server that unlinked. Raises CacheDown.
 
-    When each was deleted is noted a moment later, where there is room.
+    When each was deleted is recorded a moment later, where there is room.
     """
     for hook in hooks.before_unlink:
         hook(tags)
@@ -240,26 +246,26 @@ def unlink(tags: Sequence[str], *, past_breaker: bool = False) -> str:
     slots.overwrite(tags)
     hosts.await_others(register)
     metrics.INVALIDATED_TAGS.inc(len(names))
-    invalidated_tags.add((tuple(tags), _noted("")))
+    invalidated_tags.add((tuple(tags), _recorded("")))
     _log("Cache INVALIDATE", "invalidate", list(tags), started)
     return server
 
 
-def _note_invalidated(invalidations: Sequence[tuple[Sequence[str], str]]) -> None:
-    """Note when each tag was invalidated last: one pipeline for many writes, of many to the same lists."""
-    last = {tag: noted for tags, noted in invalidations for tag in tags}
+def _record_invalidated(invalidations: Sequence[tuple[Sequence[str], str]]) -> None:
+    """Record when each tag was invalidated last: one pipeline for many writes, of many to the same lists."""
+    last = {tag: recorded for tags, recorded in invalidations for tag in tags}
 
     def pipeline(r: redis.Redis) -> Any:
         pipe = r.pipeline(transaction=False)
-        for tag, noted in last.items():
-            pipe.set(note_name("invalidated", tag), noted, ex=_NOTED_SECONDS)
+        for tag, recorded in last.items():
+            pipe.set(record_name("invalidated", tag), recorded, ex=_RECORD_SECONDS)
         return pipe.execute(raise_on_error=False)
 
-    with contextlib.suppress(client.CacheDown):  # a note is for people; what it is about was done
-        client.ask("note", pipeline, past_breaker=True)
+    with contextlib.suppress(client.CacheDown):  # a record is for people; what it is about was done
+        client.ask("record", pipeline, past_breaker=True)
 
 
-invalidated_tags: Final = Later("cache-notes", _note_invalidated)
+invalidated_tags: Final = Later("cache-records", _record_invalidated)
 
 
 def _read_or_make(pipe: Any, key: Key[Any]) -> None:
@@ -273,17 +279,17 @@ def _end_call(
     key: Key[V], ticket: LoadTicket, value: V | None, load_ms: float
 ) -> tuple[list[str], list[Any]]:
     fresh_ms = ticket.lifetime_ms(key, value)
-    grace_ms = 0 if value is None else settings.CACHE_GRACE_SECONDS * 1000
+    grace_ms = 0 if value is None else config().GRACE_SECONDS * 1000
     # A stamp that was evicted within begin's round trip equals nothing that may be there now.
     stamps = [b"" if stamp is None else stamp for stamp in ticket.stamps]
     entry = entries.encode(key, value, stamps=stamps, fresh_ms=fresh_ms, load_ms=load_ms)
-    names = [key.entry_name, key.lease_name, note_name("missed", key.name), *key.stamp_names]
+    names = [key.entry_name, key.lease_name, record_name("missed", key.name), *key.stamp_names]
     lifetime_ms = fresh_ms + grace_ms
     stamp_ms = lifetime_ms + STAMP_MARGIN_SECONDS * 1000
     new_stamp_ms = stamp_ms if value is None else stamp_ms * 5 // 4
-    noted_ms = 0 if value is None else _NOTED_SECONDS * 1000
+    record_ms = 0 if value is None else _RECORD_SECONDS * 1000
     token = ticket.token
-    return names, [entry, lifetime_ms, token, stamp_ms, new_stamp_ms, noted_ms, *stamps]
+    return names, [entry, lifetime_ms, token, stamp_ms, new_stamp_ms, record_ms, *stamps]
 
 
 @functools.cache
@@ -296,7 +302,7 @@ def _outcome_of_all(outcomes: Sequence[str]) -> str:
     return outcomes[0] if len(set(outcomes)) == 1 else "mixed"
 
 
-def _noted(what: str) -> str:
+def _recorded(what: str) -> str:
     return f"{int(time.time() * 1000)} {what}"
 
 

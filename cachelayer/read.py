@@ -62,7 +62,7 @@ def get_or_load(
     Return the value under key, from this process or from Redis where a valid copy is, else from load.
 
     A read that starts after a write's commit was answered never gets an older value. Over all
-    processes one caller loads, the others wait for it, at most CACHE_LEASE_MS. load runs in
+    processes one caller loads, the others wait for it, at most LEASE_MS (cachelayer.conf). load runs in
     this thread, later perhaps once more in a background thread, and returns None for "there is
     no such thing". Inside a transaction the cache is not used. Redis never makes this fail.
     With accepts_head the head of a copy is read first; where accepts_head approves of it, that is

@@ -13,13 +13,14 @@ from redis.exceptions import RedisError
 
 from cachelayer import client, idempotency, outbox, popularity, trust
 from cachelayer.client import CacheDown
+from cachelayer.conf import config
 from cachelayer.namespace import declared
 from cachelayer.session import session_alias
 from cachelayer.supervision import supervise
 
 log = structlog.get_logger("cachelayer")
 
-_LOCK_KEY: Final = 0x7472_696C_6974_68  # names the one leader; ASCII "trilith"
+_LOCK_KEY: Final = 0x6361_6368_656C_6179  # names the one leader; ASCII "cachelay"
 _POLL_SECONDS: Final = 1.0
 _RETRY_SECONDS: Final = 0.2  # where Redis does not answer
 _FAILURES_MAX: Final = 2  # to deliver, in a row: 0.4 s where Redis hangs, less where it refuses
@@ -148,7 +149,7 @@ def own_connection() -> BaseDatabaseWrapper:
     own = connections[session_alias()].copy()
     own.settings_dict["OPTIONS"] = {
         **{name: value for name, value in own.settings_dict["OPTIONS"].items() if name != "pool"},
-        "application_name": "trilith relay",
+        "application_name": f"{config().NAME} relay",
         **trust.KEEPALIVES,
     }
     return own

@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Final
 
 import structlog
-from django.conf import settings
 
+from cachelayer.conf import config
 from cachelayer.host_clock import SINCE_BOOT
 from cachelayer.mapped_file import MappedFile
 from cachelayer.namespace import root_of_names
@@ -66,12 +66,12 @@ def clock() -> int:
 
 def path() -> Path:
     """Return where the file is: sites whose keys in Redis differ have files of their own."""
-    return _path(settings.CACHE_SLOTS_DIR, root_of_names())
+    return _path(config().SLOTS_DIR, root_of_names())
 
 
 @functools.lru_cache(maxsize=8)
-def _path(folder: str, root: str) -> Path:
-    return Path(folder) / f"{number_of(root):016x}.slots"
+def _path(folder: Path, root: str) -> Path:
+    return folder / f"{number_of(root):016x}.slots"
 
 
 def mapped() -> bool:

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from typing import Any, Final
 
-from django.conf import settings
 from django.db import DatabaseError, InterfaceError
 from prometheus_client import generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily
@@ -11,6 +10,7 @@ from prometheus_client.registry import Collector
 
 from cachelayer import client, first_level, outbox, prometheus, slots
 from cachelayer.client import CacheDown, ask
+from cachelayer.conf import config
 from cachelayer.metrics import MISSES, RESULTS
 from cachelayer.namespace import declared, root_of_names
 
@@ -187,7 +187,7 @@ def _first_level(samples: prometheus.Samples) -> dict[str, Any]:
         "hits": int(prometheus.total(samples, "cachelayer_first_level_hits_total")),
         "copies": int(prometheus.total(samples, "cachelayer_first_level_copies")),
         "bytes": int(prometheus.total(samples, "cachelayer_first_level_bytes")),
-        "bound_bytes": processes * settings.CACHE_FIRST_LEVEL_BYTES,
+        "bound_bytes": processes * config().FIRST_LEVEL_BYTES,
         "evictions": int(prometheus.total(samples, "cachelayer_first_level_evictions_total")),
         "processes": processes,
     }

@@ -17,6 +17,7 @@ from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connectio
 
 from cachelayer import client, hosts, metrics, server_identity, slots
 from cachelayer.client import CacheDown
+from cachelayer.conf import config
 from cachelayer.host_clock import SINCE_BOOT
 from cachelayer.namespace import declared, register_name, unlinked_name
 from cachelayer.session import session_alias
@@ -487,7 +488,7 @@ def _connect() -> psycopg.Connection[Any]:
         **parameters
         | KEEPALIVES
         | {
-            "application_name": "trilith lease",
+            "application_name": f"{config().NAME} lease",
             "options": f"{parameters.get('options', '')} {options}".strip(),
             "autocommit": True,
         }

@@ -14,6 +14,7 @@ import structlog
 from django.conf import settings
 
 from cachelayer import first_level, metrics, slots
+from cachelayer.conf import config
 from cachelayer.namespace import register_name, stamp_name
 from cachelayer.supervision import supervise
 
@@ -64,7 +65,7 @@ class Upkeep:
         if listener is not None and (listener.poll() is not None or inode != self._inode):
             log.info("listener ended", operation="listen", status=listener.poll())
             self._end_listener()
-        if self._listener is None and inode and settings.CACHE_FIRST_LEVEL_BYTES:
+        if self._listener is None and inode and config().FIRST_LEVEL_BYTES:
             self._listener, self._inode = _started(file), inode
 
     def _end_listener(self) -> None:

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from cachelayer import client, load, popularity, protocol
 from cachelayer.client import ask
-from cachelayer.namespace import Key, Namespace, loader_of, note_name
+from cachelayer.namespace import Key, Namespace, loader_of, record_name
 
 HOTTEST: Final = 100  # of each namespace
 _BATCH: Final = 25
@@ -43,7 +43,7 @@ def warm(namespace: Namespace[Any], *, number: int = HOTTEST) -> int:
 
 def take_turn() -> bool:
     """Return whether this process is the one to warm: one a minute is. Raises CacheDown."""
-    name = note_name("turn", "warming")
+    name = record_name("turn", "warming")
     return bool(
         ask(
             "turn",

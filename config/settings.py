@@ -244,14 +244,27 @@ REDIS_SESSIONS_URL = checked_redis_url(
 )
 _cache = redis_cache(REDIS_URL, timeout_seconds=REDIS_TIMEOUT_MS / 1000)
 _sessions = redis_cache(REDIS_SESSIONS_URL, timeout_seconds=REDIS_TIMEOUT_MS / 1000)
-CACHE_PREFIX = env.str("CACHE_PREFIX", default="trilith")  # first part of every key in Redis
+CACHELAYER = {
+    "NAME": "trilith",
+    "PREFIX": env.str("CACHE_PREFIX", default="trilith"),  # first part of every key in Redis
+    "VERSION": env.whole("CACHE_VERSION", default=1),  # raise it to leave every stored entry behind
+    # Of a copy past its TTL, for outages of its store; and how long others wait for the loader.
+    "GRACE_SECONDS": env.whole("CACHE_GRACE_SECONDS", default=3600),
+    "LEASE_MS": env.whole("CACHE_LEASE_MS", default=3000, minimum=1),
+    # Concurrent loads of each process while Redis does not answer, and how long others wait.
+    "LOADS_MAX": env.whole("CACHE_LOADS_MAX", default=4, minimum=1),
+    "LOADS_WAIT_MS": env.whole("CACHE_LOADS_WAIT_MS", default=500),
+    # Copies in each process, 0 for none; and the file by which the processes of a host invalidate them.
+    "FIRST_LEVEL_BYTES": env.whole("CACHE_FIRST_LEVEL_BYTES", default=67_108_864, maximum=2**53),
+    "SLOTS_DIR": env.str("CACHE_SLOTS_DIR", default="") or str(BASE_DIR / ".slots"),
+}
 CACHES = {
     # For throttles, templates and the like. The cache of notes and profiles is cachelayer's, which
     # shares this one's connections, and none of its options: Redis's errors reach it.
     "default": {
         "BACKEND": "cachelayer.django_cache.SharedRedisCache",
         "LOCATION": _cache.location,
-        "KEY_PREFIX": f"{CACHE_PREFIX}-django",  # cachelayer's keys go on with a colon
+        "KEY_PREFIX": f"{CACHELAYER['PREFIX']}-django",  # cachelayer's keys go on with a colon
         "OPTIONS": {
             "SERIALIZER": "django_redis.serializers.json.JSONSerializer",  # not the default, pickle
             "IGNORE_EXCEPTIONS": True,  # without Redis it is empty
@@ -275,23 +288,10 @@ CACHES = {
 }
 SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
 SESSION_CACHE_ALIAS = "sessions"
-CACHE_VERSION = env.whole("CACHE_VERSION", default=1)  # raise it to leave every stored entry behind
 CACHE_TTL_NOTE_SECONDS = env.whole("CACHE_TTL_NOTE_SECONDS", default=300, minimum=1)
 CACHE_TTL_LIST_SECONDS = env.whole("CACHE_TTL_LIST_SECONDS", default=120, minimum=1)
 CACHE_TTL_PROFILE_SECONDS = env.whole("CACHE_TTL_PROFILE_SECONDS", default=900, minimum=1)
 CACHE_TTL_ABSENT_SECONDS = env.whole("CACHE_TTL_ABSENT_SECONDS", default=30, minimum=1)
-CACHE_GRACE_SECONDS = env.whole(
-    "CACHE_GRACE_SECONDS", default=3600
-)  # of a copy past its TTL, for outages of its store
-CACHE_LEASE_MS = env.whole(
-    "CACHE_LEASE_MS", default=3000, minimum=1
-)  # how long others wait for the loader
-# Concurrent loads of each process while Redis does not answer, and how long others wait.
-CACHE_LOADS_MAX = env.whole("CACHE_LOADS_MAX", default=4, minimum=1)
-CACHE_LOADS_WAIT_MS = env.whole("CACHE_LOADS_WAIT_MS", default=500)
-# Copies in each process, 0 for none; and the file by which the processes of a host invalidate them.
-CACHE_FIRST_LEVEL_BYTES = env.whole("CACHE_FIRST_LEVEL_BYTES", default=67_108_864, maximum=2**53)
-CACHE_SLOTS_DIR = env.str("CACHE_SLOTS_DIR", default="") or str(BASE_DIR / ".slots")
 
 # --- Identity (docs/adr/0028-identity.md) --------------------------------------------------------
 # Who calls the API: whom X-User-Id names, unchecked; the subject of a token; or the user of a session of the admin.

@@ -35,7 +35,7 @@ hypothesis_settings.load_profile("tests")
 
 @pytest.fixture(autouse=True)
 def _own_cache(settings, monkeypatch) -> None:
-    settings.CACHE_PREFIX = f"test-{os.getpid()}-{next(_numbers)}"
+    settings.CACHELAYER = settings.CACHELAYER | {"PREFIX": f"test-{os.getpid()}-{next(_numbers)}"}
     # Reads of earlier tests that were not flushed would rank above those of this test.
     counts.take()  # what tallies still have
     monkeypatch.setattr(counts, "_reads", Counter())
@@ -44,7 +44,8 @@ def _own_cache(settings, monkeypatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _own_slots(settings, tmp_path_factory, monkeypatch) -> Iterator[None]:
-    settings.CACHE_SLOTS_DIR = str(tmp_path_factory.mktemp("slots"))  # not in the test's own folder
+    folder = str(tmp_path_factory.mktemp("slots"))  # not in the test's own folder
+    settings.CACHELAYER = settings.CACHELAYER | {"SLOTS_DIR": folder}
     # Each test has a register of its own, which is new: without this its first write would wait.
     monkeypatch.setattr(hosts, "_is_whole", lambda identity: True)
     yield

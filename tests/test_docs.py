@@ -83,7 +83,7 @@ class TestKeys:
         rows = re.findall(r"^\| (`\w+:\{.+?`) \| .+ \| (\d+) \|$", text(CACHING), re.MULTILINE)
 
         assert {name: int(seconds) for name, seconds in rows} == {
-            "`missed:{key}`, `invalidated:{tag}`": protocol._NOTED_SECONDS,
+            "`missed:{key}`, `invalidated:{tag}`": protocol._RECORD_SECONDS,
             "`hot:{family}`": popularity._HOT_TTL_SECONDS,
             "`minute:{minute}`": (popularity.MINUTES_KEPT + 1) * popularity.MINUTE_SECONDS,
             "`kept:{list}`": capped_list.TTL_SECONDS,

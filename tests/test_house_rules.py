@@ -24,7 +24,7 @@ MODULES = [
     path
     for folder in FOLDERS
     for path in sorted((ROOT / folder).rglob("*.py"))
-    if "migrations" not in path.parts
+    if not {"migrations", "example"} & set(path.parts)
 ]
 REQUIREMENTS = (
     "requirements.txt",

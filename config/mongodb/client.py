@@ -9,8 +9,16 @@ import pymongo
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from pymongo import monitoring
-from pymongo.errors import ConfigurationError, ServerSelectionTimeoutError
+from pymongo.errors import (
+    ConfigurationError,
+    ConnectionFailure,
+    ExecutionTimeout,
+    PyMongoError,
+    ServerSelectionTimeoutError,
+    WriteConcernError,
+)
 
+from cachelayer import failures
 from cachelayer.circuit_breaker import Breaker
 from config import tracing
 from config.mongodb import metrics
@@ -35,6 +43,26 @@ def _recover() -> None:
 # down, and notes need those threads too.
 breaker = Breaker("MongoDB", _recover, first_seconds=0.05, longest_seconds=1.0)
 breaker.when_changed = metrics.BREAKER_OPEN.set
+
+
+_UNAVAILABLE: Final = (
+    ConnectionFailure,  # refused, lost, no server selected, no connection free
+    ExecutionTimeout,
+    WriteConcernError,  # not on enough members, in time: it may be undone
+)
+# On what the server says while its set has no primary, or has just elected another; the driver has
+# tried it again already.
+_RETRYABLE: Final = "RetryableWriteError"
+
+
+def _is_unavailable(exc: BaseException) -> bool:
+    """Return whether MongoDB does not answer, or takes no writes."""
+    return isinstance(exc, _UNAVAILABLE) or (
+        isinstance(exc, PyMongoError) and exc.has_error_label(_RETRYABLE)
+    )
+
+
+failures.stores["mongodb"] = _is_unavailable
 
 
 class NotAsked(ServerSelectionTimeoutError):

@@ -12,7 +12,7 @@ import structlog
 from prometheus_client import Counter
 
 from cachelayer.client import CacheDown, ask
-from cachelayer.namespace import note_name
+from cachelayer.namespace import record_name
 from cachelayer.supervision import supervise
 
 log = structlog.get_logger("cachelayer")
@@ -44,11 +44,11 @@ class CappedList:
 
     def add(self, row: dict[str, Any]) -> None:
         """Queue the row for writing. Never fails because of Redis."""
-        _writer.add(note_name("kept", self._name), self._rows_max, msgspec.json.encode(row))
+        _writer.add(record_name("kept", self._name), self._rows_max, msgspec.json.encode(row))
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the rows, newest first, without those that are not JSON objects. Raises CacheDown."""
-        name = note_name("kept", self._name)
+        name = record_name("kept", self._name)
         replies: Any = ask("kept", lambda r: r.lrange(name, 0, self._rows_max - 1))
         rows = []
         for reply in replies:
@@ -58,7 +58,7 @@ class CappedList:
 
     def count_and_newest(self) -> tuple[int, dict[str, Any] | None]:
         """Return how many rows are stored, and the newest; one round trip. Raises CacheDown."""
-        name = note_name("kept", self._name)
+        name = record_name("kept", self._name)
 
         def pipeline(r: redis.Redis) -> Any:
             pipe = r.pipeline(transaction=False)

@@ -23,7 +23,7 @@ from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.security import SecurityMiddleware
 from django.urls import Resolver404, resolve
 
-from cachelayer import counts, http, metrics
+from cachelayer import counts, hooks, http, metrics
 from cachelayer.entries import Cached, Source
 from cachelayer.first_level import copies
 from cachelayer.single_flight import Flight, Flights
@@ -176,7 +176,7 @@ class _Waiting:
         """
         key = next((key for key in keys if key in self._known), None)
         deadline = perf_counter() + _WAIT_SECONDS
-        expected = key is not None
+        expected = key is not None and hooks.single_flight_scope.get() != "none"
         while expected:
             flight, leads = self._flights.join(key)
             if not leads and not flight.wait(deadline - perf_counter()):

@@ -23,6 +23,7 @@ from django.conf import settings
 from prometheus_client import Counter
 
 from cachelayer.client import CacheDown, ask, client
+from cachelayer.conf import config
 from cachelayer.supervision import supervise
 from config.web.callers import identity_of_settings
 
@@ -112,7 +113,7 @@ class RateLimiter:
         self._storage = RedisStorage(
             "redis://",
             connection_pool=client().connection_pool,
-            key_prefix=f"{settings.CACHE_PREFIX}-rate-limits",
+            key_prefix=f"{config().PREFIX}-rate-limits",
         )
         self._probe = _Window(parse("1/second"), self._storage.prefixed_key("probe"))
         self._lock = threading.Lock()  # of whatever follows

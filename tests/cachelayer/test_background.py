@@ -146,7 +146,7 @@ class TestStart:
             "cache-trust",
             "cache-relay",
             "cache-removals",
-            "cache-notes",
+            "cache-records",
             "cache-first-level",
             "cache-counts",
             "cache-warming",

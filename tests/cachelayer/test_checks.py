@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+from pathlib import Path
 
 import pytest
 from django.core.checks import run_checks
@@ -9,6 +10,9 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from cachelayer import checks, namespace
+from cachelayer.conf import config
+from cachelayer.testing import override_config
+from config.stack import ROOT
 from notes import cache_keys
 
 # Tests declare namespaces of their own.
@@ -70,6 +74,11 @@ class TestConnections:
 
         assert ids(checks.check_connections(caches)) == ["cachelayer.E005"]
 
+    def test_a_pool_that_does_not_know_its_servers_is_an_error(self, caches):
+        del caches["default"]["OPTIONS"]["CONNECTION_POOL_CLASS"]
+
+        assert ids(checks.check_connections(caches)) == ["cachelayer.E013"]
+
     @pytest.mark.parametrize("seconds", [None, 0, 5])
     def test_a_long_timeout_is_a_warning(self, caches, seconds):
         caches["default"]["OPTIONS"]["SOCKET_TIMEOUT"] = seconds
@@ -94,6 +103,12 @@ class TestDatabase:
             "cachelayer.E008"
         ]
 
+    def test_another_than_postgresql_is_an_error_that_says_why(self):
+        (error,) = checks.check_vendor("sqlite")
+
+        assert error.id == "cachelayer.E012"
+        assert "sqlite: cachelayer needs PostgreSQL" in error.msg
+
 
 class TestCheck:
     def test_runs_with_manage_py_check_and_finds_the_project_in_order(self):
@@ -102,3 +117,35 @@ class TestCheck:
         ]
 
         assert found == []
+
+
+class TestSettings:
+    @pytest.mark.parametrize(
+        ("wrong", "reason"),
+        [
+            ({"PREFX": "a"}, "unknown field `PREFX`"),
+            ({"LEASE_MS": "50"}, "Expected `int`, got `str` - at `$.LEASE_MS`"),
+            ({"LEASE_MS": 0}, "`$.LEASE_MS`"),
+            ({"PREFIX": ""}, "`$.PREFIX`"),
+            ({"NAME": "two words"}, "`$.NAME`"),
+            ({"SLOTS_DIR": 5}, "`$.SLOTS_DIR`"),
+        ],
+    )
+    def test_a_wrong_key_or_value_is_an_error_that_names_it(self, wrong, reason):
+        with override_config(**wrong):
+            (error,) = checks.check_settings()
+
+        assert error.id == "cachelayer.E011"
+        assert reason in error.msg
+        assert "Its keys are NAME, PREFIX, VERSION" in error.msg
+
+    def test_each_key_has_a_default(self, settings):
+        del settings.CACHELAYER
+
+        assert ids(checks.check_settings()) == []
+        assert (config().PREFIX, config().SLOTS_DIR) == ("cachelayer", ROOT / ".slots")
+
+    @pytest.mark.parametrize("folder", ["slots", Path("slots"), "/slots"])
+    def test_a_relative_folder_is_below_the_project_s(self, folder):
+        with override_config(SLOTS_DIR=folder):
+            assert ROOT / folder == config().SLOTS_DIR

@@ -47,7 +47,7 @@ class TestSharedRedisCache:
     def test_has_keys_that_cachelayer_cannot_have(self, settings, prefix):
         """Whatever CACHE_PREFIX is, the character after it differs."""
         assert settings.CACHES["default"]["KEY_PREFIX"] == "trilith-django"
-        settings.CACHE_PREFIX = prefix
+        settings.CACHELAYER = settings.CACHELAYER | {"PREFIX": prefix}
         theirs, own = namespace.root_of_names(), f"{prefix}-django:"
 
         assert not own.startswith(theirs)
@@ -57,7 +57,7 @@ class TestSharedRedisCache:
     def test_clear_leaves_what_is_not_its_own(self, api, settings, alias):
         note_id = make_note()
         api.get(f"/api/v1/notes/{note_id}")
-        entries = stored(f"{settings.CACHE_PREFIX}:*")
+        entries = stored(f"{settings.CACHELAYER['PREFIX']}:*")
         beside = caches[alias].client.get_client()
         beside.set("another-application", b"1")
         for number in range(25):  # more than SCAN brings at once
@@ -69,7 +69,7 @@ class TestSharedRedisCache:
         assert beside.get("another-application") == b"1"
         beside.delete("another-application")
         assert entries
-        assert stored(f"{settings.CACHE_PREFIX}:*").keys() == entries.keys()
+        assert stored(f"{settings.CACHELAYER['PREFIX']}:*").keys() == entries.keys()
         assert protocol.look(cache_keys.note(note_id)).fresh
 
     @pytest.mark.parametrize("alias", ["default", "sessions"])

@@ -132,7 +132,7 @@ class TestCopies:
         assert guard_of(key) is None
 
     def test_the_setting_turns_it_off(self, key, settings):
-        settings.CACHE_FIRST_LEVEL_BYTES = 0
+        settings.CACHELAYER = settings.CACHELAYER | {"FIRST_LEVEL_BYTES": 0}
 
         assert guard_of(key) is None
 
@@ -151,7 +151,8 @@ class TestCopies:
 
 class TestBound:
     def test_bytes_stay_within_the_setting(self, copies, key, settings):
-        settings.CACHE_FIRST_LEVEL_BYTES = bound = 100 * OVERHEAD_BYTES
+        bound = 100 * OVERHEAD_BYTES
+        settings.CACHELAYER = settings.CACHELAYER | {"FIRST_LEVEL_BYTES": bound}
         guard = guard_of(key)
         for number in range(1_000):
             copies.put(number, "value", number % 500, guard, 60)
@@ -162,7 +163,7 @@ class TestBound:
         assert figures["copies"] > 20
 
     def test_what_is_read_stays(self, copies, key, settings):
-        settings.CACHE_FIRST_LEVEL_BYTES = 100 * OVERHEAD_BYTES
+        settings.CACHELAYER = settings.CACHELAYER | {"FIRST_LEVEL_BYTES": 100 * OVERHEAD_BYTES}
         guard = guard_of(key)
         copies.put("hot", "value", 0, guard, 60)
         for number in range(1_000):
@@ -170,13 +171,13 @@ class TestBound:
             assert copies.get("hot") == "value"
 
     def test_a_payload_too_large_for_it_is_not_kept(self, copies, key, settings):
-        settings.CACHE_FIRST_LEVEL_BYTES = 100 * OVERHEAD_BYTES
+        settings.CACHELAYER = settings.CACHELAYER | {"FIRST_LEVEL_BYTES": 100 * OVERHEAD_BYTES}
         copies.put("large", "value", 50 * OVERHEAD_BYTES, guard_of(key), 60)
 
         assert copies.get("large") is None
 
     def test_the_sum_is_right_after_threads_have_changed_it(self, copies, key, settings):
-        settings.CACHE_FIRST_LEVEL_BYTES = 50 * OVERHEAD_BYTES
+        settings.CACHELAYER = settings.CACHELAYER | {"FIRST_LEVEL_BYTES": 50 * OVERHEAD_BYTES}
         guard = guard_of(key)
 
         def work(offset: int) -> None:

@@ -32,8 +32,8 @@ def hammer(settings, tmp_path, stack):
     name = connection.settings_dict["NAME"]
     environment = os.environ | {
         "DATABASE_URL": os.environ["DATABASE_URL"].rpartition("/")[0] + f"/{name}",
-        "CACHE_PREFIX": settings.CACHE_PREFIX,
-        "CACHE_SLOTS_DIR": settings.CACHE_SLOTS_DIR,
+        "CACHE_PREFIX": settings.CACHELAYER["PREFIX"],
+        "CACHE_SLOTS_DIR": settings.CACHELAYER["SLOTS_DIR"],
         "LOG_LEVEL": "ERROR",
     }
 
@@ -103,7 +103,9 @@ def test_no_read_is_stale_through_flushes_stops_kills_and_a_file_made_anew(hamme
                 lambda: stack.pause("redis") or time.sleep(0.7) or stack.resume("redis"),
                 lambda: (listener := listener_of(processes)) and listener.kill(),
                 lambda: operator.client_kill_filter(_type="normal"),
-                lambda: [file.unlink() for file in Path(settings.CACHE_SLOTS_DIR).glob("*.slots")],
+                lambda: [
+                    file.unlink() for file in Path(settings.CACHELAYER["SLOTS_DIR"]).glob("*.slots")
+                ],
             ]
             while not over.wait(0.7):
                 steps.append(steps.pop(0))
@@ -119,7 +121,7 @@ def test_no_read_is_stale_through_flushes_stops_kills_and_a_file_made_anew(hamme
 def test_no_read_is_stale_where_the_file_is_cut_off_and_moved_away(hammer, settings):
     def faults(over, processes):
         over.wait(4.0)
-        for file in Path(settings.CACHE_SLOTS_DIR).glob("*.slots"):
+        for file in Path(settings.CACHELAYER["SLOTS_DIR"]).glob("*.slots"):
             os.truncate(file, file.stat().st_size // 2)
             over.wait(1.0)
             file.unlink()

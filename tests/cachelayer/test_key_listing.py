@@ -50,7 +50,9 @@ class TestListKeys:
 
     def test_leaves_out_another_site_whose_keys_are_in_the_same_redis(self, settings):
         store(PROFILES, "abc")
-        settings.CACHE_PREFIX += "-other"
+        settings.CACHELAYER = settings.CACHELAYER | {
+            "PREFIX": settings.CACHELAYER["PREFIX"] + "-other"
+        }
 
         assert names(PROFILES) == []
 

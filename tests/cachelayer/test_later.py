@@ -77,5 +77,5 @@ class TestInvalidatedTags:
         assert operations == ["invalidate"] * 3
         protocol.invalidated_tags.flush()
 
-        assert operations == [*["invalidate"] * 3, "note"]
+        assert operations == [*["invalidate"] * 3, "record"]
         assert explain.explain(key)["last_invalidation"] is not None

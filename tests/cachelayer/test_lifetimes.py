@@ -5,7 +5,7 @@ import uuid
 import pytest
 
 from cachelayer import protocol
-from cachelayer.namespace import STAMP_MARGIN_SECONDS, note_name, root_of_names, stamp_name
+from cachelayer.namespace import STAMP_MARGIN_SECONDS, record_name, root_of_names, stamp_name
 from notes import cache_keys
 from notes.models import Note
 from tests.builders import make_note
@@ -75,7 +75,7 @@ class TestPresent:
 
         left = lifetimes()
 
-        assert left["words:one"] > settings.CACHE_GRACE_SECONDS
+        assert left["words:one"] > settings.CACHELAYER["GRACE_SECONDS"]
         for stamp in ("stamp:namespace:words", "stamp:word:one"):
             margin = left[stamp] - left["words:one"]
             assert STAMP_MARGIN_SECONDS - 30 < margin <= left[stamp] / 5 + STAMP_MARGIN_SECONDS + 1
@@ -125,5 +125,5 @@ class TestPresent:
             Note.objects.filter(pk=note_id).update(title="New")
             protocol.unlink([f"note:{note_id}"])
 
-            name = note_name("missed", f"notes:{note_id}")
+            name = record_name("missed", f"notes:{note_id}")
             assert 3_500 < redis_client.ttl(name) <= 3_600

@@ -120,7 +120,7 @@ class TestHit:
         get_or_load(key(), Loads())
         get_or_load(key("absent"), Loads(None))
 
-        names = list(redis_client.scan_iter(f"{settings.CACHE_PREFIX}:*"))
+        names = list(redis_client.scan_iter(f"{settings.CACHELAYER['PREFIX']}:*"))
 
         assert len(names) == 7  # two entries, two tags, the namespace's tag, why each was missed
         assert all(redis_client.pttl(name) > 0 for name in names)
@@ -190,7 +190,7 @@ class TestFence:
     def test_an_old_load_stored_late_carries_stamps_that_no_longer_match(
         self, redis_client, settings
     ):
-        settings.CACHE_LEASE_MS = 50
+        settings.CACHELAYER = settings.CACHELAYER | {"LEASE_MS": 50}
         ticket = protocol.begin(key())
         invalidate("word:one")
         late = entries.encode(key(), Word("old"), stamps=ticket.stamps, fresh_ms=60_000)
@@ -290,7 +290,7 @@ class TestSingleFlight:
         assert (cached.value, cached.source) == (Word("theirs"), Source.COLLAPSED)
 
     def test_loads_itself_when_the_lease_s_holder_died(self, settings):
-        settings.CACHE_LEASE_MS = 100
+        settings.CACHELAYER = settings.CACHELAYER | {"LEASE_MS": 100}
         protocol.begin(key())  # and never ends
 
         cached = get_or_load(key(), Loads())
@@ -298,7 +298,7 @@ class TestSingleFlight:
         assert cached.value == Word("loaded")
 
     def test_a_waiter_past_its_deadline_loads_itself(self, settings):
-        settings.CACHE_LEASE_MS = 100
+        settings.CACHELAYER = settings.CACHELAYER | {"LEASE_MS": 100}
         started, go_on = threading.Event(), threading.Event()
 
         def hang():
@@ -384,7 +384,7 @@ class TestBypass:
     def test_no_store_touches_nothing(self, redis_client, settings):
         get_or_load(key(), Loads(), bypass=Bypass.NO_STORE)
 
-        assert list(redis_client.scan_iter(f"{settings.CACHE_PREFIX}:*")) == []
+        assert list(redis_client.scan_iter(f"{settings.CACHELAYER['PREFIX']}:*")) == []
 
 
 class TestStaleIfError:

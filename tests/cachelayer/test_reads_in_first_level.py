@@ -9,6 +9,7 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from cachelayer import client, entries, explain, first_level, hooks, slots, stats, trust
+from cachelayer.conf import config
 from cachelayer.entries import Bypass, Source
 from cachelayer.invalidation import invalidate
 from cachelayer.read import get_or_load
@@ -179,7 +180,7 @@ class TestFileCutOff:
 
 
 class TestFigures:
-    def test_tell_what_the_level_does(self, copied, settings):
+    def test_tell_what_the_level_does(self, copied):
         upkeep = Upkeep()
         before = stats.cache_figures()["first_level"]
         get_or_load(copied, never)
@@ -190,7 +191,7 @@ class TestFigures:
         assert (figures["on"], figures["reason"], figures["processes"]) == (True, None, 1)
         assert figures["hits"] == before["hits"] + 1
         assert figures["copies"] == 1
-        assert 0 < figures["bytes"] < figures["bound_bytes"] == settings.CACHE_FIRST_LEVEL_BYTES
+        assert 0 < figures["bytes"] < figures["bound_bytes"] == config().FIRST_LEVEL_BYTES
 
     def test_say_why_it_is_off(self, copied):
         slots.words[slots.LISTENING] = 0

@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
 
 import pytest
 from django.test import Client
@@ -144,10 +145,9 @@ class TestOverload:
         self, monkeypatch, settings, closed_breaker
     ):
         note_id = make_note()
-        settings.CACHE_LOADS_WAIT_MS = 20
+        settings.CACHELAYER = settings.CACHELAYER | {"LOADS_WAIT_MS": 20}
         monkeypatch.setattr(client.breaker, "is_open", True)
-        monkeypatch.setattr(load, "_slots", threading.BoundedSemaphore(1))
-        load._slots.acquire()
+        monkeypatch.setattr(load, "_slots", cache(partial(threading.Semaphore, 0)))
 
         answer = Client().get(f"/api/v1/notes/{note_id}")
 
@@ -157,7 +157,7 @@ class TestOverload:
 
     def test_the_slot_is_given_back_also_after_an_error(self, monkeypatch, closed_breaker):
         monkeypatch.setattr(client.breaker, "is_open", True)
-        monkeypatch.setattr(load, "_slots", threading.BoundedSemaphore(1))
+        monkeypatch.setattr(load, "_slots", cache(partial(threading.BoundedSemaphore, 1)))
 
         for _ in range(3):
             with pytest.raises(KeyError):
@@ -167,10 +167,9 @@ class TestOverload:
 
     def test_is_counted(self, monkeypatch, settings, closed_breaker):
         before = metrics.OVERLOADS._value.get()
-        settings.CACHE_LOADS_WAIT_MS = 1
+        settings.CACHELAYER = settings.CACHELAYER | {"LOADS_WAIT_MS": 1}
         monkeypatch.setattr(client.breaker, "is_open", True)
-        monkeypatch.setattr(load, "_slots", threading.BoundedSemaphore(1))
-        load._slots.acquire()
+        monkeypatch.setattr(load, "_slots", cache(partial(threading.Semaphore, 0)))
 
         with pytest.raises(Overloaded):
             get_or_load(key(), never)

@@ -89,7 +89,7 @@ def other_process(link, settings) -> Iterator[int]:
     environment = {
         "DATABASE_URL": url,
         "REDIS_URL": link.url,
-        "CACHE_PREFIX": settings.CACHE_PREFIX,
+        "CACHE_PREFIX": settings.CACHELAYER["PREFIX"],
     }
     command = subprocess.Popen(
         [sys.executable, "manage.py", "cache_relay"], cwd=ROOT, env=os.environ | environment

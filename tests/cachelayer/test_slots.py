@@ -116,13 +116,13 @@ class TestAttach:
 
     def test_a_folder_that_cannot_be_made_is_no_error(self, settings, tmp_path):
         (tmp_path / "file").write_text("")
-        settings.CACHE_SLOTS_DIR = str(tmp_path / "file" / "slots")
+        settings.CACHELAYER = settings.CACHELAYER | {"SLOTS_DIR": str(tmp_path / "file" / "slots")}
         slots.attach()
 
         assert not slots.mapped()
 
     def test_sites_with_other_keys_have_other_files(self, file, settings):
-        settings.CACHE_PREFIX = "another"
+        settings.CACHELAYER = settings.CACHELAYER | {"PREFIX": "another"}
         slots.attach()
 
         assert slots.path() != file

@@ -1,14 +1,14 @@
-"""Two versions of the code at once, as while a new one is rolled out: CACHE_VERSION parts their entries alone."""
+"""Two versions of the code at once, as while a new one is rolled out: VERSION parts their entries alone."""
 
 import json
 
 import pytest
 from django.db import connection
-from django.test import override_settings
 
 from cachelayer import outbox, trust
 from cachelayer.invalidation import clear
 from cachelayer.namespace import register_name, stamp_name
+from cachelayer.testing import override_config
 from notes import cache_keys, services
 from tests.builders import make_note
 
@@ -19,14 +19,14 @@ VERSIONS = (1, 2)
 
 def status(api, version: int, note_id) -> str:
     """Read as that version does; return what the cache did."""
-    with override_settings(CACHE_VERSION=version):
+    with override_config(VERSION=version):
         response = api.get(f"/api/v1/notes/{note_id}")
     assert response.status_code == 200
     return response["Cache-Status"].split(";")[1].strip().removeprefix("fwd=")
 
 
 def title(api, version: int, note_id) -> str:
-    with override_settings(CACHE_VERSION=version):
+    with override_config(VERSION=version):
         return json.loads(api.get(f"/api/v1/notes/{note_id}").content)["title"]
 
 
@@ -60,7 +60,7 @@ class TestTwoVersions:
         for version in VERSIONS:
             assert title(api, version, note_id) == "old title"
 
-        with override_settings(CACHE_VERSION=writer):
+        with override_config(VERSION=writer):
             edit(note_id)
 
         assert [title(api, version, note_id) for version in VERSIONS] == ["new title"] * 2
@@ -69,7 +69,7 @@ class TestTwoVersions:
         for version in VERSIONS:
             status(api, version, note_id)
 
-        with override_settings(CACHE_VERSION=1):
+        with override_config(VERSION=1):
             clear([cache_keys.NOTES], cleared_by="a test")
 
         assert [status(api, version, note_id) for version in VERSIONS] == ["uri-miss", "uri-miss"]
@@ -77,7 +77,7 @@ class TestTwoVersions:
     def test_hosts_of_both_are_in_one_register_and_hear_of_the_same_stamps(self):
         names = set()
         for version in VERSIONS:
-            with override_settings(CACHE_VERSION=version):
+            with override_config(VERSION=version):
                 names.add((register_name(), stamp_name("note:1")))
 
         assert len(names) == 1

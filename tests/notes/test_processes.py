@@ -50,12 +50,12 @@ def test_an_invalidated_page_is_loaded_once_over_all_processes(api, settings, re
     environment = os.environ | {
         "DJANGO_SETTINGS_MODULE": "config.settings",
         "DATABASE_URL": database,
-        "CACHE_PREFIX": settings.CACHE_PREFIX,
-        "CACHE_SLOTS_DIR": settings.CACHE_SLOTS_DIR,
+        "CACHE_PREFIX": settings.CACHELAYER["PREFIX"],
+        "CACHE_SLOTS_DIR": settings.CACHELAYER["SLOTS_DIR"],
     }
     readers = [
         subprocess.Popen(
-            [sys.executable, "-c", READER, settings.CACHE_PREFIX],
+            [sys.executable, "-c", READER, settings.CACHELAYER["PREFIX"]],
             cwd=ROOT,
             env=environment,
             stdout=subprocess.PIPE,
@@ -63,10 +63,10 @@ def test_an_invalidated_page_is_loaded_once_over_all_processes(api, settings, re
         )
         for _ in range(PROCESSES)
     ]
-    ready = f"{settings.CACHE_PREFIX}:ready"
+    ready = f"{settings.CACHELAYER['PREFIX']}:ready"
     assert wait_until(lambda: int(redis_client.get(ready) or 0) == PROCESSES, 60)
 
-    redis_client.set(f"{settings.CACHE_PREFIX}:go", 1, ex=60)
+    redis_client.set(f"{settings.CACHELAYER['PREFIX']}:go", 1, ex=60)
     replies = [reader.communicate(timeout=60)[0].split() for reader in readers]
 
     assert sum(int(loads) for _, loads, _ in replies) == 1

@@ -24,7 +24,7 @@ class Command(BaseCommand):
         actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
         actions.add_parser("stats", help="the figures of /api/v1/metrics/cache, as JSON")
         explain = actions.add_parser("explain", help="whether one key is cached, and why not")
-        explain.add_argument("key", help="such as notes:{id}")
+        explain.add_argument("key", help="such as books:{isbn}")
         clearing = actions.add_parser("clear", help="make every entry unservable")
         clearing.add_argument("namespace", nargs="?", help="all namespaces, where left out")
         actions.add_parser("warm", help=f"load the {warming.HOTTEST} most read of each namespace")

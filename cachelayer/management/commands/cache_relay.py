@@ -12,7 +12,7 @@ class Command(BaseCommand):
     help = (
         "Deliver what the outbox holds until Ctrl-C or SIGTERM: edits made past the service, and "
         "what a crash or an outage of Redis left behind. The site does the same; run this where "
-        "notes are written while no site runs."
+        "the database is written while no site runs."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:

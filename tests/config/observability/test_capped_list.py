@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cachelayer import client
 from cachelayer.client import CacheDown
-from cachelayer.namespace import note_name
+from cachelayer.namespace import record_name
 from config.observability import capped_list
 from config.observability.capped_list import CappedList
 from config.stack.process import wait_until
@@ -51,7 +51,9 @@ class TestKept:
 
     def test_lists_are_apart_and_of_their_own_prefix(self, settings):
         CappedList("some", rows_max=3).add({"n": 1})
-        settings.CACHE_PREFIX += "-other"
+        settings.CACHELAYER = settings.CACHELAYER | {
+            "PREFIX": settings.CACHELAYER["PREFIX"] + "-other"
+        }
         capped_list.flush()
 
         assert CappedList("some", rows_max=3).rows() == []
@@ -60,7 +62,7 @@ class TestKept:
         CappedList("some", rows_max=3).add({"n": 1})
         capped_list.flush()
 
-        assert 0 < redis_client.ttl(note_name("kept", "some")) <= capped_list.TTL_SECONDS
+        assert 0 < redis_client.ttl(record_name("kept", "some")) <= capped_list.TTL_SECONDS
 
     def test_rows_wait_for_redis_and_the_oldest_are_given_up(self, without_redis, monkeypatch):
         monkeypatch.setattr(capped_list, "_PENDING_MAX", 5)
@@ -101,7 +103,7 @@ class TestKept:
         rows = CappedList("some", rows_max=10)
         rows.add({"n": 1})
         capped_list.flush()
-        redis_client.lpush(note_name("kept", "some"), b"no json", b"\xff", b"[1]", b'"text"')
+        redis_client.lpush(record_name("kept", "some"), b"no json", b"\xff", b"[1]", b'"text"')
 
         assert rows.rows() == [{"n": 1}]
 

@@ -123,7 +123,7 @@ class TestLabels:
         assert len(prometheus.samples()[f"{FAMILY}_count"]) == series
 
     def test_of_the_second_level_is_hit(self, site, note, settings):
-        settings.CACHE_FIRST_LEVEL_BYTES = 0
+        settings.CACHELAYER = settings.CACHELAYER | {"FIRST_LEVEL_BYTES": 0}
         expected = {"route": "note", "status": "2xx", "cache": "hit"}
         before = counted(**expected)
         site.send("GET", note, Pragma="")  # past the edge

@@ -361,7 +361,7 @@ class TestHit:
         assert not is_hit(site, note)
 
     def test_needs_the_level(self, site, note, settings):
-        settings.CACHE_FIRST_LEVEL_BYTES = 0
+        settings.CACHELAYER = settings.CACHELAYER | {"FIRST_LEVEL_BYTES": 0}
         first_level.copies.clear()
 
         assert not is_hit(site, note)

@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cachelayer import client, counts, first_level, slots, trust
+from cachelayer.conf import config
 from cachelayer.invalidation import invalidate
 from config.stack.process import wait_until
 from notes import cache_keys as note_keys
@@ -156,7 +157,8 @@ class Side:
     def take_over(self) -> None:
         """Have whatever follows use this site's cache and spool."""
         # Of Django, whose changes pytest's fixture takes back: each of its own would be a layer more.
-        django_settings.CACHE_PREFIX = self._name
+        django_settings.CACHELAYER = django_settings.CACHELAYER | {"PREFIX": self._name}
+        config.cache_clear()
         django_settings.ACTIVITY_SPOOL_DIR = str(self._folder / self._name)
 
     def answer(self, request: Request):

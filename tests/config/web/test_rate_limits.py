@@ -252,12 +252,12 @@ class TestProcesses:
     """Several processes with several threads each, all for the same caller at once."""
 
     def test_admit_exactly_the_limit_where_django_answers(self, settings):
-        results = run_processes(settings.CACHE_PREFIX, "200/hour", 200, "requests")
+        results = run_processes(settings.CACHELAYER["PREFIX"], "200/hour", 200, "requests")
 
         assert sum(number for number, _ in results) == 200
 
     def test_admit_at_most_a_share_more_each_where_the_edge_answers(self, settings):
-        results = run_processes(settings.CACHE_PREFIX, "2000/hour", 4000, "hits")
+        results = run_processes(settings.CACHELAYER["PREFIX"], "2000/hour", 4000, "hits")
         total = sum(number for number, _ in results)
 
         assert 2000 <= total <= 2000 + PROCESSES * (2000 // rate_limits.SHARES)

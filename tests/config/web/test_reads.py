@@ -265,7 +265,7 @@ class TestStates:
         self.every(site, own, mode, "hit")
 
     def test_of_which_the_client_has_a_copy_without_the_first_level(self, own, mode, settings):
-        settings.CACHE_FIRST_LEVEL_BYTES = 0
+        settings.CACHELAYER = settings.CACHELAYER | {"FIRST_LEVEL_BYTES": 0}
         site = own.make(mode)
         path = self.PATHS[1]
         etag = site.send("GET", target(path, own), **headers_of(mode, "owner"))["ETag"]
