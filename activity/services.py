@@ -1,12 +1,12 @@
 """Recording what users do; and events in bulk, for seeding."""
 
-import atexit
 import ipaddress
 import struct
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -113,7 +113,8 @@ def start_shipping() -> None:
         shipper.stop()
         thread.join(_SHUTDOWN_SECONDS)
 
-    atexit.register(finish)
+    # Not atexit: multiprocessing, whose processes granian's workers are, leaves that out after a fork.
+    Finalize(None, finish, exitpriority=1)
 
 
 def spool_problem() -> str | None:

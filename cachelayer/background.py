@@ -1,6 +1,7 @@
 """The background work that each process does for the cache: lease, relay, tidy up, count, warm."""
 
 import threading
+from multiprocessing.util import Finalize
 from typing import Any
 
 import structlog
@@ -35,6 +36,8 @@ def start() -> None:
     upkeep.start_in_background()
     supervise("cache-counts", _count)
     supervise("cache-warming", _warm)
+    # Besides counts' own atexit, which multiprocessing leaves out in a process that it has forked.
+    Finalize(None, counts.flush, exitpriority=0)
 
 
 def _count() -> None:

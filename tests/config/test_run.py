@@ -18,6 +18,7 @@ import psutil
 import psycopg
 import pytest
 
+from activity import spool
 from config.stack import ROOT, VARIABLES, Stack, process
 from config.stack.site import is_answering
 
@@ -126,6 +127,8 @@ class TestServe:
         assert "Trilith serves at" in output
         assert "Finishing the requests in flight" in output
         assert processes_of(checkout) == []
+        # What was recorded last has been shipped, too, and each worker has left its segment.
+        assert spool.segments(checkout / ".stack/dev/spool") == []
 
     @pytest.mark.parametrize("victim", ["launcher", "its child", "granian"])
     def test_whichever_process_is_killed_nothing_is_left(self, checkout, site, victim):
