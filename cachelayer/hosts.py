@@ -1,34 +1,63 @@
 """
-The register in Redis of the hosts that keep copies, which each write reads.
+The register in Redis of the hosts that keep copies, and what each write awaits of them.
 
-A host's copies are killed through its file of slots, which another host cannot reach: that host's
-listener hears of the invalidation from Redis, a moment later. So the level is on only where its host
-is alone in the register, and a write is not answered while another host is on, for at most
-LEASE_SECONDS: by then that host's listener has heard of it, or has vouched for nothing since.
+A host's copies are killed through its file of slots, which another host cannot reach. So one script
+deletes the stamps, sends the other hosts' listeners the tags in a message, and returns the register.
+Each listener overwrites its slots, and then acknowledges; its sender waits for that, or until that
+host has ended its session, or vouches no more: at most LEASE_SECONDS. The sender's own host needs no
+message: the sender overwrites the slots itself.
 
-The register is one hash: the field id, which is random, and for each host its state, on or off, and
-the number of its listener's last renewal. So whoever sees the same id again knows that nothing was
-lost meanwhile, and whatever was on within LEASE_SECONDS is in there.
+The register is one hash: the field id, which is random, and for each host its state, on or off, the
+session of its listener, and the number of its last renewal. So whoever sees the same id again knows
+that nothing was lost meanwhile, and whatever was on within LEASE_SECONDS is in there; and who sees
+the same renewal for LEASE_SECONDS, that its host vouches no more.
 """
 
+import functools
+import json
 import threading
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import redis
 
 from cachelayer import client, metrics, slots
 from cachelayer.client import CacheDown
-from cachelayer.host_register import ID, LEASE_SECONDS, LIFETIME_SECONDS, id_of, new_id
-from cachelayer.namespace import register_name
+from cachelayer.host_register import (
+    ID,
+    LEASE_SECONDS,
+    LIFETIME_SECONDS,
+    acknowledgements_name,
+    id_of,
+    new_id,
+    session_of,
+)
+from cachelayer.namespace import register_name, unlinked_name
 from cachelayer.slots import HOST, REGISTER, REGISTER_SINCE, clock
 
-_LOOK_SECONDS: Final = 0.01
+_PAUSE_SECONDS: Final = 0.01
+_BLOCKED_SECONDS: Final = 0.025  # by one round trip: well below the timeout of Redis's replies
 _NANOSECONDS: Final = 1_000_000_000
+
+# One script, so that each host in the register that is returned is sent the message. The UNLINK works
+# in a full Redis too. More arguments at once than a thousand might be too many for Lua.
+# KEYS: register, names to delete... ARGV: this host, the message.
+_SCRIPT: Final = """
+for i = 2, #KEYS, 1000 do redis.call('UNLINK', unpack(KEYS, i, math.min(i + 999, #KEYS))) end
+local register = redis.pcall('HGETALL', KEYS[1])
+if register.err then return {} end
+if #register / 2 > 1 + redis.call('HEXISTS', KEYS[1], ARGV[1]) then
+  redis.call('PUBLISH', KEYS[1], ARGV[2])
+end
+return register
+"""
 
 # This process's host where no file of slots is mapped.
 _unmapped = new_id()
 # The register that this process saw last, and when it saw it first.
 _seen: tuple[bytes | None, int] = (None, 0)
+# The state of each host in it, and when this process saw that first.
+_states: dict[bytes, tuple[bytes, int]] = {}
 
 
 def host() -> bytes:
@@ -37,32 +66,95 @@ def host() -> bytes:
     return _unmapped if table is None else id_of(table[HOST])
 
 
-def await_others(register: Any) -> None:
-    """
-    Wait until no other host may serve a copy from before an UNLINK that was confirmed.
+class Invalidation:
+    """One deletion of what makes tags valid, and the hosts that have yet to acknowledge it."""
 
-    register: the register as it was read after that UNLINK, an error where it could not be read.
-    """
-    if is_settled(register):
-        return
-    end = clock() + int(LEASE_SECONDS * _NANOSECONDS)
-    pause = threading.Event()
-    with metrics.HOSTS_WAIT_SECONDS.time():
-        while (rest := end - clock()) > 0:
-            register = _look()
-            if is_settled(register):
-                return
-            pause.wait(min(_LOOK_SECONDS, rest / _NANOSECONDS))
+    def __init__(self, tags: Sequence[str]) -> None:
+        self._token = new_id()
+        mine = host()
+        self._names = [register_name(), *map(unlinked_name, tags)]
+        self._arguments = [mine, json.dumps([self._token.decode(), mine.decode(), list(tags)])]
+        self._awaited: dict[bytes, bytes] = {}  # sessions by host
+        self._was_whole = False  # the register, with the UNLINK
 
+    def run(self, r: redis.Redis) -> Any:
+        """Run the script; return its reply, or the error that it is."""
+        try:
+            return _script(r)(self._names, self._arguments)
+        except redis.ResponseError as exc:
+            return exc
 
-def is_settled(register: Any) -> bool:
-    """Return whether the register is known to be whole, and no other host's level is on."""
-    if not isinstance(register, dict):
+    def add_to(self, pipe: Any) -> None:
+        """Add the script to a pipeline."""
+        pipe.eval(_SCRIPT, len(self._names), *self._names, *self._arguments)
+
+    def judge(self, reply: Sequence[bytes], overwritten: int | None) -> None:
+        """Take in the reply of the script. overwritten: what slots.overwrite has returned since."""
+        register = dict(zip(reply[::2], reply[1::2], strict=True))
+        self._was_whole = _is_whole(register.get(ID))
+        mine = None if overwritten is None else id_of(overwritten)
+        self._awaited = {
+            name: session_of(state) for name, state in _vouching(register).items() if name != mine
+        }
+
+    def is_settled(self, seconds: float = LEASE_SECONDS) -> bool:
+        """
+        Wait, at most so long, until no other host may serve a copy from before; return whether so.
+
+        After LEASE_SECONDS none may, though not one has acknowledged.
+        """
+        if self._was_whole and not self._awaited:
+            return True
+        end = clock() + int(seconds * _NANOSECONDS)
+        with metrics.ACKNOWLEDGEMENT_SECONDS.time():
+            while (rest := (end - clock()) / _NANOSECONDS) > 0:
+                if self._look(rest):
+                    return True
         return False
-    mine = host()
-    return _is_whole(register.get(ID)) and not any(
-        state.startswith(b"on") for name, state in register.items() if name != mine
-    )
+
+    def _look(self, rest_seconds: float) -> bool:
+        """Wait a moment for acknowledgements, then look at the register; return whether all is settled."""
+        if not self._awaited:
+            threading.Event().wait(min(rest_seconds, _PAUSE_SECONDS))
+        try:
+            acknowledged, register = self._asked(rest_seconds)
+        except CacheDown:
+            threading.Event().wait(min(rest_seconds, _PAUSE_SECONDS))
+            return False
+        is_whole = _is_whole(register.get(ID))
+        vouching = _vouching(register)
+        self._awaited = {
+            name: session
+            for name, session in self._awaited.items()
+            if name not in acknowledged
+            and not (is_whole and session_of(vouching.get(name, b"")) != session)
+        }
+        return (is_whole or self._was_whole) and not self._awaited
+
+    def _asked(self, rest_seconds: float) -> tuple[set[bytes], dict[bytes, bytes]]:
+        """Return who has acknowledged, and the register after that, made where there is none: one pipeline."""
+        hosts = len(self._awaited)
+        blocked_seconds = max(0.001, min(rest_seconds, _BLOCKED_SECONDS) / max(hosts, 1))
+        register = register_name()
+        acknowledgements = acknowledgements_name(register, self._token.decode())
+
+        def pipeline(r: redis.Redis) -> list[Any]:
+            pipe = r.pipeline(transaction=False)
+            for _ in range(hosts):
+                pipe.blpop([acknowledgements], timeout=blocked_seconds)
+            if not self._was_whole:
+                pipe.hsetnx(register, ID, new_id())
+                pipe.expire(register, LIFETIME_SECONDS)
+            pipe.hgetall(register)
+            return pipe.execute()
+
+        replies = client.ask("acknowledgements", pipeline, past_breaker=True)
+        return {reply[1] for reply in replies[:hosts] if reply is not None}, replies[-1]
+
+
+@functools.cache
+def _script(connection: redis.Redis) -> Callable[..., Any]:
+    return connection.register_script(_SCRIPT)
 
 
 def _is_whole(identity: bytes | None) -> bool:
@@ -79,19 +171,19 @@ def _is_whole(identity: bytes | None) -> bool:
     return now >= since + int(LEASE_SECONDS * _NANOSECONDS)
 
 
-def _look() -> Any:
-    """Make the register where there is none, enter this host as one that writes, and read it."""
-    name = register_name()
-
-    def pipeline(r: redis.Redis) -> Any:
-        pipe = r.pipeline(transaction=False)
-        pipe.hsetnx(name, ID, new_id())
-        pipe.hsetnx(name, host(), b"off " + new_id())
-        pipe.expire(name, LIFETIME_SECONDS)
-        pipe.hgetall(name)
-        return pipe.execute(raise_on_error=False)[-1]
-
-    try:
-        return client.ask("hosts", pipeline, past_breaker=True)
-    except CacheDown:
-        return None
+def _vouching(register: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    """Return the states of the hosts that may vouch: that are on, and renewed within LEASE_SECONDS."""
+    global _states
+    now, before = clock(), _states
+    _states = {
+        name: before[name] if name in before and before[name][0] == state else (state, now)
+        for name, state in register.items()
+        if name != ID
+    }
+    vouching = {
+        name: state
+        for name, (state, since) in _states.items()
+        if state.startswith(b"on") and now < since + int(LEASE_SECONDS * _NANOSECONDS)
+    }
+    metrics.HOSTS_ON.set(len(vouching))
+    return vouching

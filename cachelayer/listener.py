@@ -24,30 +24,37 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from cachelayer import server_identity, slots
-from cachelayer.host_register import ID, LIFETIME_SECONDS, VOUCHED_SECONDS, id_of, new_id
+from cachelayer.host_register import (
+    ID,
+    LIFETIME_SECONDS,
+    VOUCHED_SECONDS,
+    acknowledgements_name,
+    id_of,
+    is_acknowledging,
+    new_id,
+    state_of,
+)
 from cachelayer.slots import EPOCH, HOST, LISTENING, REASON, REGISTER, REGISTER_SINCE, SERVER
 
 RENEWAL_SECONDS: Final = 0.3
 DEAD_SECONDS: Final = 3.0  # a host that has not renewed for so long is struck out
 
 _TIMEOUT_SECONDS: Final = 0.25
+_ACKNOWLEDGED_MS: Final = 3_000  # longer than any write waits
 _PAUSE_SECONDS: Final = 0.2
 _NANOSECONDS: Final = 1_000_000_000
 
-# A host that vouches stays on in the register until its own processes see that it is off (LISTENING is
-# 0); another turns on only where it is alone.
-# KEYS: register. ARGV: this host, whether it vouches ("1"), the renewal's number, an id for a new
-# register, its lifetime in seconds, and of each dead host its name and its last state.
+# KEYS: register. ARGV: this host, its state, an id for a new register, its lifetime in seconds, and of
+# each dead host its name and its last state. Returns this host's last state, and the register.
 _RENEW: Final = """
-redis.call('HSETNX', KEYS[1], 'id', ARGV[4])
-for i = 6, #ARGV, 2 do
+redis.call('HSETNX', KEYS[1], 'id', ARGV[3])
+for i = 5, #ARGV, 2 do
   if redis.call('HGET', KEYS[1], ARGV[i]) == ARGV[i + 1] then redis.call('HDEL', KEYS[1], ARGV[i]) end
 end
-local others = redis.call('HLEN', KEYS[1]) - 1 - redis.call('HEXISTS', KEYS[1], ARGV[1])
-local state = (ARGV[2] == '1' or others == 0) and 'on' or 'off'
-redis.call('HSET', KEYS[1], ARGV[1], state .. ' ' .. ARGV[3])
-redis.call('EXPIRE', KEYS[1], ARGV[5])
-return redis.call('HGETALL', KEYS[1])
+local last = redis.call('HGET', KEYS[1], ARGV[1])
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+redis.call('EXPIRE', KEYS[1], ARGV[4])
+return {last, redis.call('HGETALL', KEYS[1])}
 """
 _REASONS: Final = {reason: number for number, reason in enumerate(slots.REASONS)}
 
@@ -58,21 +65,22 @@ class Configuration(NamedTuple):
     url: str
     file: str  # of slots
     stamps: str  # how the names of stamps begin
-    register: str  # the name of the register of hosts
+    register: str  # the name of the register of hosts, and of the channel of their messages
 
 
 class Listener:
-    """Listens on one connection at a time."""
+    """Listens on one connection at a time: a session, in which it misses no message."""
 
     def __init__(self, table: "memoryview[int]", configuration: Configuration) -> None:
         self._table = table
         self._configuration = configuration
         self._stamps = configuration.stamps.encode()
-        self._register = configuration.register.encode()
         self._host = id_of(table[HOST])
         self._others: dict[bytes, tuple[bytes, int]] = {}  # state, and since when it is the same
-        self._flushed = False
-        self._is_echo = False  # the next push about the register is of this host's own renewal
+        self._session = b""
+        self._state = b""  # in the register, by this session's last renewal
+        self._is_on = False
+        self._messages: list[str] = []  # to be acknowledged
         self._due = 0  # when to renew, in slots.clock()'s time
         self._turn_off("no listener runs")
 
@@ -80,16 +88,20 @@ class Listener:
         """Listen until the connection fails. Raises redis.RedisError, OSError."""
         connection = self._connected()
         try:
-            # What happened before tracking began is not known.
+            # What happened before the session began is not known.
             slots.overwrite_word(self._table, EPOCH)
+            self._session, self._state, self._is_on = new_id(), b"", False
+            self._messages.clear()
             while True:
-                vouched = self._table[LISTENING]
-                self._renew(connection)
-                if vouched and not self._table[LISTENING]:
-                    continue  # the register is to say so at once: writers wait for that
+                was_on = self._is_on
                 self._due = slots.clock() + int(RENEWAL_SECONDS * _NANOSECONDS)
-                while (rest := self._due - slots.clock()) > 0 and not self._flushed:
+                self._renew(connection)
+                if self._is_on != was_on:
+                    continue  # the register is to say so at once
+                self._acknowledge(connection)
+                while (rest := self._due - slots.clock()) > 0:
                     self._hear(connection, rest / _NANOSECONDS)
+                    self._acknowledge(connection)
         finally:
             self._turn_off("Redis does not answer the listener")
             slots.overwrite_word(self._table, EPOCH)
@@ -106,10 +118,11 @@ class Listener:
         )
         connection: Any = pool.get_connection()
         connection._parser.set_invalidation_push_handler(self._on_push)
+        connection._parser.set_pubsub_push_handler(self._on_message)
         tracking = ("CLIENT", "TRACKING", "ON", "BCAST", "NOLOOP")
-        prefixes = ("PREFIX", self._configuration.stamps, "PREFIX", self._configuration.register)
-        connection.send_command(*tracking, *prefixes)
+        connection.send_command(*tracking, "PREFIX", self._configuration.stamps)
         connection.read_response()
+        connection.send_command("SUBSCRIBE", self._configuration.register)  # whose reply is a push
         return connection
 
     def _hear(self, connection: Any, seconds: float) -> None:
@@ -118,45 +131,65 @@ class Listener:
             connection.read_response(push_request=True, timeout=seconds, disconnect_on_error=False)
 
     def _on_push(self, message: Any) -> None:
+        """Kill the copies that depend on a stamp that was changed, by whomever."""
         names = message[1]
         if names is None:  # all is gone, and with it what was in the register
-            slots.overwrite_word(self._table, EPOCH)
-            self._turn_off("no listener runs")
-            self._flushed = True
+            self._due = 0
             return
         for name in names:
-            if name.startswith(self._stamps):
-                tag = name[len(self._stamps) :].decode(errors="replace")
-                slots.overwrite_word(self._table, slots.slot_of(tag))
-            elif name == self._register:
-                if not self._is_echo and self._table[LISTENING]:
-                    self._due = 0  # another host came: renew now, which tells so
-                self._is_echo = False
+            tag = name[len(self._stamps) :].decode(errors="replace")
+            slots.overwrite_word(self._table, slots.slot_of(tag))
+
+    def _on_message(self, message: Any) -> None:
+        """Kill the copies that another host's write has made invalid; acknowledge that later."""
+        kind, _, payload = message
+        if kind != b"message":
+            return
+        identity, host, tags = json.loads(payload)
+        if host.encode() == self._host:
+            return  # its writer has done so itself
+        for tag in tags:
+            slots.overwrite_word(self._table, slots.slot_of(tag))
+        self._messages.append(identity)
+
+    def _acknowledge(self, connection: Any) -> None:
+        """Acknowledge the messages whose slots are overwritten."""
+        while self._messages:
+            messages, self._messages = self._messages, []
+            commands: list[tuple[Any, ...]] = []
+            for message in messages:
+                name = acknowledgements_name(self._configuration.register, message)
+                commands += ("RPUSH", name, self._host), ("PEXPIRE", name, _ACKNOWLEDGED_MS)
+            connection.send_packed_command(connection.pack_commands(commands))
+            for _ in commands:
+                connection.read_response()
 
     def _renew(self, connection: Any) -> None:
         """Renew this host's entry in the register, and vouch or not, as that then says."""
-        self._flushed = False
-        self._is_echo = True  # NOLOOP does not leave out what a script writes
         sent = slots.clock()
-        vouches = self._table[LISTENING] != 0
         dead = [
             part
             for name, (state, since) in self._others.items()
             if sent - since > DEAD_SECONDS * _NANOSECONDS
             for part in (name, state)
         ]
-        arguments = (self._host, int(vouches), new_id(), new_id(), LIFETIME_SECONDS, *dead)
+        state = state_of(self._session, is_on=self._is_on)
+        arguments = (self._host, state, new_id(), LIFETIME_SECONDS, *dead)
         connection.send_packed_command(
             connection.pack_commands(
                 [
-                    ("EVAL", _RENEW, 1, self._register, *arguments),
+                    ("EVAL", _RENEW, 1, self._configuration.register, *arguments),
                     *server_identity.COMMANDS,
                 ]
             )
         )
-        register = connection.read_response()
+        last, register = connection.read_response()
         replies = [connection.read_response() for _ in server_identity.COMMANDS]
         server = slots.number_of(server_identity.identity_of(replies))
+        if self._state and last != self._state:
+            # Messages may have been sent to others alone: a new session begins.
+            raise redis.ConnectionError("the register has lost this host")
+        self._state = state
         if server != self._table[SERVER]:
             self._table[SERVER] = server
             slots.overwrite_word(self._table, EPOCH)
@@ -168,18 +201,17 @@ class Listener:
         if identity != self._table[REGISTER]:
             self._table[REGISTER_SINCE] = slots.clock()
             self._table[REGISTER] = identity
-        mine = states.pop(self._host)
+        del states[self._host]
         self._others = {
             name: self._others[name]
             if name in self._others and self._others[name][0] == state
             else (state, slots.clock())
             for name, state in states.items()
         }
-        if self._flushed:
-            return
-        if states:
-            self._turn_off("another host is there")
-        elif mine.startswith(b"on"):
+        was_on, self._is_on = self._is_on, all(map(is_acknowledging, states.values()))
+        if not self._is_on:  # that one's writes are sent to nobody, and wait while this one is on
+            self._turn_off("a host of an earlier version is there")
+        elif was_on:
             self._table[LISTENING] = sent + int(VOUCHED_SECONDS * _NANOSECONDS)
 
     def _turn_off(self, reason: str) -> None:

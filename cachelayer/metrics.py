@@ -47,10 +47,15 @@ WRITE_WAIT_SECONDS: Final = Histogram(
     "Time that a write whose invalidation was not confirmed waited before it was answered",
     buckets=_BUCKETS,
 )
-HOSTS_WAIT_SECONDS: Final = Histogram(
-    "cachelayer_hosts_wait_seconds",
-    "Time that an invalidation waited for the copies of other hosts",
+ACKNOWLEDGEMENT_SECONDS: Final = Histogram(
+    "cachelayer_acknowledgement_seconds",
+    "Time that an invalidation waited for other hosts to acknowledge it",
     buckets=_BUCKETS,
+)
+HOSTS_ON: Final = Gauge(
+    "cachelayer_hosts_on",
+    "Hosts whose first level is on, in the register that a process saw last",
+    multiprocess_mode="livemostrecent",
 )
 FIRST_LEVEL_HITS: Final = Counter(
     "cachelayer_first_level_hits", "Reads answered from a process's own copies"

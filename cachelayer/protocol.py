@@ -14,13 +14,7 @@ from cachelayer import client, entries, hooks, hosts, metrics, slots
 from cachelayer.conf import config
 from cachelayer.entries import HEAD_BYTES, Lookup
 from cachelayer.later import Later
-from cachelayer.namespace import (
-    STAMP_MARGIN_SECONDS,
-    Key,
-    record_name,
-    register_name,
-    unlinked_name,
-)
+from cachelayer.namespace import STAMP_MARGIN_SECONDS, Key, record_name
 from cachelayer.trust import ask
 
 V = TypeVar("V")
@@ -224,28 +218,21 @@ def unlink(tags: Sequence[str], *, past_breaker: bool = False) -> str:
     """
     Delete the stamps of tags, and the entries to purge: one UNLINK, which works in a full
     Redis too. Then kill the copies in the first level: on this host by its slots, on others by
-    waiting for them. Return the server that unlinked. Raises CacheDown.
+    their acknowledgements. Return the server that unlinked. Raises CacheDown.
 
     When each was deleted is recorded a moment later, where there is room.
     """
     for hook in hooks.before_unlink:
         hook(tags)
     started = time.perf_counter()
-    names = [unlinked_name(tag) for tag in tags]
-
-    def pipeline(r: redis.Redis) -> list[Any]:
-        pipe = r.pipeline(transaction=False)
-        pipe.unlink(*names)
-        pipe.hgetall(register_name())
-        return pipe.execute(raise_on_error=False)
-
-    unlinked, register = client.ask("invalidate", pipeline, past_breaker=past_breaker)
+    invalidation = hosts.Invalidation(tags)
+    reply = client.ask("invalidate", invalidation.run, past_breaker=past_breaker)
     server = client.replied()
-    if isinstance(unlinked, redis.RedisError):
-        raise client.CacheDown("invalidate") from unlinked
-    slots.overwrite(tags)
-    hosts.await_others(register)
-    metrics.INVALIDATED_TAGS.inc(len(names))
+    if isinstance(reply, redis.RedisError):
+        raise client.CacheDown("invalidate") from reply
+    invalidation.judge(reply, slots.overwrite(tags))
+    invalidation.is_settled()
+    metrics.INVALIDATED_TAGS.inc(len(tags))
     invalidated_tags.add((tuple(tags), _recorded("")))
     _log("Cache INVALIDATE", "invalidate", list(tags), started)
     return server

@@ -44,7 +44,11 @@ _FORMAT: Final = SLOTS + 7
 _IDENTITY: Final = SLOTS + 8
 WORDS: Final = SLOTS + 9
 
-REASONS: Final = ("no listener runs", "Redis does not answer the listener", "another host is there")
+REASONS: Final = (
+    "no listener runs",
+    "Redis does not answer the listener",
+    "a host of an earlier version is there",
+)
 
 _WORD_BYTES: Final = 8
 _SIZE_BYTES: Final = WORDS * _WORD_BYTES
@@ -104,9 +108,9 @@ def detach() -> None:
     _mapping.forget()
 
 
-def overwrite(tags: Sequence[str]) -> None:
+def overwrite(tags: Sequence[str]) -> int | None:
     """
-    Kill every copy on this host that depends on any of the tags.
+    Kill every copy on this host that depends on any of the tags. Return the host, by its word HOST.
 
     Called between a confirmed UNLINK and what tells others that the tags are invalidated: the
     answer to a write, the end of its wait, a new lease. Not before the UNLINK: a reader could take
@@ -115,11 +119,12 @@ def overwrite(tags: Sequence[str]) -> None:
     attach()
     table = words
     if table is None:
-        return
+        return None
     fresh = os.urandom(_WORD_BYTES * len(tags))
     for number, tag in enumerate(tags):
         start = number * _WORD_BYTES
         table[slot_of(tag)] = int.from_bytes(fresh[start : start + _WORD_BYTES])
+    return table[HOST]
 
 
 def overwrite_word(table: "memoryview[int]", word: int) -> None:

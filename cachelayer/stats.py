@@ -175,7 +175,13 @@ def _counted(name: str, samples: prometheus.Samples, metric: str) -> dict[str, A
 
 
 def _first_level(samples: prometheus.Samples) -> dict[str, Any]:
-    """Return {on, reason, hits, copies, bytes, bound_bytes, evictions, processes} of all workers together."""
+    """
+    Return {on, reason, hits, copies, bytes, bound_bytes, evictions, processes, hosts_on,
+    acknowledgements, acknowledgement_ms} of all workers together.
+
+    hosts_on: in the register. acknowledgements are writes that waited for other hosts', with their
+    mean in milliseconds, null without any.
+    """
     switches = samples.get("cachelayer_first_level_on", [])
     is_on = bool(switches) and all(sample.value for sample in switches)
     slots.attach()
@@ -190,6 +196,8 @@ def _first_level(samples: prometheus.Samples) -> dict[str, Any]:
         "bound_bytes": processes * config().FIRST_LEVEL_BYTES,
         "evictions": int(prometheus.total(samples, "cachelayer_first_level_evictions_total")),
         "processes": processes,
+        "hosts_on": int(prometheus.total(samples, "cachelayer_hosts_on")),
+        **_counted("acknowledgement", samples, "cachelayer_acknowledgement_seconds"),
     }
 
 

@@ -19,7 +19,7 @@ from cachelayer import client, hosts, metrics, server_identity, slots
 from cachelayer.client import CacheDown
 from cachelayer.conf import config
 from cachelayer.host_clock import SINCE_BOOT
-from cachelayer.namespace import declared, register_name, unlinked_name
+from cachelayer.namespace import declared
 from cachelayer.session import session_alias
 from cachelayer.supervision import supervise
 
@@ -44,6 +44,8 @@ _FIRST_SECONDS: Final = 1.0  # at most, that the first use in a process waits fo
 # More than can be unlinked within Redis's timeout: then all namespaces are cleared instead.
 _ROWS_MAX: Final = 500
 _TAGS_MAX: Final = 1_000
+# For so long a round waits for other hosts: no longer than a writer waits for the lock of the row.
+_ACKNOWLEDGED_SECONDS: Final = 0.1
 _IDLE_IN_TRANSACTION_MS: Final = 500  # a keeper that is stopped holds the lock no longer
 # A server that is gone without a word is noticed after 11 s.
 KEEPALIVES: Final = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
@@ -314,12 +316,12 @@ class Lease:
             if row.server != server and row.rest_seconds > 0:
                 raise Untrusted("another server has the lease")
             tags, is_new_epoch = _to_unlink(connection, same_server=row.server == server)
-            confirmed, is_settled = _confirming(tags)
+            confirmed, invalidation = _confirming(tags)
             if confirmed != server:
                 raise Untrusted("another server replied")
             # A lease that begins anew ends all copies by itself: see generation.
-            if tags and row.rest_seconds > 0 and not is_settled:
-                raise Untrusted("another host may have copies of what was invalidated")
+            if tags and row.rest_seconds > 0 and not invalidation.is_settled(_ACKNOWLEDGED_SECONDS):
+                raise Untrusted("another host has not acknowledged what was invalidated")
             granted = _row(connection, _GRANT, [LEASE_SECONDS, server])
         metrics.ROUND_SECONDS.observe(clock() - began)
         if is_new_epoch:
@@ -445,33 +447,30 @@ def _to_unlink(connection: psycopg.Connection[Any], *, same_server: bool) -> tup
     return sorted(tags), is_new_epoch
 
 
-def _confirming(tags: Sequence[str]) -> tuple[str, bool]:
+def _confirming(tags: Sequence[str]) -> tuple[str, hosts.Invalidation]:
     """
-    Unlink the tags; return the server that did, and whether no other host has copies.
+    Unlink the tags; return the server that did, and what other hosts have yet to acknowledge.
 
     All by one pipeline. Raises CacheDown.
     """
-    names = [unlinked_name(tag) for tag in tags]
+    invalidation = hosts.Invalidation(tags)
 
     def pipeline(r: redis.Redis) -> list[Any]:
         pipe = r.pipeline(transaction=False)
-        if names:
-            pipe.unlink(*names)
+        invalidation.add_to(pipe)
         for section in server_identity.SECTIONS:
             pipe.info(section)
-        pipe.hgetall(register_name())
         return pipe.execute()
 
-    *_, server, replication, register = client.ask("keep", pipeline, past_breaker=True)
+    register, server, replication = client.ask("keep", pipeline, past_breaker=True)
     try:
         name = server_identity.identity_of((server, replication))
     except redis.ConnectionError as exc:
         raise CacheDown("keep") from exc
     if name != client.replied():  # it was made another since the connection was made
         client.forget_idle_connections()
-    if tags:
-        slots.overwrite(tags)
-    return name, hosts.is_settled(register)
+    invalidation.judge(register, slots.overwrite(tags))
+    return name, invalidation
 
 
 def _connect() -> psycopg.Connection[Any]:

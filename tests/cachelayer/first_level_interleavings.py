@@ -2,8 +2,8 @@
 A model of the first level, and a checker that tries every interleaving.
 
 One key and one tag. There are hosts with their workers, whose copies die by the slots of their host;
-writers, the relay and a keeper of the lease, each on a host; listeners with the pushes on their way
-to them; the register of hosts; and time. The protocol of the stamps and the lease are in models of
+writers, the relay and a keeper of the lease, each on a host; listeners with the messages on their way
+to them, which they acknowledge; the register of hosts; and time. The protocol of the stamps and the lease are in models of
 their own (interleavings.py, outage_interleavings.py), and here in short: a look under the lease
 returns what is in Redis, a load what is committed; the lease lapses, and is granted again.
 
@@ -13,8 +13,11 @@ Assumed: clocks run at the same rate, and a connection to Redis keeps the order 
 What needs no state of its own, since every step may be put off for ever:
 
 - a process stopped or killed takes no further step;
+- an acknowledgement on its way, or lost, is a sender that does not go on, or waits for the lease's end;
+- a push, of a stamp deleted or of a flush, is left out: it could only kill copies sooner;
 - a stamp evicted or expired is a missing entry (that the slots are overwritten is left out: worse);
-- a file of slots that is deleted, or cannot be mapped, is another host;
+- a file of slots that is deleted, or cannot be mapped, is another host; a command without a file, one
+  without workers;
 - a torn store, and tags that share a slot, are a slot that has changed.
 
 Steps are merged where one order is the worst: a read begins when it looks at its copy; a value is
@@ -31,9 +34,11 @@ from typing import Literal, NamedTuple, TypeVar
 from tests.cachelayer.exploration import Outcome, report, search
 
 LEASE_TICKS = 1  # for so long a listener vouches, and a write waits
-DEAD_TICKS = 2  # a host that has not renewed for so long is struck out
+DEAD_TICKS = LEASE_TICKS  # a host that has not renewed for so long is struck out: at the earliest
 NOTHING = -1  # no entry that could be served
-OFF = -1  # the level is off; 0: it was on, for a time that is over
+RELAY, KEEPER = 10, 11  # as senders of messages; a writer is its number
+NOBODY = -1  # an acknowledgement that nobody awaits any more
+OFF = 0  # ticks for which a host vouches that does not
 
 
 class Worker(NamedTuple):
@@ -51,11 +56,11 @@ class Worker(NamedTuple):
 
 
 class Item(NamedTuple):
-    """What is on its way to a listener: a push, a flush, or the reply to a renewal."""
+    """What is on its way to a listener: the message of an invalidation, or the reply to a renewal."""
 
-    kind: Literal["push", "flush", "reply"]
-    state: str = ""  # reply: that the host has in the register
-    alone: bool = False  # reply: no other host is in there
+    kind: Literal["message", "slots", "reply"]
+    sender: int = NOBODY  # message: who awaits that it is acknowledged
+    lost: bool = False  # reply: the host was in the register no more
     age_ticks: int = 0  # reply: since the renewal was sent
 
 
@@ -63,15 +68,16 @@ class Host(NamedTuple):
     """
     A host: its workers, its listener, and its place in the register.
 
-    One without workers only writes; its listener, if it has one, only renews.
+    One without workers only writes, and has no listener.
     """
 
     workers: tuple[Worker, ...] = ()
     connected: bool = True
     on_its_way: tuple[Item, ...] = ()
     vouched: int = OFF  # ticks
-    entered: str = ""  # in the register: on, off, or not at all
+    entered: bool = False  # in the register
     renewed: int = 0  # ticks since then
+    begins: bool = True  # the next renewal is the first of a session
     knows: int = LEASE_TICKS  # ticks since when it has seen one register
 
 
@@ -82,9 +88,11 @@ class Delivery(NamedTuple):
     left: int = 0  # writes to come
     step: str = "idle"
     version: int = 0
-    settled: bool = False  # no other host was on, in the register read with the UNLINK
-    wait: int = 0  # ticks until it need not look at the register any more
+    awaited: frozenset[int] = frozenset()  # hosts that have not acknowledged its UNLINK
+    whole: bool = False  # the register was known to be, with the UNLINK
+    wait: int = 0  # ticks until it need not wait for them any more
     covered: bool = False  # a lease was granted since, after its row was unlinked
+    lapsed: bool = False  # keeper: nobody had the lease when it locked the row
     rows: frozenset[int] = frozenset()  # keeper: that it has read
 
 
@@ -123,27 +131,32 @@ class Protocol:
     guard_before_look: bool = True
     guard_before_store: bool = True
     bound_to_lease: bool = True  # a hit needs the lease, of the generation of its copy
-    off_before_it_says_so: bool = True
     waits_for_others: bool = True
-    register_known_to_be_whole: bool = True
     relay_waits_for_others: bool = True
     keeper_waits_for_others: bool = True
+    acknowledges_after_slots: bool = True
+    register_read_with_unlink: bool = True
+    register_known_to_be_whole: bool = True
     vouches_from_sending: bool = True
-    epoch_after_loss: bool = True
-    dead_after_lease: bool = True  # a host is struck out only when it vouches no more
+    vouches_for_a_time: bool = True
+    epoch_after_loss: bool = True  # of the connection
+    epoch_after_absence: bool = True  # from the register
+    dead_after_lease: bool = True  # a host is struck out, or passed over, when it vouches no more
 
 
 @dataclass(frozen=True)
 class Scope:
-    """How much there is of everything; writers and relay by the numbers of their hosts."""
+    """How much there is of everything; writers, relay and keeper by the numbers of their hosts."""
 
     workers: tuple[int, ...] = (2,)  # of each host
     writers: tuple[tuple[int, int], ...] = ((0, 1),)  # host, writes
-    relay: int | None = 0  # and of the keeper
+    relay: int | None = 0
+    keeper: int | None = 0
     lapses: int = 1
     losses: int = 0
     flushes: int = 0
-    empty_register: bool = False  # nobody is registered, and nothing known of it
+    empty_register: bool = False  # nobody is registered
+    known_register: bool = True  # and everybody has seen it for long
 
     @property
     def time(self) -> bool:
@@ -158,35 +171,40 @@ class Scope:
 
 
 def start(scope: Scope) -> State:
-    """Return the state in which the first host is on alone, or nobody is registered."""
+    """Return the state in which every host with workers is on, or nobody is registered."""
     hosts = []
-    for number, workers in enumerate(scope.workers):
+    for workers in scope.workers:
         host = Host((Worker(),) * workers)
-        if not scope.time or (number == 0 and not scope.empty_register):
-            host = host._replace(vouched=LEASE_TICKS, entered="on")
-        elif scope.empty_register:
+        if workers and not scope.empty_register:
+            host = host._replace(vouched=LEASE_TICKS, entered=True, begins=False)
+        if not scope.known_register:
             host = host._replace(knows=0)
         hosts.append(host)
     writers = tuple(Delivery(host, left) for host, left in scope.writers)
-    relay, keeper = Delivery(scope.relay or 0), Delivery(scope.relay or 0)
+    relay, keeper = Delivery(scope.relay or 0), Delivery(scope.keeper or 0)
     return State(tuple(hosts), writers, relay, keeper, scope.lapses, scope.losses, scope.flushes)
 
 
 def successors(protocol: Protocol, scope: Scope, state: State) -> Steps:
     """Yield what may happen next."""
     for number, writer in enumerate(state.writers):
-        for words, following, moved in WRITER[writer.step](protocol, scope, state, writer):
+        for words, following, moved in WRITER[writer.step](protocol, scope, state, writer, number):
             writers = _put(following.writers, number, moved)
             yield f"writer on {writer.host} {words}", following._replace(writers=writers)
     yield from _faults(protocol, state)
-    if scope.relay is not None and scope.lapses:
+    if scope.lapses and scope.keeper is not None:
         yield from _keeper(protocol, state)
+    if scope.lapses and scope.relay is not None:
         yield from _relay(protocol, state)
     if scope.time:
-        yield from _tick(state)
+        yield from _tick(protocol, state)
+    yield from _on_hosts(protocol, scope, state)
+
+
+def _on_hosts(protocol: Protocol, scope: Scope, state: State) -> Steps:
     for number, host in enumerate(state.hosts):
-        if scope.time:
-            yield from (_listener if host.workers else _registering)(protocol, state, number)
+        if scope.time and host.workers:
+            yield from _listener(protocol, state, number)
         for place in range(len(host.workers)):
             yield from _worker(protocol, state, number, place)
 
@@ -211,49 +229,90 @@ def _overwritten(state: State, number: int) -> State:
     return state._replace(hosts=_put(state.hosts, number, host))
 
 
-def _unlinked(state: State) -> State:
-    """Return the state after an UNLINK: the entry is invalid, and each listener will hear of it."""
-    hosts = tuple(
-        host._replace(
-            workers=tuple(worker._replace(stamp=False) for worker in host.workers),
-            on_its_way=_sent(host, Item("push")),
+def _invalidated(
+    protocol: Protocol, state: State, sender: int, mine: int
+) -> tuple[State, frozenset[int]]:
+    """
+    Return the state after a sender's script, and the hosts whose acknowledgement it awaits.
+
+    The entry is invalid, and each host in the register but the sender's own is sent a message. What
+    the sender has sent before, it awaits no more.
+    """
+    hosts = []
+    for number, host in enumerate(state.hosts):
+        on_its_way = tuple(
+            item._replace(sender=NOBODY) if item.sender == sender else item
+            for item in host.on_its_way
         )
-        for host in state.hosts
-    )
-    return state._replace(entry=NOTHING, hosts=hosts if len(hosts) > 1 else _unstamped(state))
-
-
-def _unstamped(state: State) -> tuple[Host, ...]:
-    return tuple(
-        host._replace(workers=tuple(worker._replace(stamp=False) for worker in host.workers))
-        for host in state.hosts
-    )
+        if number != mine and host.entered:
+            on_its_way = _sent(host._replace(on_its_way=on_its_way), Item("message", sender))
+        workers = tuple(sorted(worker._replace(stamp=False) for worker in host.workers))
+        hosts.append(host._replace(workers=workers, on_its_way=on_its_way))
+    following = state._replace(entry=NOTHING, hosts=tuple(hosts))
+    return following, _others_on(protocol, state, mine)
 
 
 def _sent(host: Host, item: Item) -> tuple[Item, ...]:
-    """Return what is on its way after one thing more; two pushes in a row are as one."""
-    if not host.workers or not host.connected or (host.on_its_way and host.on_its_way[-1] == item):
+    """Return what is on its way after one thing more; the same twice in a row is as once."""
+    if not host.connected or (host.on_its_way and host.on_its_way[-1] == item):
         return host.on_its_way
     return (*host.on_its_way, item)
 
 
-def _settled(protocol: Protocol, state: State, mine: int) -> bool:
-    """Return whether the register, read now, lets a write on that host go on."""
-    whole = state.hosts[mine].knows >= LEASE_TICKS or not protocol.register_known_to_be_whole
-    others = (host for number, host in enumerate(state.hosts) if number != mine)
-    return whole and not any(host.entered == "on" for host in others)
+def _others_on(protocol: Protocol, state: State, mine: int) -> frozenset[int]:
+    """Return the other hosts that may vouch, by the register as it is now."""
+    most = LEASE_TICKS if protocol.dead_after_lease else 0
+    return frozenset(
+        number
+        for number, host in enumerate(state.hosts)
+        if number != mine and host.entered and host.renewed < most
+    )
 
 
-def _commit(protocol: Protocol, scope: Scope, state: State, writer: Delivery) -> Writes:
+def _is_whole(protocol: Protocol, state: State, mine: int) -> bool:
+    """Return whether that host knows that no host is on that is not in the register."""
+    return state.hosts[mine].knows >= LEASE_TICKS or not protocol.register_known_to_be_whole
+
+
+def _settled(protocol: Protocol, state: State, delivery: Delivery) -> bool:
+    """Return whether no other host has a copy from before the delivery's UNLINK, as far as it sees."""
+    mine, awaited = delivery.host, delivery.awaited
+    is_whole = _is_whole(protocol, state, mine)
+    if is_whole and awaited:
+        awaited &= _others_on(protocol, state, mine)
+    return (is_whole or delivery.whole) and not awaited
+
+
+def _acknowledged(state: State, host: int, sender: int | None = None) -> State:
+    """Return the state after a host has acknowledged a sender's UNLINK; None: every sender's."""
+
+    def without(delivery: Delivery, number: int) -> Delivery:
+        if host not in delivery.awaited or sender not in (None, number):
+            return delivery
+        return delivery._replace(awaited=delivery.awaited - {host})
+
+    return state._replace(
+        writers=tuple(without(writer, number) for number, writer in enumerate(state.writers)),
+        relay=without(state.relay, RELAY),
+        keeper=without(state.keeper, KEEPER),
+    )
+
+
+def _commit(
+    protocol: Protocol, scope: Scope, state: State, writer: Delivery, number: int
+) -> Writes:
     if writer.left:
         version = state.row + 1
         step = "committed" if protocol.slots_after_unlink else "slots first"
-        moved = Delivery(writer.host, writer.left - 1, step, version)
+        awaited = _others_on(protocol, state, writer.host)  # for the variant that reads it so early
+        moved = Delivery(writer.host, writer.left - 1, step, version, awaited)
         committed = state._replace(row=version, outbox=state.outbox | {version})
         yield f"commits {version}", committed, moved
 
 
-def _slots_first(protocol: Protocol, scope: Scope, state: State, writer: Delivery) -> Writes:
+def _slots_first(
+    protocol: Protocol, scope: Scope, state: State, writer: Delivery, number: int
+) -> Writes:
     yield (
         "overwrites the slots",
         _overwritten(state, writer.host),
@@ -261,49 +320,69 @@ def _slots_first(protocol: Protocol, scope: Scope, state: State, writer: Deliver
     )
 
 
-def _slots_after_wait(protocol: Protocol, scope: Scope, state: State, writer: Delivery) -> Writes:
+def _slots_after_wait(
+    protocol: Protocol, scope: Scope, state: State, writer: Delivery, number: int
+) -> Writes:
     following = _overwritten(state, writer.host) if protocol.slots_after_wait else state
     yield "overwrites the slots", following, writer._replace(step="done")
 
 
-def _slots(protocol: Protocol, scope: Scope, state: State, writer: Delivery) -> Writes:
+def _slots(protocol: Protocol, scope: Scope, state: State, writer: Delivery, number: int) -> Writes:
     overwrites = protocol.overwrites_slots and protocol.slots_after_unlink
     following = _overwritten(state, writer.host) if overwrites else state
     step = "settling" if scope.time and protocol.waits_for_others else "delivered"
     yield "overwrites the slots", following, writer._replace(step=step, wait=LEASE_TICKS)
 
 
-def _settle(protocol: Protocol, scope: Scope, state: State, writer: Delivery) -> Writes:
-    if writer.settled or not writer.wait or _settled(protocol, state, writer.host):
-        yield "need not wait for others", state, writer._replace(step="delivered", wait=0)
+def _settle(
+    protocol: Protocol, scope: Scope, state: State, writer: Delivery, number: int
+) -> Writes:
+    if not writer.wait or _settled(protocol, state, writer):
+        go = writer._replace(step="delivered", wait=0, awaited=frozenset(), whole=False)
+        yield "need not wait for others", state, go
 
 
-def _delete_row(protocol: Protocol, scope: Scope, state: State, writer: Delivery) -> Writes:
+def _delete_row(
+    protocol: Protocol, scope: Scope, state: State, writer: Delivery, number: int
+) -> Writes:
     yield "deletes its row", _without_row(state, writer.version), writer._replace(step="done")
 
 
-def _answer(protocol: Protocol, scope: Scope, state: State, writer: Delivery) -> Writes:
+def _answer(
+    protocol: Protocol, scope: Scope, state: State, writer: Delivery, number: int
+) -> Writes:
     answered = state._replace(answered=max(state.answered, writer.version))
     yield f"answers {writer.version}", answered, Delivery(writer.host, writer.left)
 
 
-def _unlink(protocol: Protocol, scope: Scope, state: State, writer: Delivery) -> Writes:
+def _unlink(
+    protocol: Protocol, scope: Scope, state: State, writer: Delivery, number: int
+) -> Writes:
     go = functools.partial(writer._replace)
     if state.trusted:
-        settled = _settled(protocol, state, writer.host)
-        yield "has its UNLINK confirmed", _unlinked(state), go(step="confirmed", settled=settled)
+        unlinked, awaited = _invalidated(protocol, state, number, writer.host)
+        if not protocol.register_read_with_unlink:
+            awaited = writer.awaited
+        whole = _is_whole(protocol, state, writer.host)
+        go_on = go(step="confirmed", awaited=awaited, whole=whole)
+        yield "has its UNLINK confirmed", unlinked, go_on
     if writer.step == "committed" and scope.lapses:
         following = state
         if not protocol.slots_after_wait:
             following = _overwritten(state, writer.host)
-        yield "has no reply to its UNLINK", following, go(step="waiting")
+        yield "has no reply to its UNLINK", following, go(step="waiting", awaited=frozenset())
     if writer.step == "waiting" and state.keeper.step == "idle":
-        if writer.version not in state.outbox:
-            yield "sees that its row is gone", state, go(step="waited")
-        if not state.trusted:
-            yield "sees that the lease is over", state, go(step="waited")
-        if writer.covered:
-            yield "has waited", state, go(step="waited")
+        yield from _wait(state, writer)
+
+
+def _wait(state: State, writer: Delivery) -> Writes:
+    waited = writer._replace(step="waited")
+    if writer.version not in state.outbox:
+        yield "sees that its row is gone", state, waited
+    if not state.trusted:
+        yield "sees that the lease is over", state, waited
+    if writer.covered:
+        yield "has waited", state, waited
 
 
 WRITER = {
@@ -330,14 +409,17 @@ def _relay(protocol: Protocol, state: State) -> Steps:
         return following._replace(relay=relay._replace(**changes))
 
     if relay.step == "idle" and state.outbox and state.trusted:
-        version, settled = min(state.outbox), _settled(protocol, state, relay.host)
+        version = min(state.outbox)
+        unlinked, awaited = _invalidated(protocol, state, RELAY, relay.host)
         words = f"relay unlinks row {version}"
-        yield words, go(_unlinked(state), step="unlinked", version=version, settled=settled)
+        whole = _is_whole(protocol, state, relay.host)
+        go_on = go(unlinked, step="unlinked", version=version, awaited=awaited, whole=whole)
+        yield words, go_on
     elif relay.step == "unlinked":
         wait = LEASE_TICKS if len(state.hosts) > 1 and protocol.relay_waits_for_others else 0
         following = _overwritten(state, relay.host) if protocol.relay_overwrites_slots else state
         yield "relay overwrites the slots", go(following, step="settling", wait=wait)
-    elif relay.settled or not relay.wait or _settled(protocol, state, relay.host):
+    elif relay.step == "settling" and (not relay.wait or _settled(protocol, state, relay)):
         following = _without_row(state, relay.version)
         yield "relay deletes the row", following._replace(relay=Delivery(relay.host))
 
@@ -354,11 +436,19 @@ def _keeper(protocol: Protocol, state: State) -> Steps:
         return following._replace(keeper=keeper._replace(**changes))
 
     if keeper.step == "idle" and (state.outbox or not state.trusted):
-        following = _unlinked(state) if state.outbox else state
-        settled = _settled(protocol, state, keeper.host) or not state.outbox
+        unlinked, awaited = state, frozenset[int]()
+        if state.outbox:
+            unlinked, awaited = _invalidated(protocol, state, KEEPER, keeper.host)
         yield (
             "keeper unlinks the rows",
-            go(following, step="unlinked", rows=state.outbox, settled=settled),
+            go(
+                unlinked,
+                step="unlinked",
+                rows=state.outbox,
+                awaited=awaited,
+                whole=_is_whole(protocol, state, keeper.host),
+                lapsed=not state.trusted,
+            ),
         )
     elif keeper.step == "unlinked":
         following = state
@@ -367,10 +457,12 @@ def _keeper(protocol: Protocol, state: State) -> Steps:
         yield "keeper overwrites the slots", go(following, step="granting")
     elif keeper.step == "granting":
         yield "keeper gives up", state._replace(keeper=Delivery(keeper.host))
+        # A lease that begins anew ends all copies by itself.
         if (
-            keeper.settled
-            or not protocol.keeper_waits_for_others
-            or _settled(protocol, state, keeper.host)
+            not protocol.keeper_waits_for_others
+            or not keeper.rows
+            or keeper.lapsed
+            or _settled(protocol, state, keeper)
         ):
             writers = tuple(
                 writer._replace(covered=writer.covered or writer.version in keeper.rows)
@@ -380,11 +472,11 @@ def _keeper(protocol: Protocol, state: State) -> Steps:
             yield "keeper grants the lease", granted
 
 
-def _tick(state: State) -> Steps:
+def _tick(protocol: Protocol, state: State) -> Steps:
     hosts = tuple(
         host._replace(
-            vouched=max(host.vouched - 1, 0) if host.vouched != OFF else OFF,
-            renewed=min(host.renewed + 1, DEAD_TICKS) if host.entered and host.workers else 0,
+            vouched=max(host.vouched - protocol.vouches_for_a_time, OFF),
+            renewed=min(host.renewed + 1, DEAD_TICKS) if host.entered else 0,
             knows=min(host.knows + 1, LEASE_TICKS),
             on_its_way=tuple(
                 item._replace(age_ticks=min(item.age_ticks + 1, LEASE_TICKS))
@@ -400,33 +492,25 @@ def _tick(state: State) -> Steps:
     yield "a tick passes", state._replace(hosts=hosts, writers=writers, relay=relay)
 
 
-def _registering(protocol: Protocol, state: State, number: int) -> Steps:
-    """Yield what becomes of the entry of a host without workers, at any time."""
-    entered = "on" if _alone(state, number) else "off"
-    for entry in {"", entered} - {state.hosts[number].entered}:
-        words = f"host {number} is " + (entry or "no more") + " in the register"
-        yield words, _with_host(state, number, entered=entry)
-
-
-def _alone(state: State, number: int) -> bool:
-    return not any(host.entered for place, host in enumerate(state.hosts) if place != number)
-
-
 def _listener(protocol: Protocol, state: State, number: int) -> Steps:
     host = state.hosts[number]
     if host.on_its_way:
         yield from _hear(protocol, state, number)
-    if host.connected and not any(item.kind == "reply" for item in host.on_its_way):
-        alone = _alone(state, number)
-        vouches = host.vouched != OFF and protocol.off_before_it_says_so
-        reply = Item("reply", "on" if vouches or alone else "off", alone)
-        sent = _sent(host, reply)
-        renewed = _with_host(state, number, entered=reply.state, renewed=0, on_its_way=sent)
-        yield f"listener {number} renews: {reply.state}", renewed
+    is_renewed = host.entered and not host.renewed and host.vouched == LEASE_TICKS
+    awaits_reply = any(item.kind == "reply" for item in host.on_its_way)
+    if host.connected and not awaits_reply and not is_renewed:  # which would change nothing
+        following = state
+        if host.begins:  # by its new session it is known that its copies are from after the UNLINK
+            following = _acknowledged(state, number)
+        sent = _sent(host, Item("reply", lost=not host.entered and not host.begins))
+        renewed = _with_host(
+            following, number, entered=True, renewed=0, begins=False, on_its_way=sent
+        )
+        yield f"listener {number} renews" + " its first time" * host.begins, renewed
     if host.entered and host.renewed >= (DEAD_TICKS if protocol.dead_after_lease else 0):
-        yield f"host {number} is struck out", _with_host(state, number, entered="", renewed=0)
+        yield f"host {number} is struck out", _with_host(state, number, entered=False, renewed=0)
     if not host.connected:
-        again = _with_host(state, number, connected=True, on_its_way=())
+        again = _with_host(state, number, connected=True, on_its_way=(), begins=True)
         if protocol.epoch_after_loss:
             again = _with_host(_overwritten(again, number), number, vouched=OFF)
         yield f"listener {number} listens again", again
@@ -434,16 +518,24 @@ def _listener(protocol: Protocol, state: State, number: int) -> Steps:
 
 def _hear(protocol: Protocol, state: State, number: int) -> Steps:
     item, *rest = state.hosts[number].on_its_way
-    taken = _with_host(state, number, on_its_way=tuple(rest))
+    heard = _with_host(state, number, on_its_way=tuple(rest))
     if item.kind == "reply":
+        if item.lost and protocol.epoch_after_absence:
+            ended = _with_host(_overwritten(heard, number), number, vouched=OFF, begins=True)
+            yield f"listener {number} was in the register no more", ended
+            return
         ticks = LEASE_TICKS - (item.age_ticks if protocol.vouches_from_sending else 0)
-        judged = _with_host(taken, number, vouched=ticks if item.alone else OFF)
-        yield f"listener {number} has a reply", judged
-        return
-    following = _overwritten(taken, number)
-    if item.kind == "flush":
-        following = _with_host(following, number, vouched=OFF)
-    yield f"listener {number} hears of a {item.kind}", following
+        yield f"listener {number} has a reply", _with_host(heard, number, vouched=ticks)
+    elif item.kind == "message" and not protocol.acknowledges_after_slots:
+        early = _acknowledged(state, number, item.sender)
+        on_its_way = (Item("slots"), *rest)
+        yield (
+            f"listener {number} acknowledges first",
+            _with_host(early, number, on_its_way=on_its_way),
+        )
+    else:
+        overwritten = _acknowledged(_overwritten(heard, number), number, item.sender)
+        yield f"listener {number} overwrites the slots and acknowledges", overwritten
 
 
 def _faults(protocol: Protocol, state: State) -> Steps:
@@ -455,8 +547,13 @@ def _faults(protocol: Protocol, state: State) -> Steps:
             yield f"listener {number} loses its connection", lost._replace(losses=state.losses - 1)
     if state.flushes:
         hosts = tuple(
-            host._replace(entered="", renewed=0, knows=0, on_its_way=_sent(host, Item("flush")))
-            for host in _unstamped(state)
+            host._replace(
+                workers=tuple(sorted(worker._replace(stamp=False) for worker in host.workers)),
+                entered=False,
+                renewed=0,
+                knows=0,
+            )
+            for host in state.hosts
         )
         flushed = state._replace(hosts=hosts, entry=NOTHING, flushes=state.flushes - 1)
         yield "Redis is flushed", flushed
@@ -465,7 +562,7 @@ def _faults(protocol: Protocol, state: State) -> Steps:
 def _worker(protocol: Protocol, state: State, number: int, place: int) -> Steps:
     host = state.hosts[number]
     worker = host.workers[place]
-    steps = WORKER[worker.step](protocol, state, worker, is_on=host.vouched > 0)
+    steps = WORKER[worker.step](protocol, state, worker, is_on=host.vouched > OFF)
     for words, following, moved in steps:
         # Workers of a host are alike: their order is none.
         workers = tuple(sorted(_put(host.workers, place, moved)))
@@ -539,11 +636,15 @@ def explore(protocol: Protocol, scope: Scope) -> Outcome:
 
 LEVEL = Protocol("the first level")
 ONE_HOST = Scope()
-# The second host has no workers: it writes, as a command does, or workers whose level is off.
-TWO_HOSTS = Scope(workers=(1, 0), writers=((1, 1),), relay=None, lapses=0)
-FLUSHED, CUT_OFF = replace(TWO_HOSTS, flushes=1), replace(TWO_HOSTS, losses=1)
-LAPSE = replace(TWO_HOSTS, lapses=1)
-OUTAGE = replace(LAPSE, relay=1)
+# Each of two hosts has a worker; one writes.
+TWO_HOSTS = Scope(workers=(1, 1), writers=((1, 1),), relay=None, keeper=None, lapses=0)
+# The second has none: it is a command, or its level is off.
+COMMAND = replace(TWO_HOSTS, workers=(1, 0))
+FLUSHED, CUT_OFF = replace(COMMAND, flushes=1), replace(COMMAND, losses=1)
+LAPSE = replace(COMMAND, lapses=1)
+RELAYED, KEPT = replace(LAPSE, relay=1), replace(LAPSE, keeper=1)
+ENTERING = replace(COMMAND, empty_register=True)
+TWO_WRITES = replace(COMMAND, writers=((1, 2),))
 BROKEN = (
     (replace(LEVEL, name="slots before the UNLINK", slots_after_unlink=False), ONE_HOST),
     (
@@ -559,30 +660,37 @@ BROKEN = (
     (replace(LEVEL, name="a guard from after the look", guard_before_look=False), ONE_HOST),
     (replace(LEVEL, name="a guard from after the store", guard_before_store=False), ONE_HOST),
     (replace(LEVEL, name="hits without a lease", bound_to_lease=False), LAPSE),
-    (replace(LEVEL, name="off in the register, then off", off_before_it_says_so=False), TWO_HOSTS),
-    (replace(LEVEL, name="no wait for other hosts", waits_for_others=False), TWO_HOSTS),
+    (replace(LEVEL, name="messages alone", waits_for_others=False), COMMAND),
     (
-        replace(LEVEL, name="a register just made", register_known_to_be_whole=False),
-        FLUSHED,
+        replace(LEVEL, name="acknowledged before the slots", acknowledges_after_slots=False),
+        COMMAND,
     ),
-    (replace(LEVEL, name="vouches from the reply", vouches_from_sending=False), TWO_HOSTS),
+    (
+        replace(LEVEL, name="the register read before", register_read_with_unlink=False),
+        ENTERING,
+    ),
+    (replace(LEVEL, name="a register just made", register_known_to_be_whole=False), FLUSHED),
+    (replace(LEVEL, name="vouches from the reply", vouches_from_sending=False), COMMAND),
+    (replace(LEVEL, name="vouches for ever", vouches_for_a_time=False), COMMAND),
     (replace(LEVEL, name="no epoch after a loss", epoch_after_loss=False), CUT_OFF),
-    (replace(LEVEL, name="struck out at once", dead_after_lease=False), TWO_HOSTS),
-    (replace(LEVEL, name="a relay that does not wait", relay_waits_for_others=False), OUTAGE),
-    (replace(LEVEL, name="a keeper that does not wait", keeper_waits_for_others=False), OUTAGE),
+    (replace(LEVEL, name="no epoch after an absence", epoch_after_absence=False), COMMAND),
+    (replace(LEVEL, name="struck out at once", dead_after_lease=False), COMMAND),
+    (replace(LEVEL, name="a relay that does not wait", relay_waits_for_others=False), RELAYED),
+    (replace(LEVEL, name="a keeper that does not wait", keeper_waits_for_others=False), KEPT),
 )
 SCOPES = {
-    "small": ((LEVEL, ONE_HOST), (LEVEL, TWO_HOSTS)),
+    "small": ((LEVEL, ONE_HOST), (LEVEL, COMMAND), (LEVEL, CUT_OFF)),
     "full": (
         (LEVEL, Scope(writers=((0, 2),))),
         (LEVEL, Scope(writers=((0, 1), (0, 1)))),
         (LEVEL, Scope(workers=(3,))),
         (LEVEL, FLUSHED),
-        (LEVEL, CUT_OFF),
-        (LEVEL, replace(TWO_HOSTS, workers=(2, 0))),
-        (LEVEL, replace(TWO_HOSTS, workers=(1, 1))),
-        (LEVEL, replace(FLUSHED, empty_register=True)),
-        (LEVEL, OUTAGE),
+        (LEVEL, replace(FLUSHED, empty_register=True, known_register=False)),
+        (LEVEL, replace(CUT_OFF, workers=(2, 0))),
+        (LEVEL, RELAYED),
+        (LEVEL, KEPT),
+        (LEVEL, replace(COMMAND, workers=(2, 0), writers=((0, 1), (1, 1)))),
+        (LEVEL, TWO_HOSTS),
     ),
 }
 

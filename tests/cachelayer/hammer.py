@@ -1,5 +1,5 @@
 """
-Processes of one host that read and write the same values as fast as they can, and count stale reads.
+Processes of one host, or of several, that read and write the same values as fast as they can, and count stale reads.
 
 The store is a file of versions that all map; a write raises one, and is answered once
 cachelayer has invalidated it. Before each read the newest answered version is noted: the read may

@@ -1,5 +1,6 @@
-"""Several processes with first levels of one host, over real servers and under faults: no stale read."""
+"""Several processes with first levels, of one host and of two, over real servers and under faults: no stale read."""
 
+import itertools
 import json
 import os
 import signal
@@ -33,11 +34,10 @@ def hammer(settings, tmp_path, stack):
     environment = os.environ | {
         "DATABASE_URL": os.environ["DATABASE_URL"].rpartition("/")[0] + f"/{name}",
         "CACHE_PREFIX": settings.CACHELAYER["PREFIX"],
-        "CACHE_SLOTS_DIR": settings.CACHELAYER["SLOTS_DIR"],
         "LOG_LEVEL": "ERROR",
     }
 
-    def run(faults, *, variant: str = "protocol") -> Counter:
+    def run(faults, *, variant: str = "protocol", hosts: int = 1) -> Counter:
         processes = [
             subprocess.Popen(
                 [
@@ -45,10 +45,10 @@ def hammer(settings, tmp_path, stack):
                     *(str(store), str(number), str(SECONDS), variant),
                 ],
                 cwd=ROOT,
-                env=environment,
+                env=environment | {"CACHE_SLOTS_DIR": slots_folder(settings, number % hosts)},
                 stdout=subprocess.PIPE,
             )
-            for number in range(PROCESSES)
+            for number in range(max(PROCESSES, 2 * hosts))
         ]
         over = threading.Event()
         meanwhile = threading.Thread(target=faults, args=(over, processes))
@@ -67,6 +67,11 @@ def hammer(settings, tmp_path, stack):
         return total
 
     return run
+
+
+def slots_folder(settings, host: int) -> str:
+    """Return the folder of the slots of a host; of the first it is this process's, too."""
+    return f"{settings.CACHE_SLOTS_DIR}{host or ''}"
 
 
 def listener_of(processes) -> psutil.Process | None:
@@ -127,6 +132,35 @@ def test_no_read_is_stale_where_the_file_is_cut_off_and_moved_away(hammer, setti
             file.unlink()
 
     total = hammer(faults)
+
+    assert not total["stale"], total
+    assert total["writes"] > 20, total
+    assert total["first-level"] > 500, total
+
+
+def of_two_hosts(processes):
+    """Yield the processes of one host, then those of the other, for ever."""
+    return itertools.cycle([processes[::2], processes[1::2]])
+
+
+def test_no_read_is_stale_on_two_hosts(hammer, stack):
+    def faults(over, processes):
+        with redis.Redis.from_url(stack.operator_urls()["REDIS_URL"]) as operator:
+            hosts = of_two_hosts(processes)
+            steps = [
+                lambda: stop_listener(next(hosts), 1.0),
+                lambda: (listener := listener_of(next(hosts))) and listener.kill(),
+                operator.flushdb,
+                lambda: operator.client_kill_filter(_type="pubsub"),
+                operator.script_flush,
+                lambda: stop_listener(next(hosts), 2.0),
+                lambda: (listener := listener_of(next(hosts))) and listener.kill(),
+            ]
+            while not over.wait(0.7):
+                steps.append(steps.pop(0))
+                steps[-1]()
+
+    total = hammer(faults, hosts=2)
 
     assert not total["stale"], total
     assert total["writes"] > 20, total

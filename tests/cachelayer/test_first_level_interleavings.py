@@ -9,11 +9,7 @@ from tests.cachelayer.first_level_interleavings import BROKEN, LEVEL, SCOPES
 
 SMALL = SCOPES["small"]
 # Those whose counterexample takes a search of minutes are in make prove.
-QUICK = [
-    (protocol, scope)
-    for protocol, scope in BROKEN
-    if not (scope.losses or (scope.lapses and scope.time))
-]
+QUICK = [(protocol, scope) for protocol, scope in BROKEN if scope.relay is None or not scope.time]
 explore = functools.cache(first_level_interleavings.explore)
 
 
@@ -27,7 +23,7 @@ class TestFirstLevel:
         outcome = explore(protocol, scope)
 
         assert outcome.counterexample is None
-        assert outcome.states > 20_000
+        assert outcome.states > 4_000
 
     def test_the_exploration_comes_by_what_it_is_about(self):
         steps = set()
@@ -45,12 +41,11 @@ class TestFirstLevel:
             "relay overwrites the slots",
             "keeper grants the lease",
             "writer on 1 need not wait for others",
-            "host 1 is on in the register",
-            "host 1 is off in the register",
             "host 0 is struck out",
-            "listener 0 renews: on",
-            "listener 0 renews: off",
-            "listener 0 hears of a push",
+            "listener 0 renews",
+            "listener 0 was in the register no more",
+            "listener 0 overwrites the slots and acknowledges",
+            "listener 0 renews its first time",
         ):
             assert step in steps
 

@@ -1,4 +1,4 @@
-"""The listener over a real Redis: what it hears, when it vouches, and who waits for whom."""
+"""The listener over a real Redis: what it hears, when it vouches, and who waits for it."""
 
 import os
 import signal
@@ -86,7 +86,7 @@ class TestListening:
             v for k, v in redis_client.hgetall(register_name()).items() if k == hosts.host()
         )
 
-        assert state.startswith(b"on ")
+        assert state.startswith(b"on:")
 
     @pytest.mark.parametrize("command", ["unlink", "expire"])
     def test_hears_of_a_stamp_that_somebody_else_deletes(self, listening, redis_client, command):
@@ -101,11 +101,10 @@ class TestListening:
         assert wait_until(lambda: slot_value() != before, 10)
 
     def test_renews_no_more_often_than_it_should(self, listening, operator):
-        """Redis pushes what a script writes to its own caller, too, NOLOOP or not."""
-        before = operator.info("commandstats")["cmdstat_eval"]["calls"]
+        before = operator.info("commandstats")["cmdstat_hset"]["calls"]
         time.sleep(1.0)
 
-        assert operator.info("commandstats")["cmdstat_eval"]["calls"] - before <= 6
+        assert operator.info("commandstats")["cmdstat_hset"]["calls"] - before <= 6
 
     def test_hears_nothing_of_other_names(self, listening, redis_client):
         before = slot_value()
@@ -123,7 +122,7 @@ class TestListening:
 
     def test_a_lost_connection_starts_a_new_epoch(self, listening, operator):
         before = slots.words[slots.EPOCH]
-        operator.client_kill_filter(_type="normal")
+        operator.client_kill_filter(_type="pubsub")
 
         assert wait_until(lambda: changed(slots.EPOCH, before), 10)
         assert wait_until(is_on, 10)
@@ -180,50 +179,43 @@ class TestListening:
         assert wait_until(is_on, DEAD_SECONDS + 20)  # once the other host is struck out
 
 
-class TestTwoHosts:
-    def test_neither_is_on(self, listening, redis_client):
-        redis_client.hset(register_name(), "another", "off 1")
+class TestHostOfAnEarlierVersion:
+    """It neither sends messages nor acknowledges them, and is on only while alone in the register."""
 
-        assert wait_until(lambda: is_off("another host is there"), 10)
+    REASON = "a host of an earlier version is there"
+
+    def test_while_it_is_there_the_level_is_off(self, listening, redis_client):
+        redis_client.hset(register_name(), "earlier", "off 1")
+
+        assert wait_until(lambda: is_off(self.REASON), 10)
         assert wait_until(
-            lambda: redis_client.hget(register_name(), hosts.host()).startswith(b"off"), 10
+            lambda: redis_client.hget(register_name(), hosts.host()).startswith(b"off:"), 10
         )
 
-    def test_it_is_on_again_once_the_other_renews_no_more(self, listening, redis_client):
-        redis_client.hset(register_name(), "another", "off 1")
+    def test_the_level_is_on_again_once_it_renews_no_more(self, listening, redis_client):
+        redis_client.hset(register_name(), "earlier", "off 1")
         assert wait_until(lambda: not is_on(), 10)
 
-        assert wait_until(is_on, DEAD_SECONDS + 10)
-        assert redis_client.hget(register_name(), "another") is None
+        assert wait_until(is_on, DEAD_SECONDS + 30)
+        assert redis_client.hget(register_name(), "earlier") is None
 
-    def test_a_write_elsewhere_is_answered_when_the_level_is_off(self, listening, monkeypatch):
-        """The writer has no file, as on a host without workers."""
-        with monkeypatch.context() as elsewhere:
-            elsewhere.setattr(slots, "words", None)
-            elsewhere.setattr(slots, "attach", lambda: None)
-            started = time.monotonic()
-            protocol.unlink([TAG])
-            seconds = time.monotonic() - started
+    def test_a_write_waits_while_it_is_on(self, redis_client):
+        redis_client.hset(register_name(), mapping={"id": "1", "earlier": "on 1"})
+        started = time.monotonic()
+        protocol.unlink([TAG])
 
-        assert is_off("another host is there")
-        assert seconds < LEASE_SECONDS
+        assert time.monotonic() - started >= LEASE_SECONDS * 0.99
 
-    def test_a_write_elsewhere_waits_for_a_listener_that_is_stopped(self, listening, monkeypatch):
-        pid = listening._listener.pid
-        os.kill(pid, signal.SIGSTOP)
-        try:
-            with monkeypatch.context() as elsewhere:
-                elsewhere.setattr(slots, "words", None)
-                elsewhere.setattr(slots, "attach", lambda: None)
-                protocol.unlink([TAG])
+    def test_a_write_does_not_wait_while_it_is_off(self, redis_client):
+        redis_client.hset(register_name(), mapping={"id": "1", "earlier": "off 1"})
+        invalidation = hosts.Invalidation([TAG])
+        invalidation.judge(invalidation.run(redis_client), None)
 
-            assert not is_on()
-        finally:
-            os.kill(pid, signal.SIGCONT)
+        assert invalidation.is_settled(0)
 
 
 class TestRegister:
-    """What a write makes of the register that it read after its UNLINK."""
+    """What a write makes of the register that its script returns."""
 
     @pytest.fixture(autouse=True)
     def _own_knowledge(self, monkeypatch):
@@ -240,23 +232,34 @@ class TestRegister:
         monkeypatch.setattr(hosts, "clock", lambda: int(Clock.seconds * 10**9))
         return Clock
 
+    @staticmethod
+    def is_settled(register: dict[bytes, bytes], overwritten: int | None = None) -> bool:
+        """Return whether a write that is returned this register need not wait."""
+        invalidation = hosts.Invalidation([TAG])
+        invalidation.judge([part for pair in register.items() for part in pair], overwritten)
+        return invalidation.is_settled(0)
+
     def test_one_that_was_there_for_a_lease_is_whole(self, now):
-        assert not hosts.is_settled({b"id": b"1"})
+        assert not self.is_settled({b"id": b"1"})
         now.seconds += LEASE_SECONDS - 0.1
-        assert not hosts.is_settled({b"id": b"1"})
+        assert not self.is_settled({b"id": b"1"})
         now.seconds += 0.1
-        assert hosts.is_settled({b"id": b"1"})
+        assert self.is_settled({b"id": b"1"})
 
     def test_one_that_was_lost_meanwhile_is_not(self, now):
-        hosts.is_settled({b"id": b"1"})
+        self.is_settled({b"id": b"1"})
         now.seconds += LEASE_SECONDS
-        assert not hosts.is_settled({b"id": b"2"})
+        assert not self.is_settled({b"id": b"2"})
         now.seconds += LEASE_SECONDS
-        assert not hosts.is_settled({b"id": b"1"})
+        assert not self.is_settled({b"id": b"1"})
 
-    @pytest.mark.parametrize("register", [{}, redis.ResponseError("WRONGTYPE"), None])
-    def test_none_is_not(self, register):
-        assert not hosts.is_settled(register)
+    def test_none_is_not(self):
+        assert not self.is_settled({})
+
+    def test_what_is_no_register_is_none(self, redis_client):
+        redis_client.set(register_name(), "something else")
+
+        assert hosts.Invalidation([TAG]).run(redis_client) == []
 
     def test_one_that_the_listener_has_known_is_whole_for_each_process_of_its_host(self, now):
         slots.attach()
@@ -264,18 +267,35 @@ class TestRegister:
         slots.words[slots.REGISTER] = identity
         slots.words[slots.REGISTER_SINCE] = int((now.seconds - LEASE_SECONDS) * 10**9)
 
-        assert hosts.is_settled({b"id": b"%016x" % identity})
+        assert self.is_settled({b"id": b"%016x" % identity})
 
-    def test_another_host_that_is_on_unsettles_it_and_ones_own_does_not(self, now):
-        slots.attach()
-        register = {b"id": b"1"}
-        hosts.is_settled(register)
+    @pytest.fixture
+    def known(self, now):
+        """A register that was there for a lease."""
+        self.is_settled({b"id": b"1"})
         now.seconds += LEASE_SECONDS
+        return {b"id": b"1"}
 
-        assert hosts.is_settled(register | {hosts.host(): b"on 1", b"other": b"off 1"})
-        assert not hosts.is_settled(register | {b"other": b"on 1"})
+    def test_another_host_that_is_on_unsettles_it(self, known):
+        assert not self.is_settled(known | {b"other": b"on:a 1"})
+        assert self.is_settled(known | {b"other": b"off:a 1"})
 
-    def test_a_write_waits_for_a_register_that_is_new_and_enters_its_host(self, redis_client):
+    def test_the_host_whose_slots_are_overwritten_does_not(self, known):
+        slots.attach()
+        register = known | {hosts.host(): b"on:a 1"}
+
+        assert self.is_settled(register, slots.words[slots.HOST])
+        assert not self.is_settled(register), "the file was made anew, or is not mapped any more"
+
+    def test_a_host_that_has_not_renewed_for_a_lease_is_passed_over(self, known, now):
+        register = known | {b"other": b"on:a 1"}
+        assert not self.is_settled(register)
+        now.seconds += LEASE_SECONDS
+        assert self.is_settled(register)
+
+        assert not self.is_settled(known | {b"other": b"on:a 2"})
+
+    def test_a_write_makes_one_where_there_is_none_and_waits(self, redis_client):
         started = time.monotonic()
         protocol.unlink([TAG])
         first = time.monotonic() - started
@@ -285,6 +305,4 @@ class TestRegister:
 
         assert first >= LEASE_SECONDS * 0.99
         assert second < first / 2
-        register = redis_client.hgetall(register_name())
-        assert register[hosts.host()].startswith(b"off")
         assert 0 < redis_client.ttl(register_name()) <= LIFETIME_SECONDS

@@ -195,12 +195,12 @@ class TestFigures:
 
     def test_say_why_it_is_off(self, copied):
         slots.words[slots.LISTENING] = 0
-        slots.words[slots.REASON] = slots.REASONS.index("another host is there")
+        slots.words[slots.REASON] = slots.REASONS.index("no listener runs")
         Upkeep()._show()
 
         figures = stats.cache_figures()["first_level"]
 
-        assert (figures["on"], figures["reason"]) == (False, "another host is there")
+        assert (figures["on"], figures["reason"]) == (False, "no listener runs")
 
     def test_are_those_of_prometheus_too(self, copied):
         Upkeep()._show()

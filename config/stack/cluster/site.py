@@ -50,6 +50,7 @@ class Site(HTTPNode):
             "ADMIN_TOKEN": self.passwords["site_staff"],
             "ALLOWED_HOSTS": "127.0.0.1,localhost",
             "ACTIVITY_SPOOL_DIR": str(self.folder / "spool"),
+            "CACHE_SLOTS_DIR": str(self.folder / "slots"),
             "PROMETHEUS_MULTIPROC_DIR": str(self.folder / "metrics"),
             "POSTGRES_POOL_MIN": "2",
             "MONGODB_POOL_MIN": "2",
