@@ -56,7 +56,7 @@ prove: $(BIN)/.dev ## verify the cache protocol and the spool: every interleavin
 	@$(BIN)/python -m tests.cachelayer.outage_interleavings full
 	@$(BIN)/python -m tests.cachelayer.first_level_interleavings full
 	@PROVE_EXAMPLES=2000 $(BIN)/python -m pytest -q tests/cachelayer/test_state_machine.py tests/activity/test_damage.py
-	@PROVE_EXAMPLES=1000 $(BIN)/python -m pytest -q tests/config/web/test_edge_differential.py --timeout 3600
+	@PROVE_EXAMPLES=1000 $(BIN)/python -m pytest -q tests/config/web/test_edge_differential.py tests/profiles/test_same_profile.py --timeout 3600
 
 contract: $(BIN)/.dev ## test the OpenAPI schema: schemathesis with 100 new random examples for each operation
 	@CONTRACT_EXAMPLES=$(or $(EXAMPLES),100) $(BIN)/python -m pytest -q -s tests/config/test_contract.py
