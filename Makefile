@@ -2,9 +2,10 @@
 # they call do the work.
 
 PYTHON ?= python3
-BIN := .venv/bin
-# Each process has its own servers; tests wait twice as long as they compute, so three pay off on two cores.
-TEST_PROCESSES ?= 3
+# make test PYTHON=python3.14 DJANGO=6.0: on other versions than those pinned, in an environment of their own.
+BIN := $(if $(DJANGO),.venv-$(notdir $(PYTHON))-django$(DJANGO),.venv)/bin
+# Each process has its own servers; tests wait longer than they compute, so four pay off on two cores.
+TEST_PROCESSES ?= 4
 # Placeholders for the required settings: the checks read code and connect to no server.
 CHECK_ENV := PYTHON_DOTENV_DISABLED=1 SECRET_KEY=a-stand-in-for-checks-that-is-long-enough-0123456789-abcdef \
 	DATABASE_URL=postgresql://localhost/none REDIS_URL=redis://localhost/0 MONGODB_URI=mongodb://localhost/none \
