@@ -115,8 +115,21 @@ format: $(BIN)/.dev ## sort imports and format the code
 	@$(BIN)/ruff check --fix --select I -q . && $(BIN)/ruff format -q .
 
 clean: down ## delete the local servers' data, the virtual environment and caches
-	rm -rf .stack .lab .site .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+	rm -rf .stack .lab .site .venv .venv-* .python3.14 .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
 
+ifdef DJANGO
+# The pins, but for Django's: uv resolves them anew for this interpreter, which needs no pip of its own.
+$(BIN)/.dev: $(wildcard requirements*.txt) | .venv/bin/uv
+	.venv/bin/uv venv --quiet --clear --no-python-downloads --python $(PYTHON) $(@D:/bin=)
+	echo "django~=$(DJANGO).0" > $(@D)/override.txt
+	.venv/bin/uv pip install --quiet --python $(@D)/python --override $(@D)/override.txt -r requirements-dev.txt
+	@touch $@
+
+$(BIN)/.site $(BIN)/.cluster $(BIN)/.load: $(BIN)/.dev
+
+.venv/bin/uv:
+	@$(MAKE) --no-print-directory PYTHON=python3 DJANGO= .venv/bin/.dev
+else
 $(BIN)/python:
 	$(PYTHON) -m venv .venv
 
@@ -135,3 +148,4 @@ $(BIN)/.cluster: $(BIN)/.site requirements-cluster.txt
 $(BIN)/.dev: requirements.txt requirements-servers.txt requirements-cluster.txt requirements-load.txt requirements-docs.txt requirements-dev.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@ $(BIN)/.site $(BIN)/.cluster $(BIN)/.load
+endif
