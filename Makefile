@@ -2,9 +2,10 @@
 # they call do the work.
 
 PYTHON ?= python3
-BIN := .venv/bin
-# Each process has its own servers; tests wait twice as long as they compute, so three pay off on two cores.
-TEST_PROCESSES ?= 3
+# make test PYTHON=python3.14 DJANGO=6.0: on other versions than those pinned, in an environment of their own.
+BIN := $(if $(DJANGO),.venv-$(notdir $(PYTHON))-django$(DJANGO),.venv)/bin
+# Each process has its own servers; tests wait longer than they compute, so four pay off on two cores.
+TEST_PROCESSES ?= 4
 # Placeholders for the required settings: the checks read code and connect to no server.
 CHECK_ENV := PYTHON_DOTENV_DISABLED=1 SECRET_KEY=a-stand-in-for-checks-that-is-long-enough-0123456789-abcdef \
 	DATABASE_URL=postgresql://localhost/none REDIS_URL=redis://localhost/0 MONGODB_URI=mongodb://localhost/none \
@@ -56,7 +57,7 @@ prove: $(BIN)/.dev ## verify the cache protocol and the spool: every interleavin
 	@$(BIN)/python -m tests.cachelayer.outage_interleavings full
 	@$(BIN)/python -m tests.cachelayer.first_level_interleavings full
 	@PROVE_EXAMPLES=2000 $(BIN)/python -m pytest -q tests/cachelayer/test_state_machine.py tests/activity/test_damage.py
-	@PROVE_EXAMPLES=1000 $(BIN)/python -m pytest -q tests/config/web/test_edge_differential.py --timeout 3600
+	@PROVE_EXAMPLES=1000 $(BIN)/python -m pytest -q tests/config/web/test_edge_differential.py tests/profiles/test_same_profile.py --timeout 3600
 
 contract: $(BIN)/.dev ## test the OpenAPI schema: schemathesis with 100 new random examples for each operation
 	@CONTRACT_EXAMPLES=$(or $(EXAMPLES),100) $(BIN)/python -m pytest -q -s tests/config/test_contract.py
@@ -114,8 +115,21 @@ format: $(BIN)/.dev ## sort imports and format the code
 	@$(BIN)/ruff check --fix --select I -q . && $(BIN)/ruff format -q .
 
 clean: down ## delete the local servers' data, the virtual environment and caches
-	rm -rf .stack .lab .site .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+	rm -rf .stack .lab .site .venv .venv-* .python3.14 .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
 
+ifdef DJANGO
+# The pins, but for Django's: uv resolves them anew for this interpreter, which needs no pip of its own.
+$(BIN)/.dev: $(wildcard requirements*.txt) | .venv/bin/uv
+	.venv/bin/uv venv --quiet --clear --no-python-downloads --python $(PYTHON) $(@D:/bin=)
+	echo "django~=$(DJANGO).0" > $(@D)/override.txt
+	.venv/bin/uv pip install --quiet --python $(@D)/python --override $(@D)/override.txt -r requirements-dev.txt
+	@touch $@
+
+$(BIN)/.site $(BIN)/.cluster $(BIN)/.load: $(BIN)/.dev
+
+.venv/bin/uv:
+	@$(MAKE) --no-print-directory PYTHON=python3 DJANGO= .venv/bin/.dev
+else
 $(BIN)/python:
 	$(PYTHON) -m venv .venv
 
@@ -134,3 +148,4 @@ $(BIN)/.cluster: $(BIN)/.site requirements-cluster.txt
 $(BIN)/.dev: requirements.txt requirements-servers.txt requirements-cluster.txt requirements-load.txt requirements-docs.txt requirements-otel.txt requirements-dev.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@ $(BIN)/.site $(BIN)/.cluster $(BIN)/.load
+endif

@@ -25,13 +25,22 @@ if _WORKER:
     os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
 # Its files share a site, and servers with names of their own: all in one process, one after the other.
 _LOADTESTS = "tests/loadtests/"
-# Begun first, so that none of them runs alone at the end.
+# Begun first, the longest at the head, so that none of them runs alone at the end.
 _LONG = (
     _LOADTESTS,
     "tests/config/test_run.py",
-    "tests/config/backup/test_backup.py",
+    "tests/config/stack/test_cluster.py",
     "tests/config/test_contract.py",
+    "tests/cachelayer/test_state_machine.py",
+    "tests/config/postgres/test_pooler.py",
+    "tests/config/backup/test_backup.py",
+    "tests/config/web/test_edge_differential.py",
+    "tests/profiles/test_change_stream.py",
+    "tests/activity/test_api.py",
+    "tests/config/stack/test_stack.py",
+    "tests/config/postgres/test_replica.py",
     "tests/test_course.py",
+    "tests/cachelayer/",
 )
 
 _started: list[Stack] = []  # to be removed by this process
@@ -96,7 +105,12 @@ def _use(worker: str) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if _WORKER:
-        items.sort(key=lambda item: not item.nodeid.startswith(_LONG))  # random within each half
+        items.sort(key=lambda item: _rank(item.nodeid))  # random among the rest
+
+
+def _rank(nodeid: str) -> int:
+    places = (place for place, prefix in enumerate(_LONG) if nodeid.startswith(prefix))
+    return next(places, len(_LONG))
 
 
 class _ByFile(LoadScopeScheduling):

@@ -27,7 +27,8 @@ from cachelayer.namespace import Namespace
 from cachelayer.read import get_or_load
 
 VALUES = 4
-WORDS = 2 * VALUES  # of each value the version in the store, and the newest one answered
+STALE = 2 * VALUES  # the word that is set by a stale read, which ends all processes
+WORDS = STALE + 1  # the rest: of each value the version in the store, and the newest one answered
 
 
 class Version(msgspec.Struct, frozen=True):
@@ -61,7 +62,7 @@ class Hammer:
         )
 
     def run(self, seconds: float) -> None:
-        """Go on for so long, from when the level is on, for which it waits 30 s."""
+        """Go on for so long, or to a stale read, from when the level is on, for which it waits 30 s."""
         start = time.monotonic()
         while first_level.reason_off() is not None and time.monotonic() < start + 30:
             self.over.wait(0.05)
@@ -81,6 +82,8 @@ class Hammer:
             invalidate(f"version:{self.mine}")
             self.versions[VALUES + self.mine] = number
             self.counts["writes"] += 1
+            if self.versions[STALE]:
+                self.over.set()
 
     def read(self, number: int) -> None:
         key = self.namespace.key(str(number))
@@ -91,6 +94,7 @@ class Hammer:
             self.counts["reads"] += 1
             if cached.value is None or cached.value.number < answered:
                 self.counts["stale"] += 1
+                self.versions[STALE] = 1
             if self.counts["reads"] % 10 == 0:
                 time.sleep(0.001)  # the threads of the lease and of the level need their turn
 

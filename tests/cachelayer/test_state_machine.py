@@ -37,7 +37,7 @@ from tests.leases import is_trusted
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PROVES = "PROVE_EXAMPLES" in os.environ
-EXAMPLES = int(os.environ.get("PROVE_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("PROVE_EXAMPLES", "30"))
 STEPS = 25
 NAMES = ("one", "two")
 names = st.sampled_from(NAMES)

@@ -1,6 +1,11 @@
-"""A profile is the same, byte for byte, from either store."""
+"""
+A profile is the same, byte for byte, from either store.
+
+PROVE_EXAMPLES sets how many pairs of values are drawn beside those listed (make prove: 1 000).
+"""
 
 import json
+import os
 from datetime import UTC, datetime
 
 import pytest
@@ -31,6 +36,7 @@ VALUES = st.recursive(
     ),
     max_leaves=8,
 )
+EXAMPLES = int(os.environ.get("PROVE_EXAMPLES", "15"))
 CLOSE = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.filter_too_much]
 
 
@@ -41,7 +47,7 @@ def answers(send) -> list[tuple[bytes, str]]:
 
 
 class TestSameProfile:
-    @settings(max_examples=60, suppress_health_check=CLOSE)
+    @settings(max_examples=EXAMPLES, suppress_health_check=CLOSE)
     @given(VALUES, VALUES)
     @example("2.5614222880669710e16", "-0.0")
     @example("1.0", "1")

@@ -36,6 +36,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=READ_PAUSE_SECONDS * 1000,
         help="of each reader after a read, on average (default 12)",
     )
+    parser.add_argument("--until-stale", action="store_true", help="end at the first stale read")
     parser.add_argument("--workers", type=int, default=WORKERS, choices=range(2, 9), metavar="N")
     parser.add_argument(
         "--protocol",
@@ -63,6 +64,7 @@ def command(options: argparse.Namespace) -> int:
             faults=faults,
             pace=options.pace,
             read_pause_seconds=options.read_pause_ms / 1000,
+            ends_at_stale=options.until_stale,
             on_injection=lambda injection: console.print(_line(injection), style="dim"),
         )
         audit = "" if naive else site.site.manage("cache", "audit").strip()

@@ -87,6 +87,7 @@ class Plan:
     seed: int
     writers: int = WRITERS
     read_pause_seconds: float = READ_PAUSE_SECONDS
+    ends_at_stale: bool = False
 
     def user(self, writer: int) -> str:
         """Return the user whose notes a writer writes."""
@@ -229,7 +230,11 @@ class Reader:
         self, register: int, floor: Acknowledged, number: int | None, reply: Read
     ) -> None:
         self.outcome.stale[reply.phase, reply.source] += 1
-        if reply.source in _UNPROMISED or len(self.outcome.traces) >= _TRACES_MAX:
+        if reply.source in _UNPROMISED:
+            return
+        if self._plan.ends_at_stale:
+            self._board.end()
+        if len(self.outcome.traces) >= _TRACES_MAX:
             return
         after_ms = (reply.started_at - floor.answered_at) / 1e6
         sample = reply.sample

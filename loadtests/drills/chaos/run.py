@@ -65,10 +65,11 @@ def run(
     faults: Sequence[Fault] = FAULTS,
     pace: float = 1.0,
     read_pause_seconds: float = READ_PAUSE_SECONDS,
+    ends_at_stale: bool = False,
     on_injection: Callable[[Injection], None] = lambda injection: None,
 ) -> Run:
     """
-    Inject faults for so long, but each at least once. Raises StackError.
+    Inject faults for so long, but each at least once; ends_at_stale: up to a stale read. Raises StackError.
 
     pace: by which their durations are multiplied. read_pause_seconds: of each reader after a read, on average.
     """
@@ -80,6 +81,7 @@ def run(
         secrets.token_hex(3),
         seed,
         read_pause_seconds=read_pause_seconds,
+        ends_at_stale=ends_at_stale,
     )
     board = Board(file, plan.writers)
     injections: list[Injection] = []
@@ -92,7 +94,8 @@ def run(
         if not wait_until(lambda: board.is_over or _is_warm(board, plan), _READY_SECONDS):
             raise StackError("the clients of the chaos run do not get started")
         for number, (fault, rng) in enumerate(schedule(faults, seed)):
-            if board.is_over or (time.monotonic() - began > seconds and number >= len(faults)):
+            is_enough = time.monotonic() - began > seconds and number >= len(faults)
+            if number and (board.is_over or is_enough):  # what was seen is counted with a fault
                 break
             board.phase = 2 * number
             injection = _inject(site, board, fault, rng, pace, number)

@@ -236,6 +236,6 @@ class TestCommand:
         )
 
     def test_the_naive_protocol_is_caught_in_the_same_harness(self, capsys):
-        options = ["--workers", "2", "--seconds", "15", "--protocol", "naive", "--fault", "nothing"]
+        options = ["--workers", "2", "--protocol", "naive", "--fault", "nothing", "--until-stale"]
 
         assert main(["chaos", *options]) == 0, capsys.readouterr().out
