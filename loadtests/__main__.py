@@ -8,6 +8,7 @@ drill  what requests see while each server is killed or paused and then brought 
        refuses writes, is full, slow or cut off; what that costs
 costs  what single parts cost: an invalidation among many keys, an audit under load, the parts of
        a cached read, the places where events could wait for MongoDB
+redis-cluster  what a look and an invalidation would cost in a Redis Cluster, by the layout of keys
 mix  hit rate, statements per request and pool utilization, from the site's own counters
 figures  write the measured figures into docs/postmortem.md
 activity-outage  MongoDB down for half a minute, a worker killed: is any event lost or duplicated?
@@ -32,7 +33,7 @@ from rich.table import Table
 from config.stack import ROOT
 from config.stack.process import StackError
 from loadtests.bench import cli as bench_cli
-from loadtests.bench import costs
+from loadtests.bench import costs, redis_cluster
 from loadtests.bench.compare import Incomparable
 from loadtests.docs import cli as docs_cli
 from loadtests.docs import pages, screenshots
@@ -80,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         "--server", choices=("redis", "postgres", "mongodb"), help="only this server"
     )
     costs.add_options(commands.add_parser("costs", help="of single parts (about 3 minutes)"))
+    commands.add_parser("redis-cluster", help="a look there, by the layout of keys (20 seconds)")
     commands.add_parser("activity-outage", help="exit status 1 if an event is lost or duplicated")
     pictures = commands.add_parser("pictures", help="screenshots for docs (4 minutes)")
     pictures.add_argument("--out", type=Path, default=ROOT / "docs", metavar="FOLDER")
@@ -154,6 +156,7 @@ COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
     "chaos": chaos_cli.command,
     "cluster": cluster_cli.command,
     "costs": costs.run,
+    "redis-cluster": redis_cluster.run,
     "activity-outage": _outage,
     "matrix": _matrix,
     "pictures": screenshots.run,
