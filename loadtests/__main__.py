@@ -8,9 +8,10 @@ drill  what requests see while each server is killed or paused and then brought 
        refuses writes, is full, slow or cut off; what that costs
 costs  what single parts cost: an invalidation among many keys, an audit under load, the parts of
        a cached read, the places where events could wait for MongoDB
+sizes  bytes per note, cached entry and event, and what a write sends to replicas
 redis-cluster  what a look and an invalidation would cost in a Redis Cluster, by the layout of keys
 mix  hit rate, statements per request and pool utilization, from the site's own counters
-figures  write the measured figures into docs/postmortem.md
+figures  write the measured figures into docs/postmortem.md and docs/scale.md
 activity-outage  MongoDB down for half a minute, a worker killed: is any event lost or duplicated?
 matrix  what every endpoint answers in every state of the stores, as in docs/degradation.md
 pictures  take the screenshots in docs/
@@ -33,7 +34,7 @@ from rich.table import Table
 from config.stack import ROOT
 from config.stack.process import StackError
 from loadtests.bench import cli as bench_cli
-from loadtests.bench import costs, redis_cluster
+from loadtests.bench import costs, redis_cluster, sizes
 from loadtests.bench.compare import Incomparable
 from loadtests.docs import cli as docs_cli
 from loadtests.docs import pages, screenshots
@@ -81,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         "--server", choices=("redis", "postgres", "mongodb"), help="only this server"
     )
     costs.add_options(commands.add_parser("costs", help="of single parts (about 3 minutes)"))
+    sizes.add_options(commands.add_parser("sizes", help="bytes of each thing (about 3 minutes)"))
     commands.add_parser("redis-cluster", help="a look there, by the layout of keys (20 seconds)")
     commands.add_parser("activity-outage", help="exit status 1 if an event is lost or duplicated")
     pictures = commands.add_parser("pictures", help="screenshots for docs (4 minutes)")
@@ -156,6 +158,7 @@ COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
     "chaos": chaos_cli.command,
     "cluster": cluster_cli.command,
     "costs": costs.run,
+    "sizes": sizes.run,
     "redis-cluster": redis_cluster.run,
     "activity-outage": _outage,
     "matrix": _matrix,
