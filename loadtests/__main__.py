@@ -19,6 +19,7 @@ pages  the pages of notes in headless Chromium: keyboard, phone, dark, attacks, 
 chaos  reads and writes over 4 workers under every fault of Redis, of PostgreSQL and of the workers:
        is any read stale?
 cluster  replicated stores, several sites and a balancer on this machine: each node fails in turn
+synchronous-replication  what a write costs there that waits for PostgreSQL's standby
 """
 
 import argparse
@@ -41,6 +42,7 @@ from loadtests.docs import pages, screenshots
 from loadtests.drills import event_loss, outage_costs, store_outage
 from loadtests.drills.chaos import cli as chaos_cli
 from loadtests.drills.cluster import cli as cluster_cli
+from loadtests.drills.cluster import synchronous
 from loadtests.drills.degradation import matrix, outage_states
 from loadtests.drills.degradation import report as degradation_report
 from loadtests.experiments import cli as experiments_cli
@@ -97,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
         "chaos", help="exit status 1 where a read was stale, or a fault was not tested"
     )
     chaos_cli.add_options(hard)
+    commands.add_parser("synchronous-replication", help="what its wait costs (2 minutes)")
     cluster_cli.add_options(
         commands.add_parser("cluster", help="each node of replicated stores fails (5 minutes)")
     )
@@ -157,6 +160,7 @@ COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
     "drill": _drill,
     "chaos": chaos_cli.command,
     "cluster": cluster_cli.command,
+    "synchronous-replication": synchronous.run,
     "costs": costs.run,
     "sizes": sizes.run,
     "redis-cluster": redis_cluster.run,
