@@ -42,7 +42,7 @@ class Counted(redis.Connection):
         if Counted._is_reading:  # it was sent after a reply: one more to wait for
             Counted.round_trips += 1
             Counted._is_reading = False
-        super().send_packed_command(command, check_health)
+        super().send_packed_command(command, check_health)  # type: ignore[no-untyped-call]
 
     def read_response(self, *args: Any, **options: Any) -> Any:
         Counted._is_reading = True
@@ -60,7 +60,7 @@ class Names(NamedTuple):
 
 
 class Measurement(NamedTuple):
-    """Of one operation: medians over all entries; None where the cluster refuses it."""
+    """What one operation took: nodes, messages and round trips by count, and time."""
 
     nodes: float
     messages: float
@@ -169,7 +169,7 @@ def measure(
     single: Any, cluster: Any, *, entries: int = ENTRIES, rounds: int = ROUNDS
 ) -> list[Measurement | None]:
     """Do each operation of CASES for each entry, in turns; return them in that order."""
-    samples: list[list[tuple[float, float, float, float]]] = [[] for _ in CASES]
+    samples: list[list[Measurement]] = [[] for _ in CASES]
     for _, (place, case) in itertools.product(range(rounds), enumerate(CASES)):
         _, how, layout, operation = case
         client = single if how.startswith("one node") else cluster
@@ -179,20 +179,17 @@ def measure(
                 client.set(name, _VALUE if name == names.entry else b"12345678")
             if sample := _sample(client, operation, names):
                 samples[place].append(sample)
-    return [
-        Measurement(
-            *(statistics.fmean(column) for column in list(zip(*rows, strict=True))[:3]),
-            statistics.median(row[3] for row in rows),
-        )
-        if rows
-        else None
-        for rows in samples
-    ]
+    return [_summary(rows) if rows else None for rows in samples]
 
 
-def _sample(
-    client: Any, operation: Operation, names: Names
-) -> tuple[float, float, float, float] | None:
+def _summary(rows: Sequence[Measurement]) -> Measurement:
+    """Return the means of what is counted, and the median of the time."""
+    nodes, messages, round_trips, microseconds = zip(*rows, strict=True)
+    means = (statistics.fmean(column) for column in (nodes, messages, round_trips))
+    return Measurement(*means, microseconds=statistics.median(microseconds))
+
+
+def _sample(client: Any, operation: Operation, names: Names) -> Measurement | None:
     messages, round_trips = Counted.messages, Counted.round_trips
     began = time.perf_counter()
     try:
@@ -202,12 +199,10 @@ def _sample(
     microseconds = 1e6 * (time.perf_counter() - began)
     nodes = 1
     if isinstance(client, RedisCluster):
-        nodes = len({client.get_node_from_key(key).name for key in _keys(operation, names)})
-    return (
-        nodes,
-        Counted.messages - messages,
-        Counted.round_trips - round_trips,
-        microseconds,
+        place: Callable[[str], Any] = client.get_node_from_key
+        nodes = len({place(key).name for key in _keys(operation, names)})
+    return Measurement(
+        nodes, Counted.messages - messages, Counted.round_trips - round_trips, microseconds
     )
 
 

@@ -120,7 +120,7 @@ def _entries(site: Site) -> Quantities:
     pages = _first_level(site)  # of the lists that were read for the paths
     sizes: Quantities = {}
     with redis.Redis.from_url(site.stack.operator_urls()["REDIS_URL"]) as client:
-        before = int(client.info("memory")["used_memory"])  # type: ignore[index]  # not awaitable
+        before = int(client.info("memory")["used_memory"])
         read = 0
         for size, count in zip(("small", "large"), ENTRIES, strict=True):
             with connected(site.url) as connection:
@@ -128,7 +128,7 @@ def _entries(site: Site) -> Quantities:
                     if send_now(connection, Call("", path)).status != HTTPStatus.OK:
                         raise StackError(f"{path} is not to be read")
             read = count
-            used = int(client.info("memory")["used_memory"])  # type: ignore[index]
+            used = int(client.info("memory")["used_memory"])
             sizes[f"redis_entry_bytes_{size}"] = (used - before) / count
     copies, size_bytes = (
         after - before for after, before in zip(_first_level(site), pages, strict=True)
@@ -192,7 +192,7 @@ def _replication(site: Site) -> Quantities:
 
 
 def _sent(client: redis.Redis) -> int:
-    return int(client.info("replication")["master_repl_offset"])  # type: ignore[index]
+    return int(client.info("replication")["master_repl_offset"])
 
 
 def _outbox(site: Site) -> Quantities:
