@@ -35,7 +35,7 @@ check: $(BIN)/.dev ## check lint, types, import contracts, deployment, migration
 	$(CHECK_ENV) AUTHENTICATION=session $(BIN)/python manage.py check --deploy --fail-level WARNING
 	@$(CHECK_ENV) $(BIN)/python -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
 	@$(CHECK_ENV) $(BIN)/python manage.py spectacular --validate --fail-on-warn --file /dev/null
-	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml config/deploy/compose/ha.yml
 	@$(MAKE) --no-print-directory docs
 
 docs: $(BIN)/.dev ## build the site of docs/ into .site; a link or an anchor that leads nowhere fails

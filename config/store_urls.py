@@ -22,12 +22,14 @@ _MONGODB_FORM: Final = (
 _SENTINEL_SCHEME: Final = "redis+sentinel"
 _SENTINEL_FORM: Final = "write redis+sentinel://USER:PASSWORD@HOST:PORT,HOST:PORT/SERVICE/DATABASE, special characters percent-encoded"
 _SENTINEL_PORT: Final = 26_379
+_CLUSTER_SCHEME: Final = re.compile(r"(redis|rediss|valkey|valkeys)\+cluster", re.IGNORECASE)
 _LARGEST_PORT: Final = 65_535
 _SOCKET_PATH_MAX_BYTES: Final = 107  # sun_path of unix(7), without its NUL
 
 
 def checked_redis_url(variable: str, url: str) -> str:
     """Return the URL. Raises ImproperlyConfigured where redis-py would fail or read another database."""
+    _refuse_cluster_url(variable, url)
     if url.partition("://")[0] == _SENTINEL_SCHEME:
         _check_sentinel_url(variable, url)
         return url
@@ -50,6 +52,15 @@ def checked_redis_url(variable: str, url: str) -> str:
     if connection.db < 0:
         raise ImproperlyConfigured(f"{variable}: the database is not a number: {_REDIS_FORM}.")
     return url
+
+
+def _refuse_cluster_url(variable: str, url: str) -> None:
+    if _CLUSTER_SCHEME.fullmatch(url.partition("://")[0]):
+        raise ImproperlyConfigured(
+            f"{variable} names a Redis Cluster, which is not supported: a write's register of hosts and its stamps would "
+            "lie on several nodes (docs/adr/0033-redis-cluster.md). Use Sentinel: "
+            f"{_SENTINEL_FORM}."
+        )
 
 
 class RedisCache(NamedTuple):

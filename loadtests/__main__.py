@@ -8,8 +8,10 @@ drill  what requests see while each server is killed or paused and then brought 
        refuses writes, is full, slow or cut off; what that costs
 costs  what single parts cost: an invalidation among many keys, an audit under load, the parts of
        a cached read, the places where events could wait for MongoDB
+sizes  bytes per note, cached entry and event, and what a write sends to replicas
+redis-cluster  what a look and an invalidation would cost in a Redis Cluster, by the layout of keys
 mix  hit rate, statements per request and pool utilization, from the site's own counters
-figures  write the measured figures into docs/postmortem.md
+figures  write the measured figures into docs/postmortem.md and docs/scale.md
 activity-outage  MongoDB down for half a minute, a worker killed: is any event lost or duplicated?
 matrix  what every endpoint answers in every state of the stores, as in docs/degradation.md
 pictures  take the screenshots in docs/
@@ -17,6 +19,7 @@ pages  the pages of notes in headless Chromium: keyboard, phone, dark, attacks, 
 chaos  reads and writes over 4 workers under every fault of Redis, of PostgreSQL and of the workers:
        is any read stale?
 cluster  replicated stores, several sites and a balancer on this machine: each node fails in turn
+synchronous-replication  what a write costs there that waits for PostgreSQL's standby
 """
 
 import argparse
@@ -32,13 +35,14 @@ from rich.table import Table
 from config.stack import ROOT
 from config.stack.process import StackError
 from loadtests.bench import cli as bench_cli
-from loadtests.bench import costs
+from loadtests.bench import costs, redis_cluster, sizes
 from loadtests.bench.compare import Incomparable
 from loadtests.docs import cli as docs_cli
 from loadtests.docs import pages, screenshots
 from loadtests.drills import event_loss, outage_costs, store_outage
 from loadtests.drills.chaos import cli as chaos_cli
 from loadtests.drills.cluster import cli as cluster_cli
+from loadtests.drills.cluster import synchronous
 from loadtests.drills.degradation import matrix, outage_states
 from loadtests.drills.degradation import report as degradation_report
 from loadtests.experiments import cli as experiments_cli
@@ -80,6 +84,8 @@ def _parser() -> argparse.ArgumentParser:
         "--server", choices=("redis", "postgres", "mongodb"), help="only this server"
     )
     costs.add_options(commands.add_parser("costs", help="of single parts (about 3 minutes)"))
+    sizes.add_options(commands.add_parser("sizes", help="bytes of each thing (about 3 minutes)"))
+    commands.add_parser("redis-cluster", help="a look there, by the layout of keys (20 seconds)")
     commands.add_parser("activity-outage", help="exit status 1 if an event is lost or duplicated")
     pictures = commands.add_parser("pictures", help="screenshots for docs (4 minutes)")
     pictures.add_argument("--out", type=Path, default=ROOT / "docs", metavar="FOLDER")
@@ -93,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
         "chaos", help="exit status 1 where a read was stale, or a fault was not tested"
     )
     chaos_cli.add_options(hard)
+    commands.add_parser("synchronous-replication", help="what its wait costs (2 minutes)")
     cluster_cli.add_options(
         commands.add_parser("cluster", help="each node of replicated stores fails (5 minutes)")
     )
@@ -153,7 +160,10 @@ COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
     "drill": _drill,
     "chaos": chaos_cli.command,
     "cluster": cluster_cli.command,
+    "synchronous-replication": synchronous.run,
     "costs": costs.run,
+    "sizes": sizes.run,
+    "redis-cluster": redis_cluster.run,
     "activity-outage": _outage,
     "matrix": _matrix,
     "pictures": screenshots.run,

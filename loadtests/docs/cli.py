@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from loadtests.arguments import positive
-from loadtests.docs import figures
+from loadtests.docs import figures, scale
 from loadtests.generators import cli as load_cli
 from loadtests.generators import mixed_workload
 from loadtests.markers import MissingMarkers
@@ -21,7 +21,9 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     mix.add_argument("--seconds", type=positive, default=30.0, help="default 30")
     mix.add_argument("--seed", type=int, default=1, help="of the requests (default 1)")
     mix.add_argument("--json", type=Path, metavar="FILE", help="write the figures for programs")
-    commands.add_parser("figures", help="write the measured figures into docs/postmortem.md")
+    commands.add_parser(
+        "figures", help="write the measured figures into docs/postmortem.md and docs/scale.md"
+    )
 
 
 def run_mix(options: argparse.Namespace) -> int:
@@ -47,10 +49,11 @@ def run_mix(options: argparse.Namespace) -> int:
 
 
 def run_figures(options: argparse.Namespace) -> int:
-    """Fill in the page; return 0, or 1 where a file of figures or the page is invalid."""
+    """Fill in both pages; return 0, or 1 where a file of figures or a page is invalid."""
     try:
         figures.write()
-    except (figures.InvalidMeasurements, MissingMarkers, OSError) as exc:
+        scale.MARKERS.fill(scale.PAGE, scale.table())
+    except (figures.InvalidMeasurements, LookupError, MissingMarkers, OSError) as exc:
         print(f"figures: {exc}", file=sys.stderr)
         return 1
     return 0

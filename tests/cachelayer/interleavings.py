@@ -109,6 +109,28 @@ def look(protocol: Protocol, state: State, i: int) -> Steps:
         yield "misses", protocol.read(state, i)
 
 
+def look_first_at(protocol: Protocol, state: State, i: int, *, stamps: bool) -> Steps:
+    """Read the stamps, or else the entry: where they lie on two servers, what a look reads first."""
+    reader = state.readers[i]
+    floor = state.answered if reader.floor == NOT_STARTED else reader.floor
+    if stamps:
+        words, version, seen = "reads the stamps", 0, state.tags
+    else:
+        words, (version, seen) = "reads the entry", state.entry or (0, ())
+    yield words, protocol.read(state, i, floor=floor, version=version, stamps=seen)
+
+
+def look_then_at(protocol: Protocol, state: State, i: int, *, stamps: bool) -> Steps:
+    """Read the other of both, and compare."""
+    version, seen = state.entry or (0, ())
+    if stamps:
+        version, seen = state.readers[i].version, state.tags
+    if all(seen) and seen == state.readers[i].stamps:
+        yield f"hits {version}", state.returned(i, version)
+    else:
+        yield "misses", protocol.read(state, i, version=0, stamps=())
+
+
 def join(protocol: Protocol, state: State, i: int) -> Steps:
     waits = state.readers[i].flight != NOBODY
     yield "waits no longer" if waits else "leads", protocol.read(state, i, flight=i)
@@ -207,6 +229,19 @@ REAL = Protocol(
     random=True,
 )
 BLIND = (look, join, *BEGIN, load, close, ALWAYS)
+# As in a Redis Cluster whose nodes hold the entry and its stamps apart.
+SPLIT_LOOKS = tuple(
+    replace(
+        REAL,
+        name=f"... and the look reads {'stamps' if stamps else 'the entry'} first",
+        reader=(
+            functools.partial(look_first_at, stamps=stamps),
+            functools.partial(look_then_at, stamps=not stamps),
+            *REAL.reader[1:],
+        ),
+    )
+    for stamps in (True, False)
+)
 SAFE = (REAL, replace(REAL, name="... and stored whatever they are", reader=BLIND, shares="never"))
 KEY_SETS = Protocol(
     "key sets, added to after the SET",
@@ -325,7 +360,7 @@ def _faults(protocol: Protocol, state: State) -> Steps:
 def main() -> None:
     """Print the outcome of each protocol in its scopes: small or full."""
     name = "full" if "full" in sys.argv[1:] else "small"
-    for protocol in (*SAFE, *NAIVE):
+    for protocol in (*SAFE, *SPLIT_LOOKS, *NAIVE):
         for scope in SCOPES[name]:
             if report(protocol.name, explore(protocol, scope)).counterexample:
                 break

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from tests.cachelayer import interleavings
-from tests.cachelayer.interleavings import NAIVE, REAL, SAFE, SCOPES, WRITER
+from tests.cachelayer.interleavings import NAIVE, REAL, SAFE, SCOPES, SPLIT_LOOKS, WRITER, Scope
 
 (SMALL,) = SCOPES["small"]
 explore = functools.cache(interleavings.explore)
@@ -20,6 +20,13 @@ class TestProtocol:
     @pytest.mark.parametrize("protocol", SAFE, ids=named)
     def test_holds_under_every_interleaving_and_fault(self, protocol):
         outcome = explore(protocol, SMALL)
+
+        assert outcome.counterexample is None
+        assert outcome.states > 3_000
+
+    @pytest.mark.parametrize("protocol", SPLIT_LOOKS, ids=named)
+    def test_a_look_may_read_entry_and_stamps_one_after_the_other(self, protocol):
+        outcome = explore(protocol, Scope((1, 1), (1,)))
 
         assert outcome.counterexample is None
         assert outcome.states > 3_000

@@ -98,6 +98,11 @@ class TestCheckedRedisUrl:
             ("redis+sentinel://u:hunter2@h:26379/tri lith/0", "names no service"),
             ("redis+sentinel://u:hunter2@h:26379/trilith/x", "the database is not a number"),
             (
+                "redis+cluster://u:hunter2@h1:6379,h2:6379,h3:6379/0",
+                "Use Sentinel: write redis+sen",
+            ),
+            ("rediss+cluster://u:hunter2@h1:6379", "names a Redis Cluster, which is not supported"),
+            (
                 "redis+sentinel://u:hunter2@h/trilith/0?colour=red",
                 "a parameter that redis-py does not know",
             ),
