@@ -37,7 +37,9 @@ def hammer(settings, tmp_path, stack):
         "LOG_LEVEL": "ERROR",
     }
 
-    def run(faults, *, variant: str = "protocol", seconds: float = SECONDS, hosts: int = 1) -> Counter:
+    def run(
+        faults, *, variant: str = "protocol", seconds: float = SECONDS, hosts: int = 1
+    ) -> Counter:
         processes = [
             subprocess.Popen(
                 [
