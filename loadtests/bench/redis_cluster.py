@@ -185,8 +185,12 @@ def measure(
 def _summary(rows: Sequence[Measurement]) -> Measurement:
     """Return the means of what is counted, and the median of the time."""
     nodes, messages, round_trips, microseconds = zip(*rows, strict=True)
-    means = (statistics.fmean(column) for column in (nodes, messages, round_trips))
-    return Measurement(*means, microseconds=statistics.median(microseconds))
+    return Measurement(
+        statistics.fmean(nodes),
+        statistics.fmean(messages),
+        statistics.fmean(round_trips),
+        statistics.median(microseconds),
+    )
 
 
 def _sample(client: Any, operation: Operation, names: Names) -> Measurement | None:
