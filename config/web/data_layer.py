@@ -62,7 +62,7 @@ _COMMANDS: Final = {
     "end": "script: store the copy if no stamp has changed, give the lease back",
     "release": "script: give the lease back",
     "invalidate": "UNLINK of the stamps of what was written",
-    "note": "pipeline: note when each tag was invalidated, for explanations",
+    "record": "pipeline: record when each tag was invalidated, for explanations",
 }
 _COOKIE: Final = "trilith_write"
 _COOKIE_SALT: Final = "data_layer.write"

@@ -622,7 +622,9 @@ class TestAtOnce:
 class TestThread:
     def test_is_started_again_after_an_error_that_nobody_expected(self, monkeypatch):
         at_exit = []
-        monkeypatch.setattr(services.atexit, "register", at_exit.append)
+        monkeypatch.setattr(
+            services, "Finalize", lambda of, finish, exitpriority: at_exit.append(finish)
+        )
         failures = iter([RuntimeError("a fault of ours")])
         ship = Shipper.ship
 

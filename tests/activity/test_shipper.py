@@ -165,7 +165,9 @@ class TestOutage:
 class TestStart:
     def test_ships_in_the_background_and_at_its_end_what_is_left(self, settings, monkeypatch):
         at_exit = []
-        monkeypatch.setattr(services.atexit, "register", at_exit.append)
+        monkeypatch.setattr(
+            services, "Finalize", lambda of, finish, exitpriority: at_exit.append(finish)
+        )
         services.start_shipping()
         identity = services.own_spool().append(EVENT)
         assert wait_until(lambda: stored() == [identity], 30)

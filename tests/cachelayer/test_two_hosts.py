@@ -152,7 +152,7 @@ class TestAWriteOnOneHost:
             for _ in range(20):
                 operations.clear()
                 a.write()
-                writes.append([name for name in operations if name != "note"])
+                writes.append([name for name in operations if name not in ("record", "keep")])
             shortest.append(min(writes, key=len))
             b.listener.kill()
             assert wait_until(lambda: not b.is_on(), 10)

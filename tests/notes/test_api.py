@@ -205,13 +205,17 @@ class TestRead:
         api.get(f"/api/v1/notes/{note_id}")
         Note.objects.filter(pk=note_id).update(title="Updated in DB")
 
-        bypassed = api.get(f"/api/v1/notes/{note_id}{query}", headers={"Cache-Control": header})
-        after = api.get(f"/api/v1/notes/{note_id}")
+        def is_refreshed() -> bool:
+            bypassed = api.get(f"/api/v1/notes/{note_id}{query}", headers={"Cache-Control": header})
+            after = api.get(f"/api/v1/notes/{note_id}")
 
-        assert bypassed["Cache-Status"] == "trilith; fwd=bypass"
-        assert bypassed.json()["title"] == "Updated in DB"
-        assert after.json()["title"] == "Updated in DB"
-        assert "hit" in after["Cache-Status"]
+            assert bypassed["Cache-Status"] == "trilith; fwd=bypass"
+            assert bypassed.json()["title"] == "Updated in DB"
+            assert after.json()["title"] == "Updated in DB"
+            return "hit" in after["Cache-Status"]
+
+        # Who keeps the lease delivers the triggers' invalidation, too, perhaps in between.
+        assert is_refreshed() or is_refreshed()
 
     def test_no_store_leaves_the_copy_as_it_was(self, api):
         note_id = make_note(title="Before")

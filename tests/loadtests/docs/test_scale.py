@@ -82,5 +82,8 @@ class TestPage:
             assert any(bound in first for first in firsts), bound
 
     def test_assumes_the_defaults_of_the_settings(self, settings):
-        assert settings.CACHE_TTL_NOTE_SECONDS + settings.CACHE_GRACE_SECONDS == scale.ENTRY_SECONDS
+        assert (
+            settings.CACHE_TTL_NOTE_SECONDS + settings.CACHELAYER["GRACE_SECONDS"]
+            == scale.ENTRY_SECONDS
+        )
         assert settings.ACTIVITY_RETENTION_DAYS * 86_400 == scale.RETENTION_SECONDS
