@@ -12,7 +12,7 @@ CHECK_ENV := PYTHON_DOTENV_DISABLED=1 SECRET_KEY=a-stand-in-for-checks-that-is-l
 	HTTPS=true ALLOWED_HOSTS=trilith.example
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage check docs locked lock audit prove contract chaos up down seed manage superuser backup restore bench load drill cluster cluster-down rolling-restart experiments pictures format clean
+.PHONY: help run test coverage check docs locked lock audit prove contract client chaos up down seed manage superuser backup restore bench load drill cluster cluster-down rolling-restart experiments pictures format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 14
@@ -61,6 +61,12 @@ prove: $(BIN)/.dev ## verify the cache protocol and the spool: every interleavin
 
 contract: $(BIN)/.dev ## test the OpenAPI schema: schemathesis with 100 new random examples for each operation
 	@CONTRACT_EXAMPLES=$(or $(EXAMPLES),100) $(BIN)/python -m pytest -q -s tests/config/test_contract.py
+
+client: $(BIN)/.dev ## generate clients of the API into .lab/client: in Python, and in TypeScript (by npx, of Node.js 20 or later)
+	@mkdir -p .lab/client/typescript && $(CHECK_ENV) $(BIN)/python manage.py spectacular --format openapi-json --file .lab/client/openapi.json
+	@$(BIN)/openapi-python-client generate --path .lab/client/openapi.json --output-path .lab/client/python --overwrite --fail-on-warning
+	@command -v npx > /dev/null || { echo "npx is not on PATH: no client in TypeScript; install Node.js" >&2; exit 1; }
+	@npx --yes openapi-typescript@7.13.0 .lab/client/openapi.json --output .lab/client/typescript/schema.d.ts
 
 chaos: $(BIN)/.site ## search for stale reads under every fault (3 minutes); then with a naive protocol
 	@$(BIN)/python -m loadtests chaos --seconds 60
