@@ -39,14 +39,14 @@ _PAUSE_SECONDS: Final = 0.01
 _BLOCKED_SECONDS: Final = 0.025  # by one round trip: well below the timeout of Redis's replies
 _NANOSECONDS: Final = 1_000_000_000
 
-# One script, so that each host in the register that is returned is sent the message. The UNLINK works
-# in a full Redis too. More arguments at once than a thousand might be too many for Lua.
+# One script, so that each host in the register that is returned is sent the message; without tags there
+# is nothing to send, as when the lease is renewed and no row waits. The UNLINK works in a full Redis too. More arguments at once than a thousand might be too many for Lua.
 # KEYS: register, names to delete... ARGV: this host, the message.
 _SCRIPT: Final = """
 for i = 2, #KEYS, 1000 do redis.call('UNLINK', unpack(KEYS, i, math.min(i + 999, #KEYS))) end
 local register = redis.pcall('HGETALL', KEYS[1])
 if register.err then return {} end
-if #register / 2 > 1 + redis.call('HEXISTS', KEYS[1], ARGV[1]) then
+if #KEYS > 1 and #register / 2 > 1 + redis.call('HEXISTS', KEYS[1], ARGV[1]) then
   redis.call('PUBLISH', KEYS[1], ARGV[2])
 end
 return register
@@ -97,7 +97,7 @@ class Invalidation:
             name: session_of(state) for name, state in _vouching(register).items() if name != mine
         }
 
-    def is_settled(self, seconds: float = LEASE_SECONDS) -> bool:
+    def await_hosts(self, seconds: float = LEASE_SECONDS) -> bool:
         """
         Wait, at most so long, until no other host may serve a copy from before; return whether so.
 
@@ -117,7 +117,7 @@ class Invalidation:
         if not self._awaited:
             threading.Event().wait(min(rest_seconds, _PAUSE_SECONDS))
         try:
-            acknowledged, register = self._asked(rest_seconds)
+            acknowledged, register = self._poll(rest_seconds)
         except CacheDown:
             threading.Event().wait(min(rest_seconds, _PAUSE_SECONDS))
             return False
@@ -131,7 +131,7 @@ class Invalidation:
         }
         return (is_whole or self._was_whole) and not self._awaited
 
-    def _asked(self, rest_seconds: float) -> tuple[set[bytes], dict[bytes, bytes]]:
+    def _poll(self, rest_seconds: float) -> tuple[set[bytes], dict[bytes, bytes]]:
         """Return who has acknowledged, and the register after that, made where there is none: one pipeline."""
         hosts = len(self._awaited)
         blocked_seconds = max(0.001, min(rest_seconds, _BLOCKED_SECONDS) / max(hosts, 1))

@@ -146,8 +146,8 @@ def _begin_with_lease(
     """
     Begin until the lease is ours, the value is there, or the deadline has passed.
 
-    Return also whether another process was waited for, and the guard of a value that is there. After the deadline the load goes on
-    without the lease, which is safe: the stamps alone decide what may be stored.
+    Return also whether another process was waited for, and the guard of a value that is there. After the
+    deadline the load goes on without the lease, which is safe: the stamps alone decide what may be stored.
     """
     pause = _POLL_SECONDS_MIN
     waited = False

@@ -231,7 +231,7 @@ def unlink(tags: Sequence[str], *, past_breaker: bool = False) -> str:
     if isinstance(reply, redis.RedisError):
         raise client.CacheDown("invalidate") from reply
     invalidation.judge(reply, slots.overwrite(tags))
-    invalidation.is_settled()
+    invalidation.await_hosts()
     metrics.INVALIDATED_TAGS.inc(len(tags))
     invalidated_tags.add((tuple(tags), _recorded("")))
     _log("Cache INVALIDATE", "invalidate", list(tags), started)

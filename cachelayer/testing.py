@@ -2,8 +2,8 @@
 The test kit, for the tests of a project that uses the cache: by unittest, or by pytest.
 
 Inside a transaction the cache is not used, and TestCase runs each test in one (as does pytest-django's
-db). So what is filled can be told only in a TransactionTestCase (transactional_db); what is invalidated can
-be told in both, since it is announced within the transaction. Of the cache itself, such a test has one of
+db). So what is filled can be asserted only in a TransactionTestCase (transactional_db); what is invalidated, in
+both, since it is announced within the transaction. Of the cache itself, such a test has one of
 its own by isolated_cache.
 """
 

@@ -320,7 +320,11 @@ class Lease:
             if confirmed != server:
                 raise Untrusted("another server replied")
             # A lease that begins anew ends all copies by itself: see generation.
-            if tags and row.rest_seconds > 0 and not invalidation.is_settled(_ACKNOWLEDGED_SECONDS):
+            if (
+                tags
+                and row.rest_seconds > 0
+                and not invalidation.await_hosts(_ACKNOWLEDGED_SECONDS)
+            ):
                 raise Untrusted("another host has not acknowledged what was invalidated")
             granted = _row(connection, _GRANT, [LEASE_SECONDS, server])
         metrics.ROUND_SECONDS.observe(clock() - began)

@@ -211,7 +211,7 @@ class TestHostOfAnEarlierVersion:
         invalidation = hosts.Invalidation([TAG])
         invalidation.judge(invalidation.run(redis_client), None)
 
-        assert invalidation.is_settled(0)
+        assert invalidation.await_hosts(0)
 
 
 class TestRegister:
@@ -237,7 +237,7 @@ class TestRegister:
         """Return whether a write that is returned this register need not wait."""
         invalidation = hosts.Invalidation([TAG])
         invalidation.judge([part for pair in register.items() for part in pair], overwritten)
-        return invalidation.is_settled(0)
+        return invalidation.await_hosts(0)
 
     def test_one_that_was_there_for_a_lease_is_whole(self, now):
         assert not self.is_settled({b"id": b"1"})

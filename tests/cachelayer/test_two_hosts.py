@@ -1,6 +1,7 @@
 """Two hosts over a real Redis, each with a file of slots and a listener of its own."""
 
 import contextlib
+import json
 import signal
 import subprocess
 import threading
@@ -161,9 +162,24 @@ class TestAWriteOnOneHost:
 
         assert shortest == [["invalidate", "acknowledgements"], ["invalidate"]]
 
+    def test_is_all_that_others_are_sent_a_round_of_the_lease_sends_nothing(
+        self, two_hosts, operator
+    ):
+        with operator.pubsub(ignore_subscribe_messages=True) as channel:
+            channel.subscribe(register_name())
+            assert wait_until(lambda: operator.pubsub_numsub(register_name())[0][1] == 3, 10)
+            with two_hosts[0].entered():
+                trust._confirming([])
+            two_hosts[0].write()
+            received = []
+            assert wait_until(lambda: received.append(channel.get_message()) or any(received), 10)
+
+        [message] = filter(None, received)
+        assert json.loads(message["data"])[2] == [TAG]
+
     def test_without_acknowledgements_would_leave_a_copy_to_be_served(self, stopped, two_hosts):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(hosts.Invalidation, "is_settled", lambda self, seconds=0: True)
+            patch.setattr(hosts.Invalidation, "await_hosts", lambda self, seconds=0: True)
             two_hosts[0].write()
 
         assert vouched(stopped).serves() == "old"
@@ -203,7 +219,7 @@ class TestAHostThatIsStopped:
         with a.entered():
             _, invalidation = trust._confirming([TAG])
 
-            assert not invalidation.is_settled(0.1)
+            assert not invalidation.await_hosts(0.1)
             assert vouched(stopped).serves() == "old"
 
 
