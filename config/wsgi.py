@@ -35,9 +35,7 @@ sys.setswitchinterval(0.0005)
 limiter = limiter_of_settings()
 application = Edge(
     _django,
-    is_sampled=traces.is_sampled_or_recorded
-    if settings.OTEL_EXPORTER_OTLP_ENDPOINT
-    else traces.is_sampled,
+    is_sampled=traces.sampler_of_settings(),
     keep_slow=traces.keep_slow_hit,
     never_waiting=probes.PATHS,
     limiter=limiter,

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
-from django.conf import settings
 from django.core.handlers.wsgi import WSGIHandler
 
 from config.observability import traces
@@ -35,9 +34,7 @@ class Site:
         self.limiter = limiter_of_settings()
         self.edge = Edge(
             self._pass,
-            is_sampled=traces.is_sampled_or_recorded
-            if settings.OTEL_EXPORTER_OTLP_ENDPOINT
-            else traces.is_sampled,
+            is_sampled=traces.sampler_of_settings(),
             keep_slow=traces.keep_slow_hit,
             limiter=self.limiter,
         )

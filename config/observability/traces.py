@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from django.conf import settings
@@ -100,8 +100,15 @@ def is_sampled(environ: dict[str, Any]) -> bool:
     return bool(environ[_SAMPLED])
 
 
-def is_sampled_or_recorded(environ: dict[str, Any]) -> bool:
-    """Return the same, or that its caller has recorded a span that this request's is to be below."""
+def sampler_of_settings() -> Callable[[dict[str, Any]], bool] | None:
+    """Return what tells which requests Django has to answer, for their trace or span; None: none has to."""
+    if settings.OTEL_EXPORTER_OTLP_ENDPOINT:
+        return _is_sampled_or_recorded
+    return is_sampled if settings.TRACE_SHARE else None
+
+
+def _is_sampled_or_recorded(environ: dict[str, Any]) -> bool:
+    """Return the same as is_sampled, or that its caller has recorded a span that this request's is to be below."""
     return is_recorded_by_caller(environ) or bool(settings.TRACE_SHARE and is_sampled(environ))
 
 

@@ -225,7 +225,7 @@ class Edge:
         self,
         application: Application,
         *,
-        is_sampled: Callable[[Environ], bool],
+        is_sampled: Callable[[Environ], bool] | None,
         keep_slow: Callable[[Environ, str, int, str, float], None],
         never_waiting: Set[str] = frozenset(),
         limiter: RateLimiter | None = None,
@@ -241,7 +241,6 @@ class Edge:
         self._user_id_of = identity.user_id_at_edge
         self._known, self._field, self._absent = identity.known, identity.field, identity.absent
         self._unusual = UNUSUAL - identity.fields_at_edge
-        self._samples = settings.TRACE_SHARE > 0 or bool(settings.OTEL_EXPORTER_OTLP_ENDPOINT)
         self._logs_hits = settings.EDGE_ACCESS_LOG
         # Up to here a hit takes no longer than most do, and is not slow.
         self._quick_hundredths = min(len(_TIMINGS), settings.SLOW_QUERY_MS * 100)
@@ -251,7 +250,7 @@ class Edge:
     ) -> Iterable[bytes]:
         """Answer from a copy; or let Django answer."""
         started = perf_counter()
-        if self._samples and self._is_sampled(environ):
+        if self._is_sampled is not None and self._is_sampled(environ):
             return _in_one_piece(self._pass(environ, start_response, started))
         method = environ["REQUEST_METHOD"]
         host = environ.get("HTTP_HOST")  # without one, as in HTTP/1.0, Django asks the environment
