@@ -8,5 +8,6 @@ The site seen from outside: experiments, benchmarks and failures, over HTTP, on 
 - bench: requests as ratios, the comparison of two revisions, the costs of single parts.
 - drills: servers killed and paused, chaos, lost events; degradation: every endpoint in every state.
 - docs: figures and screenshots for the pages in docs/.
-- stats: percentiles, intervals and ratios; markers: the part of a page that a command writes; arguments: values on the command line.
+- stats: percentiles, intervals and ratios; markers: the part of a page that a command writes; arguments: values on the command line;
+  quantities: figures by name, for people and for programs.
 """

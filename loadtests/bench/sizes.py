@@ -1,9 +1,7 @@
 """python -m loadtests sizes: bytes per note, entry and event, and what a write sends to replicas."""
 
 import argparse
-import json
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +10,6 @@ import psycopg
 import pymongo
 import redis
 from rich.console import Console
-from rich.table import Table
 
 from config.stack.process import StackError, wait_until
 from loadtests.bench.scenarios import USER
@@ -25,6 +22,7 @@ from loadtests.generators.http_load import (
     json_call,
     send_now,
 )
+from loadtests.quantities import as_json, as_table
 from loadtests.testbed.processor import APPLICATION, REDIS, Processor
 from loadtests.testbed.servers import Servers, running_servers
 from loadtests.testbed.site import Site, serving
@@ -51,17 +49,11 @@ def run(options: argparse.Namespace) -> int:
     """Measure and print; return 0. Raises StackError."""
     with running_servers("loadtests") as servers:
         quantities = measure(servers)
-    table = Table("figure", "value", title="python -m loadtests sizes", title_justify="left")
-    for name, value in quantities.items():
-        table.add_row(name, f"{value:.4g}")
-    Console(width=120).print(table)
+    Console(width=120).print(as_table(quantities, title="python -m loadtests sizes", digits=4))
     if options.json:
-        document = {
-            "command": f"python -m loadtests sizes --json {options.json}",
-            "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-            "quantities": {name: round(value, 2) for name, value in quantities.items()},
-        }
-        options.json.write_text(json.dumps(document, indent=1) + "\n")
+        rounded = {name: round(value, 2) for name, value in quantities.items()}
+        command = f"python -m loadtests sizes --json {options.json}"
+        options.json.write_text(as_json(rounded, command=command) + "\n")
     return 0
 
 

@@ -5,13 +5,13 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 from loadtests.arguments import positive
 from loadtests.docs import figures, scale
 from loadtests.generators import cli as load_cli
 from loadtests.generators import mixed_workload
 from loadtests.markers import MissingMarkers
+from loadtests.quantities import as_table
 from loadtests.testbed.site import running_site
 
 
@@ -32,10 +32,7 @@ def run_mix(options: argparse.Namespace) -> int:
     command = f"python -m loadtests mix --seconds {options.seconds:g} --seed {options.seed}"
     with running_site(notes=mixed_workload.NOTES) as site:
         quantities = mixed_workload.mix(site, seconds=options.seconds, seed=options.seed)
-    table = Table("figure", "value", title=command, title_justify="left")
-    for name, value in quantities.items():
-        table.add_row(name, f"{value:.3g}")
-    Console(width=120).print(table)
+    Console(width=120).print(as_table(quantities, title=command, digits=3))
     if quantities["failures"]:
         print(
             f"mix: {quantities['failures']:.0f} requests failed; no file is written",

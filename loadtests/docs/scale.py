@@ -27,13 +27,15 @@ LOADS: Final = ((10**3, 10**6), (10**4, 10**7), (10**5, 10**8), (10**6, 10**9)) 
 MISS_SHARE: Final = (
     0.05  # of reads: docs/postmortem.md measured 0.17 with a cold start and few readers
 )
-MISS_ROUND_TRIPS: Final = 3  # to Redis: look, begin, end; each is taken to cost it what a hit does
+MISS_ROUND_TRIPS: Final = (
+    3  # to Redis: look, begin, end; each is assumed to cost it what a hit does
+)
 WRITES_PER_READ: Final = 0.01  # as in the bench's mix
 BUSY: Final = 0.6  # of a processor; above that queues grow
 ENTRY_SECONDS: Final = 300 + 3_600  # CACHE_TTL_NOTE_SECONDS and CACHE_GRACE_SECONDS
 RETENTION_SECONDS: Final = 90 * 86_400  # ACTIVITY_RETENTION_DAYS
 INSTANCE_PROCESSORS: Final = 8
-# What one node is taken to have.
+# What one node is assumed to have.
 NODE_PROCESSORS: Final = 32
 NODE_MEMORY_BYTES: Final = 64e9
 NODE_DISK_BYTES: Final = 4e12
@@ -83,6 +85,11 @@ class Load(NamedTuple):
     def first(self) -> Need:
         """The bound that is met first: of which the load needs the most nodes."""
         return max(self.needs.values(), key=lambda need: need.nodes)
+
+    @property
+    def redis_shards(self) -> int:
+        """So many that none of Redis's needs is more than one of them has."""
+        return math.ceil(max(need.nodes for need in self.needs.values() if "Redis" in need.bound))
 
 
 def costs_of(request: str, page: str) -> Costs:
@@ -202,13 +209,13 @@ def _formulas() -> str:
 With R reads/s, N notes, misses M = {MISS_SHARE:g} R, hits H = R - M, writes W = {WRITES_PER_READ:g} R, processors {BUSY:.0%} busy:
 
 - processors = (H x hit + M x uncached read + W x note replaced) / 10^6 / {BUSY:g}, for the application and for each store;
-  a miss is {MISS_ROUND_TRIPS} round trips to Redis, each taken to cost it what a hit does
+  a miss is {MISS_ROUND_TRIPS} round trips to Redis, each assumed to cost it what a hit does
 - entries in Redis = min(N, M x {ENTRY_SECONDS} s), the lifetime of a note and its grace; memory = entries x bytes
 - PostgreSQL = N x (row + indexes); WAL = W x bytes; to Redis' replicas M x bytes of a miss + W x bytes of a write
 - events = R + W each second, for {RETENTION_SECONDS // 86_400} days; oplog = events x bytes;
   MongoDB has at most a cached read's own column and all of *later*
 
-A node is taken to have {NODE_PROCESSORS} processors, {NODE_MEMORY_BYTES / 1e9:g} GB for Redis, {NODE_DISK_BYTES / 1e12:g} TB of disk and \
+A node is assumed to have {NODE_PROCESSORS} processors, {NODE_MEMORY_BYTES / 1e9:g} GB for Redis, {NODE_DISK_BYTES / 1e12:g} TB of disk and \
 {NODE_REPLICATION_BYTES / 1e6:g} MB/s of replication; an instance {INSTANCE_PROCESSORS} processors; Redis has one thread."""
 
 
@@ -248,14 +255,7 @@ def _needs(loads: list[Load]) -> str:
             line("Redis replication, MB/s", of("Redis replication", 1e6)),
             line(
                 "Redis shards",
-                [
-                    str(
-                        math.ceil(
-                            max(load.needs[name].nodes for name in load.needs if "Redis" in name)
-                        )
-                    )
-                    for load in loads
-                ],
+                [str(load.redis_shards) for load in loads],
             ),
             line("MongoDB processors", of("MongoDB processors", 1)),
             line("MongoDB size, TB", of("MongoDB size", 1e12)),

@@ -10,7 +10,6 @@ import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from loadtests.generators import cli as load_cli
 from loadtests.generators.http_load import Call, fetch, send_once
+from loadtests.quantities import as_json as quantities_as_json
 from loadtests.testbed.site import THREADS, WORKERS, Site
 
 USERS: Final = 20
@@ -90,13 +90,7 @@ def figures(before: Meters, after: Meters) -> dict[str, float]:
 def as_json(quantities: Mapping[str, float], *, command: str) -> str:
     """Return the figures for programs."""
     circumstances = f"{USERS} users, {WORKERS} workers of {THREADS} threads, {NOTES} notes"
-    document = {
-        "command": command,
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "circumstances": circumstances,
-        "quantities": quantities,
-    }
-    return json.dumps(document, indent=1)
+    return quantities_as_json(quantities, command=command, circumstances=circumstances)
 
 
 def _read(site: Site) -> Meters:
