@@ -64,9 +64,9 @@ contract: $(BIN)/.dev ## test the OpenAPI schema: schemathesis with 100 new rand
 
 client: $(BIN)/.dev ## generate clients of the API into .lab/client: in Python, and in TypeScript (by npx, of Node.js 20 or later)
 	@mkdir -p .lab/client/typescript && $(CHECK_ENV) $(BIN)/python manage.py spectacular --format openapi-json --file .lab/client/openapi.json
-	@$(BIN)/openapi-python-client generate --path .lab/client/openapi.json --output-path .lab/client/python --overwrite --fail-on-warning
+	@PATH="$(CURDIR)/$(BIN):$$PATH" openapi-python-client generate --path .lab/client/openapi.json --output-path .lab/client/python --overwrite --fail-on-warning
 	@command -v npx > /dev/null || { echo "npx is not on PATH: no client in TypeScript; install Node.js" >&2; exit 1; }
-	@npx --yes openapi-typescript@7.13.0 .lab/client/openapi.json --output .lab/client/typescript/schema.d.ts
+	@npx --yes openapi-typescript@7.13.0 .lab/client/openapi.json --default-non-nullable=false --output .lab/client/typescript/schema.d.ts
 
 chaos: $(BIN)/.site ## search for stale reads under every fault (3 minutes); then with a naive protocol
 	@$(BIN)/python -m loadtests chaos --seconds 60
