@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 TIMEOUT_SECONDS = 10.0
+_REFUSED_PAUSE_SECONDS = 0.1
 
 
 class UnexpectedResponse(Exception):
@@ -51,6 +52,11 @@ class Sample:
     cache: str = ""  # Cache-Status, without the name of the cache
     retry_after: str = ""
     body: bytes = b""
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether it is a 503 that says when to come back."""
+        return self.status == HTTPStatus.SERVICE_UNAVAILABLE and bool(self.retry_after)
 
 
 def address(url: str) -> tuple[str, int]:
@@ -116,16 +122,20 @@ def json_call(
     return Call(name, path, method, headers, None if body is None else json.dumps(body))
 
 
-def fetch(url: str, call: Call | str) -> Any:
+def fetch(url: str, call: Call | str, *, refused_seconds: float = 0.0) -> Any:
     """
     Send a request, or a GET of a path; return the JSON of the response.
 
-    Raises UnexpectedResponse for a status that is neither 2xx nor 409, that is: there already.
+    refused_seconds: for how long a refusal, a 503 with Retry-After, is repeated. Raises
+    UnexpectedResponse for a status that is neither 2xx nor 409, that is: there already.
     """
     call = Call("", call) if isinstance(call, str) else call
-    sample = send_once(url, call)
+    deadline = time.monotonic() + refused_seconds
+    while (sample := send_once(url, call)).is_refusal and time.monotonic() < deadline:
+        threading.Event().wait(_REFUSED_PAUSE_SECONDS)
     if not 200 <= sample.status < 300 and sample.status != HTTPStatus.CONFLICT:
-        raise UnexpectedResponse(f"{call.method} {call.path}: status {sample.status}")
+        still = f", still after {refused_seconds:g} s" if sample.is_refusal else ""
+        raise UnexpectedResponse(f"{call.method} {call.path}: status {sample.status}{still}")
     return json.loads(sample.body)
 
 

@@ -18,6 +18,7 @@ from config.stack import process
 from loadtests.generators.http_load import (
     Call,
     Sample,
+    UnexpectedResponse,
     connected,
     fetch,
     json_call,
@@ -30,6 +31,7 @@ _WRITERS: Final[Sequence[Kind]] = ("note", "note", "note", "profile", "profile")
 _READERS: Final = 4
 _PAUSE_SECONDS: Final = 0.03
 _RECOVERY_SECONDS: Final = 30.0
+SERVED_SECONDS: Final = 60.0
 _SAYS_STALE: Final = "detail=stale"
 
 
@@ -100,7 +102,7 @@ class Hammer:
 
     def __enter__(self) -> "Hammer":
         self.registers += [
-            self._create(kind, f"{self.name}-{number}") for number, kind in enumerate(_WRITERS)
+            create(self.url, kind, f"{self.name}-{number}") for number, kind in enumerate(_WRITERS)
         ]
         writers = [threading.Thread(target=self._write, args=(one,)) for one in self.registers]
         readers = [
@@ -148,16 +150,6 @@ class Hammer:
                 urls, self.registers, ("", "?cache=false")
             )
         )
-
-    def _create(self, kind: Kind, user: str) -> Register:
-        if kind == "note":
-            note = fetch(
-                self.url, json_call(user, "/api/v1/notes", {"title": "cluster", "content": "0"})
-            )
-            return Register(kind, f"/api/v1/notes/{note['id']}", user)
-        body = {"user_id": user, "email": f"{user}@example.org", "preferences": {"number": 0}}
-        fetch(self.url, json_call(user, "/api/v1/profiles", body))
-        return Register(kind, f"/api/v1/profiles/{user}", user)
 
     def _write(self, register: Register) -> None:
         with connected(self.url) as connection:
@@ -214,6 +206,24 @@ class Hammer:
         )
 
 
+def create(url: str, kind: Kind, user: str) -> Register:
+    """
+    Create a note or a profile of the user, once writes of its kind are served: up to 60 s.
+
+    A site comes back to a store later than the store itself does. A creation may be repeated: a
+    profile that exists is a 409, and a note that a refused one left behind is never read.
+    Raises UnexpectedResponse.
+    """
+    if kind == "note":
+        call = json_call(user, "/api/v1/notes", {"title": "cluster", "content": "0"})
+        note = fetch(url, call, refused_seconds=SERVED_SECONDS)
+        return Register(kind, f"/api/v1/notes/{note['id']}", user)
+    body = {"user_id": user, "email": f"{user}@example.org", "preferences": {"number": 0}}
+    call = json_call(user, "/api/v1/profiles", body)
+    fetch(url, call, refused_seconds=SERVED_SECONDS)
+    return Register(kind, f"/api/v1/profiles/{user}", user)
+
+
 def _write_of(register: Register, number: int) -> Call:
     if register.kind == "note":
         body: Any = {"title": "cluster", "content": str(number)}
@@ -222,9 +232,21 @@ def _write_of(register: Register, number: int) -> Call:
 
 
 def _fetched(url: str, path: str) -> Any:
-    """Read once the store answers this instance again. Raises UnexpectedResponse."""
-    process.wait_until(lambda: send_once(url, Call("", path)).status == 200, _RECOVERY_SECONDS)
-    return fetch(url, path)
+    """
+    Read once the store answers this instance again; a copy that is stale for want of it does not count.
+
+    Raises UnexpectedResponse.
+    """
+    samples: list[Sample] = []
+
+    def is_current() -> bool:
+        samples.append(send_once(url, Call("", path)))
+        return samples[-1].status == 200 and _SAYS_STALE not in samples[-1].cache
+
+    if not process.wait_until(is_current, _RECOVERY_SECONDS):
+        last = samples[-1]
+        raise UnexpectedResponse(f"GET {path}: status {last.status} {last.cache}".rstrip())
+    return json.loads(samples[-1].body)
 
 
 def _number(register: Register, body: Any) -> int:

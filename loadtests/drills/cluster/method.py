@@ -13,7 +13,7 @@ from config.stack.cluster import Cluster
 from config.stack.cluster.site import Site
 from config.stack.process import StackError
 from config.stack.server import Server
-from loadtests.drills.cluster.hammer import Hammer, Operation
+from loadtests.drills.cluster.hammer import Hammer, Operation, create
 from loadtests.testbed.servers import run_python
 
 BEFORE_SECONDS: Final = 3.0
@@ -79,7 +79,7 @@ def observe(lab: ClusterLab) -> Observations:
     since = dt.datetime.now(dt.UTC)
     for name in lab.drills:
         lab.progress(name)
-        _await_health(cluster)
+        await_service(cluster)
         observations.runs[name] = _run(cluster, name, DRILLS[name])
     lab.progress("comparing the events that were acknowledged with those that are stored")
     observations.reconciled = _reconcile(cluster, since)
@@ -118,7 +118,7 @@ def _run(cluster: Cluster, name: str, drill: "Drill") -> DrillRun:
             hammer.go_on(AFTER_SECONDS)
         cluster.up()
         hammer.go_on(AFTER_SECONDS)
-    _await_health(cluster)
+    await_service(cluster)
     mended_s = None if mended is None else broken_s + mended
     return DrillRun(hammer.operations, broken_s, failed_s, mended_s, hammer.lost(sites))
 
@@ -136,17 +136,28 @@ def primary(cluster: Cluster, kind: str) -> Any:
     raise StackError(f"no {kind} leads")
 
 
-def _await_health(cluster: Cluster) -> None:
+def await_service(cluster: Cluster) -> None:
+    """
+    Wait until every node has its role, and each site and the balancer serve writes of each kind.
+
+    Raises StackError, or UnexpectedResponse where a write is refused for a minute.
+    """
+
     def has_roles(kind: str) -> bool:
         roles = [node.role() for node in cluster.nodes(kind)]  # type: ignore[attr-defined]
         return roles.count("primary") == 1 and "" not in roles
 
     for kind in ("postgres", "redis", "mongodb"):
         if not process.wait_until(lambda kind=kind: has_roles(kind), _RECOVERY_SECONDS):  # type: ignore[misc]
-            raise StackError(f"not every {kind} has its role again after a drill")
+            raise StackError(f"not every {kind} has its role again")
     for node in (*cluster.nodes("site"), *cluster.nodes("balancer")):
         if not process.wait_until(node.answers, _RECOVERY_SECONDS):
-            raise StackError(f"{node.name} does not answer after a drill")
+            raise StackError(f"{node.name} does not answer")
+    # Roles are not enough: each process finds the new primary, and ends its outage, by itself.
+    for url in (*(site.url for site in cluster.nodes("site")), cluster.url):
+        user = f"served-{time.time_ns()}"  # a profile that exists would be no write
+        create(url, "note", user)
+        create(url, "profile", user)
 
 
 @contextlib.contextmanager

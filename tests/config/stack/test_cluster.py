@@ -1,6 +1,7 @@
 """The replicated stores and the sites before them: real servers, whose primaries are killed."""
 
 import json
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -13,7 +14,7 @@ from config.stack import VARIABLES, process
 from config.stack.cluster import NUMBERS, Cluster
 from config.stack.process import StackError
 from loadtests.drills.cluster.hammer import Hammer
-from loadtests.drills.cluster.method import primary
+from loadtests.drills.cluster.method import await_service, primary
 
 pytestmark = pytest.mark.timeout(240)  # each test may be the one that starts all of it
 
@@ -34,11 +35,9 @@ def cluster(tmp_path_factory) -> Iterator[Cluster]:
 
 @pytest.fixture
 def healthy(cluster) -> Cluster:
-    """The cluster, every node of which runs and has its role."""
+    """The cluster, every node of which runs and has its role, and every site of which serves."""
     cluster.up()
-    for kind in ("postgres", "redis", "mongodb"):
-        assert process.wait_until(lambda kind=kind: _roles(cluster, kind).count("primary") == 1, 60)
-        assert process.wait_until(lambda kind=kind: "" not in _roles(cluster, kind), 60)
+    await_service(cluster)
     return cluster
 
 
@@ -80,6 +79,26 @@ class TestUp:
     def test_an_unknown_node_is_refused_by_the_names_of_those_there_are(self, healthy):
         with pytest.raises(StackError, match="there is no server postgres-9; there are etcd-1, "):
             healthy.kill("postgres-9")
+
+
+class TestHammer:
+    def test_that_begins_while_mongodb_has_no_primary_waits_for_it(self, healthy):
+        profile = {"user_id": "cluster", "email": "cluster@example.org", "preferences": {}}
+        for member in ("mongodb-2", "mongodb-3"):
+            healthy.kill(member)
+        assert process.wait_until(
+            lambda: call(healthy, "POST", "/api/v1/profiles", profile)[0] == 503, 60
+        )
+
+        returning = threading.Timer(1, healthy.up)
+        returning.start()
+        try:
+            with Hammer(healthy.url, "no-primary") as hammer:
+                assert hammer.until_written("profile", 60) is not None
+        finally:
+            returning.join()
+
+        assert hammer.lost([site.url for site in healthy.nodes("site")]) == 0
 
 
 class TestFailover:

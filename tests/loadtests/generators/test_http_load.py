@@ -11,8 +11,10 @@ import pytest
 from loadtests.generators.http_load import (
     Call,
     OpenLoop,
+    UnexpectedResponse,
     address,
     closed_loop,
+    fetch,
     fixed_count,
     intervals,
 )
@@ -41,6 +43,53 @@ def serving(
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+@contextmanager
+def answering(statuses: Iterator[int], *, retry_after: bool = True) -> Iterator[str]:
+    """A server that answers with each status in turn."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            status = next(statuses)
+            self.send_response(status)
+            if status == 503 and retry_after:
+                self.send_header("Retry-After", "1")
+            self.end_headers()
+            self.wfile.write(str(status).encode())
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+class TestFetch:
+    def test_repeats_a_refusal_until_it_is_served(self):
+        with answering(iter([503, 503, 201])) as url:
+            assert fetch(url, "/", refused_seconds=20) == 201
+
+    def test_says_that_it_is_refused_for_so_long(self):
+        with (
+            answering(itertools.repeat(503)) as url,
+            pytest.raises(UnexpectedResponse, match=r"GET /: status 503, still after 0.3 s"),
+        ):
+            fetch(url, "/", refused_seconds=0.3)
+
+    @pytest.mark.parametrize(
+        ("status", "retry_after", "seconds"),
+        [(500, True, 20), (503, False, 20), (503, True, 0)],
+        ids=["another error", "no Retry-After", "no time for it"],
+    )
+    def test_repeats_nothing_else(self, status, retry_after, seconds):
+        with (
+            answering(iter([status, 200]), retry_after=retry_after) as url,
+            pytest.raises(UnexpectedResponse, match=f"GET /: status {status}"),
+        ):
+            fetch(url, "/", refused_seconds=seconds)
 
 
 class TestFixedCount:
