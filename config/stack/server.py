@@ -18,7 +18,7 @@ from config.stack.process import StackError
 from config.stack.wheels import WHEELS
 
 State = Literal["running", "paused", "stopped"]
-START_SECONDS = 30.0
+START_SECONDS = 60.0  # on a machine that is busy with other things, too
 # Not every macOS has C.UTF-8.
 ENVIRONMENT = {
     "PATH": "/usr/bin:/bin",

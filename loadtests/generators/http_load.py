@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 TIMEOUT_SECONDS = 10.0
+REFUSED_SECONDS = 60.0
 _REFUSED_PAUSE_SECONDS = 0.1
 
 
@@ -122,12 +123,13 @@ def json_call(
     return Call(name, path, method, headers, None if body is None else json.dumps(body))
 
 
-def fetch(url: str, call: Call | str, *, refused_seconds: float = 0.0) -> Any:
+def fetch(url: str, call: Call | str, *, refused_seconds: float = REFUSED_SECONDS) -> Any:
     """
-    Send a request, or a GET of a path; return the JSON of the response.
+    Send a request, or a GET of a path; return the JSON of the response. It is for what prepares a measurement.
 
-    refused_seconds: for how long a refusal, a 503 with Retry-After, is repeated. Raises
-    UnexpectedResponse for a status that is neither 2xx nor 409, that is: there already.
+    refused_seconds: for how long a refusal, a 503 with Retry-After, is repeated: a site comes back
+    to a store later than the store itself does. So the request must be one that may be repeated.
+    Raises UnexpectedResponse for a status that is neither 2xx nor 409, that is: there already.
     """
     call = Call("", call) if isinstance(call, str) else call
     deadline = time.monotonic() + refused_seconds

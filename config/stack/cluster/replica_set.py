@@ -30,15 +30,21 @@ class Member(Node, MongoDB):
         return [*super().command(binary), "--setParameter", quick]
 
     def settle(self) -> None:
-        """Form the set, where this is the first; wait for its primary."""
+        """Form the set, where this is the first and there is none; wait for its primary."""
         if self.number == 1:
             if not process.wait_until(self._all_answer, START_SECONDS):
                 raise StackError("not all members of the replica set answer")
-            if self._is_formed():
-                return
-            super().settle()
-        elif not process.wait_until(self._is_formed, START_SECONDS):
+            if not self._knows_root():
+                super().settle()
+                self._prefer_none()
+        if not process.wait_until(self._is_formed, START_SECONDS):
             raise StackError(f"{self.name} does not become a member of the set (log: {self.log})")
+
+    def _prefer_none(self) -> None:
+        """Give all members the same priority: one that returns must not take the lead, and stop writes, again."""
+        with self._client(root=True) as root:
+            version = self._configuration(root)["version"] + 1
+            root.admin.command("replSetReconfig", self._set(version, of_first=1), force=True)
 
     def _all_answer(self) -> bool:
         return all(_answers(address) for address in self.addresses("mongodb"))
@@ -51,10 +57,10 @@ class Member(Node, MongoDB):
             return False
         return bool(hello.get("primary"))
 
-    def _set(self, version: int) -> dict[str, Any]:
+    def _set(self, version: int, of_first: int = 2) -> dict[str, Any]:
         members = [
             # The first at first: then the users are created where the set was formed.
-            {"_id": number, "host": address, "priority": 2 if number == 0 else 1}
+            {"_id": number, "host": address, "priority": 1 if number else of_first}
             for number, address in enumerate(self.addresses("mongodb"))
         ]
         settings = {"electionTimeoutMillis": 2000, "heartbeatIntervalMillis": 500}

@@ -31,7 +31,6 @@ _WRITERS: Final[Sequence[Kind]] = ("note", "note", "note", "profile", "profile")
 _READERS: Final = 4
 _PAUSE_SECONDS: Final = 0.03
 _RECOVERY_SECONDS: Final = 30.0
-SERVED_SECONDS: Final = 60.0
 _SAYS_STALE: Final = "detail=stale"
 
 
@@ -208,19 +207,16 @@ class Hammer:
 
 def create(url: str, kind: Kind, user: str) -> Register:
     """
-    Create a note or a profile of the user, once writes of its kind are served: up to 60 s.
+    Create a note or a profile of the user, once writes of its kind are served.
 
-    A site comes back to a store later than the store itself does. A creation may be repeated: a
-    profile that exists is a 409, and a note that a refused one left behind is never read.
-    Raises UnexpectedResponse.
+    It may be repeated: a profile that exists is a 409, and a note that a refused creation left
+    behind is never read. Raises UnexpectedResponse.
     """
     if kind == "note":
-        call = json_call(user, "/api/v1/notes", {"title": "cluster", "content": "0"})
-        note = fetch(url, call, refused_seconds=SERVED_SECONDS)
+        note = fetch(url, json_call(user, "/api/v1/notes", {"title": "cluster", "content": "0"}))
         return Register(kind, f"/api/v1/notes/{note['id']}", user)
     body = {"user_id": user, "email": f"{user}@example.org", "preferences": {"number": 0}}
-    call = json_call(user, "/api/v1/profiles", body)
-    fetch(url, call, refused_seconds=SERVED_SECONDS)
+    fetch(url, json_call(user, "/api/v1/profiles", body))
     return Register(kind, f"/api/v1/profiles/{user}", user)
 
 

@@ -12,7 +12,7 @@ import pymongo
 from config.stack.process import StackError, wait_until
 from loadtests.drills.degradation.outage_states import STATES, State
 from loadtests.drills.degradation.probes import StateFixtures, profile_of
-from loadtests.generators.http_load import Call, connected, json_call, send_once
+from loadtests.generators.http_load import Call, connected, create_note, fetch, json_call, send_once
 from loadtests.testbed.site import Site
 
 _SECONDS: Final = 30.0
@@ -41,18 +41,12 @@ class MatrixFixtures:
         notes = {}
         for purpose in _PURPOSES:
             owner = fixtures.user("writer" if purpose in _WRITES else purpose)
-            body = {"title": f"A note of a state: {purpose}"}
-            created = send_once(self._url, json_call(owner, "/api/v1/notes", body))
-            notes[purpose] = json.loads(created.body)["id"]
+            notes[purpose] = create_note(self._url, owner, f"A note of a state: {purpose}")
             self._make_profile(fixtures.user(purpose))
         return StateFixtures(state.label, notes, self._token, self._cookie)
 
     def _make_profile(self, user: str) -> None:
-        created = send_once(self._url, json_call(user, "/api/v1/profiles", profile_of(user)))
-        if created.status not in (201, 409):
-            raise StackError(
-                f"the profile of {user} was not created: {created.status} {created.body[:200]!r}"
-            )
+        fetch(self._url, json_call(user, "/api/v1/profiles", profile_of(user)))
 
     def _await_watcher(self) -> None:
         """

@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
+import pymongo
 import pytest
 
 from config.stack import VARIABLES, process
@@ -75,6 +76,12 @@ class TestUp:
         for site in healthy.nodes("site"):
             with urllib.request.urlopen(f"{site.url}/api/v1/notes/{note['id']}") as response:
                 assert json.load(response) == note
+
+    def test_no_member_of_mongodb_is_preferred_so_one_that_returns_stops_no_write(self, healthy):
+        with pymongo.MongoClient(healthy.operator_urls()["MONGODB_URI"]) as client:
+            members = client.admin.command("replSetGetConfig")["config"]["members"]
+
+        assert [member["priority"] for member in members] == [1, 1, 1]
 
     def test_an_unknown_node_is_refused_by_the_names_of_those_there_are(self, healthy):
         with pytest.raises(StackError, match="there is no server postgres-9; there are etcd-1, "):

@@ -70,7 +70,7 @@ def answering(statuses: Iterator[int], *, retry_after: bool = True) -> Iterator[
 class TestFetch:
     def test_repeats_a_refusal_until_it_is_served(self):
         with answering(iter([503, 503, 201])) as url:
-            assert fetch(url, "/", refused_seconds=20) == 201
+            assert fetch(url, "/") == 201
 
     def test_says_that_it_is_refused_for_so_long(self):
         with (
