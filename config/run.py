@@ -143,8 +143,7 @@ def _serve(stack: Stack, port: int, launcher: int) -> int:
         stack.up()
         _set_environment(stack)
         workers, threads = settings.WEB_WORKERS, settings.WEB_THREADS
-        for command in _PREPARATIONS:
-            _prepare(command)
+        _prepare()
         _reset_metrics(stack.folder / "metrics")
         return _run_site(port, url, workers=workers, threads=threads)
 
@@ -226,10 +225,10 @@ def _secret_key(path: Path) -> str:
     return path.read_text()
 
 
-def _prepare(command: tuple[str, ...]) -> None:
-    done = subprocess.run([sys.executable, "manage.py", *command], cwd=ROOT, check=False)
-    if done.returncode:
-        raise StackError(f"manage.py {command[0]} failed; see its message above")
+def _prepare() -> None:
+    command = [sys.executable, "-m", "config.commands", json.dumps(_PREPARATIONS)]
+    if subprocess.run(command, cwd=ROOT, check=False).returncode:
+        raise StackError("the stores could not be prepared; see the message above")
 
 
 def _run_site(port: int, url: str, *, workers: int, threads: int) -> int:

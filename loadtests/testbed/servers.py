@@ -22,7 +22,7 @@ from config.stack.process import StackError
 USERS: Final = 200
 _UNTIL: Final = "--until=2026-01-01"  # the same rows on every day
 _MARK: Final = "for experiments: whatever is in it may be overwritten"
-_PREPARATION: Final = ROOT / "loadtests" / "testbed" / "prepare.py"
+_COMMANDS: Final = ROOT / "config" / "commands.py"
 _BASICS: Final = (
     ("migrate", "-v0"),
     ("mongo_indexes", "--ensure"),
@@ -100,7 +100,7 @@ class Servers:
         if commands:
             # By its path, and with the code in root: another revision may not have the module.
             environment = self.environment | {"PYTHONPATH": str(self.root)}
-            run_python(["-P", str(_PREPARATION), json.dumps(commands)], environment, self.root)
+            run_python(["-P", str(_COMMANDS), json.dumps(commands)], environment, self.root)
 
     def _note_count(self) -> int:
         """Return how many notes there are; 0 where there is no table yet."""
