@@ -23,11 +23,24 @@ What needs no state of its own, since every step may be put off for ever:
 Steps are merged where one order is the worst: a read begins when it looks at its copy; a value is
 loaded as soon as its stamp is read; a renewal takes effect in Redis when it is sent (later, and what
 it vouches for ends earlier, seen from there).
+
+Left out is also what some other run finds, so that the states are few enough for several hosts:
+
+- A read that returns an old value from Redis began just before: then the most is demanded of it. What
+  began earlier, and is to be kept, needs its guard alone. Whether a look ends in a load, or in
+  nothing, matters to nobody else: in another run it has not begun.
+- Likewise a look whose guard holds no more, or a load whose stamp is gone, has not begun; and the
+  guard of a load that holds no more is yet to be drawn.
+- The last write's value is never old: a load, a copy, or an entry of it is none, and displaces none.
+- A worker may look though it has a copy, as if another thread did, or it were evicted. So the more
+  copies, the more can happen, and one that lives longer finds whatever it would have found. Hence of
+  messages that nobody awaits, in a row, only the last is kept. Without that there are states without
+  end: a keeper that gives up and begins again while the listener does not listen.
 """
 
 import functools
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, TypeVar
 
@@ -45,14 +58,12 @@ class Worker(NamedTuple):
     """
     A worker: the version that its copy has, and its read between two steps.
 
-    A guard that holds no more never does again: then there is no copy, and none will be kept.
+    Looking and storing, it has a guard that holds; loaded and storing, its stamp is there still.
     """
 
     copy: int = NOTHING
     step: Literal["idle", "looking", "loaded", "storing", "keeping"] = "idle"
-    floor: int = 0  # the newest write that was answered when the read began; later the value
-    guard: bool = False  # drawn before the look, or before what is loaded is stored, and as it was
-    stamp: bool = False  # that of the load is there still
+    version: int = 0  # that was loaded, or hit
 
 
 class Item(NamedTuple):
@@ -62,6 +73,9 @@ class Item(NamedTuple):
     sender: int = NOBODY  # message: who awaits that it is acknowledged
     lost: bool = False  # reply: the host was in the register no more
     age_ticks: int = 0  # reply: since the renewal was sent
+
+
+UNAWAITED = Item("message")
 
 
 class Host(NamedTuple):
@@ -92,7 +106,7 @@ class Delivery(NamedTuple):
     whole: bool = False  # the register was known to be, with the UNLINK
     wait: int = 0  # ticks until it need not wait for them any more
     covered: bool = False  # a lease was granted since, after its row was unlinked
-    lapsed: bool = False  # keeper: nobody had the lease when it locked the row
+    waits: bool = False  # keeper: for those hosts
     rows: frozenset[int] = frozenset()  # keeper: that it has read
 
 
@@ -106,6 +120,7 @@ class State(NamedTuple):
     lapses: int  # how often the lease will lapse, connections be lost, Redis be flushed
     losses: int
     flushes: int
+    writes: int  # how many there will be
     row: int = 0  # the committed version
     answered: int = 0  # the newest write that was answered
     outbox: frozenset[int] = frozenset()
@@ -182,7 +197,16 @@ def start(scope: Scope) -> State:
         hosts.append(host)
     writers = tuple(Delivery(host, left) for host, left in scope.writers)
     relay, keeper = Delivery(scope.relay or 0), Delivery(scope.keeper or 0)
-    return State(tuple(hosts), writers, relay, keeper, scope.lapses, scope.losses, scope.flushes)
+    return State(
+        tuple(hosts),
+        writers,
+        relay,
+        keeper,
+        scope.lapses,
+        scope.losses,
+        scope.flushes,
+        sum(left for _, left in scope.writers),
+    )
 
 
 def successors(protocol: Protocol, scope: Scope, state: State) -> Steps:
@@ -218,10 +242,24 @@ def _with_host(state: State, number: int, **changes: object) -> State:
     return state._replace(hosts=_put(state.hosts, number, host))
 
 
+WITHOUT_GUARD = {"looking": "idle", "storing": "loaded"}
+WITHOUT_STAMP = {"loaded": "idle", "storing": "idle"}
+
+
+def _back(host: Host, steps: dict[str, str], **changes: int) -> Host:
+    """Return the host after its workers have lost what those steps need."""
+    if not host.workers:
+        return host
+    workers = sorted(
+        worker._replace(step=steps.get(worker.step, worker.step), **changes)
+        for worker in host.workers
+    )
+    return host._replace(workers=tuple(workers))
+
+
 def _without_copies(host: Host) -> Host:
     """Return the host after no guard holds any more that was drawn there."""
-    workers = sorted(worker._replace(copy=NOTHING, guard=False) for worker in host.workers)
-    return host._replace(workers=tuple(workers))
+    return _back(host, WITHOUT_GUARD, copy=NOTHING)
 
 
 def _overwritten(state: State, number: int) -> State:
@@ -238,25 +276,50 @@ def _invalidated(
     The entry is invalid, and each host in the register but the sender's own is sent a message. What
     the sender has sent before, it awaits no more.
     """
+    awaited = _others_on(protocol, state, mine)
     hosts = []
-    for number, host in enumerate(state.hosts):
-        on_its_way = tuple(
-            item._replace(sender=NOBODY) if item.sender == sender else item
-            for item in host.on_its_way
-        )
+    for number, host in enumerate(_awaits_nobody(state, sender).hosts):
         if number != mine and host.entered:
-            on_its_way = _sent(host._replace(on_its_way=on_its_way), Item("message", sender))
-        workers = tuple(sorted(worker._replace(stamp=False) for worker in host.workers))
-        hosts.append(host._replace(workers=workers, on_its_way=on_its_way))
-    following = state._replace(entry=NOTHING, hosts=tuple(hosts))
-    return following, _others_on(protocol, state, mine)
+            message = Item("message", sender if number in awaited else NOBODY)
+            host = host._replace(on_its_way=_sent(host, message))
+        hosts.append(_back(host, WITHOUT_STAMP))
+    return state._replace(entry=NOTHING, hosts=tuple(hosts)), awaited
 
 
 def _sent(host: Host, item: Item) -> tuple[Item, ...]:
-    """Return what is on its way after one thing more; the same twice in a row is as once."""
-    if not host.connected or (host.on_its_way and host.on_its_way[-1] == item):
-        return host.on_its_way
-    return (*host.on_its_way, item)
+    """Return what is on its way after one thing more."""
+    return _merged((*host.on_its_way, item)) if host.connected else host.on_its_way
+
+
+def _unawaited(host: Host, sender: int | None) -> Host:
+    """Return the host after a sender awaits its acknowledgement no more; None: no sender does."""
+    if not host.on_its_way:
+        return host
+    items = [
+        item._replace(sender=NOBODY) if sender in (None, item.sender) else item
+        for item in host.on_its_way
+    ]
+    return host._replace(on_its_way=_merged(items))
+
+
+def _awaits_nobody(state: State, sender: int) -> State:
+    hosts = tuple([_unawaited(host, sender) for host in state.hosts])
+    return state._replace(hosts=hosts)
+
+
+def _merged(items: Sequence[Item]) -> tuple[Item, ...]:
+    """
+    Return the items without messages that nobody awaits and that another follows at once.
+
+    With that one the slots are overwritten, too: later, but before any reply behind both is read.
+    """
+    return tuple(
+        [
+            item
+            for item, behind in zip(items, (*items, None)[1:], strict=True)
+            if item != UNAWAITED or behind is None or behind.kind != "message"
+        ]
+    )
 
 
 def _others_on(protocol: Protocol, state: State, mine: int) -> frozenset[int]:
@@ -291,7 +354,9 @@ def _acknowledged(state: State, host: int, sender: int | None = None) -> State:
             return delivery
         return delivery._replace(awaited=delivery.awaited - {host})
 
+    unawaited = _unawaited(state.hosts[host], sender)
     return state._replace(
+        hosts=_put(state.hosts, host, unawaited),
         writers=tuple(without(writer, number) for number, writer in enumerate(state.writers)),
         relay=without(state.relay, RELAY),
         keeper=without(state.keeper, KEEPER),
@@ -304,7 +369,9 @@ def _commit(
     if writer.left:
         version = state.row + 1
         step = "committed" if protocol.slots_after_unlink else "slots first"
-        awaited = _others_on(protocol, state, writer.host)  # for the variant that reads it so early
+        awaited = frozenset[int]()
+        if not protocol.register_read_with_unlink:
+            awaited = _others_on(protocol, state, writer.host)
         moved = Delivery(writer.host, writer.left - 1, step, version, awaited)
         committed = state._replace(row=version, outbox=state.outbox | {version})
         yield f"commits {version}", committed, moved
@@ -339,7 +406,7 @@ def _settle(
 ) -> Writes:
     if not writer.wait or _settled(protocol, state, writer):
         go = writer._replace(step="delivered", wait=0, awaited=frozenset(), whole=False)
-        yield "need not wait for others", state, go
+        yield "need not wait for others", _awaits_nobody(state, number), go
 
 
 def _delete_row(
@@ -364,7 +431,7 @@ def _unlink(
         if not protocol.register_read_with_unlink:
             awaited = writer.awaited
         whole = _is_whole(protocol, state, writer.host)
-        go_on = go(step="confirmed", awaited=awaited, whole=whole)
+        go_on = go(step="confirmed", awaited=awaited, whole=whole, covered=False)
         yield "has its UNLINK confirmed", unlinked, go_on
     if writer.step == "committed" and scope.lapses:
         following = state
@@ -376,7 +443,7 @@ def _unlink(
 
 
 def _wait(state: State, writer: Delivery) -> Writes:
-    waited = writer._replace(step="waited")
+    waited = writer._replace(step="waited", covered=False)
     if writer.version not in state.outbox:
         yield "sees that its row is gone", state, waited
     if not state.trusted:
@@ -420,7 +487,7 @@ def _relay(protocol: Protocol, state: State) -> Steps:
         following = _overwritten(state, relay.host) if protocol.relay_overwrites_slots else state
         yield "relay overwrites the slots", go(following, step="settling", wait=wait)
     elif relay.step == "settling" and (not relay.wait or _settled(protocol, state, relay)):
-        following = _without_row(state, relay.version)
+        following = _awaits_nobody(_without_row(state, relay.version), RELAY)
         yield "relay deletes the row", following._replace(relay=Delivery(relay.host))
 
 
@@ -431,45 +498,38 @@ def _lapsed(protocol: Protocol, state: State) -> State:
 
 def _keeper(protocol: Protocol, state: State) -> Steps:
     keeper = state.keeper
-
-    def go(following: State, **changes: object) -> State:
-        return following._replace(keeper=keeper._replace(**changes))
-
     if keeper.step == "idle" and (state.outbox or not state.trusted):
-        unlinked, awaited = state, frozenset[int]()
-        if state.outbox:
-            unlinked, awaited = _invalidated(protocol, state, KEEPER, keeper.host)
-        yield (
-            "keeper unlinks the rows",
-            go(
-                unlinked,
-                step="unlinked",
-                rows=state.outbox,
-                awaited=awaited,
-                whole=_is_whole(protocol, state, keeper.host),
-                lapsed=not state.trusted,
-            ),
-        )
+        yield "keeper unlinks the rows", _keeper_unlinks(protocol, state)
     elif keeper.step == "unlinked":
         following = state
         if keeper.rows and protocol.relay_overwrites_slots:
             following = _overwritten(state, keeper.host)
-        yield "keeper overwrites the slots", go(following, step="granting")
+        moved = keeper._replace(step="granting")
+        yield "keeper overwrites the slots", following._replace(keeper=moved)
     elif keeper.step == "granting":
-        yield "keeper gives up", state._replace(keeper=Delivery(keeper.host))
-        # A lease that begins anew ends all copies by itself.
-        if (
-            not protocol.keeper_waits_for_others
-            or not keeper.rows
-            or keeper.lapsed
-            or _settled(protocol, state, keeper)
-        ):
+        ended = _awaits_nobody(state, KEEPER)._replace(keeper=Delivery(keeper.host))
+        yield "keeper gives up", ended
+        if not keeper.waits or _settled(protocol, state, keeper):
             writers = tuple(
-                writer._replace(covered=writer.covered or writer.version in keeper.rows)
+                writer._replace(covered=True)
+                if writer.step in ("committed", "waiting") and writer.version in keeper.rows
+                else writer
                 for writer in state.writers
             )
-            granted = state._replace(trusted=True, writers=writers, keeper=Delivery(keeper.host))
-            yield "keeper grants the lease", granted
+            yield "keeper grants the lease", ended._replace(trusted=True, writers=writers)
+
+
+def _keeper_unlinks(protocol: Protocol, state: State) -> State:
+    unlinked, awaited = state, frozenset[int]()
+    host = state.keeper.host
+    if state.outbox:
+        unlinked, awaited = _invalidated(protocol, state, KEEPER, host)
+    moved = Delivery(host, step="unlinked", rows=state.outbox)
+    # A lease that begins anew ends all copies by itself.
+    if state.outbox and state.trusted and protocol.keeper_waits_for_others:
+        whole = _is_whole(protocol, state, host)
+        return unlinked._replace(keeper=moved._replace(waits=True, awaited=awaited, whole=whole))
+    return _awaits_nobody(unlinked, KEEPER)._replace(keeper=moved)
 
 
 def _tick(protocol: Protocol, state: State) -> Steps:
@@ -502,6 +562,7 @@ def _listener(protocol: Protocol, state: State, number: int) -> Steps:
         following = state
         if host.begins:  # by its new session it is known that its copies are from after the UNLINK
             following = _acknowledged(state, number)
+            host = following.hosts[number]
         sent = _sent(host, Item("reply", lost=not host.entered and not host.begins))
         renewed = _with_host(
             following, number, entered=True, renewed=0, begins=False, on_its_way=sent
@@ -547,12 +608,7 @@ def _faults(protocol: Protocol, state: State) -> Steps:
             yield f"listener {number} loses its connection", lost._replace(losses=state.losses - 1)
     if state.flushes:
         hosts = tuple(
-            host._replace(
-                workers=tuple(sorted(worker._replace(stamp=False) for worker in host.workers)),
-                entered=False,
-                renewed=0,
-                knows=0,
-            )
+            _back(host, WITHOUT_STAMP)._replace(entered=False, renewed=0, knows=0)
             for host in state.hosts
         )
         flushed = state._replace(hosts=hosts, entry=NOTHING, flushes=state.flushes - 1)
@@ -574,43 +630,39 @@ Reads = Iterator[tuple[str, State, Worker]]  # words, the state, and the worker 
 
 def _begin(protocol: Protocol, state: State, worker: Worker, *, is_on: bool) -> Reads:
     leased = state.trusted or not protocol.bound_to_lease
-    if worker.copy != NOTHING and is_on and leased:
-        if worker.copy < state.answered:
-            yield f"hits its copy of {worker.copy}", state._replace(stale=True), worker
-    elif state.trusted:
-        looking = Worker(worker.copy, "looking", state.answered, guard=is_on)
-        yield f"looks (answered: {state.answered})", state, looking
+    if NOTHING < worker.copy < state.answered and is_on and leased:
+        yield f"hits its copy of {worker.copy}", state._replace(stale=True), worker
+    if state.trusted:
+        if NOTHING < state.entry < state.answered:
+            yield f"hits {state.entry} in Redis", state._replace(stale=True), worker
+        if is_on:
+            yield "looks", state, Worker(worker.copy, "looking")
+        if state.entry == NOTHING and state.row < state.writes:
+            yield f"loads {state.row}", state, Worker(worker.copy, "loaded", state.row)
 
 
 def _look(protocol: Protocol, state: State, worker: Worker, *, is_on: bool) -> Reads:
-    if not state.trusted:
-        yield "reads the store", state, Worker(worker.copy)
-    elif state.entry != NOTHING:
-        following = state._replace(stale=state.entry < worker.floor)
+    if state.trusted and state.entry != NOTHING:
         kept = _kept(worker, state.entry, in_time=protocol.guard_before_look)
-        yield f"hits {state.entry} in Redis", following, kept
-    else:
-        # What is guarded from before the look would be killed by the push of its own stamp.
-        loaded = worker._replace(step="loaded", floor=state.row, stamp=True, guard=False)
-        yield f"loads {state.row}", state, loaded
+        yield f"hits {state.entry} in Redis", state, kept
 
 
 def _draw_guard(protocol: Protocol, state: State, worker: Worker, *, is_on: bool) -> Reads:
-    guard = is_on and (state.trusted or not protocol.bound_to_lease)
-    yield "draws its guard", state, worker._replace(step="storing", guard=guard)
+    if is_on and (state.trusted or not protocol.bound_to_lease):
+        yield "draws its guard", state, worker._replace(step="storing")
+    if state.trusted:
+        yield f"stores {worker.version}", state._replace(entry=worker.version), Worker(worker.copy)
 
 
 def _store(protocol: Protocol, state: State, worker: Worker, *, is_on: bool) -> Reads:
-    version = worker.floor
-    if worker.stamp and state.trusted:
-        kept = _kept(worker, version, in_time=protocol.guard_before_store)
-        yield f"stores {version}", state._replace(entry=version), kept
-    else:
-        yield f"may not store {version}", state, Worker(worker.copy)
+    if state.trusted:
+        kept = _kept(worker, worker.version, in_time=protocol.guard_before_store)
+        yield f"stores and keeps {worker.version}", state._replace(entry=worker.version), kept
 
 
 def _keep_late(protocol: Protocol, state: State, worker: Worker, *, is_on: bool) -> Reads:
-    yield f"keeps {worker.floor}", state, Worker(worker.floor if is_on else worker.copy)
+    if is_on:
+        yield f"keeps {worker.version}", state, Worker(worker.version)
 
 
 WORKER = {
@@ -623,10 +675,8 @@ WORKER = {
 
 
 def _kept(worker: Worker, version: int, *, in_time: bool) -> Worker:
-    """Return the worker after its read: it keeps the version, under its guard where that was drawn in time."""
-    if not in_time:
-        return Worker(worker.copy, "keeping", version)
-    return Worker(version if worker.guard else worker.copy)
+    """Return the worker after its read: it keeps the version, or has not drawn its guard in time."""
+    return Worker(version) if in_time else Worker(worker.copy, "keeping", version)
 
 
 def explore(protocol: Protocol, scope: Scope) -> Outcome:
@@ -636,6 +686,7 @@ def explore(protocol: Protocol, scope: Scope) -> Outcome:
 
 LEVEL = Protocol("the first level")
 ONE_HOST = Scope()
+TWO_VERSIONS = Scope(writers=((0, 2),))  # of which either may be old
 # Each of two hosts has a worker; one writes.
 TWO_HOSTS = Scope(workers=(1, 1), writers=((1, 1),), relay=None, keeper=None, lapses=0)
 # The second has none: it is a command, or its level is off.
@@ -679,9 +730,15 @@ BROKEN = (
     (replace(LEVEL, name="a keeper that does not wait", keeper_waits_for_others=False), KEPT),
 )
 SCOPES = {
-    "small": ((LEVEL, ONE_HOST), (LEVEL, COMMAND), (LEVEL, CUT_OFF)),
+    "small": (
+        (LEVEL, ONE_HOST),
+        (LEVEL, TWO_VERSIONS),
+        (LEVEL, COMMAND),
+        (LEVEL, CUT_OFF),
+        (LEVEL, RELAYED),
+    ),
     "full": (
-        (LEVEL, Scope(writers=((0, 2),))),
+        (LEVEL, TWO_VERSIONS),
         (LEVEL, Scope(writers=((0, 1), (0, 1)))),
         (LEVEL, Scope(workers=(3,))),
         (LEVEL, FLUSHED),

@@ -8,8 +8,6 @@ from tests.cachelayer import first_level_interleavings
 from tests.cachelayer.first_level_interleavings import BROKEN, LEVEL, SCOPES
 
 SMALL = SCOPES["small"]
-# Those whose counterexample takes a search of minutes are in make prove.
-QUICK = [(protocol, scope) for protocol, scope in BROKEN if scope.relay is None or not scope.time]
 explore = functools.cache(first_level_interleavings.explore)
 
 
@@ -23,7 +21,7 @@ class TestFirstLevel:
         outcome = explore(protocol, scope)
 
         assert outcome.counterexample is None
-        assert outcome.states > 4_000
+        assert outcome.states > 800
 
     def test_the_exploration_comes_by_what_it_is_about(self):
         steps = set()
@@ -31,9 +29,10 @@ class TestFirstLevel:
             steps |= explore(protocol, scope).steps
 
         for step in (
-            "a worker of 0 looks (answered: 1)",
-            "a worker of 0 stores 1",
-            "a worker of 0 may not store 0",
+            "a worker of 0 looks",
+            "a worker of 0 hits 1 in Redis",
+            "a worker of 0 stores 0",
+            "a worker of 0 stores and keeps 1",
             "writer on 0 has no reply to its UNLINK",
             "writer on 0 sees that the lease is over",
             "writer on 0 sees that its row is gone",
@@ -49,7 +48,7 @@ class TestFirstLevel:
         ):
             assert step in steps
 
-    @pytest.mark.parametrize(("protocol", "scope"), QUICK, ids=name)
+    @pytest.mark.parametrize(("protocol", "scope"), BROKEN, ids=name)
     def test_a_variant_returns_a_stale_value(self, protocol, scope):
         assert explore(protocol, scope).counterexample
 
