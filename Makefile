@@ -6,6 +6,7 @@ PYTHON ?= python3
 BIN := $(if $(DJANGO),.venv-$(notdir $(PYTHON))-django$(DJANGO),.venv)/bin
 # Each process has its own servers; tests wait longer than they compute, so four pay off on two cores.
 TEST_PROCESSES ?= 4
+CLIENTS ?= .lab/client
 # Placeholders for the required settings: the checks read code and connect to no server.
 CHECK_ENV := PYTHON_DOTENV_DISABLED=1 SECRET_KEY=a-stand-in-for-checks-that-is-long-enough-0123456789-abcdef \
 	DATABASE_URL=postgresql://localhost/none REDIS_URL=redis://localhost/0 MONGODB_URI=mongodb://localhost/none \
@@ -62,11 +63,12 @@ prove: $(BIN)/.dev ## verify the cache protocol and the spool: every interleavin
 contract: $(BIN)/.dev ## test the OpenAPI schema: schemathesis with 100 new random examples for each operation
 	@CONTRACT_EXAMPLES=$(or $(EXAMPLES),100) $(BIN)/python -m pytest -q -s tests/config/test_contract.py
 
-client: $(BIN)/.dev ## generate clients of the API into .lab/client: in Python, and in TypeScript (by npx, of Node.js 20 or later)
-	@mkdir -p .lab/client/typescript && $(CHECK_ENV) $(BIN)/python manage.py spectacular --format openapi-json --file .lab/client/openapi.json
-	@PATH="$(CURDIR)/$(BIN):$$PATH" openapi-python-client generate --path .lab/client/openapi.json --output-path .lab/client/python --overwrite --fail-on-warning
-	@command -v npx > /dev/null || { echo "npx is not on PATH: no client in TypeScript; install Node.js" >&2; exit 1; }
-	@npx --yes openapi-typescript@7.13.0 .lab/client/openapi.json --default-non-nullable=false --output .lab/client/typescript/schema.d.ts
+client: $(BIN)/.dev ## generate clients of the API in Python and TypeScript, into CLIENTS (default .lab/client)
+	@mkdir -p "$(CLIENTS)" && $(CHECK_ENV) $(BIN)/python manage.py spectacular --format openapi-json --file "$(CLIENTS)/openapi.json"
+	@PATH="$(abspath $(BIN)):$$PATH" openapi-python-client generate --path "$(CLIENTS)/openapi.json" --output-path "$(CLIENTS)/python" --overwrite --fail-on-warning
+	@rm -rf "$(CLIENTS)/typescript" && JAVA_OPTS=-XX:TieredStopAtLevel=1 $(BIN)/openapi-generator-cli generate --config config/typescript_client.yaml \
+		--input-spec "$(CLIENTS)/openapi.json" --output "$(CLIENTS)/typescript" > "$(CLIENTS)/typescript.log" || { cat "$(CLIENTS)/typescript.log" >&2; exit 1; }
+	@echo "Python: $(CLIENTS)/python    TypeScript: $(CLIENTS)/typescript"
 
 chaos: $(BIN)/.site ## search for stale reads under every fault (3 minutes); then with a naive protocol
 	@$(BIN)/python -m loadtests chaos --seconds 60

@@ -14,50 +14,13 @@ from cachelayer.client import CacheDown
 from cachelayer.http import preconditions_of
 from cachelayer.invalidation import clear
 from cachelayer.namespace import NoSuchKey, declared, named
-from config.observability import access, database_metrics
+from config.observability import access, database_metrics, serializers
 from config.observability.probes import ProbeView
 from config.web.authentication import IsStaff, StaffAuthentication
 from config.web.query import Parameters
 from config.web.views import View
 
 _NOT_STORED = {"Cache-Control": "no-store"}
-_COUNT: Final = {"type": "integer", "minimum": 0}
-_BYTES: Final = {"type": ["integer", "null"], "minimum": 0}
-
-
-def _object(**properties: Any) -> dict[str, Any]:
-    """Return the schema of an object that has at least these properties."""
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": True,
-    }
-
-
-_READS: Final = {
-    "hits": _COUNT,
-    "misses": _COUNT,
-    "hit_rate": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
-}
-_CACHE_METRICS: Final = _object(
-    **_READS,
-    memory_usage=_BYTES,
-    memory_limit=_BYTES,
-    namespaces={"type": "object", "additionalProperties": _object(**_READS)},
-)
-_LATENCY: Final = {
-    "type": ["object", "null"],
-    "properties": {f"p{n}": {"type": "number", "minimum": 0} for n in (50, 95, 99)},
-    "additionalProperties": True,
-}
-_STORE: Final = _object(
-    active_connections=_COUNT,
-    idle_connections=_COUNT,
-    waiting_requests=_COUNT,
-    latency_ms=_LATENCY,
-    errors={"type": "object", "additionalProperties": _COUNT},
-)
 _NAMES: Final = [namespace.name for namespace in declared()]
 _NAMESPACE: Final = OpenApiParameter("namespace", str, enum=_NAMES, description="All if omitted.")
 _KEY: Final = OpenApiParameter(
@@ -66,13 +29,8 @@ _KEY: Final = OpenApiParameter(
     required=True,
     description="Such as notes:{id}.",
 )
-_CLEARED: Final = _object(cleared={"type": "array", "items": {"type": "string", "enum": _NAMES}})
-_DATABASE_METRICS: Final = _object(postgres=_STORE, mongodb=_STORE)
 _NOT_STAFF: Final = OpenApiResponse(
     description="The address is not listed, and there are no credentials."
-)
-_EXPLANATION: Final = _object(
-    key={"type": "string"}, cached={"type": "boolean"}, reason={"type": "string"}
 )
 
 
@@ -84,7 +42,9 @@ class _MetricsView(View):
 class CacheMetricsView(_MetricsView):
     """Metrics of the cache."""
 
-    @extend_schema(operation_id="metrics_cache", responses={200: _CACHE_METRICS, 401: _NOT_STAFF})
+    @extend_schema(
+        operation_id="metrics_cache", responses={200: serializers.CacheMetrics, 401: _NOT_STAFF}
+    )
     def get(self, request: Request) -> Response:
         """Return hits, misses, loads, timings, memory and outbox, over all processes."""
         Parameters(request.query_params, known=()).end()
@@ -94,7 +54,9 @@ class CacheMetricsView(_MetricsView):
 class StoreMetricsView(_MetricsView):
     """Metrics of the databases."""
 
-    @extend_schema(operation_id="metrics_db", responses={200: _DATABASE_METRICS, 401: _NOT_STAFF})
+    @extend_schema(
+        operation_id="metrics_db", responses={200: serializers.DatabaseMetrics, 401: _NOT_STAFF}
+    )
     def get(self, request: Request) -> Response:
         """Return pools, latencies and errors of PostgreSQL and MongoDB, over all processes."""
         Parameters(request.query_params, known=()).end()
@@ -112,7 +74,7 @@ class CacheExplainView(_StaffView):
     @extend_schema(
         operation_id="cache_explain",
         parameters=[_KEY],
-        responses={200: _EXPLANATION},
+        responses={200: serializers.CacheExplanation},
     )
     def get(self, request: Request) -> Response:
         """Say whether a key is cached, what it depends on, and why it last missed."""
@@ -140,7 +102,7 @@ class CacheClearView(_StaffView):
     _DOCUMENTED: ClassVar[dict[str, Any]] = {
         "parameters": [_NAMESPACE],
         "request": None,
-        "responses": {200: _CLEARED},
+        "responses": {200: serializers.CacheCleared},
     }
 
     @extend_schema(operation_id="cache_clear", **_DOCUMENTED)

@@ -112,16 +112,18 @@ _PROBLEM = {
         "scope": {"type": "string", "enum": ["read", "write", "search"]},
         "errors": {
             "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["field", "message", "code"],
-                "properties": {
-                    "field": {"type": "string"},
-                    "message": {"type": "string"},
-                    "code": {"type": "string"},
-                },
-            },
+            "items": {"$ref": "#/components/schemas/ProblemError"},
         },
+    },
+}
+_PROBLEM_ERROR = {
+    "type": "object",
+    "description": "What is wrong with a field of the request.",
+    "required": ["field", "message", "code"],
+    "properties": {
+        "field": {"type": "string"},
+        "message": {"type": "string"},
+        "code": {"type": "string"},
     },
 }
 
@@ -312,7 +314,7 @@ class Text(OpenApiSerializerFieldExtension):
 
 def complete_responses(result: dict[str, Any], **_context: Any) -> dict[str, Any]:
     """Add the errors that follow from an operation's input, the headers of all replies, and links."""
-    result["components"]["schemas"]["Problem"] = _PROBLEM
+    result["components"]["schemas"] |= {"Problem": _PROBLEM, "ProblemError": _PROBLEM_ERROR}
     for path, operations in result["paths"].items():
         for operation in operations.values():
             _complete(operation, is_limited=is_limited(path))

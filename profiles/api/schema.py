@@ -48,11 +48,13 @@ def _value(auto_schema: AutoSchema, levels: int) -> dict[str, Any]:
     ]
     if levels:
         below = _value(auto_schema, levels - 1)
+        # A component, from which generated clients take the name of the type.
+        inner = {"type": "object", "propertyNames": _KEYS, "additionalProperties": below}
         kinds += [
             {"type": "array", "items": below},
-            {"type": "object", "propertyNames": _KEYS, "additionalProperties": below},
+            _register(auto_schema, f"PreferenceObject{levels}", inner),
         ]
-    return _register(auto_schema, f"PreferenceValue{levels}", {"anyOf": kinds})
+    return _register(auto_schema, f"PreferenceValue{levels}", {"oneOf": kinds})
 
 
 def _container(

@@ -1,8 +1,10 @@
-"""The OpenAPI schema against a real site: schemathesis finds no contradiction, a generated client works."""
+"""The OpenAPI schema against a real site: schemathesis finds no contradiction, generated clients work."""
 
 import importlib
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -21,7 +23,9 @@ from loadtests.testbed.site import Site, running_site
 # make contract asks for more, and for other cases each time.
 EXAMPLES = os.environ.get("CONTRACT_EXAMPLES")
 TOKEN = "a token that only staff has"
-CLIENT = "generated_client"
+BIN = Path(sys.executable).parent
+SOURCES = Path(__file__).parent / "clients"
+CLIENT = "trilith_client"
 
 pytestmark = pytest.mark.timeout(3600 if EXAMPLES else 600)
 
@@ -34,16 +38,17 @@ def site() -> Iterator[Site]:
     running.stack.reset()
 
 
-def run(*command: str, cwd: Path = ROOT) -> str:
-    """Run a command-line tool of this environment; return what it printed. Fails where it does."""
+def run(*command: str, cwd: Path = ROOT, status: int = 0, **environment: str) -> str:
+    """Run a command-line tool, of this environment if it has it; return what it printed."""
     done = subprocess.run(
-        [Path(sys.executable).parent / command[0], *command[1:]],
+        [shutil.which(command[0], path=BIN) or command[0], *command[1:]],
         cwd=cwd,
+        env=os.environ | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
-    assert done.returncode == 0, done.stdout
+    assert done.returncode == status, done.stdout
     return done.stdout
 
 
@@ -63,23 +68,39 @@ class TestSchemathesis:
 
 
 @pytest.fixture(scope="module")
-def client(site, tmp_path_factory) -> Iterator[SimpleNamespace]:
-    """The API by a client that is generated from the schema: its operations, models and caller."""
-    folder = tmp_path_factory.mktemp("client")
-    (folder / "config.json").write_text(json.dumps({"post_hooks": []}))  # code, not laid out
-    run(
-        *("openapi-python-client", "generate", "--url", f"{site.url}/api/schema"),
-        *("--config", "config.json", "--meta", "none", "--output-path", CLIENT),
-        "--fail-on-warning",
-        cwd=folder,
-    )
+def clients(site, tmp_path_factory) -> Path:
+    """The folder that make client writes, with what uses the clients: the examples of the docs, and SOURCES."""
+    folder = tmp_path_factory.mktemp("clients")
+    printed = run("make", "client", f"CLIENTS={folder}", f"BIN={BIN}", f"--assume-old={BIN}/.dev")
+    assert f"{folder}/python" in printed
+    assert f"{folder}/typescript" in printed
+    for source in SOURCES.iterdir():
+        shutil.copy(source, folder / "python" if source.suffix == ".py" else folder)
+    text = (ROOT / "docs/api.md").read_text().replace("http://127.0.0.1:8000", site.url)
+    for language, place in (("python", "python/example.py"), ("ts", "example.ts")):
+        [example] = re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+        assert site.url in example
+        (folder / place).write_text(example)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def client(site, clients) -> Iterator[SimpleNamespace]:
+    """The API by the client in Python: its models and its connection."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(folder))
+        patch.syspath_prepend(str(clients / "python"))
         package = importlib.import_module(CLIENT)
         with package.Client(base_url=site.url) as connection:
             yield SimpleNamespace(
                 connection=connection, models=importlib.import_module(f"{CLIENT}.models")
             )
+
+
+def mistakes(name: str) -> set[tuple[str, str, str]]:
+    """Return the name, the line and the code of each mistake that a file declares."""
+    lines = enumerate((SOURCES / name).read_text().splitlines(), start=1)
+    ends = [(number, re.search(r"; // (TS\d+)$|  # ([a-z-]+)$", line)) for number, line in lines]
+    return {(name, str(number), end[1] or end[2]) for number, end in ends if end}
 
 
 @pytest.fixture
@@ -100,7 +121,7 @@ def cursor_of(url: str) -> str:
     return parse_qs(urlsplit(url).query)["cursor"][0]
 
 
-class TestGeneratedClient:
+class TestPython:
     def test_has_every_operation(self, site, client):
         with urllib.request.urlopen(f"{site.url}/api/schema") as reply:
             schema = json.load(reply)
@@ -119,7 +140,7 @@ class TestGeneratedClient:
         assert profile.preferences.theme is models.Theme.SYSTEM
 
         patch = models.PatchedPreferencesRequest(theme=models.Theme.DARK, language="de-AT")
-        patch["editor"] = models.PreferenceValue4Type5.from_dict({"tab_width": 4})
+        patch["editor"] = models.PreferenceObject4.from_dict({"tab_width": 4})
         call("profiles", "profiles_preferences_patch", "erika", body=patch)
         patch = models.PatchedPreferencesRequest(language=None)
         profile = call("profiles", "profiles_preferences_patch", "erika", body=patch)
@@ -167,3 +188,53 @@ class TestGeneratedClient:
         ).results
         summary = call("activity", "activity_summary", "erika")
         assert {row.action.value: row.count for row in summary.results}["note_created"] == 3
+
+    def test_is_typed(self, clients):
+        report = run(
+            *("mypy", "--strict", "--config-file=", "--cache-dir", str(clients / "mypy")),
+            *("example.py", "mistakes.py"),
+            cwd=clients / "python",
+            status=1,
+        )
+
+        found = re.findall(r"^(\S+):(\d+): error: .*\[([a-z-]+)\]$", report, re.MULTILINE)
+        assert set(found) == mistakes("mistakes.py"), report
+
+    def test_the_example_runs(self, clients):
+        printed = run("python", "example.py", cwd=clients / "python")
+
+        assert printed == "412 urn:trilith:problem:precondition-failed\n"
+
+
+@pytest.fixture(scope="module")
+def deno(clients):
+    """Run Deno, which reaches nothing but this machine, and keeps what it keeps in the clients' folder."""
+
+    def deno(command: str, *arguments: str, **expected: int) -> str:
+        return run(
+            *("deno", command, "--no-remote", "--no-npm", "--cached-only", *arguments),
+            **{"cwd": clients, **expected},
+            DENO_DIR=str(clients / "deno"),
+            DENO_NO_UPDATE_CHECK="1",
+            HOME="/nowhere",
+            NO_COLOR="1",
+        )
+
+    return deno
+
+
+class TestTypeScript:
+    def test_is_typed(self, deno):
+        report = deno("check", "user_flow.ts", "example.ts", "mistakes.ts", status=1)
+
+        each = r"^(TS\d+) \[ERROR\].*?^    at file://\S*?/(\w+\.ts):(\d+):"
+        found = re.findall(each, report, re.MULTILINE | re.DOTALL)
+        assert {(name, line, code) for code, name, line in found} == mistakes("mistakes.ts"), report
+
+    def test_walks_a_users_flow(self, site, deno):
+        deno("run", "--no-prompt", "--allow-net=127.0.0.1", "user_flow.ts", site.url)
+
+    def test_the_example_runs(self, deno):
+        printed = deno("run", "--no-prompt", "--allow-net=127.0.0.1", "example.ts")
+
+        assert printed == "412 urn:trilith:problem:precondition-failed\n"

@@ -1,0 +1,66 @@
+"""What the endpoints for operators return, for the OpenAPI schema: each has at least these properties."""
+
+from rest_framework import serializers
+
+from cachelayer.namespace import declared
+
+
+class Reads(serializers.Serializer):
+    """Reads of the cache."""
+
+    hits = serializers.IntegerField(min_value=0)
+    misses = serializers.IntegerField(min_value=0)
+    hit_rate = serializers.FloatField(min_value=0, max_value=1, allow_null=True)
+
+
+class NamespaceMetrics(Reads):
+    """Reads of one namespace of the cache."""
+
+
+class CacheMetrics(Reads):
+    """Reads of the cache, and what it holds."""
+
+    memory_usage = serializers.IntegerField(min_value=0, allow_null=True)
+    memory_limit = serializers.IntegerField(min_value=0, allow_null=True)
+    namespaces = serializers.DictField(child=NamespaceMetrics())
+
+
+class Latency(serializers.Serializer):
+    """Percentiles in milliseconds."""
+
+    p50 = serializers.FloatField(min_value=0, required=False)
+    p95 = serializers.FloatField(min_value=0, required=False)
+    p99 = serializers.FloatField(min_value=0, required=False)
+
+
+class StoreMetrics(serializers.Serializer):
+    """The pool, the latencies and the errors of one database."""
+
+    active_connections = serializers.IntegerField(min_value=0)
+    idle_connections = serializers.IntegerField(min_value=0)
+    waiting_requests = serializers.IntegerField(min_value=0)
+    latency_ms = Latency(allow_null=True)
+    errors = serializers.DictField(child=serializers.IntegerField(min_value=0))
+
+
+class DatabaseMetrics(serializers.Serializer):
+    """Both databases."""
+
+    postgres = StoreMetrics()
+    mongodb = StoreMetrics()
+
+
+class CacheCleared(serializers.Serializer):
+    """The namespaces that were cleared."""
+
+    cleared = serializers.ListField(
+        child=serializers.ChoiceField([namespace.name for namespace in declared()])
+    )
+
+
+class CacheExplanation(serializers.Serializer):
+    """One key of the cache."""
+
+    key = serializers.CharField()
+    cached = serializers.BooleanField()
+    reason = serializers.CharField()
