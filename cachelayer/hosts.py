@@ -76,6 +76,7 @@ class Invalidation:
         self._arguments = [mine, json.dumps([self._token.decode(), mine.decode(), list(tags)])]
         self._awaited: dict[bytes, bytes] = {}  # sessions by host
         self._was_whole = False  # the register, with the UNLINK
+        self._whole_at = 0  # when the register as last read will be whole; 0: there was none
 
     def run(self, r: redis.Redis) -> Any:
         """Run the script; return its reply, or the error that it is."""
@@ -91,7 +92,7 @@ class Invalidation:
     def judge(self, reply: Sequence[bytes], overwritten: int | None) -> None:
         """Take in the reply of the script. overwritten: what slots.overwrite has returned since."""
         register = dict(zip(reply[::2], reply[1::2], strict=True))
-        self._was_whole = _is_whole(register.get(ID))
+        self._was_whole = self._reads_as_whole(register)
         mine = None if overwritten is None else id_of(overwritten)
         self._awaited = {
             name: session_of(state) for name, state in _vouching(register).items() if name != mine
@@ -115,13 +116,15 @@ class Invalidation:
     def _look(self, rest_seconds: float) -> bool:
         """Wait a moment for acknowledgements, then look at the register; return whether all is settled."""
         if not self._awaited:
-            threading.Event().wait(min(rest_seconds, _PAUSE_SECONDS))
+            # What else to wait for is the time, to be confirmed by another look: was it lost meanwhile?
+            pause_seconds = max(_PAUSE_SECONDS, (self._whole_at - clock()) / _NANOSECONDS)
+            threading.Event().wait(min(rest_seconds, pause_seconds))
         try:
             acknowledged, register = self._poll(rest_seconds)
         except CacheDown:
             threading.Event().wait(min(rest_seconds, _PAUSE_SECONDS))
             return False
-        is_whole = _is_whole(register.get(ID))
+        is_whole = self._reads_as_whole(register)
         vouching = _vouching(register)
         self._awaited = {
             name: session
@@ -130,6 +133,11 @@ class Invalidation:
             and not (is_whole and session_of(vouching.get(name, b"")) != session)
         }
         return (is_whole or self._was_whole) and not self._awaited
+
+    def _reads_as_whole(self, register: dict[bytes, bytes]) -> bool:
+        identity = register.get(ID)
+        self._whole_at = 0 if identity is None else _whole_at(identity)
+        return _is_whole(identity)
 
     def _poll(self, rest_seconds: float) -> tuple[set[bytes], dict[bytes, bytes]]:
         """Return who has acknowledged, and the register after that, made where there is none: one pipeline."""
@@ -159,16 +167,19 @@ def _script(connection: redis.Redis) -> Callable[..., Any]:
 
 def _is_whole(identity: bytes | None) -> bool:
     """Return whether the register was there for LEASE_SECONDS: then no host is on that is not in it."""
+    return identity is not None and clock() >= _whole_at(identity)
+
+
+def _whole_at(identity: bytes) -> int:
+    """Return when, by the clock, the register will have been there for LEASE_SECONDS; it was just seen."""
     global _seen
-    if identity is None:
-        return False
     now, table = clock(), slots.words
     if _seen[0] != identity:
         _seen = (identity, now)
     since = _seen[1]
     if table is not None and id_of(table[REGISTER]) == identity:
         since = min(since, table[REGISTER_SINCE])
-    return now >= since + int(LEASE_SECONDS * _NANOSECONDS)
+    return since + int(LEASE_SECONDS * _NANOSECONDS)
 
 
 def _vouching(register: dict[bytes, bytes]) -> dict[bytes, bytes]:

@@ -31,7 +31,7 @@ class Processor:
 
     def seconds(self) -> dict[str, float]:
         """Return the seconds of user and system time since each was started."""
-        return {name: _tree_seconds(pid) for name, pid in self._pids.items()}
+        return {name: tree_seconds(pid) for name, pid in self._pids.items()}
 
     def settle(self) -> None:
         """
@@ -49,10 +49,10 @@ class Processor:
             before = now
 
     def _busy(self) -> float:
-        return sum(_tree_seconds(self._pids[name]) for name in (APPLICATION, MONGODB))
+        return sum(tree_seconds(self._pids[name]) for name in (APPLICATION, MONGODB))
 
 
-def _tree_seconds(pid: int) -> float:
+def tree_seconds(pid: int) -> float:
     """Return the processor time of a process and its descendants, those included that have ended."""
     root = psutil.Process(pid)
     total = 0.0

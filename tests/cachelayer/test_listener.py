@@ -9,7 +9,7 @@ import time
 import pytest
 import redis
 
-from cachelayer import first_level, hosts, protocol, slots, trust
+from cachelayer import client, first_level, hosts, protocol, slots, trust
 from cachelayer.host_register import LEASE_SECONDS, LIFETIME_SECONDS
 from cachelayer.listener import DEAD_SECONDS
 from cachelayer.namespace import register_name, stamp_name
@@ -306,3 +306,15 @@ class TestRegister:
         assert first >= LEASE_SECONDS * 0.99
         assert second < first / 2
         assert 0 < redis_client.ttl(register_name()) <= LIFETIME_SECONDS
+
+    @pytest.mark.parametrize("exists", [False, True])
+    def test_the_wait_for_it_is_two_looks_at_most(self, redis_client, monkeypatch, exists):
+        """A write of a new process waits as long as the register may lack a host; it need not ask for it."""
+        if exists:
+            redis_client.hset(register_name(), "id", "1")
+        looks: list[str] = []
+        monkeypatch.setattr(client, "observers", [lambda name, *_: looks.append(name)])
+
+        protocol.unlink([TAG])
+
+        assert 1 <= looks.count("acknowledgements") <= 2, looks

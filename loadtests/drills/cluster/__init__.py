@@ -19,6 +19,8 @@ EXPERIMENT: Final = Experiment(
         "to every write that was acknowledged before it began.",
         "Let one node fail; wait until a write is acknowledged again; bring the node back.",
         "Read every key on every site, by the cache and past it: no acknowledged write may be gone.",
+        "With nothing failing, load 1, 2 and 4 sites in turn as fast as they answer, and read from /proc which "
+        "part uses the processors.",
     ),
     control="the seconds before each fault",
     treatment="the fault, and the seconds after it",

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Final
 
 from rich.console import Console
+from rich.table import Table
 
 from config.stack import ROOT
 from config.stack.cluster import SITES_MAX, Cluster
 from loadtests.drills.cluster import EXPERIMENT
-from loadtests.drills.cluster.method import DRILLS, ClusterLab, Observations, observe
-from loadtests.lab import results
+from loadtests.drills.cluster.method import DRILLS, INSTANCES, ClusterLab, Observations, observe
+from loadtests.lab import experiment, results
 from loadtests.lab.reporting import write_reports
 from loadtests.lab.reporting.terminal import rows_table, verdicts_line
 from loadtests.testbed.environment import describe_environment
@@ -21,6 +22,7 @@ from loadtests.testbed.environment import describe_environment
 NOT_AS_DECLARED: Final = 99
 FOLDER: Final = ROOT / ".lab" / "cluster"
 _WIDTH: Final = 150
+ALL: Final = [*DRILLS, INSTANCES]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--drill",
         action="append",
-        choices=list(DRILLS),
+        choices=ALL,
         help="only this one, without a report; may be given several times",
     )
     parser.add_argument(
@@ -52,12 +54,19 @@ def _write_logs(observations: Observations, folder: Path) -> None:
         (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
 
 
+def _shown(table: experiment.Table) -> Table:
+    shown = Table(*table.columns, title=table.title, caption=table.note, title_justify="left")
+    for row in table.rows:
+        shown.add_row(*row)
+    return shown
+
+
 def command(options: argparse.Namespace) -> int:
     """Run; return 99 where an expectation did not come out as declared."""
     console = Console(width=None if sys.stdout.isatty() else _WIDTH)
     started_at = results.now()
     cluster = Cluster("drills", sites=options.sites)
-    drills = options.drill or list(DRILLS)
+    drills = options.drill or ALL
     try:
         lab = ClusterLab(cluster, drills, lambda text: print(text, file=sys.stderr, flush=True))
         observations = observe(lab)
@@ -76,9 +85,11 @@ def command(options: argparse.Namespace) -> int:
         ended_at=results.now(),
         environment=environment,
     )
+    for table in result.tables:
+        console.print(_shown(table))
     console.print(rows_table(result))
     console.print(verdicts_line(result))
-    if drills == list(DRILLS):
+    if drills == ALL:
         results.check(EXPERIMENT, findings, [])
         results.write(result, options.out)
         for file in write_reports([result], options.out):

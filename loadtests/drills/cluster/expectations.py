@@ -1,21 +1,43 @@
 """What is promised of each drill, with its threshold and its test."""
 
+import itertools
+import statistics
 from collections.abc import Callable
 from typing import Final
 
 from loadtests.drills.cluster.hammer import Operation, longest_gap_s
+from loadtests.drills.cluster.instances import IDLE, OTHERS
 from loadtests.drills.cluster.method import DrillRun, Observations
+from loadtests.drills.cluster.nodes import SITES
 from loadtests.lab.experiment import Expectations, Outcome, Verdict
 
 PROCESS_SECONDS: Final = 5.0
 HOST_SECONDS: Final = 15.0
 ANSWER_SECONDS: Final = 3.0
 PARTITION_SECONDS: Final = 5.0  # a deadline for each of two stores, of 2.5 and 2 s
+GAIN: Final = 1.15  # of requests/s, by more instances
+SAME_TIME: Final = 1.3  # of the processor time per request
+MEMORY_MIB: Final = 4096.0
 EXPECTATIONS: Final = Expectations[Observations]()
 
 
 def _evidence(name: str) -> list[str]:
     return [f"{name}: latency of reads", f"{name}: latency of writes"]
+
+
+def throughput_of(instances: int) -> str:
+    """Return the name of a series."""
+    return f"{instances} instances: throughput"
+
+
+def processor_time_of(instances: int) -> str:
+    """Return the name of a series."""
+    return f"{instances} instances: processor time of the instances per request"
+
+
+def memory_of(instances: int) -> str:
+    """Return the name of a series."""
+    return f"{instances} instances: memory of the topology"
 
 
 _NOT_RUN: Final = Verdict(None, "not run", [])
@@ -231,4 +253,63 @@ def refused_politely(observations: Observations) -> Verdict:
         f"{len(failed)} refused, the slowest after {slowest:.2f} s, {len(rude)} otherwise "
         f"({', '.join(sorted({f'{one.status}' for one in rude})) or 'none'})",
         [*_evidence("postgres-killed"), *_evidence("postgres-host-killed")],
+    )
+
+
+@EXPECTATIONS.declare(
+    "More instances serve more requests only as long as processors are idle.",
+    threshold=f"where less than {IDLE:.0%} of the machine is idle, more instances serve at most {GAIN:g} times the "
+    f"requests/s; inconclusive where it never is, or other programs use more than {OTHERS:.0%}",
+)
+def processors_bound_instances(observations: Observations) -> Verdict:
+    scales = observations.scales
+    if not scales:
+        return _NOT_RUN
+    gains = [
+        more.requests_per_second / fewer.requests_per_second
+        for fewer, more in itertools.pairwise(scales)
+        if fewer.idle < IDLE
+    ]
+    is_alone = all(one.others <= OTHERS for one in scales)
+    shown = ", ".join(
+        f"{one.instances}: {one.requests_per_second:.0f}/s, {one.idle:.0%} idle, {one.others:.0%} by others"
+        for one in scales
+    )
+    return Verdict(
+        max(gains) <= GAIN if gains and is_alone else None,
+        shown,
+        [throughput_of(one.instances) for one in scales],
+    )
+
+
+@EXPECTATIONS.declare(
+    "A request takes an instance the same processor time, however many there are.",
+    threshold=f"with the most at most {SAME_TIME:g} times that of one",
+)
+def same_time_per_request(observations: Observations) -> Verdict:
+    scales = observations.scales
+    if not scales:
+        return _NOT_RUN
+    medians = [statistics.median(one.processor_us(SITES)) for one in scales]
+    return Verdict(
+        medians[-1] <= SAME_TIME * medians[0],
+        ", ".join(
+            f"{one.instances}: {median:.0f} µs" for one, median in zip(scales, medians, strict=True)
+        ),
+        [processor_time_of(one.instances) for one in scales],
+    )
+
+
+@EXPECTATIONS.declare(
+    "Four instances and all stores fit into 4 GiB.",
+    threshold=f"less than {MEMORY_MIB:g} MiB, pages that are shared counted once",
+)
+def memory_of_four(observations: Observations) -> Verdict:
+    scales = observations.scales
+    if not scales:
+        return _NOT_RUN
+    return Verdict(
+        scales[-1].memory_mib < MEMORY_MIB,
+        ", ".join(f"{one.instances}: {one.memory_mib:.0f} MiB" for one in scales),
+        [memory_of(one.instances) for one in scales],
     )

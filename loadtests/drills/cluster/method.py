@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from config.stack import process
 from config.stack.cluster import Cluster
 from config.stack.cluster.site import Site
 from config.stack.process import StackError
-from config.stack.server import Server
-from loadtests.drills.cluster.hammer import Hammer, Operation, create
+from loadtests.drills.cluster import instances
+from loadtests.drills.cluster.hammer import Hammer, Operation
+from loadtests.drills.cluster.instances import Scale
+from loadtests.drills.cluster.nodes import await_service, memory_mib, primary
 from loadtests.testbed.servers import run_python
 
 BEFORE_SECONDS: Final = 3.0
@@ -21,6 +22,7 @@ AFTER_SECONDS: Final = 3.0
 _RECOVERY_SECONDS: Final = 60.0
 LAG_SECONDS: Final = 2.0
 CUT_OFF_SECONDS: Final = 10.0
+INSTANCES: Final = "instances"  # the drill in which nothing fails
 
 
 @dataclass
@@ -56,6 +58,7 @@ class Observations:
     start_seconds: float = 0.0
     memory_mib: float = 0.0
     reconciled: list[str] = field(default_factory=list)  # of each site: activity_reconcile
+    scales: list[Scale] = field(default_factory=list)  # by the number of instances
 
 
 @dataclass
@@ -80,7 +83,10 @@ def observe(lab: ClusterLab) -> Observations:
     for name in lab.drills:
         lab.progress(name)
         await_service(cluster)
-        observations.runs[name] = _run(cluster, name, DRILLS[name])
+        if name == INSTANCES:
+            observations.scales = instances.measure(cluster, lab.progress)
+        else:
+            observations.runs[name] = _run(cluster, name, DRILLS[name])
     lab.progress("comparing the events that were acknowledged with those that are stored")
     observations.reconciled = _reconcile(cluster, since)
     return observations
@@ -126,38 +132,6 @@ def _run(cluster: Cluster, name: str, drill: "Drill") -> DrillRun:
 # What fails, and of which kind a write must be acknowledged for the fault to be over.
 Fault = tuple[Callable[[], Any], Any]
 Drill = Callable[[Cluster], "contextlib.AbstractContextManager[Fault]"]
-
-
-def primary(cluster: Cluster, kind: str) -> Any:
-    """Return the node of a kind that leads. Raises StackError where none does."""
-    for node in cluster.nodes(kind):
-        if node.role() == "primary":  # type: ignore[attr-defined]  # these kinds have roles
-            return node
-    raise StackError(f"no {kind} leads")
-
-
-def await_service(cluster: Cluster) -> None:
-    """
-    Wait until every node has its role, and each site and the balancer serve writes of each kind.
-
-    Raises StackError, or UnexpectedResponse where a write is refused for a minute.
-    """
-
-    def has_roles(kind: str) -> bool:
-        roles = [node.role() for node in cluster.nodes(kind)]  # type: ignore[attr-defined]
-        return roles.count("primary") == 1 and "" not in roles
-
-    for kind in ("postgres", "redis", "mongodb"):
-        if not process.wait_until(lambda kind=kind: has_roles(kind), _RECOVERY_SECONDS):  # type: ignore[misc]
-            raise StackError(f"not every {kind} has its role again")
-    for node in (*cluster.nodes("site"), *cluster.nodes("balancer")):
-        if not process.wait_until(node.answers, _RECOVERY_SECONDS):
-            raise StackError(f"{node.name} does not answer")
-    # Roles are not enough: each process finds the new primary, and ends its outage, by itself.
-    for url in (*(site.url for site in cluster.nodes("site")), cluster.url):
-        user = f"served-{time.time_ns()}"  # a profile that exists would be no write
-        create(url, "note", user)
-        create(url, "profile", user)
 
 
 @contextlib.contextmanager
@@ -280,19 +254,3 @@ DRILLS: Final[dict[str, Drill]] = {
         postgres_host_killed,
     )
 } | PARTITIONS
-
-
-def memory_mib(cluster: Cluster) -> float:
-    """Return the memory of all processes of the cluster: shared pages counted in proportion (PSS)."""
-    running = [node.process() for node in _nodes(cluster)]
-    family = {member for one in running if one for member in (one, *one.children(recursive=True))}
-    total = 0
-    for member in family:
-        with contextlib.suppress(Exception):  # it has just ended
-            total += member.memory_full_info().pss
-    return total / 2**20
-
-
-def _nodes(cluster: Cluster) -> list[Server]:
-    kinds = ("etcd", "postgres", "redis", "sentinel", "mongodb", "site", "balancer")
-    return [node for kind in kinds for node in cluster.nodes(kind)]

@@ -14,8 +14,9 @@ import pytest
 from config.stack import VARIABLES, process
 from config.stack.cluster import NUMBERS, Cluster
 from config.stack.process import StackError
+from loadtests.drills.cluster import instances
 from loadtests.drills.cluster.hammer import Hammer
-from loadtests.drills.cluster.method import await_service, primary
+from loadtests.drills.cluster.nodes import await_service, primary
 
 pytestmark = pytest.mark.timeout(240)  # each test may be the one that starts all of it
 
@@ -134,6 +135,20 @@ class TestFailover:
         assert {(one.status, bool(one.retry_after)) for one in failed} <= {(503, True)}
         assert not any(one.stale for one in hammer.operations)
         assert hammer.lost([site.url for site in healthy.nodes("site")]) == 0
+
+
+class TestInstances:
+    def test_one_more_shares_a_load_and_as_many_as_before_are_left(self, healthy):
+        [scale] = instances.measure(healthy, print, numbers=(3,), seconds=1, turns=1)
+
+        [turn] = scale.turns
+        assert turn.load.errors == 0
+        for part in ("instances", "balancer", "PostgreSQL", "load"):
+            assert turn.processor_s(part) > 0, part
+        assert scale.memory_mib > 0
+        running = [node.server for node in healthy.status() if node.state == "running"]
+        assert [name for name in running if "site" in name] == ["site-1", "site-2"]
+        assert process.find(str(healthy.folder / "site-3" / "site")) is None
 
 
 class TestRollingRestart:

@@ -8,7 +8,10 @@ import pytest
 from loadtests.drills.cluster import EXPERIMENT
 from loadtests.drills.cluster.expectations import HOST_SECONDS, PARTITION_SECONDS, PROCESS_SECONDS
 from loadtests.drills.cluster.hammer import Operation, Register, longest_gap_s
+from loadtests.drills.cluster.instances import GENERATOR, PROCESSORS, Reading, Scale, Turn
 from loadtests.drills.cluster.method import DRILLS, PARTITIONS, DrillRun, Observations
+from loadtests.drills.cluster.nodes import PARTS, SITES
+from loadtests.generators.wrk import Load
 from loadtests.lab.experiment import Outcome
 
 
@@ -147,6 +150,97 @@ class TestExpectations:
         assert outcomes(Observations(reconciled=[text]))["events-kept"] == outcome
 
     def test_each_drill_is_judged(self):
-        assert {*DRILLS, "events-kept", "refused-politely"} == {
+        of_instances = {"processors-bound-instances", "same-time-per-request", "memory-of-four"}
+        assert {*DRILLS, "events-kept", "refused-politely"} | of_instances == {
             expectation.key for expectation in EXPERIMENT.expectations
+        }
+
+
+def scale_of(
+    instances: int,
+    *,
+    requests: int = 1000,
+    idle: float = 0.0,
+    others: float = 0.0,
+    request_us: float = 500.0,
+    memory_mib: float = 1000.0,
+) -> Scale:
+    """So many instances under a load of one second; idle, others: shares of the machine."""
+    resting = dict.fromkeys([*PARTS, GENERATOR], 0.01)
+    own_s = (1 - idle - others) * PROCESSORS
+    instances_s = 0.01 + requests * request_us / 1e6
+    parts = resting | {SITES: instances_s}
+    parts["balancer"] = own_s - sum(value for part, value in parts.items() if part != "balancer")
+    turn = Turn(
+        Load(requests, 1.0, 10.0, 20.0, 0),
+        Reading(dict.fromkeys(parts, 0.0), 0.0, 0.0),
+        Reading(parts, idle * PROCESSORS, 1.0),
+    )
+    return Scale(instances, resting, [turn, turn], memory_mib)
+
+
+class TestScale:
+    def test_takes_off_a_request_what_is_used_at_rest(self):
+        assert scale_of(1, request_us=300).processor_us(SITES) == pytest.approx([300, 300])
+
+    def test_counts_what_other_programs_use(self):
+        assert scale_of(1, idle=0.2, others=0.3).others == pytest.approx(0.3)
+
+    @pytest.mark.parametrize(
+        ("scale", "bound"),
+        [
+            (scale_of(1, request_us=700 * PROCESSORS - 10), "processors, 70% by instances"),
+            (scale_of(1, idle=0.2, request_us=900), "one processor for each instance's Python"),
+            (scale_of(2, idle=0.2, request_us=900), "not the processors"),
+        ],
+        ids=["processors", "interpreter", "neither"],
+    )
+    def test_names_the_bound(self, scale, bound):
+        assert scale.bound == bound
+
+
+class TestExpectationsOfInstances:
+    @pytest.mark.parametrize(
+        ("scales", "outcome"),
+        [
+            ([scale_of(2), scale_of(4, requests=1100)], Outcome.CONFIRMED),
+            ([scale_of(2), scale_of(4, requests=1200)], Outcome.REFUTED),
+            (
+                [scale_of(1, idle=0.3), scale_of(2, requests=1500), scale_of(4, requests=1500)],
+                Outcome.CONFIRMED,
+            ),
+            ([scale_of(1, idle=0.3), scale_of(2, idle=0.3)], Outcome.INCONCLUSIVE),
+            ([scale_of(2), scale_of(4, others=0.2)], Outcome.INCONCLUSIVE),
+        ],
+        ids=["no gain", "a gain", "a gain while idle", "never busy", "a busy machine"],
+    )
+    def test_more_requests_only_while_processors_are_idle(self, scales, outcome):
+        observed = outcomes(Observations(scales=scales))
+
+        assert observed["processors-bound-instances"] == outcome
+
+    @pytest.mark.parametrize(
+        ("request_us", "outcome"), [(600.0, Outcome.CONFIRMED), (700.0, Outcome.REFUTED)]
+    )
+    def test_the_same_processor_time_per_request(self, request_us, outcome):
+        scales = [scale_of(1), scale_of(4, request_us=request_us)]
+
+        assert outcomes(Observations(scales=scales))["same-time-per-request"] == outcome
+
+    @pytest.mark.parametrize(
+        ("memory_mib", "outcome"), [(4095.0, Outcome.CONFIRMED), (4096.0, Outcome.REFUTED)]
+    )
+    def test_memory_of_all(self, memory_mib, outcome):
+        scales = [scale_of(1), scale_of(4, memory_mib=memory_mib)]
+
+        assert outcomes(Observations(scales=scales))["memory-of-four"] == outcome
+
+    def test_name_series_that_there_are(self):
+        findings = EXPERIMENT.findings(Observations(scales=[scale_of(1), scale_of(4)]))
+
+        [table] = findings.tables
+        assert [row[0] for row in table.rows] == ["1", "4"]
+        assert {len(row) for row in table.rows} == {len(table.columns)}
+        assert {name for row in findings.rows for name in row.evidence} == {
+            one.name for one in findings.series
         }
