@@ -1,17 +1,18 @@
 # The site alone; its servers are elsewhere (docker-compose.yml, config/deploy/kubernetes).
-FROM python:3.13-slim AS packages
+# The version that the gate runs (docs/testing.md).
+FROM python:3.11-slim AS packages
 COPY requirements.txt ./
 COPY requirements-otel.txt ./
 # docker build --build-arg OTEL=1: with the packages that OTEL_EXPORTER_OTLP_ENDPOINT needs.
 ARG OTEL=""
 RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir -r requirements.txt ${OTEL:+-r requirements-otel.txt}
 
-FROM python:3.13-slim
+FROM python:3.11-slim
 # A number, not a name: Kubernetes can then see that it is not root (runAsNonRoot).
 RUN groupadd --gid 10001 trilith && useradd --uid 10001 --gid trilith --no-create-home trilith && \
-    install --directory --owner=trilith --group=trilith --mode=0700 /spool /metrics
+    install --directory --owner=trilith --group=trilith --mode=0700 /spool /metrics /slots
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
-    ACTIVITY_SPOOL_DIR=/spool PROMETHEUS_MULTIPROC_DIR=/metrics \
+    ACTIVITY_SPOOL_DIR=/spool PROMETHEUS_MULTIPROC_DIR=/metrics CACHE_SLOTS_DIR=/slots \
     WEB_CPU_PINNING=false
 COPY --from=packages /venv /venv
 WORKDIR /app

@@ -1,9 +1,9 @@
 """
 The process that hears from Redis what was invalidated, one for each host that keeps copies.
 
-It is started and watched by cachelayer.upkeep, which writes one line of JSON to its standard input:
-{"url", "file", "stamps", "register"}. It ends with its parent: at the end of that input. So that no
-busy interpreter delays it, and so that it starts at once, it is without Django.
+It is started and watched by cachelayer.upkeep, which writes one line of JSON to its standard input, the
+Configuration. It ends with its parent: at the end of that input. So that no busy interpreter delays it, and
+so that it starts at once, it is without Django.
 
 While it listens it vouches for the level, by the word LISTENING, to the end of a lease that began
 before it sent its last renewal: at the reply to that, all pushes are in that came before it.
@@ -16,12 +16,19 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from redis.sentinel import (
+    Sentinel,
+    SentinelConnectionPool,
+    SentinelManagedConnection,
+    SentinelManagedSSLConnection,
+)
 
 from cachelayer import server_identity, slots
 from cachelayer.host_register import (
@@ -66,6 +73,12 @@ class Configuration(NamedTuple):
     file: str  # of slots
     stamps: str  # how the names of stamps begin
     register: str  # the name of the register of hosts, and of the channel of their messages
+    # Where there are Sentinels, these name the server: the rest is what django-redis has for that.
+    sentinels: Sequence[tuple[str, int]] = ()
+    to_sentinel: Mapping[str, Any] = {}  # parameters of a connection to one of them
+    service: str = ""
+    username: str | None = None  # of the server
+    password: str | None = None
 
 
 class Listener:
@@ -108,15 +121,7 @@ class Listener:
             connection.disconnect()
 
     def _connected(self) -> Any:
-        pool = redis.ConnectionPool.from_url(
-            self._configuration.url,
-            protocol=3,
-            socket_timeout=_TIMEOUT_SECONDS,
-            socket_connect_timeout=_TIMEOUT_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-            socket_keepalive=True,
-        )
-        connection: Any = pool.get_connection()
+        connection: Any = _pool(self._configuration).get_connection()
         connection._parser.set_invalidation_push_handler(self._on_push)
         connection._parser.set_pubsub_push_handler(self._on_message)
         tracking = ("CLIENT", "TRACKING", "ON", "BCAST", "NOLOOP")
@@ -217,6 +222,29 @@ class Listener:
     def _turn_off(self, reason: str) -> None:
         self._table[REASON] = _REASONS[reason]
         self._table[LISTENING] = 0
+
+
+def _pool(configuration: Configuration) -> redis.ConnectionPool:
+    timeouts: dict[str, Any] = {
+        "socket_timeout": _TIMEOUT_SECONDS,
+        "socket_connect_timeout": _TIMEOUT_SECONDS,
+        "retry": Retry(NoBackoff(), 0),
+    }
+    options = timeouts | {"protocol": 3, "socket_keepalive": True}
+    if not configuration.sentinels:
+        return redis.ConnectionPool.from_url(configuration.url, **options)
+    is_tls = configuration.url.startswith("rediss:")
+    return SentinelConnectionPool.from_url(
+        configuration.url,
+        service_name=configuration.service,
+        sentinel_manager=Sentinel(
+            configuration.sentinels, sentinel_kwargs={**configuration.to_sentinel, **timeouts}
+        ),
+        connection_class=SentinelManagedSSLConnection if is_tls else SentinelManagedConnection,
+        username=configuration.username,
+        password=configuration.password,
+        **options,
+    )
 
 
 def _end_with_parent() -> None:

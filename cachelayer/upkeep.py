@@ -8,7 +8,8 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 import structlog
 from django.conf import settings
@@ -119,7 +120,7 @@ def _started(file: Path) -> "subprocess.Popen[bytes] | None":
     finally:
         os.close(descriptor)
     configuration = {
-        "url": settings.CACHES["default"]["LOCATION"],
+        **_server(settings.CACHES["default"]),
         "file": str(file),
         "stamps": stamp_name(""),
         "register": register_name(),
@@ -128,3 +129,23 @@ def _started(file: Path) -> "subprocess.Popen[bytes] | None":
         listener.stdin.write(json.dumps(configuration).encode() + b"\n")
         listener.stdin.flush()
     return listener
+
+
+def _server(cache: dict[str, Any]) -> dict[str, Any]:
+    """Return of the listener's configuration how to reach the server of a cache of django-redis."""
+    url, options = cache["LOCATION"], cache.get("OPTIONS", {})
+    if "SENTINELS" not in options:
+        return {"url": url}
+    to_sentinel = options.get("SENTINEL_KWARGS") or {}
+    return {
+        "url": url,
+        "sentinels": options["SENTINELS"],
+        # The listener has time limits and retries of its own.
+        "to_sentinel": {
+            name: value for name, value in to_sentinel.items() if isinstance(value, str | int)
+        },
+        "service": options.get("CONNECTION_POOL_KWARGS", {}).get("service_name")
+        or urlsplit(url).hostname,
+        "username": options.get("USERNAME") or None,
+        "password": options.get("PASSWORD") or None,
+    }

@@ -271,7 +271,11 @@ CACHES = {
             **_cache.options,
             "CONNECTION_POOL_CLASS": "cachelayer.client."
             + ("SentinelPool" if "SENTINELS" in _cache.options else "Pool"),
-            "CONNECTION_POOL_KWARGS": {"max_connections": 100, "retry": Retry(NoBackoff(), 0)},
+            "CONNECTION_POOL_KWARGS": {
+                "max_connections": 100,
+                "retry": Retry(NoBackoff(), 0),
+                **_cache.pool,
+            },
         },
     },
     "sessions": {
@@ -282,7 +286,7 @@ CACHES = {
             "SERIALIZER": "django_redis.serializers.json.JSONSerializer",  # not the default, pickle
             "IGNORE_EXCEPTIONS": True,  # the database behind it has every session
             **_sessions.options,
-            "CONNECTION_POOL_KWARGS": {"retry": Retry(NoBackoff(), 0)},
+            "CONNECTION_POOL_KWARGS": {"retry": Retry(NoBackoff(), 0), **_sessions.pool},
         },
     },
 }

@@ -4,12 +4,15 @@ import re
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
+import pymongo
 import pymongo.uri_parser
 import redis
 from django.core.exceptions import ImproperlyConfigured
 from pymongo.errors import PyMongoError
 from redis.backoff import NoBackoff
+from redis.connection import parse_url
 from redis.retry import Retry
+from redis.sentinel import SentinelManagedSSLConnection
 
 _REDIS_FORM: Final = (
     "write redis://USER:PASSWORD@HOST:PORT/DATABASE, rediss:// for TLS, redis+sentinel:// for Sentinel, "
@@ -19,18 +22,25 @@ _REDIS_FORM: Final = (
 _MONGODB_FORM: Final = (
     "write mongodb://USER:PASSWORD@HOST:PORT/DATABASE, special characters percent-encoded"
 )
-_SENTINEL_SCHEME: Final = "redis+sentinel"
+# The scheme of the server that Sentinel names.
+_SENTINEL_SCHEMES: Final = {"redis+sentinel": "redis", "rediss+sentinel": "rediss"}
 _SENTINEL_FORM: Final = "write redis+sentinel://USER:PASSWORD@HOST:PORT,HOST:PORT/SERVICE/DATABASE, special characters percent-encoded"
 _SENTINEL_PORT: Final = 26_379
+_ADDRESS: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:\[\]@]+))(?::([0-9]+))?")
+# Of the Sentinels themselves, which do not have the accounts of the servers that they watch.
+_SENTINEL_ACCOUNT: Final = {"sentinel_username": "username", "sentinel_password": "password"}
 _CLUSTER_SCHEME: Final = re.compile(r"(redis|rediss|valkey|valkeys)\+cluster", re.IGNORECASE)
 _LARGEST_PORT: Final = 65_535
 _SOCKET_PATH_MAX_BYTES: Final = 107  # sun_path of unix(7), without its NUL
+# Values are bytes, of which some are no text; the listener needs RESP3.
+_OWN_PARAMETERS: Final = ("decode_responses", "protocol")
 
 
 def checked_redis_url(variable: str, url: str) -> str:
     """Return the URL. Raises ImproperlyConfigured where redis-py would fail or read another database."""
-    _refuse_cluster_url(variable, url)
-    if url.partition("://")[0] == _SENTINEL_SCHEME:
+    _refuse_several_servers(variable, url)
+    _refuse_own_parameters(variable, url)
+    if url.partition("://")[0] in _SENTINEL_SCHEMES:
         _check_sentinel_url(variable, url)
         return url
     try:
@@ -54,13 +64,27 @@ def checked_redis_url(variable: str, url: str) -> str:
     return url
 
 
-def _refuse_cluster_url(variable: str, url: str) -> None:
+def _refuse_several_servers(variable: str, url: str) -> None:
     if _CLUSTER_SCHEME.fullmatch(url.partition("://")[0]):
         raise ImproperlyConfigured(
             f"{variable} names a Redis Cluster, which is not supported: a write's register of hosts and its stamps would "
             "lie on several nodes (docs/adr/0033-redis-cluster.md). Use Sentinel: "
             f"{_SENTINEL_FORM}."
         )
+    hosts = url.partition("://")[2].partition("/")[0].rpartition("@")[2]
+    if "," in hosts and url.partition("://")[0] not in _SENTINEL_SCHEMES:
+        raise ImproperlyConfigured(
+            f"{variable} names several hosts, which Sentinel alone has: {_SENTINEL_FORM}."
+        )
+
+
+def _refuse_own_parameters(variable: str, url: str) -> None:
+    parameters = dict(parse_qsl(url.partition("?")[2]))
+    for name in _OWN_PARAMETERS:
+        if name in parameters:
+            raise ImproperlyConfigured(
+                f"{variable}: {name} is the site's own choice: leave it out."
+            )
 
 
 class RedisCache(NamedTuple):
@@ -68,6 +92,46 @@ class RedisCache(NamedTuple):
 
     location: str
     options: dict[str, Any]
+    pool: dict[str, Any]  # to be among its CONNECTION_POOL_KWARGS
+
+
+class _SentinelUrl(NamedTuple):
+    """The parts of a URL, each still percent-encoded."""
+
+    scheme: str  # of the server
+    username: str
+    password: str
+    hosts: list[str]
+    service: str
+    database: str
+    parameters: dict[str, str]  # decoded
+
+    @classmethod
+    def of(cls, url: str) -> "_SentinelUrl":
+        """Return the parts. Not by urlsplit, which takes one address in brackets at most."""
+        scheme, _, rest = url.partition("://")
+        rest, _, query = rest.partition("?")
+        netloc, _, path = rest.partition("/")
+        account, _, hosts = netloc.rpartition("@")
+        username, _, password = account.partition(":")
+        service, _, database = path.strip("/").partition("/")
+        return cls(
+            _SENTINEL_SCHEMES[scheme],
+            username,
+            password,
+            hosts.split(","),
+            service,
+            database,
+            dict(parse_qsl(query)),
+        )
+
+    @property
+    def location(self) -> str:
+        """The URL of the server under the name of its service, without an account."""
+        query = {**self.parameters, "is_master": "1"}
+        for name in _SENTINEL_ACCOUNT:
+            query.pop(name, None)
+        return f"{self.scheme}://{self.service}/{self.database or 0}?{urlencode(query)}"
 
 
 def redis_cache(url: str, *, timeout_seconds: float) -> RedisCache:
@@ -78,47 +142,60 @@ def redis_cache(url: str, *, timeout_seconds: float) -> RedisCache:
     """
     timeouts = {"socket_connect_timeout": timeout_seconds, "socket_timeout": timeout_seconds}
     options: dict[str, Any] = {name.upper(): value for name, value in timeouts.items()}
-    parts = urlsplit(url)
-    if parts.scheme != _SENTINEL_SCHEME:
-        return RedisCache(url, options)
-    account, _, hosts = parts.netloc.rpartition("@")
-    username, _, password = account.partition(":")
-    service, _, database = parts.path.strip("/").partition("/")
-    query = urlencode({**dict(parse_qsl(parts.query)), "is_master": "1"})
+    if url.partition("://")[0] not in _SENTINEL_SCHEMES:
+        return RedisCache(url, options, {})
+    parts = _SentinelUrl.of(url)
+    pool: dict[str, Any] = {"service_name": parts.service}  # django-redis has it in lower case
+    # Without retry, redis-py tries each Sentinel four times: a look would wait 13 s behind a partition.
+    to_sentinel = timeouts | {"retry": Retry(NoBackoff(), 0)}
+    to_sentinel |= {
+        name: parts.parameters[parameter]
+        for parameter, name in _SENTINEL_ACCOUNT.items()
+        if parameter in parts.parameters
+    }
+    if parts.scheme == "rediss":
+        pool["connection_class"] = SentinelManagedSSLConnection
+        of_tls = {
+            name: value
+            for name, value in parse_url(parts.location).items()
+            if name.startswith("ssl_")
+        }
+        to_sentinel |= {"ssl": True, **of_tls}
     options |= {
         "CONNECTION_FACTORY": "django_redis.pool.SentinelConnectionFactory",
-        "SENTINELS": [_host_and_port(host) for host in hosts.split(",")],
-        # Without retry, redis-py tries each Sentinel four times: a look would wait 13 s behind a partition.
-        "SENTINEL_KWARGS": timeouts | {"retry": Retry(NoBackoff(), 0)},
-        "USERNAME": unquote(username),
-        "PASSWORD": unquote(password),
+        "SENTINELS": [_host_and_port(host) for host in parts.hosts],
+        "SENTINEL_KWARGS": to_sentinel,
+        "USERNAME": unquote(parts.username),
+        "PASSWORD": unquote(parts.password),
     }
-    return RedisCache(f"redis://{service}/{database or 0}?{query}", options)
+    return RedisCache(parts.location, options, pool)
 
 
 def _host_and_port(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":") if ":" in text else (text, ":", str(_SENTINEL_PORT))
-    return host, int(port)
+    """Return the address. Raises ValueError."""
+    address = _ADDRESS.fullmatch(text)
+    port = int(address[3] or _SENTINEL_PORT) if address else 0
+    if not address or not 0 < port <= _LARGEST_PORT:
+        raise ValueError("no HOST:PORT")
+    return address[1] or address[2], port
 
 
 def _check_sentinel_url(variable: str, url: str) -> None:
-    parts = urlsplit(url)
-    service, _, database = parts.path.strip("/").partition("/")
-    hosts = parts.netloc.rpartition("@")[2].split(",")
+    parts = _SentinelUrl.of(url)
     try:
-        addresses = [_host_and_port(host) for host in hosts]
-    except ValueError:
-        addresses = [("", 0)]
-    if not all(host and 0 < port <= _LARGEST_PORT for host, port in addresses):
-        raise ImproperlyConfigured(f"{variable} cannot be read: {_SENTINEL_FORM}.")
-    if not re.fullmatch("[A-Za-z0-9._-]+", service):  # as Sentinel takes it
+        for host in parts.hosts:
+            _host_and_port(host)
+    except ValueError as exc:
+        raise ImproperlyConfigured(
+            f"{variable} cannot be read: a Sentinel is HOST, HOST:PORT or [IPV6]:PORT: {_SENTINEL_FORM}."
+        ) from exc
+    if not re.fullmatch("[A-Za-z0-9._-]+", parts.service):  # as Sentinel takes it
         raise ImproperlyConfigured(f"{variable} names no service: {_SENTINEL_FORM}.")
-    if not (database or "0").isdecimal():
+    if not (parts.database or "0").isdecimal():
         raise ImproperlyConfigured(f"{variable}: the database is not a number: {_SENTINEL_FORM}.")
-    cache = redis_cache(url, timeout_seconds=1)
     try:
-        redis.ConnectionPool.from_url(cache.location.replace("is_master=1", "")).make_connection()
-    except (TypeError, ValueError) as exc:
+        redis.ConnectionPool.from_url(parts.location.replace("is_master=1", "")).make_connection()
+    except (TypeError, ValueError, redis.RedisError) as exc:
         raise ImproperlyConfigured(
             f"{variable} has a parameter that redis-py does not know: {_SENTINEL_FORM}."
         ) from exc
@@ -142,13 +219,22 @@ def checked_mongodb_uri(uri: str) -> str:
         raise ImproperlyConfigured(
             f"MONGODB_URI is not the URL of a MongoDB server: {_MONGODB_FORM}."
         )
-    if (
-        scheme == "mongodb"
-    ):  # parsing mongodb+srv queries the DNS: see config.mongodb.client.connect
-        try:
-            pymongo.uri_parser.parse_uri(uri, warn=True)
-        except (ValueError, PyMongoError) as exc:  # their messages may quote the password
-            raise ImproperlyConfigured(f"MONGODB_URI cannot be read: {_MONGODB_FORM}.") from exc
+    options = rest.partition("?")[2]
+    try:
+        # By itself the driver leaves out what it does not know, and goes on in plain text where tls=yes.
+        if options:
+            pymongo.uri_parser.split_options(options)
+    except (ValueError, PyMongoError) as exc:
+        raise ImproperlyConfigured(
+            "MONGODB_URI has an option that MongoDB's driver does not know, or a value that it refuses: "
+            f"{_MONGODB_FORM}."
+        ) from exc
+    except OSError as exc:
+        raise ImproperlyConfigured(f"MONGODB_URI: {exc.strerror}: {exc.filename}.") from exc
+    try:  # without the DNS, which mongodb+srv needs: see config.mongodb.client.connect
+        pymongo.MongoClient[dict[str, Any]](uri, connect=False).close()
+    except (ValueError, PyMongoError) as exc:  # their messages may quote the password
+        raise ImproperlyConfigured(f"MONGODB_URI cannot be read: {_MONGODB_FORM}.") from exc
     database = rest.rpartition("@")[2].partition("/")[2].partition("?")[0]
     if not database:
         raise ImproperlyConfigured(f"MONGODB_URI names no database: {_MONGODB_FORM}.")

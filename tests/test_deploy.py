@@ -1,6 +1,7 @@
 """What ships for a deployment: the image, the proxies' configurations, the Kubernetes manifests."""
 
 import re
+import tomllib
 from typing import Any
 
 import kubernetes_validate
@@ -89,6 +90,22 @@ class TestImage:
 
     def test_runs_as_a_user_of_its_own_by_number(self):
         assert re.findall(r"^USER (.*)$", DOCKERFILE, re.M) == ["10001:10001"]
+
+    def test_each_folder_that_it_names_for_the_site_is_its_own(self):
+        folders = set(re.findall(r"_DIR=(/\w+)", DOCKERFILE))
+
+        assert folders == {"/spool", "/metrics", "/slots"}  # elsewhere it cannot write
+        assert (
+            f"--mode=0700 {' '.join(sorted(folders, key='/spool /metrics /slots'.find))}\n"
+            in DOCKERFILE
+        )
+
+    def test_has_the_version_of_python_that_the_gate_runs(self):
+        version = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mypy"][
+            "python_version"
+        ]
+
+        assert set(re.findall(r"^FROM python:(\S+)-slim", DOCKERFILE, re.M)) == {version}
 
     def test_copies_nothing_that_dockerignore_keeps_out(self):
         copied = re.findall(r"^COPY (?!--from)(\S+)", DOCKERFILE, re.M)
@@ -183,6 +200,38 @@ class TestKubernetes:
         assert by_kind["PodDisruptionBudget"]["selector"]["matchLabels"] == labels
         assert by_kind["Service"]["selector"] == labels
         assert "site" in by_kind["NetworkPolicy"]["podSelector"]["matchExpressions"][0]["values"]
+
+    def test_each_folder_of_the_image_can_be_written(self):
+        folders = set(re.findall(r"_DIR=(/\w+)", DOCKERFILE))
+        [container] = pods()["trilith"]["containers"]
+
+        mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
+        assert folders | {"/tmp"} <= mounted  # of the container
+
+    def test_an_instance_joins_once_its_stores_answer_and_stays_while_they_do_not(self):
+        [container] = pods()["trilith"]["containers"]
+
+        paths = {
+            name: container[name]["httpGet"]["path"] for name in container if name.endswith("Probe")
+        }
+        assert paths == {
+            "startupProbe": "/health/ready",
+            "readinessProbe": "/health/live",
+            "livenessProbe": "/health/live",
+        }
+
+    def test_the_volume_has_room_for_the_spool(self, settings):
+        site = next(manifest for manifest in manifests() if manifest["kind"] == "StatefulSet")
+        [claim] = site["spec"]["volumeClaimTemplates"]
+
+        size = claim["spec"]["resources"]["requests"]["storage"]
+        assert int(size.removesuffix("Gi")) * 2**30 > settings.ACTIVITY_SPOOL_MAX_BYTES
+
+    def test_the_policy_lets_out_to_the_port_of_each_store(self):
+        [policy] = [manifest for manifest in manifests() if manifest["kind"] == "NetworkPolicy"]
+
+        ports = {port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]}
+        assert ports == {53, 5432, 6432, 6379, 26_379, 27_017}
 
     def test_a_pod_ends_within_its_grace(self):
         site = pods()["trilith"]

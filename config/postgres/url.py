@@ -1,5 +1,6 @@
 """DATABASE_URL, DATABASE_DIRECT_URL and DATABASE_REPLICA_URL, parsed only here, into the parameters that every connection uses."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import unquote
@@ -20,6 +21,8 @@ _OWN_NAMES: Final = {
     "host": "HOST",
     "port": "PORT",
 }
+_ADDRESS: Final = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(?::([0-9]*))?")
+_LARGEST_PORT: Final = 65_535
 _NAME_MAX_BYTES: Final = 63  # PostgreSQL: NAMEDATALEN - 1
 _SOCKET_PATH_MAX_BYTES: Final = 107  # sun_path of unix(7), without its NUL
 # No server listens there: libpq examines everything else first, and reaches no network.
@@ -46,6 +49,9 @@ def database_from_url(url: str, *, variable: str = "DATABASE_URL") -> dict[str, 
         raise ImproperlyConfigured(f"{variable} cannot be read: {_FORM}.") from exc
     options: dict[str, Any] = read.get("OPTIONS", {})
     database = {name: str(read[name]) for name in _OWN_NAMES.values()}
+    netloc = url.partition("://")[2].partition("/")[0].partition("?")[0].rpartition("@")[2]
+    if "," in netloc:
+        database["HOST"], database["PORT"] = _hosts_and_ports(netloc, variable)
     for parameter, name in _OWN_NAMES.items():
         database[name] = str(options.pop(parameter, database[name]))
     # A socket's folder percent-encoded as a host, an IPv6 zone, and the brackets of several hosts.
@@ -103,6 +109,16 @@ def behind_pooler(
     if serves_requests:
         return {"default": pooled, "direct": direct}
     return {"default": direct, "pooled": pooled}
+
+
+def _hosts_and_ports(netloc: str, variable: str) -> tuple[str, str]:
+    """Return several hosts and their ports as libpq has them: where a host has no port, there is an empty one."""
+    addresses = [_ADDRESS.fullmatch(text) for text in netloc.split(",")]
+    hosts = [address[1] for address in addresses if address]
+    ports = [address[2] or "" for address in addresses if address]
+    if len(hosts) < len(addresses) or any(int(port or 0) > _LARGEST_PORT for port in ports):
+        raise ImproperlyConfigured(f"{variable} cannot be read: {_FORM}.")
+    return ",".join(hosts), ",".join(ports) if any(ports) else ""
 
 
 def _refuse_unusable(database: dict[str, str], options: dict[str, Any], variable: str) -> None:

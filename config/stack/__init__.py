@@ -51,7 +51,7 @@ class Status:
     """The state of one server."""
 
     server: str
-    state: str  # running, paused, stopped or external
+    state: str  # running, silent (it runs and does not answer), paused, stopped or external
     version: str | None = None
     pid: int | None = None
     port: int | None = None
@@ -298,6 +298,11 @@ def _status(server: Server) -> Status:
         origin = str(exc)
     if running is None:
         return Status(server.name, state, port=server.port, origin=origin)
-    version = server.version() if state == "running" else None
-    memory = running.memory_info().rss
-    return Status(server.name, state, version, running.pid, server.port, origin, memory)
+    shown, version = str(state), None
+    if state == "running":
+        try:
+            version = server.version()
+        except Exception:  # noqa: BLE001  # of any driver: it starts, ends, or is cut off
+            shown = "silent"
+    memory = process.memory_bytes(running)
+    return Status(server.name, shown, version, running.pid, server.port, origin, memory)

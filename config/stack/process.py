@@ -74,6 +74,12 @@ def is_alive(process: psutil.Process) -> bool:
     )
 
 
+def memory_bytes(process: psutil.Process) -> int | None:
+    """Return the memory that the process holds; None where it has just ended."""
+    memory: int | None = _quiet(lambda: process.memory_info().rss, None)
+    return memory
+
+
 def is_paused(process: psutil.Process) -> bool:
     """Return whether the process was stopped by SIGSTOP."""
     return bool(_quiet(process.status, "") == psutil.STATUS_STOPPED)

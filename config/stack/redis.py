@@ -68,7 +68,7 @@ class Redis(Server):
         try:
             with self._client() as client:
                 return bool(client.ping())
-        except redis.ConnectionError:
+        except (redis.ConnectionError, redis.TimeoutError):
             return False
 
     def settle(self) -> None:

@@ -63,6 +63,11 @@ def serve(port: int, *, host: str, workers: int, threads: int, notice_seconds: f
     Then readiness fails first, for notice_seconds, so that no balancer sends anything new; only then
     does granian stop, which finishes the requests in flight.
     """
+    _empty_metrics()
+    stopping = threading.Event()
+    # Before there is anything to stop: to a container's first process, a signal without a handler is nothing.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, frame: stopping.set())
     with tempfile.TemporaryDirectory(prefix="trilith-") as folder:
         draining = Path(folder) / "draining"
         granian = subprocess.Popen(
@@ -70,9 +75,6 @@ def serve(port: int, *, host: str, workers: int, threads: int, notice_seconds: f
             env={**os.environ, "DRAINING_FILE": str(draining)},
             preexec_fn=die_with_parent,
         )
-        stopping = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda number, frame: stopping.set())
         while granian.poll() is None and not stopping.wait(0.1):
             pass
         if granian.poll() is None:
@@ -81,6 +83,13 @@ def serve(port: int, *, host: str, workers: int, threads: int, notice_seconds: f
                 granian.wait(notice_seconds)
             granian.terminate()
         return granian.wait()
+
+
+def _empty_metrics() -> None:
+    """Delete what the processes of an earlier run have counted: a folder outlives a container that restarts."""
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    for left in Path(folder).glob("*.db") if folder else ():
+        left.unlink()
 
 
 def port_from_environment() -> int:

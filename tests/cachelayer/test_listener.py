@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -16,6 +17,8 @@ from cachelayer.namespace import register_name, stamp_name
 from cachelayer.upkeep import Upkeep
 from config.stack import ROOT
 from config.stack.process import wait_until
+from config.store_urls import redis_cache
+from tests.sentinels import ACCOUNT, SERVICE, sentinel_of
 
 whole = hosts._is_whole  # which the tests of everything else go without
 TAG = "note:5b0f2c3e-8a7d-4e0f-9b1a-2c3d4e5f6a7b"
@@ -177,6 +180,30 @@ class TestListening:
         slots.path().unlink()
         listening.round()
         assert wait_until(is_on, DEAD_SECONDS + 20)  # once the other host is struck out
+
+
+class TestBehindSentinel:
+    def test_listens_to_the_server_that_it_names(self, settings, stack, tmp_path, operator):
+        account = urlsplit(stack.urls()["REDIS_URL"]).netloc.rpartition("@")[0]
+        with sentinel_of(stack, tmp_path) as port:
+            url = f"redis+sentinel://{account}@[::1]:{port}/{SERVICE}/0?{ACCOUNT}"
+            cache = redis_cache(url, timeout_seconds=1)
+            settings.CACHES = settings.CACHES | {
+                "default": {
+                    "LOCATION": cache.location,
+                    "OPTIONS": {**cache.options, "CONNECTION_POOL_KWARGS": cache.pool},
+                }
+            }
+            upkeep = Upkeep()
+            upkeep.round()
+            try:
+                assert wait_until(is_on, 30)
+                before = slot_value()
+                operator.set(stamp_name(TAG), b"x")
+                operator.unlink(stamp_name(TAG))
+                assert wait_until(lambda: slot_value() != before, 10)
+            finally:
+                upkeep._end_listener()
 
 
 class TestHostOfAnEarlierVersion:

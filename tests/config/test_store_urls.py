@@ -5,16 +5,19 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import redis
 from django.core.exceptions import ImproperlyConfigured
 from pymongo.errors import ConfigurationError
+from redis.sentinel import SentinelManagedSSLConnection
 
 from config.mongodb import client as mongodb_client
 from config.stack import ROOT, process
 from config.stack.redis import Redis
 from config.store_urls import checked_mongodb_uri, checked_redis_url, redis_cache, with_own_pool
+from tests.sentinels import ACCOUNT, SERVICE, sentinel_of
 
 _USE = """
 from django.core.cache import caches
@@ -42,16 +45,37 @@ def socket_path(tmp_path_factory) -> Iterator[Path]:
     server.wait(30)
 
 
+def used(url: str) -> subprocess.CompletedProcess[str]:
+    """Return what came of the use of both caches by this REDIS_URL."""
+    return subprocess.run(
+        [sys.executable, "manage.py", "shell", "--no-imports", "-c", _USE],
+        cwd=ROOT,
+        env=os.environ | {"REDIS_URL": url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def sentinel_port(tmp_path_factory, stack) -> Iterator[int]:
+    with sentinel_of(stack, tmp_path_factory.mktemp("sentinel")) as port:
+        yield port
+
+
 class TestCheckedRedisUrl:
     def test_a_socket_and_the_only_database_work_for_cache_and_sessions(self, socket_path):
-        done = subprocess.run(
-            [sys.executable, "manage.py", "shell", "--no-imports", "-c", _USE],
-            cwd=ROOT,
-            env=os.environ | {"REDIS_URL": f"unix://{socket_path}"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = used(f"unix://{socket_path}")
+
+        assert done.stdout.splitlines() == ["default", "sessions"], done.stderr
+
+    def test_a_sentinel_with_an_account_of_its_own_works_for_cache_and_sessions(
+        self, stack, sentinel_port
+    ):
+        account = urlsplit(stack.urls()["REDIS_URL"]).netloc.rpartition("@")[0]
+        hosts = f"127.0.0.1:{process.free_port()},[::1]:{sentinel_port}"
+
+        done = used(f"redis+sentinel://{account}@{hosts}/{SERVICE}/0?{ACCOUNT}")
 
         assert done.stdout.splitlines() == ["default", "sessions"], done.stderr
 
@@ -83,6 +107,11 @@ class TestCheckedRedisUrl:
             ("http://u:hunter2@h/0", "cannot be read"),
             ("redis://u:hunter2@h:abc/0", "cannot be read"),
             ("redis://u:hunter2/x@h/0", "cannot be read"),
+            ("redis://u:hunter2@h1,h2/0", "names several hosts"),
+            ("redis://u:hunter2@h1:1,h2:2/0", "names several hosts"),
+            ("redis://u:hunter2@h/0?protocol=2", "protocol is the site's own"),
+            ("redis://u:hunter2@h/0?decode_responses=true", "decode_responses is the site's own"),
+            ("redis+sentinel://u:hunter2@h/x/0?protocol=3", "protocol is the site's own"),
             ("redis://u:hunter2@h/abc", "the database is not a number"),
             ("redis://u:hunter2@h/-1", "the database is not a number"),
             ("redis://u:hunter2@h/0?db=-1", "the database is not a number"),
@@ -94,6 +123,9 @@ class TestCheckedRedisUrl:
             ("redis+sentinel://u:hunter2@h1:1,:2/trilith/0", "cannot be read"),
             ("redis+sentinel://u:hunter2@h:99999/trilith/0", "cannot be read"),
             ("redis+sentinel://u:hunter2@/trilith/0", "cannot be read"),
+            ("redis+sentinel://u:hunter2@[::1/trilith/0", "cannot be read"),
+            ("redis+sentinel://u:hunter2@::1/trilith/0", "cannot be read"),
+            ("redis+sentinel://u:hunter2@h1, h2/trilith/0", "cannot be read"),
             ("redis+sentinel://u:hunter2@h:26379", "names no service"),
             ("redis+sentinel://u:hunter2@h:26379/tri lith/0", "names no service"),
             ("redis+sentinel://u:hunter2@h:26379/trilith/x", "the database is not a number"),
@@ -138,6 +170,27 @@ class TestRedisCache:
             **{name.upper(): value for name, value in timeouts.items()},
         }
 
+    def test_behind_sentinel_takes_addresses_accounts_and_names_as_they_are(self):
+        url = "redis+sentinel://u:p@[::1]:1,[fe80::1],h/MyPrimary?sentinel_username=w&sentinel_password=%40%26"
+
+        cache = redis_cache(checked_redis_url("REDIS_URL", url), timeout_seconds=0.1)
+
+        assert cache.location == "redis://MyPrimary/0?is_master=1"
+        assert cache.pool == {"service_name": "MyPrimary"}  # django-redis has it in lower case
+        assert cache.options["SENTINELS"] == [("::1", 1), ("fe80::1", 26_379), ("h", 26_379)]
+        assert cache.options["SENTINEL_KWARGS"]["username"] == "w"
+        assert cache.options["SENTINEL_KWARGS"]["password"] == "@&"
+
+    def test_behind_sentinel_with_tls_it_is_for_sentinels_and_servers(self):
+        url = "rediss+sentinel://u:p@h/trilith/0?ssl_ca_certs=/ca.pem&ssl_check_hostname=false"
+
+        cache = redis_cache(checked_redis_url("REDIS_URL", url), timeout_seconds=0.1)
+
+        assert cache.location.startswith("rediss://trilith/0?ssl_ca_certs=%2Fca.pem")
+        assert cache.pool["connection_class"] is SentinelManagedSSLConnection
+        of_tls = {"ssl": True, "ssl_ca_certs": "/ca.pem", "ssl_check_hostname": False}
+        assert of_tls.items() <= cache.options["SENTINEL_KWARGS"].items()
+
     def test_sessions_have_a_pool_of_their_own_there_too(self):
         beside = with_own_pool("redis+sentinel://u:p@h/trilith/0", max_connections=20)
 
@@ -160,6 +213,8 @@ class TestCheckedMongodbUri:
             "mongodb://[::1]:27017/trilith",
             "mongodb://%2Frun%2Fmongodb.sock/trilith",
             "mongodb+srv://u:p@cluster.example.org/trilith?retryWrites=true",
+            "mongodb+srv://u:p@c0.a1b2c.example.net/trilith?w=majority&appName=C0&srvMaxHosts=2",
+            "mongodb://h/trilith?tls=true&readConcernLevel=majority&compressors=zlib",
         ],
     )
     def test_accepts_hosts_sockets_and_srv(self, uri):
@@ -173,6 +228,19 @@ class TestCheckedMongodbUri:
             ("mongodb+srv://u:hunter2@h/", "names no database"),
             ("mongodb://u:hunter2/x@h/trilith", "cannot be read"),
             ("mongodb://u:hunter2@h:abc/trilith", "cannot be read"),
+            (
+                "mongodb://u:hunter2@h/trilith?colour=red",
+                "an option that MongoDB's driver does not",
+            ),
+            ("mongodb://u:hunter2@h/trilith?tls=yes", "a value that it refuses"),
+            ("mongodb+srv://u:hunter2@a.b.c/trilith?authsourc=admin", "an option that MongoDB's"),
+            (
+                "mongodb://u:hunter2@h/trilith?tls=true&tlsCAFile=/nonexistent.pem",
+                "No such file or directory: /nonexistent.pem",
+            ),
+            ("mongodb+srv://u:hunter2/x@a.b.c/trilith", "cannot be read"),
+            ("mongodb+srv://u:hunter2@a.b.c:27017/trilith", "cannot be read"),
+            ("mongodb+srv://u:hunter2@a.b.c,d.e.f/trilith", "cannot be read"),
             ("mongodb://", "cannot be read"),
             ("postgresql://u:hunter2@h/trilith", "is not the URL of a MongoDB server"),
         ],

@@ -7,7 +7,7 @@ N sites. Every program comes from a wheel (requirements-cluster.txt). It is for 
 
 import hashlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -90,6 +90,7 @@ class Cluster(Stack):
 
     def reset(self) -> None:
         self.heal()
+        self._stop(self._sites_beyond())
         super().reset()
 
     def heal(self) -> None:
@@ -126,6 +127,9 @@ class Cluster(Stack):
             balancer = next((node for node in self._own() if isinstance(node, Balancer)), None)
             if balancer is None or not all(node.process() for node in (*sites, balancer)):
                 raise StackError("not all sites run, or the balancer does not: up starts them")
+            more = [site.name for site in self._sites_beyond() if site.process()]
+            if more:  # which would stay as they are
+                raise StackError(f"{', '.join(more)} run as well: say how many with --sites")
             self._migrate()
             for site in sites:
                 site.stop()
@@ -166,12 +170,20 @@ class Cluster(Stack):
             for kind, make in kinds.items()
             for number in range(1, NUMBERS[kind] + 1)
         ]
+        balancer = Balancer("balancer", self.folder, ports, passwords, sites=self.sites)
+        return [*nodes, *self._sites(known, range(1, self.sites + 1)), balancer]
+
+    def _sites(self, known: Memory, numbers: Iterable[int]) -> list[Server]:
+        ports, passwords = known.ports, known.passwords
         environment = _urls(ports, passwords, operator=False)
-        nodes += [
-            Site(f"site-{number}", self.folder, ports, passwords, environment)
-            for number in range(1, self.sites + 1)
+        return [
+            Site(f"site-{number}", self.folder, ports, passwords, environment) for number in numbers
         ]
-        return [*nodes, Balancer("balancer", self.folder, ports, passwords, sites=self.sites)]
+
+    def _sites_beyond(self) -> list[Server]:
+        """Return the sites of an up with more of them, which are to end with all others."""
+        known = self._remembered()
+        return self._sites(known, range(self.sites + 1, SITES_MAX + 1)) if known else []
 
     def _each(self, act: object) -> None:
         """Start the nodes, a line of _ORDER at a time; the schema comes before the sites."""
@@ -187,7 +199,7 @@ class Cluster(Stack):
     def _stop_all(self) -> list[str]:
         """Stop the sites while their stores answer, then those; the last to start goes first."""
         self.heal()
-        nodes = self._own()
+        nodes = [*self._own(), *self._sites_beyond()]
         killed = []
         for kinds in reversed(_ORDER):
             killed += self._stop(node for node in nodes if _kind(node) in kinds)

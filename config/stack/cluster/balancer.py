@@ -66,15 +66,22 @@ class Balancer(HTTPNode):
     def binary(self) -> Binary:
         return binary_from("STACK_HAPROXY_BIN", "haproxy")
 
+    def start(self) -> None:
+        """Start it, or start it anew where it runs for other sites. Raises StackError."""
+        if self.process() and Path(self.marker).read_text() != self._configuration():
+            self.stop()
+        super().start()
+
     def prepare(self, binary: Binary) -> None:
+        Path(self.marker).write_text(self._configuration())
+
+    def _configuration(self) -> str:
         servers = [
             f"    server site-{number} {self.address(f'site-{number}')}"
             for number in range(1, self._sites + 1)
         ]
-        Path(self.marker).write_text(
-            _CONFIGURATION.format(
-                socket=self.folder / "admin.sock", port=self.port, servers="\n".join(servers)
-            )
+        return _CONFIGURATION.format(
+            socket=self.folder / "admin.sock", port=self.port, servers="\n".join(servers)
         )
 
     def command(self, binary: Binary) -> Sequence[str | Path]:

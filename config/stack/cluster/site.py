@@ -64,10 +64,7 @@ class Site(HTTPNode):
         }
 
     def prepare(self, binary: Binary) -> None:
-        metrics = self.folder / "metrics"
-        metrics.mkdir(exist_ok=True)
-        for left in metrics.iterdir():
-            left.unlink()
+        (self.folder / "metrics").mkdir(exist_ok=True)
 
     def command(self, binary: Binary) -> Sequence[str | Path]:
         # An argument that the module does not read: by it the process is recognised.

@@ -2,6 +2,9 @@
 
 import json
 import threading
+import signal
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -84,6 +87,25 @@ class TestUp:
 
         assert [member["priority"] for member in members] == [1, 1, 1]
 
+    def test_each_site_keeps_copies(self, healthy):
+        def is_on(site) -> bool:
+            with urllib.request.urlopen(f"{site.url}/api/v1/metrics/cache") as response:
+                return json.load(response)["first_level"]["on"]
+
+        for site in healthy.nodes("site"):
+            assert process.wait_until(lambda site=site: is_on(site), 60)
+
+    def test_with_more_sites_the_balancer_sends_to_them(self, healthy):
+        more = Cluster("ha", root=healthy.folder.parents[1], sites=3)
+        try:
+            more.up()
+            [balancer] = more.nodes("balancer")
+            assert process.wait_until(lambda: balancer.sends_to("site-3"), 60)
+            with pytest.raises(StackError, match="site-3 run as well: say how many with --sites"):
+                healthy.rolling_restart()
+        finally:
+            more.stop("site-3")
+
     def test_an_unknown_node_is_refused_by_the_names_of_those_there_are(self, healthy):
         with pytest.raises(StackError, match="there is no server postgres-9; there are etcd-1, "):
             healthy.kill("postgres-9")
@@ -107,6 +129,20 @@ class TestHammer:
             returning.join()
 
         assert hammer.lost([site.url for site in healthy.nodes("site")]) == 0
+
+
+class TestDown:
+    @pytest.mark.parametrize("end", ["down", "reset"])
+    def test_ends_the_sites_of_an_earlier_up_with_more_of_them(self, tmp_path, end):
+        more = Cluster("ha", root=tmp_path, sites=3)
+        (tmp_path / ".stack" / "ha").mkdir(parents=True)
+        more._make()
+        marker = more.nodes("site")[2].marker
+        site = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", marker])
+
+        getattr(Cluster("ha", root=tmp_path, sites=2), end)()
+
+        assert site.wait(0) == -signal.SIGTERM
 
 
 class TestFailover:

@@ -19,9 +19,10 @@ import pymongo
 import pytest
 import redis
 
-from config.stack import ROOT, VARIABLES, Stack, process, server
+from config.stack import ROOT, VARIABLES, Stack, _status, process, server
 from config.stack.__main__ import main
 from config.stack.process import StackError
+from config.stack.redis import Redis
 
 SERVERS = tuple(VARIABLES)
 
@@ -266,6 +267,16 @@ class TestServers:
         for pid in pids(running).values():
             for connection in psutil.Process(pid).net_connections(kind="inet"):
                 assert connection.laddr.ip == "127.0.0.1"
+
+    def test_one_that_runs_and_does_not_answer_yet_is_seen(self, tmp_path):
+        port = process.free_port()
+        starting = Redis(tmp_path, port, {"redis_operator": "x"})
+        command = [sys.executable, "-c", "import time; time.sleep(60)", starting.marker]
+        with subprocess.Popen(command) as running:
+            status = _status(starting)
+            running.kill()
+
+        assert (status.state, status.version, status.pid) == ("silent", None, running.pid)
 
     @pytest.mark.parametrize("name", SERVERS)
     def test_a_paused_server_is_seen_and_goes_on(self, running, name):
