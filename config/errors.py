@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from http import HTTPStatus
+from itertools import islice
 from typing import Any
 
 import structlog
@@ -72,10 +73,12 @@ def _field_errors(exc: Exception) -> dict[str, Any]:
 
 def _of_drf(request: Any, exc: Exception, status: HTTPStatus) -> dict[str, Any]:
     if isinstance(exc, exceptions.ValidationError):
-        errors = list(_flat(exc.detail))
-        fields = ", ".join(dict.fromkeys(error["field"] for error in errors))
+        errors = list(islice(_flat(exc.detail), problems.ERRORS_MAX + 1))
+        named = errors[: problems.ERRORS_MAX]
+        fields = ", ".join(dict.fromkeys(error["field"] for error in named))
+        more = " There are more mistakes." if len(errors) > len(named) else ""
         return problems.problem(
-            request, status, f"Not valid: {fields}.", kind="validation-error", errors=errors
+            request, status, f"Not valid: {fields}.{more}", kind="validation-error", errors=named
         )
     detail = getattr(exc, "detail", None)
     text = str(detail) if detail else status.description
@@ -86,11 +89,13 @@ def _of_drf(request: Any, exc: Exception, status: HTTPStatus) -> dict[str, Any]:
 
 
 def _flat(detail: Any, path: str = "") -> Iterator[dict[str, str]]:
-    """Yield DRF's nested details as {field, message, code}, fields joined by dots."""
+    """Yield DRF's nested details as {field, message, code}, fields joined by dots, an empty name as ""."""
     if isinstance(detail, dict):
         for name, inner in detail.items():
-            step = "body" if name == "non_field_errors" else str(name)
-            yield from _flat(inner, f"{path}.{step}" if path else step)
+            steps = [path] if path else []
+            if name != "non_field_errors":
+                steps.append(str(name) or '""')
+            yield from _flat(inner, ".".join(steps))
     elif isinstance(detail, list):
         for inner in detail:
             yield from _flat(inner, path)

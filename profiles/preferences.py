@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from decimal import Decimal
+from itertools import islice
 from typing import Any, Final
 
 import bson
@@ -38,16 +39,14 @@ class PreferencesRejected(Exception):
 
 def check(preferences: Preferences) -> None:
     """Raise PreferencesRejected unless these may be stored as a user's preferences."""
-    mistakes = dict(_mistakes(preferences, "", PREFERENCE_LEVELS_MAX))
-    mistakes |= _known_keys(preferences, removable=False)
+    mistakes = _first_mistakes(preferences) | _known_keys(preferences, removable=False)
     _reject(mistakes)
     check_size(preferences)
 
 
 def check_patch(patch: Preferences) -> None:
     """Raise PreferencesRejected unless this merge patch may be applied to any preferences."""
-    mistakes = dict(_mistakes(patch, "", PREFERENCE_LEVELS_MAX))
-    mistakes |= _known_keys(patch, removable=True)
+    mistakes = _first_mistakes(patch) | _known_keys(patch, removable=True)
     _reject(mistakes)
     check_size(patch)
 
@@ -158,6 +157,11 @@ def _is_language(value: Any) -> bool:
     return (
         isinstance(value, str) and len(value) <= LANGUAGE_MAX_CHARACTERS and is_language_tag(value)
     )
+
+
+def _first_mistakes(preferences: Preferences) -> dict[str, str]:
+    """Return a message for each of the first paths that may not be stored: a body has room for many more."""
+    return dict(islice(_mistakes(preferences, "", PREFERENCE_LEVELS_MAX), PREFERENCE_KEYS_MAX))
 
 
 def _mistakes(value: Any, path: str, levels: int) -> Iterator[tuple[str, str]]:

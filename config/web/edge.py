@@ -30,7 +30,7 @@ from cachelayer.single_flight import Flight, Flights
 from config import tracing
 from config.web import durations, problems
 from config.web.callers import identity_of_settings
-from config.web.gateway import Application, Environ, discard_body
+from config.web.gateway import Application, Environ, discard_body, ignore_charset
 from config.web.rate_limits import RateLimiter, Refusal
 from config.web.request_ids import request_id_of
 from config.web.reuse import Reusable, Scope
@@ -317,6 +317,8 @@ class Edge:
 
         Measure the request from its start, by perf_counter().
         """
+        if "CONTENT_TYPE" in environ:
+            ignore_charset(environ)
         if self._limiter is not None and (refusal := self._limiter.refusal(environ)):
             return self._refuse(environ, start_response, started, refusal)
         if environ["PATH_INFO"] in self._never_waiting:

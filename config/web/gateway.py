@@ -1,4 +1,4 @@
-"""What granian leaves to the application: complete bodies, and no header from the environment."""
+"""What granian leaves to the application: complete bodies, no header from the environment, and one encoding."""
 
 import io
 import os
@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from django.conf import settings
+from django.utils.http import parse_header_parameters
 
 Environ = dict[str, Any]
 Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
@@ -32,6 +33,22 @@ def remove_request_variables() -> None:
     for name in list(os.environ):
         if _REQUEST_VARIABLES.fullmatch(name):
             del os.environ[name]
+
+
+def ignore_charset(environ: Environ) -> None:
+    """
+    Remove the parameters of a Content-Type that names a charset or is malformed: all text here is UTF-8.
+
+    Django would decode the query, too, by the charset that any client names, and has no answer to one that
+    is no encoding of text, such as rot13, nor to a parameter that RFC 2231 does not allow.
+    """
+    header = environ.get("CONTENT_TYPE", "")
+    try:
+        is_usable = "charset" not in parse_header_parameters(header)[1]
+    except ValueError:
+        is_usable = False
+    if not is_usable:
+        environ["CONTENT_TYPE"] = header.partition(";")[0]
 
 
 def with_complete_bodies(application: Application) -> Application:

@@ -13,6 +13,8 @@ from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
+from config.web.problems import ERRORS_MAX
+
 
 class NoBody(ParseError):
     """An empty body, or white space alone, is not JSON (RFC 8259, 2)."""
@@ -62,7 +64,10 @@ def _refuse_repeated(members: list[tuple[str, Any]]) -> None:
     repeated = [name for name, count in names.items() if count > 1]
     if repeated:
         raise ValidationError(
-            {name: [ErrorDetail("Given more than once.", "repeated")] for name in repeated}
+            {
+                name: [ErrorDetail("Given more than once.", "repeated")]
+                for name in repeated[: ERRORS_MAX + 1]
+            }
         )
 
 

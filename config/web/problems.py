@@ -2,9 +2,11 @@
 
 import sys
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 import msgspec
+from django.conf import settings
+from django.core.exceptions import DisallowedHost, TooManyFieldsSent
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.utils.encoding import escape_uri_path
@@ -18,6 +20,7 @@ from config.web.rate_limits import Refusal
 CONTENT_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 1
 PRECONDITION_FAILED = "precondition-failed"
+ERRORS_MAX = 100  # that a problem names: a body has room for a hundred thousand unknown fields
 # Of every page but the admin's: it runs no script, has no style of its own, and loads its own style sheet alone.
 PAGE_POLICY = (
     "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; form-action 'self'; "
@@ -117,10 +120,26 @@ def is_for_programs(request: HttpRequest) -> bool:
     return request.path.startswith(("/api/", "/health", "/metrics"))
 
 
+# What Django refuses before any view has read the request, with the field that is at fault.
+_MALFORMED: Final[tuple[tuple[type[Exception], str, str], ...]] = (
+    (DisallowedHost, "Host", "This is no host of this site (ALLOWED_HOSTS)."),
+    (
+        TooManyFieldsSent,
+        "query",
+        f"There may be at most {settings.DATA_UPLOAD_MAX_NUMBER_FIELDS} parameters.",
+    ),
+)
+
+
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    field, detail = next(
+        ((field, detail) for kind, field, detail in _MALFORMED if isinstance(exception, kind)),
+        ("request", "The request is malformed."),
+    )
     if not is_for_programs(request):
-        return _page(HTTPStatus.BAD_REQUEST, "The request is malformed.")
-    return problem_response(request, HTTPStatus.BAD_REQUEST, "The request is malformed.")
+        return _page(HTTPStatus.BAD_REQUEST, detail)
+    errors = [{"field": field, "message": detail, "code": "invalid"}]
+    return problem_response(request, HTTPStatus.BAD_REQUEST, detail, errors=errors)
 
 
 def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:

@@ -16,7 +16,9 @@ class Parameters:
         self._mistakes: dict[str, list[ErrorDetail]] = {}
         for name, values in query.lists():
             if name not in known:
-                self.refuse(name, f"Unknown parameter; known are {', '.join(known)}.", "unknown")
+                self.refuse(
+                    name, f"Unknown parameter; known are {', '.join(known) or 'none'}.", "unknown"
+                )
             elif len(values) > 1:
                 self.refuse(name, "Given more than once.", "repeated")
             elif "\0" in values[0]:

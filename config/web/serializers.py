@@ -9,6 +9,7 @@ from rest_framework.request import Request
 from rest_framework.validators import ProhibitSurrogateCharactersValidator
 
 from config.web.parsers import body_of
+from config.web.problems import ERRORS_MAX
 
 # What str.strip removes, spelled out: the \\s of ECMA 262, which JSON Schema uses, is a different set.
 _SPACE: Final = r"\t-\r\u001c-\u0020\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
@@ -68,7 +69,10 @@ class StrictSerializer(serializers.Serializer):
         unknown = sorted(set(data) - set(self.fields)) if isinstance(data, dict) else []
         if unknown:
             raise serializers.ValidationError(
-                {name: [ErrorDetail("Unknown field.", "unknown")] for name in unknown}
+                {
+                    name: [ErrorDetail("Unknown field.", "unknown")]
+                    for name in unknown[: ERRORS_MAX + 1]
+                }
             )
         if isinstance(data, dict) and len(data) < self.min_fields:
             message = f"Give at least {self.min_fields} of {', '.join(self.fields)}."

@@ -34,6 +34,11 @@ class Draft:
         """Return what the form of a note shows first."""
         return cls(note.title, with_line_feeds(note.content), etag)
 
+    def shown(self) -> "Draft":
+        """Return the draft with what HTML may hold in the place of NUL, which is a mistake."""
+        fields = (self.title, self.content, self.etag)
+        return Draft(*(field.replace("\0", "\ufffd") for field in fields))
+
     def mistakes(self, form: type[StrictSerializer]) -> dict[str, str]:
         """Return a message for each field that the API would refuse."""
         checked = form(data={"title": self.title, "content": self.content})

@@ -37,6 +37,13 @@ _ORDERS: Final = {
 }
 
 
+_SENT_BEFORE: Final = Failure(
+    HTTPStatus.CONFLICT,
+    "This note exists already",
+    ("Its form was sent before, with another text. Nothing was written now.",),
+)
+
+
 class _NoteList(msgspec.Struct):
     """A stored page of a list, without its links."""
 
@@ -126,7 +133,7 @@ class _FormPage(Page):
         return self.show(
             "notes/form.html",
             {
-                "draft": draft,
+                "draft": draft.shown(),
                 "note_id": note_id,
                 "new_id": new_id or uuid4(),
                 "mistakes": mistakes,
@@ -138,6 +145,23 @@ class _FormPage(Page):
             },
             status=failure.status if failure else status,
         )
+
+    def beside_stored(self, note_id: UUID, draft: Draft, failure: Failure) -> HttpResponse:
+        """
+        Show the caller's note beside a draft that was not saved; to save that again replaces what is stored now.
+
+        Lead to the note where it holds that very text.
+        """
+        try:
+            stored, etag = self.own_note(note_id)
+        except Exception as exc:  # noqa: BLE001  # failure_of raises what it has no answer to
+            return self.form(draft, failure=failure_of(self.request, exc))  # as a new note
+        if draft.is_stored_as(
+            stored
+        ):  # the form was sent twice; a 302, since this one wrote nothing
+            return HttpResponseRedirect(reverse("page", kwargs={"note_id": note_id}))
+        draft = Draft(draft.title, draft.content, etag)
+        return self.form(draft, note_id=note_id, failure=failure, stored=stored)
 
 
 class NewPage(_FormPage):
@@ -160,8 +184,7 @@ class NewPage(_FormPage):
                 note_id=note_id,
             )
         except IntegrityError:
-            # The form was sent twice. A 302, since this one wrote nothing.
-            return HttpResponseRedirect(reverse("page", kwargs={"note_id": note_id}))
+            return self.beside_stored(note_id, draft, _SENT_BEFORE)
         except Exception as exc:  # noqa: BLE001  # failure_of raises what it has no answer to
             return self.form(draft, new_id=note_id, failure=failure_of(request, exc))
         return self.written("page", note_id=note_id)
@@ -195,23 +218,10 @@ class EditPage(_FormPage):
         except services.NoteNotFound as exc:
             return self.form(draft, failure=failure_of(request, exc))  # as a new note
         except PreconditionFailed as exc:
-            return self._conflict(note_id, draft, exc)
+            return self.beside_stored(note_id, draft, failure_of(request, exc))
         except Exception as exc:  # noqa: BLE001  # failure_of raises what it has no answer to
             return self.form(draft, note_id=note_id, failure=failure_of(self.request, exc))
         return self.written("page", note_id=note_id)
-
-    def _conflict(self, note_id: UUID, draft: Draft, exc: PreconditionFailed) -> HttpResponse:
-        """Show what is stored beside what was typed; to save that again replaces what is stored now."""
-        try:
-            stored, etag = self.own_note(note_id)
-        except Exception as later:  # noqa: BLE001  # failure_of raises what it has no answer to
-            return self.form(draft, failure=failure_of(self.request, later))
-        return self.form(
-            Draft(draft.title, draft.content, etag),
-            note_id=note_id,
-            failure=failure_of(self.request, exc),
-            stored=stored,
-        )
 
 
 class DeletePage(Page):

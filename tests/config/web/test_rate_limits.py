@@ -292,6 +292,15 @@ class TestSite:
         assert reply["X-Content-Type-Options"] == "nosniff"
         assert reply["Server-Timing"].startswith("app;dur=")
 
+    def test_refuses_whatever_charset_a_request_names(self, settings):
+        settings.RATE_LIMIT_READ = parse("1/minute")
+        site = Site()
+        target = "/api/v1/notes?limit=%31"
+
+        replies = [site.send("GET", target, Content_Type="x/y; charset=rot13") for _ in range(2)]
+
+        assert [reply.status for reply in replies] == [200, 429]
+
     def test_refuses_a_head_without_a_body(self, settings):
         settings.RATE_LIMIT_READ = parse("1/minute")
         site = Site()

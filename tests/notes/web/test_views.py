@@ -380,6 +380,50 @@ class TestNewPage:
         assert second.status_code == 302
         assert first["Location"] == second["Location"]
 
+    def test_sent_again_with_another_text_shows_both_and_loses_neither(self, browser):
+        """As from the form that a browser's Back button leads to."""
+        form = fields_of(browser.get("/notes/new"))
+        browser.post("/notes/new", {**form, "title": "T", "content": "first"})
+
+        page = browser.post("/notes/new", {**form, "title": "T", "content": "second"})
+
+        text = page.content.decode()
+        assert page.status_code == 409
+        assert Note.objects.get().content == "first"
+        assert '<del><span class="unseen">Stored: </span>first</del>' in text
+        assert ">\nsecond</textarea>" in text
+        path = f"/notes/{Note.objects.get().id}/edit"
+        assert f'action="{path}"' in text
+        saved = browser.post(path, {**fields_of(page), "content": "second"})
+        assert saved.status_code == 303
+        assert Note.objects.get().content == "second"
+
+    def test_with_the_id_of_a_note_of_another_user_keeps_what_was_typed(self, browser):
+        note = make_note(user_id="xyz", title="Theirs", content="their text")
+        form = fields_of(browser.get("/notes/new"))
+
+        page = browser.post(
+            "/notes/new", {**form, "id": str(note), "title": "T", "content": "typed"}
+        )
+
+        text = page.content.decode()
+        assert page.status_code == 403
+        assert ">\ntyped</textarea>" in text
+        assert "their text" not in text
+        again = browser.post("/notes/new", {**fields_of(page), "content": "typed"})
+        assert again.status_code == 303
+        assert Note.objects.get(user_id="abc").content == "typed"
+
+    @pytest.mark.parametrize("name", ["title", "content"])
+    def test_shows_no_nul_which_html_may_not_hold(self, browser, name):
+        form = fields_of(browser.get("/notes/new"))
+
+        page = browser.post("/notes/new", {**form, "title": "T", "content": "C", name: "a\0b"})
+
+        assert page.status_code == 400
+        assert "\0" not in page.content.decode()
+        assert "a\ufffdb" in page.content.decode()
+
     @pytest.mark.parametrize(
         ("typed", "mistake"),
         [
