@@ -1,10 +1,10 @@
 """The replicated stores and the sites before them: real servers, whose primaries are killed."""
 
 import json
-import threading
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
