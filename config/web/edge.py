@@ -7,7 +7,6 @@ Whatever is out of the ordinary goes on to Django (docs/adr/0024-the-edge.md).
 """
 
 import re
-import threading
 from collections.abc import Callable, Hashable, Iterable, Set
 from contextlib import suppress
 from functools import partial
@@ -30,6 +29,7 @@ from cachelayer.single_flight import Flight, Flights
 from config import tracing
 from config.web import durations, problems
 from config.web.callers import identity_of_settings
+from config.web.fair_semaphore import FairSemaphore
 from config.web.gateway import Application, Environ, discard_body, ignore_charset
 from config.web.rate_limits import RateLimiter, Refusal
 from config.web.request_ids import request_id_of
@@ -236,7 +236,7 @@ class Edge:
         self._never_waiting = never_waiting
         self._limiter = limiter
         self._waiting = _Waiting()
-        self._room = threading.BoundedSemaphore(settings.WEB_THREADS)
+        self._room = FairSemaphore(settings.WEB_THREADS)
         identity = identity_of_settings()
         self._user_id_of = identity.user_id_at_edge
         self._known, self._field, self._absent = identity.known, identity.field, identity.absent
