@@ -130,7 +130,7 @@ ifdef DJANGO
 $(BIN)/.dev: $(wildcard requirements*.txt) | .venv/bin/uv
 	.venv/bin/uv venv --quiet --clear --no-python-downloads --python $(PYTHON) $(@D:/bin=)
 	echo "django~=$(DJANGO).0" > $(@D)/override.txt
-	.venv/bin/uv pip install --quiet --python $(@D)/python --override $(@D)/override.txt -r requirements-dev.txt
+	.venv/bin/uv pip install --quiet --compile-bytecode --python $(@D)/python --override $(@D)/override.txt -r requirements-dev.txt
 	@touch $@
 
 $(BIN)/.site $(BIN)/.cluster $(BIN)/.load: $(BIN)/.dev

@@ -80,11 +80,14 @@ def is_note_file(path: Path) -> bool:
 def read_note_file(path: Path, *, root: Path) -> FileNote:
     """Return the file's note. Raises Unreadable; a device or a pipe is never opened."""
     try:
-        if path.is_symlink() and not path.resolve(strict=True).is_relative_to(root.resolve()):
+        # Not Path.resolve, which raises another error for a loop of links before Python 3.13.
+        if path.is_symlink() and not Path(os.path.realpath(path, strict=True)).is_relative_to(
+            root.resolve()
+        ):
             raise Unreadable("is a symbolic link to a place outside the folder")
         content = _decoded(_read_bytes(path))
-    except (OSError, RuntimeError) as exc:  # RuntimeError: a loop of links
-        raise Unreadable(getattr(exc, "strerror", None) or str(exc)) from exc
+    except OSError as exc:
+        raise Unreadable(exc.strerror or str(exc)) from exc
     header = front_matter(content)
     origin = None if header is None else _origin(header)
     if header is not None and origin is not None:

@@ -13,11 +13,11 @@ import subprocess
 import sys
 import tempfile
 import threading
-import urllib.request
 from pathlib import Path
 from typing import Final
 
 from config.stack.bounded import bounded
+from config.stack.loopback import direct
 from config.stack.process import StackError, die_with_parent
 
 DRAIN_SECONDS: Final = 10  # how long granian waits for requests in flight
@@ -25,8 +25,6 @@ WEB_WORKERS: Final = 2  # by default
 WEB_THREADS: Final = 8  # by default, of each worker
 WEB_MAX: Final = 1_000  # of either
 SPARE_THREADS: Final = 48  # that answer hits, or wait, while WEB_THREADS others work
-# The site is on loopback, which a proxy from the environment could not reach.
-_direct: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def site_command(
@@ -50,7 +48,7 @@ def site_command(
 def is_answering(url: str, path: str = "/health/live") -> bool:
     """Return whether the site at url answers 200 at path, without any proxy."""
     try:
-        with _direct.open(f"{url}{path}", timeout=3) as response:
+        with direct.open(f"{url}{path}", timeout=3) as response:
             return bool(response.status == 200)
     except (OSError, http.client.HTTPException):
         return False

@@ -5,6 +5,7 @@ import json
 import math
 import threading
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -196,7 +197,12 @@ def _content_of(source: str) -> bytes:
     deadline = time.monotonic() + FETCH_SECONDS
     content = b""
     # The scheme is https or http: the settings refuse others.
-    with urllib.request.urlopen(source, timeout=FETCH_SECONDS) as reply:  # noqa: S310
+    try:
+        reply = urllib.request.urlopen(source, timeout=FETCH_SECONDS)  # noqa: S310
+    except urllib.error.HTTPError as exc:
+        exc.close()  # it is the reply, too
+        raise
+    with reply:
         while chunk := reply.read1(65_536):
             content += chunk
             if len(content) > _SET_BYTES_MAX or time.monotonic() > deadline:

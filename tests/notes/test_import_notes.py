@@ -156,7 +156,7 @@ class TestBadFiles:
             "long.md": "has 100001 characters; a note has at most 100000",
             "huge.md": "has 500000 bytes",
             "dangling.md": "No such file",
-            "loop.md": "ymlink loop",
+            "loop.md": "Too many levels of symbolic links",
             "leaving.md": "outside the folder",
             "linked.md": "not a regular file",
             "pipe.md": "not a regular file",

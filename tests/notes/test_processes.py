@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 
 import pytest
 from django.db import connection
@@ -53,21 +54,25 @@ def test_an_invalidated_page_is_loaded_once_over_all_processes(api, settings, re
         "CACHE_PREFIX": settings.CACHELAYER["PREFIX"],
         "CACHE_SLOTS_DIR": settings.CACHELAYER["SLOTS_DIR"],
     }
-    readers = [
-        subprocess.Popen(
-            [sys.executable, "-c", READER, settings.CACHELAYER["PREFIX"]],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(PROCESSES)
-    ]
-    ready = f"{settings.CACHELAYER['PREFIX']}:ready"
-    assert wait_until(lambda: int(redis_client.get(ready) or 0) == PROCESSES, 60)
+    with ExitStack() as running:
+        readers = [
+            subprocess.Popen(
+                [sys.executable, "-c", READER, settings.CACHELAYER["PREFIX"]],
+                cwd=ROOT,
+                env=environment,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for _ in range(PROCESSES)
+        ]
+        for reader in readers:
+            running.enter_context(reader)
+            running.callback(reader.kill)
+        ready = f"{settings.CACHELAYER['PREFIX']}:ready"
+        assert wait_until(lambda: int(redis_client.get(ready) or 0) == PROCESSES, 60)
 
-    redis_client.set(f"{settings.CACHELAYER['PREFIX']}:go", 1, ex=60)
-    replies = [reader.communicate(timeout=60)[0].split() for reader in readers]
+        redis_client.set(f"{settings.CACHELAYER['PREFIX']}:go", 1, ex=60)
+        replies = [reader.communicate(timeout=60)[0].split() for reader in readers]
 
     assert sum(int(loads) for _, loads, _ in replies) == 1
     assert len({body for _, _, body in replies}) == 1

@@ -18,6 +18,10 @@ class Command(health_check.Command):
         )
         try:
             super().handle(*args, **options)
+        except SystemExit as end:
+            if isinstance(end.__context__, HTTPError):
+                end.__context__.close()  # it is the reply, which the command leaves open
+            raise
         finally:
             urllib.request.install_opener(None)  # restores the default
 

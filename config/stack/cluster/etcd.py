@@ -1,16 +1,13 @@
 """etcd, where Patroni keeps who leads PostgreSQL."""
 
 import json
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
 from config.stack.cluster.node import HTTPNode
+from config.stack.loopback import direct
 from config.stack.server import Binary, binary_from
-
-_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Etcd(HTTPNode):
@@ -44,11 +41,11 @@ class Etcd(HTTPNode):
 
     def answers(self) -> bool:
         try:
-            with _direct.open(f"{self.url}/health", timeout=2) as reply:
+            with direct.open(f"{self.url}/health", timeout=2) as reply:
                 return bool(reply.status == 200)
-        except (urllib.error.URLError, OSError):
+        except OSError:
             return False
 
     def version(self) -> str:
-        with _direct.open(f"{self.url}/version", timeout=2) as reply:
+        with direct.open(f"{self.url}/version", timeout=2) as reply:
             return f"etcd {json.load(reply)['etcdserver']}"

@@ -5,8 +5,6 @@ import os
 import pwd
 import signal
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -16,13 +14,13 @@ import yaml
 
 from config.stack import process
 from config.stack.cluster.node import Node
+from config.stack.loopback import direct
 from config.stack.postgres import Postgres, create_role_and_database
 from config.stack.server import Binary
 
 # A leader that is gone with its host keeps its key so long: 20 s is the least that Patroni takes
 # (patroni/config.py). One whose PostgreSQL alone died gives it up at once.
 _LEADER_SECONDS: Final = 20
-_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class PatroniNode(Node, Postgres):
@@ -122,9 +120,9 @@ class PatroniNode(Node, Postgres):
     def role(self) -> str:
         """Return primary or replica; empty while PostgreSQL does not run, or Patroni does not say."""
         try:
-            with _direct.open(f"{self.api}/health", timeout=2) as reply:
+            with direct.open(f"{self.api}/health", timeout=2) as reply:
                 state = json.load(reply)
-        except (urllib.error.URLError, OSError, ValueError):
+        except (OSError, ValueError):
             return ""
         role: str = state.get("role", "") if state.get("state") == "running" else ""
         return "primary" if role in ("master", "primary") else "replica" if role else ""

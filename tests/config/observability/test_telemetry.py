@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import threading
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -34,6 +33,7 @@ from structlog.testing import capture_logs
 from activity.documents import ActivityEvent
 from config.observability.telemetry import Exporter, WholeRequests, without_values
 from config.stack import ROOT, process
+from config.stack.loopback import direct
 from config.stack.site import is_answering, site_command
 from profiles.documents import UserProfile
 
@@ -148,12 +148,9 @@ class Site:
                 **named,
             },
         )
-        try:
-            with urllib.request.urlopen(request, timeout=20) as response:
-                text, status, fields = response.read(), response.status, response.headers
-        except urllib.error.HTTPError as exc:
-            text, status, fields = exc.read(), exc.code, exc.headers
-        return Reply(status, dict(fields.items()), json.loads(text) if text else None)
+        with direct.open(request, timeout=20) as response:
+            text, headers = response.read(), dict(response.headers.items())
+            return Reply(response.status, headers, json.loads(text) if text else None)
 
 
 def environment_of(folder: Path, **variables: str) -> dict[str, str]:

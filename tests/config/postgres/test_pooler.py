@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ import psycopg
 import pytest
 
 from config.stack import ROOT, process
+from config.stack.loopback import direct
 from config.stack.postgres import Postgres
 from config.stack.process import StackError
 from config.stack.server import Binary, Server
@@ -222,12 +222,9 @@ def call(url: str, method: str = "GET", body: Any = None, **headers: str) -> tup
         data=None if body is None else json.dumps(body).encode(),
         headers={"Content-Type": "application/json", "X-User-Id": "abc", **headers},
     )
-    try:
-        with urllib.request.urlopen(request, timeout=20) as response:
-            text = response.read()
-            return response.status, json.loads(text) if text else None
-    except urllib.error.HTTPError as exc:
-        return exc.code, json.load(exc)
+    with direct.open(request, timeout=20) as response:
+        text = response.read()
+        return response.status, json.loads(text) if text else None
 
 
 def new_note(site: str, title: str = "a title") -> str:

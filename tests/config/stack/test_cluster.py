@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +15,7 @@ import pytest
 
 from config.stack import VARIABLES, process
 from config.stack.cluster import NUMBERS, Cluster
+from config.stack.loopback import direct
 from config.stack.process import StackError
 from loadtests.drills.cluster import instances
 from loadtests.drills.cluster.hammer import Hammer
@@ -58,11 +58,8 @@ def call(cluster: Cluster, method: str, path: str, body: Any = None) -> tuple[in
         data=None if body is None else json.dumps(body).encode(),
         headers={"Content-Type": "application/json", "X-User-Id": "cluster"},
     )
-    try:
-        with urllib.request.urlopen(request, timeout=10) as response:
-            return response.status, json.load(response)
-    except urllib.error.HTTPError as exc:
-        return exc.code, json.load(exc)
+    with direct.open(request, timeout=10) as response:
+        return response.status, json.load(response)
 
 
 class TestUp:
@@ -271,9 +268,7 @@ class TestGracefulStop:
 
 def _status(url: str) -> int:
     try:
-        with urllib.request.urlopen(url, timeout=5) as response:
+        with direct.open(url, timeout=5) as response:
             return response.status
-    except urllib.error.HTTPError as exc:
-        return exc.code
     except OSError:
         return 0
