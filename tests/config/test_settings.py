@@ -115,6 +115,11 @@ class TestBounds:
             ("DATABASE_URL", "mysql://h/d", "is not the URL of a PostgreSQL server"),
             ("DATABASE_REPLICA_URL", "mysql://h/d", "is not the URL of a PostgreSQL server"),
             ("DATABASE_REPLICA_URL", "postgresql://h/other", "names the database 'other'"),
+            (
+                "DATABASE_REPLICA_URL",
+                "postgresql://h/trilith?target_session_attrs=read-write",
+                "target_session_attrs=read-write finds no standby",
+            ),
             ("DATABASE_REPLICA_URL", "postgresql://h/x?port=no", "invalid"),
             ("DATABASE_DIRECT_URL", "mysql://h/d", "is not the URL of a PostgreSQL server"),
             ("REPLICA_LAG_MAX_SECONDS", "0", "must be a number from 0.001 to"),
