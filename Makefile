@@ -10,7 +10,7 @@ CLIENTS ?= .lab/client
 # Placeholders for the required settings: the checks read code and connect to no server.
 CHECK_ENV := PYTHON_DOTENV_DISABLED=1 SECRET_KEY=a-stand-in-for-checks-that-is-long-enough-0123456789-abcdef \
 	DATABASE_URL=postgresql://localhost/none REDIS_URL=redis://localhost/0 MONGODB_URI=mongodb://localhost/none \
-	HTTPS=true ALLOWED_HOSTS=trilith.example
+	HTTPS=true TRUSTED_PROXIES=1 ALLOWED_HOSTS=trilith.example
 
 .DEFAULT_GOAL := help
 .PHONY: help run test coverage check docs locked lock audit prove contract client chaos up down seed manage superuser backup restore bench load drill cluster cluster-down rolling-restart experiments pictures format clean

@@ -119,11 +119,21 @@ def client_address(environ: Mapping[str, Any]) -> str | None:
     """
     Return the client's address: the peer of the outermost of TRUSTED_PROXIES proxies.
 
-    Addresses further left in X-Forwarded-For come from the client and cannot be trusted.
+    Addresses further left in X-Forwarded-For come from the client and cannot be trusted. Some proxies
+    write the port as well, which is left out.
     """
     peer: str | None = environ.get("REMOTE_ADDR")
     if not settings.TRUSTED_PROXIES:
         return peer
     forwarded: str = environ.get("HTTP_X_FORWARDED_FOR", "")
-    addresses = [address.strip() for address in forwarded.split(",") if address]
-    return addresses[-min(settings.TRUSTED_PROXIES, len(addresses))] if addresses else peer
+    if not forwarded.strip():
+        return peer
+    addresses = [address.strip() for address in forwarded.split(",")]
+    return _without_port(addresses[-min(settings.TRUSTED_PROXIES, len(addresses))])
+
+
+def _without_port(address: str) -> str:
+    """Return an address of A.B.C.D:PORT, [IPV6]:PORT, or neither."""
+    if address.startswith("["):
+        return address[1:].partition("]")[0]
+    return address.partition(":")[0] if address.count(":") == 1 else address

@@ -233,13 +233,14 @@ def _pool(configuration: Configuration) -> redis.ConnectionPool:
     options = timeouts | {"protocol": 3, "socket_keepalive": True}
     if not configuration.sentinels:
         return redis.ConnectionPool.from_url(configuration.url, **options)
+    sentinel = Sentinel(  # type: ignore[no-untyped-call]
+        configuration.sentinels, sentinel_kwargs={**configuration.to_sentinel, **timeouts}
+    )
     is_tls = configuration.url.startswith("rediss:")
     return SentinelConnectionPool.from_url(
         configuration.url,
         service_name=configuration.service,
-        sentinel_manager=Sentinel(
-            configuration.sentinels, sentinel_kwargs={**configuration.to_sentinel, **timeouts}
-        ),
+        sentinel_manager=sentinel,
         connection_class=SentinelManagedSSLConnection if is_tls else SentinelManagedConnection,
         username=configuration.username,
         password=configuration.password,

@@ -1,4 +1,4 @@
-"""System checks: pools that exceed the PostgreSQL server or are too few for the threads, an unfit pooler, callers that nobody checks."""
+"""System checks: pools that do not fit server or threads, an unfit pooler, callers that nobody checks, proxies that nobody counts."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -66,6 +66,21 @@ def check_identity(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]
             hint="Set AUTHENTICATION=jwt or session; or have a proxy, and nobody else, set X-User-Id (docs/operations.md, "
             "Who calls).",
             id="config.W004",
+        )
+    ]
+
+
+@checks.register("config", deploy=True)
+def check_proxies(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
+    """Warn (W005) where TLS ends at a proxy that is not counted: each client then has its address."""
+    if not settings.HTTPS or settings.TRUSTED_PROXIES:
+        return []
+    return [
+        checks.Warning(
+            "HTTPS is set, so a proxy is in front, and TRUSTED_PROXIES is 0: every client has the proxy's address, "
+            "in METRICS_NETWORKS and in what is recorded.",
+            hint="Set TRUSTED_PROXIES to the number of proxies.",
+            id="config.W005",
         )
     ]
 

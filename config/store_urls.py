@@ -147,7 +147,7 @@ def redis_cache(url: str, *, timeout_seconds: float) -> RedisCache:
     parts = _SentinelUrl.of(url)
     pool: dict[str, Any] = {"service_name": parts.service}  # django-redis has it in lower case
     # Without retry, redis-py tries each Sentinel four times: a look would wait 13 s behind a partition.
-    to_sentinel = timeouts | {"retry": Retry(NoBackoff(), 0)}
+    to_sentinel: dict[str, Any] = timeouts | {"retry": Retry(NoBackoff(), 0)}
     to_sentinel |= {
         name: parts.parameters[parameter]
         for parameter, name in _SENTINEL_ACCOUNT.items()
@@ -155,11 +155,8 @@ def redis_cache(url: str, *, timeout_seconds: float) -> RedisCache:
     }
     if parts.scheme == "rediss":
         pool["connection_class"] = SentinelManagedSSLConnection
-        of_tls = {
-            name: value
-            for name, value in parse_url(parts.location).items()
-            if name.startswith("ssl_")
-        }
+        read = parse_url(parts.location)  # type: ignore[no-untyped-call]
+        of_tls = {name: value for name, value in read.items() if name.startswith("ssl_")}
         to_sentinel |= {"ssl": True, **of_tls}
     options |= {
         "CONNECTION_FACTORY": "django_redis.pool.SentinelConnectionFactory",

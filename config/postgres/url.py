@@ -13,6 +13,8 @@ from psycopg import conninfo, pq
 _REPLICA: Final = "DATABASE_REPLICA_URL"
 _DIRECT: Final = "DATABASE_DIRECT_URL"
 _FORM: Final = "write postgresql://USER:PASSWORD@HOST:PORT/NAME, special characters percent-encoded"
+# Values of target_session_attrs under which libpq never stays with a standby.
+_OF_A_PRIMARY: Final = ("read-write", "primary")
 # Of libpq, by the name that Django has for it in settings.DATABASES.
 _OWN_NAMES: Final = {
     "dbname": "NAME",
@@ -67,7 +69,7 @@ def replica_from_url(
     Return the entry of settings.DATABASES for a standby of primary, whose sessions are read-only.
 
     server_settings are passed on as -c NAME=VALUE. Raises ImproperlyConfigured as database_from_url
-    does, and for a database of another name, which no physical standby has.
+    does, for a database of another name, which no physical standby has, and where the URL asks for a primary.
     """
     database = database_from_url(url, variable=_REPLICA)
     if database["NAME"] != primary["NAME"]:
@@ -76,6 +78,11 @@ def replica_from_url(
             f"DATABASE_URL has its database, {primary['NAME']!r}."
         )
     options = database["OPTIONS"]
+    wanted = options.get("target_session_attrs")
+    if wanted in _OF_A_PRIMARY:
+        raise ImproperlyConfigured(
+            f"{_REPLICA}: target_session_attrs={wanted} finds no standby: write standby."
+        )
     # Last, so that the URL cannot undo it.
     session = (options.get("options", ""), server_settings, "-c default_transaction_read_only=on")
     options |= {

@@ -9,7 +9,7 @@ import sys
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from config.checks import check_identity
+from config.checks import check_identity, check_proxies
 from config.environment import Environment
 from config.stack import ROOT, dotenv_file, site
 from config.stack.process import StackError
@@ -115,6 +115,11 @@ class TestBounds:
             ("DATABASE_URL", "mysql://h/d", "is not the URL of a PostgreSQL server"),
             ("DATABASE_REPLICA_URL", "mysql://h/d", "is not the URL of a PostgreSQL server"),
             ("DATABASE_REPLICA_URL", "postgresql://h/other", "names the database 'other'"),
+            (
+                "DATABASE_REPLICA_URL",
+                "postgresql://h/trilith?target_session_attrs=read-write",
+                "target_session_attrs=read-write finds no standby",
+            ),
             ("DATABASE_REPLICA_URL", "postgresql://h/x?port=no", "invalid"),
             ("DATABASE_DIRECT_URL", "mysql://h/d", "is not the URL of a PostgreSQL server"),
             ("REPLICA_LAG_MAX_SECONDS", "0", "must be a number from 0.001 to"),
@@ -328,3 +333,13 @@ class TestIdentity:
         settings.AUTHENTICATION = authentication
 
         assert [warning.id for warning in check_identity(None)] == ["config.W004"] * is_warned
+
+
+class TestProxies:
+    @pytest.mark.parametrize(("https", "proxies"), [(True, 0), (True, 1), (False, 0)])
+    def test_that_are_not_counted_where_tls_ends_are_warned_of(self, settings, https, proxies):
+        settings.HTTPS, settings.TRUSTED_PROXIES = https, proxies
+
+        warnings = [warning.id for warning in check_proxies(None)]
+
+        assert warnings == ["config.W005"] * (https and not proxies)

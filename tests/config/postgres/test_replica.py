@@ -503,6 +503,7 @@ class TestSettings:
             current,
             *command,
             HTTPS="true",
+            TRUSTED_PROXIES="1",
             ALLOWED_HOSTS="trilith.example",
             AUTHENTICATION="session",
         )
