@@ -7,6 +7,7 @@ from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerView
 from config.admin import dashboard
 from config.observability import health, views
 from config.web import problems
+from config.web.sign_in import SignIn, SignOut
 
 admin.site.site_header = admin.site.site_title = "Trilith"
 
@@ -20,6 +21,8 @@ _admin_urls = [
 
 urlpatterns = [
     path("", include("notes.web.urls")),
+    path("login", SignIn.as_view(), name="sign-in"),
+    path("logout", SignOut.as_view(), name="sign-out"),
     path("admin/", (_admin_urls, "admin", "admin")),
     path("api/v1/", include("notes.api.urls")),
     path("api/v1/", include("profiles.api.urls")),

@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
@@ -100,6 +101,7 @@ class Page(View):
                 **context,
                 "caller": self.caller,
                 "may_choose_user": browser_user.may_choose(request),
+                "signs_in": _signs_in(),
                 "report": data_layer.report(request, self.reads),
                 "write": data_layer.write_before(request),
             },
@@ -118,6 +120,11 @@ class Page(View):
         response.status_code = HTTPStatus.SEE_OTHER
         data_layer.leave_for_next(self.request, response)
         return response
+
+
+def _signs_in() -> bool:
+    """Return whether any account may sign in by a page: elsewhere sessions are staff's alone."""
+    return bool(settings.AUTHENTICATION == "session")
 
 
 # The first that fits.
@@ -161,7 +168,8 @@ def _messages(exc: Exception) -> tuple[str, ...]:
                 f"{name}: {' '.join(map(str, mistakes))}" for name, mistakes in detail.items()
             )
         case Unauthorized():
-            return (f"{exc.detail} Sign in at {reverse('admin:login')}, or send a token.",)
+            page = reverse("sign-in" if _signs_in() else "admin:login")
+            return (f"{exc.detail} Sign in at {page}, or send a token.",)
         case APIException():
             return (str(exc.detail),)
         case _:

@@ -231,6 +231,8 @@ _OF_PAGES: Final = [
     ("GET /notes/new", "", _path("/notes/new")),
     ("POST /notes/new", "", _form("/notes/new", title="New", content="")),
     ("POST /user", "", _form("/user", has_caller=False, user_id="abc")),
+    ("GET /login", "", _path("/login")),
+    ("POST /logout", "", _form("/logout", has_caller=False)),
 ]
 _LAST: Final = [
     (f"POST {_CLEAR}", TOKEN, _as_staff(_CLEAR)),

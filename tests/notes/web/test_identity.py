@@ -79,7 +79,7 @@ class TestSession:
         assert "open to all" in Client().get(f"/notes/{note_id}").content.decode()
         reply = Client().post("/notes/new", {"title": "by nobody"})
         assert reply.status_code == 401
-        assert "Sign in at /admin/login/" in reply.content.decode()
+        assert "Sign in at /login" in reply.content.decode()
         assert not Note.objects.filter(title="by nobody").exists()
 
     def test_a_note_is_that_of_the_account(self, session, settings):
@@ -103,3 +103,77 @@ class TestSession:
 
         assert browser.post("/user", {"user_id": "eve"}).status_code == 401
         assert browser.post("/notes/new", {"title": "by eve"}).status_code == 401
+
+
+def token_of(page) -> str:
+    return (
+        page.content.decode().partition('name="csrfmiddlewaretoken" value="')[2].partition('"')[0]
+    )
+
+
+@pytest.fixture
+def account() -> dict[str, str]:
+    """Name and password of an account that is not staff's."""
+    named = {"username": "ghi", "password": "correct horse battery staple"}
+    get_user_model().objects.create_user(**named)
+    return named
+
+
+class TestSignIn:
+    def test_gives_an_account_that_is_not_staff_its_own_pages(self, session, settings, account):
+        settings.READS = "owner"
+        make_note(user_id="ghi", title="of ghi")
+        make_note(title=SECRET)
+        browser = Client(enforce_csrf_checks=True)
+        refused = browser.get("/?sort=title:ASC")
+        assert refused.status_code == 401
+        path = "/login?next=/%3Fsort%3Dtitle%3AASC"
+        assert f'href="{path}"' in refused.content.decode()
+
+        form = account | {"csrfmiddlewaretoken": token_of(browser.get(path))}
+        reply = browser.post(path, form)
+
+        assert (reply.status_code, reply["Location"]) == (302, "/?sort=title:ASC")
+        page = browser.get("/")
+        assert "of ghi" in page.content.decode()
+        assert SECRET not in page.content.decode()
+        assert "You are <strong>ghi</strong>" in page.content.decode()
+
+        left = browser.post("/logout", {"csrfmiddlewaretoken": token_of(page)})
+
+        assert (left.status_code, left["Location"]) == (302, "/")
+        assert browser.get("/").status_code == 401
+
+    @pytest.mark.parametrize("changed", [{"password": "wrong"}, {"username": "a\0b"}, {"next": ""}])
+    def test_keeps_its_policy_and_says_what_is_wrong(self, session, account, changed):
+        reply = Client().post("/login", account | changed)
+
+        if "next" in changed:
+            assert (reply.status_code, reply["Location"]) == (302, "/")
+        else:
+            assert reply.status_code == 200
+            assert 'class="failure" role="alert"' in reply.content.decode() or (
+                'class="mistake"' in reply.content.decode()
+            )
+            assert "sessionid" not in reply.cookies
+        assert "default-src 'none'" in reply["Content-Security-Policy"]
+
+    @pytest.mark.parametrize("target", ["//evil.example", "https://evil.example/", "javascript:x"])
+    def test_leads_to_no_other_site(self, session, account, target):
+        assert Client().post("/login", account | {"next": target})["Location"] == "/"
+
+    @pytest.mark.parametrize("path", ["/login", "/logout"])
+    def test_without_the_token_does_nothing(self, session, account, path):
+        browser = Client(enforce_csrf_checks=True)
+
+        assert browser.post(path, account).status_code == 403
+        assert "sessionid" not in browser.cookies
+
+    @pytest.mark.parametrize("mode", ["stub", "jwt"])
+    def test_is_nowhere_where_sessions_do_not_say_who_calls(self, settings, account, mode):
+        settings.AUTHENTICATION = mode
+
+        for reply in (Client().get("/login"), Client().post("/login", account)):
+            assert reply.status_code == 404
+            assert "sessionid" not in reply.cookies
+        assert Client().post("/logout").status_code == 404
