@@ -56,7 +56,10 @@ def execute(statement: str, parameters: Sequence[Any]) -> list[Any] | None:
     Its tags are unlinked once the current transaction commits; without one, before this returns.
     Raises what the driver raises.
     """
-    with connection.cursor() as cursor:
+    # A database backend may offer statements that PostgreSQL plans once for each connection: planning these
+    # takes it longer than running them. Their text is the same each time.
+    cursor_for = getattr(connection, "prepared_cursor", connection.cursor)
+    with cursor_for() as cursor:
         cursor.execute(statement, parameters)
         row = cursor.fetchone()
     if row is None:

@@ -2,8 +2,8 @@
 
 import time
 from collections.abc import Callable
-from functools import partial
-from typing import Any
+from functools import cache, partial
+from typing import Any, Final
 
 import structlog
 from django.db import DatabaseError, connection
@@ -12,11 +12,14 @@ from django.http import HttpRequest, HttpResponse
 from config import tracing
 from config.observability import logs, query_stats, statements, traces
 from config.postgres import metrics, repeating, replica
+from config.postgres.base import PreparingCursor
 from config.web.request_ids import request_id_of
 from config.web.reuse import Reusable
 from config.web.trace_context import log_fields, trace_id_of
 
 log = structlog.get_logger("request")
+
+_NO_ENDPOINT: Final = "none"
 
 
 class RequestContextMiddleware:
@@ -76,7 +79,10 @@ class _Statements:
         self, execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any
     ) -> Any:
         """Run a statement on PostgreSQL, marked with the endpoint and the request's id."""
-        marked = sql + self._current_comment() if isinstance(sql, str) else sql
+        if isinstance(context["cursor"].cursor, PreparingCursor):
+            marked = sql + _prepared_comment(tracing.endpoint_of(self._request))
+        else:
+            marked = sql + self._current_comment() if isinstance(sql, str) else sql
         started = time.perf_counter()
         try:
             return repeating.run(execute, marked, params, many, context)
@@ -94,7 +100,13 @@ class _Statements:
         if self._comment:
             return self._comment
         endpoint = tracing.endpoint_of(self._request)
-        comment = statements.comment(endpoint or "none", self._request_id)
+        comment = statements.comment(endpoint or _NO_ENDPOINT, self._request_id)
         if endpoint:
             self._comment = comment
         return comment
+
+
+@cache
+def _prepared_comment(endpoint: str) -> str:
+    """Return the comment of a prepared statement, whose text must be the same for all requests."""
+    return statements.comment(endpoint or _NO_ENDPOINT)

@@ -38,10 +38,11 @@ _LISTS: Final = ("updates", "deletes")
 _DEPTH_MAX: Final = 8
 
 
-def comment(endpoint: str, request_id: str) -> str:
-    """Return an SQL comment, in the form of sqlcommenter, that names the request of a statement."""
-    safe = (_UNSAFE.sub("_", value) for value in (endpoint, request_id))
-    return COMMENT + "endpoint='{}',request_id='{}'*/".format(*safe)
+def comment(endpoint: str, request_id: str | None = None) -> str:
+    """Return an SQL comment, in the form of sqlcommenter, that names the endpoint, and the request, of a statement."""
+    named = {"endpoint": endpoint} | ({} if request_id is None else {"request_id": request_id})
+    pairs = ",".join(f"{name}='{_UNSAFE.sub('_', value)}'" for name, value in named.items())
+    return f"{COMMENT}{pairs}*/"
 
 
 def kind(step: Step) -> str:

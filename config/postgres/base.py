@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 from django.core.management.base import CommandError
-from django.db.backends.postgresql import base
+from django.db.backends.postgresql import base, operations
 from psycopg import IsolationLevel
 from psycopg_pool import PoolTimeout
 
@@ -28,6 +28,21 @@ class NoConnection(psycopg.OperationalError):
     """The pool had no connection to lend, and PostgreSQL does not answer."""
 
 
+class PreparingCursor(base.ServerBindingCursor):  # type: ignore[misc,name-defined]  # Django's own, with psycopg 3
+    """A cursor that sends parameters apart from their statement, so that it can be prepared."""
+
+
+class DatabaseOperations(operations.DatabaseOperations):
+    """Django's, for cursors of either kind."""
+
+    def last_executed_query(self, cursor: Any, sql: str, params: Any) -> str | None:
+        """Return a statement with its values, as DEBUG logs it and tests count it."""
+        if isinstance(cursor, PreparingCursor):  # which sends them apart
+            return str(self.compose_sql(sql, params))
+        query: str | None = super().last_executed_query(cursor, sql, params)
+        return query
+
+
 _lent: Counter[str] = Counter()  # connections by the alias of their pool
 _lent_lock = threading.Lock()
 
@@ -35,7 +50,9 @@ _lent_lock = threading.Lock()
 class DatabaseWrapper(base.DatabaseWrapper):
     """Fail at once while PostgreSQL is known to be silent, instead of waiting for the pool."""
 
+    ops_class = DatabaseOperations
     _lent_at: float | None = None  # by time.perf_counter(); None: there is nothing to give back
+    _prepares = False  # whether the cursor that is being made is to
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         """
@@ -69,6 +86,30 @@ class DatabaseWrapper(base.DatabaseWrapper):
         longest = deadlines.DeadlineConnection.net_timeout_seconds
         connection.net_timeout_seconds = max(longest - waited, longest / 5)
         return connection
+
+    def prepared_cursor(self) -> Any:
+        """
+        Return a cursor that has PostgreSQL parse and plan a statement once for each connection.
+
+        The text of the statement must be the same each time, and the type of each parameter be clear from it. It is
+        an ordinary cursor behind a pooler, whose sessions are not the connections' own, and where cursors are traced.
+        """
+        self._prepares = True
+        try:
+            return self.cursor()
+        finally:
+            self._prepares = False
+
+    def create_cursor(self, name: str | None = None) -> Any:
+        """Return a cursor of the driver."""
+        connection = self.connection
+        if (
+            self._prepares
+            and connection.prepare_threshold is not None
+            and connection.cursor_factory is base.Cursor
+        ):
+            return PreparingCursor(connection)
+        return super().create_cursor(name)
 
     def prepare_database(self) -> None:
         """Do what Django does before it migrates a database. Raises CommandError for the replica."""

@@ -4,7 +4,7 @@ import codecs
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import IO, Any
+from typing import IO, Any, Final
 
 import msgspec
 from rest_framework.exceptions import ErrorDetail, ParseError, ValidationError
@@ -40,7 +40,7 @@ class StrictJSONParser(BaseParser):
             raise ParseError("The body is not JSON: it begins with a byte order mark.")
         try:
             decoded = msgspec.json.decode(body)
-            json.loads(body, object_pairs_hook=_refuse_repeated)
+            _members.decode(body.decode())
         except RecursionError as exc:
             raise ParseError("The body is not JSON: nested too deeply.") from exc
         except (msgspec.MsgspecError, ValueError) as exc:
@@ -60,15 +60,18 @@ def _refuse_repeated(members: list[tuple[str, Any]]) -> None:
 
     RFC 8259, section 4 leaves open which counts, and another reader may choose the other.
     """
-    names = Counter(name for name, _ in members)
-    repeated = [name for name, count in names.items() if count > 1]
-    if repeated:
+    if len(dict(members)) < len(members):
+        names = Counter(name for name, _ in members)
+        repeated = [name for name, count in names.items() if count > 1]
         raise ValidationError(
             {
                 name: [ErrorDetail("Given more than once.", "repeated")]
                 for name in repeated[: ERRORS_MAX + 1]
             }
         )
+
+
+_members: Final = json.JSONDecoder(object_pairs_hook=_refuse_repeated)
 
 
 def body_of(request: Request) -> Any:

@@ -15,6 +15,9 @@ class TestComment:
             == " /*endpoint='admin:index',request_id='r-1'*/"
         )
 
+    def test_names_the_endpoint_alone_for_all_requests(self):
+        assert statements.comment("notes") == " /*endpoint='notes'*/"
+
     @given(st.text(), st.text())
     def test_cannot_be_ended_from_within_and_holds_no_placeholder(self, endpoint, request_id):
         comment = statements.comment(endpoint, request_id)
