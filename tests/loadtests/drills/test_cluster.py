@@ -220,10 +220,16 @@ class TestExpectationsOfInstances:
         assert observed["processors-bound-instances"] == outcome
 
     @pytest.mark.parametrize(
-        ("request_us", "outcome"), [(600.0, Outcome.CONFIRMED), (700.0, Outcome.REFUTED)]
+        ("last", "outcome"),
+        [
+            (scale_of(4, request_us=600), Outcome.CONFIRMED),
+            (scale_of(4, request_us=700), Outcome.REFUTED),
+            (scale_of(4, others=0.2), Outcome.INCONCLUSIVE),
+        ],
+        ids=["the same", "more", "a busy machine"],
     )
-    def test_the_same_processor_time_per_request(self, request_us, outcome):
-        scales = [scale_of(1), scale_of(4, request_us=request_us)]
+    def test_the_same_processor_time_per_request(self, last, outcome):
+        scales = [scale_of(1), last]
 
         assert outcomes(Observations(scales=scales))["same-time-per-request"] == outcome
 
