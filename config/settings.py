@@ -183,9 +183,8 @@ _direct_url = env.str("DATABASE_DIRECT_URL", default="")
 if _direct_url:
     DATABASES = behind_pooler(_database, _direct_url, serves_requests=SERVES_REQUESTS)
 else:
-    _database["OPTIONS"]["prepare_threshold"] = (
-        0  # at the first execution (DatabaseWrapper.prepared_cursor)
-    )
+    # At the first execution, by a cursor that prepares (DatabaseWrapper.prepared_cursor).
+    _database["OPTIONS"]["prepare_threshold"] = 0
 # A standby, for lists of the admin, exports and plans alone (config/postgres/replica.py).
 _replica_url = env.str("DATABASE_REPLICA_URL", default="")
 REPLICA_LAG_MAX_SECONDS = env.number("REPLICA_LAG_MAX_SECONDS", default=10.0, minimum=0.001)

@@ -40,7 +40,8 @@ class StoreMetrics(serializers.Serializer):
     idle_connections = serializers.IntegerField(min_value=0)
     waiting_requests = serializers.IntegerField(min_value=0)
     latency_ms = Latency(allow_null=True)
-    errors = serializers.DictField(child=serializers.IntegerField(min_value=0))
+    # Declared fields are kept apart from Serializer.errors, whose name it has.
+    errors = serializers.DictField(child=serializers.IntegerField(min_value=0))  # type: ignore[assignment]
 
 
 class DatabaseMetrics(serializers.Serializer):

@@ -28,19 +28,18 @@ class NoConnection(psycopg.OperationalError):
     """The pool had no connection to lend, and PostgreSQL does not answer."""
 
 
-class PreparingCursor(base.ServerBindingCursor):  # type: ignore[misc,name-defined]  # Django's own, with psycopg 3
+class PreparingCursor(base.ServerBindingCursor):
     """A cursor that sends parameters apart from their statement, so that it can be prepared."""
 
 
 class DatabaseOperations(operations.DatabaseOperations):
     """Django's, for cursors of either kind."""
 
-    def last_executed_query(self, cursor: Any, sql: str, params: Any) -> str | None:
+    def last_executed_query(self, cursor: Any, sql: str, params: Any) -> str:
         """Return a statement with its values, as DEBUG logs it and tests count it."""
         if isinstance(cursor, PreparingCursor):  # which sends them apart
             return str(self.compose_sql(sql, params))
-        query: str | None = super().last_executed_query(cursor, sql, params)
-        return query
+        return super().last_executed_query(cursor, sql, params)
 
 
 _lent: Counter[str] = Counter()  # connections by the alias of their pool
@@ -108,7 +107,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             and connection.prepare_threshold is not None
             and connection.cursor_factory is base.Cursor
         ):
-            return PreparingCursor(connection)
+            return PreparingCursor(connection)  # type: ignore[call-arg]  # its stubs are psycopg2's
         return super().create_cursor(name)
 
     def prepare_database(self) -> None:

@@ -29,7 +29,7 @@ class SignIn(_OfSessions, LoginView):
     next_page = "home"
 
 
-class SignOut(_OfSessions, LogoutView):
+class SignOut(_OfSessions, LogoutView):  # type: ignore[misc]  # whose dispatch is decorated
     """Ends the session of the browser."""
 
     next_page = "home"
