@@ -239,9 +239,9 @@ def _run_site(port: int, url: str, *, workers: int, threads: int) -> int:
         start_new_session=True,
         preexec_fn=die_with_parent,
     )
-    if not wait_until(lambda: site.poll() is not None or is_answering(url), _START_SECONDS):
-        raise StackError(f"the site does not answer at {url} after {_START_SECONDS} s")
-    try:
+    try:  # from here on requests may be in flight
+        if not wait_until(lambda: site.poll() is not None or is_answering(url), _START_SECONDS):
+            raise StackError(f"the site does not answer at {url} after {_START_SECONDS} s")
         if site.poll() is None:
             _say(_addresses(url))
         status = site.wait()

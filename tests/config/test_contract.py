@@ -109,7 +109,7 @@ def call(client):
         """Call an operation as a user; return the parsed reply, of the status that is expected."""
         module = importlib.import_module(f"{CLIENT}.api.{group}.{operation}")
         reply = module.sync_detailed(
-            *arguments, client=client.connection, x_user_id="erika", **named
+            *arguments, client=client.connection, x_user_id="paula", **named
         )
         assert reply.status_code == status, reply.content
         return reply.parsed
@@ -134,16 +134,16 @@ class TestPython:
         models = client.models
         profile = call(
             *("profiles", "profiles_create"),
-            body=models.ProfileCreateRequest(user_id="erika", email="erika@example.org"),
+            body=models.ProfileCreateRequest(user_id="paula", email="paula@example.org"),
             status=201,
         )
         assert profile.preferences.theme is models.Theme.SYSTEM
 
         patch = models.PatchedPreferencesRequest(theme=models.Theme.DARK, language="de-AT")
         patch["editor"] = models.PreferenceObject4.from_dict({"tab_width": 4})
-        call("profiles", "profiles_preferences_patch", "erika", body=patch)
+        call("profiles", "profiles_preferences_patch", "paula", body=patch)
         patch = models.PatchedPreferencesRequest(language=None)
-        profile = call("profiles", "profiles_preferences_patch", "erika", body=patch)
+        profile = call("profiles", "profiles_preferences_patch", "paula", body=patch)
         assert profile.preferences.theme is models.Theme.DARK
         assert profile.preferences.language == "en"
         assert profile.preferences["editor"].to_dict() == {"tab_width": 4}
@@ -161,14 +161,14 @@ class TestPython:
         call("notes", "notes_replace", notes[2].id, body=replacement)
         assert call("notes", "notes_retrieve", notes[2].id).title == "third again"
 
-        page = call("notes", "notes_list", userId="erika", limit=2)
+        page = call("notes", "notes_list", userId="paula", limit=2)
         assert [note.title for note in page.results] == ["third again", "second"]
         assert (page.count, page.page) == (3, 1)
-        assert len(call("notes", "notes_list", userId="erika", limit=2, page=2).results) == 1
-        page = call("notes", "notes_list", userId="erika", limit=2, cursor="")
+        assert len(call("notes", "notes_list", userId="paula", limit=2, page=2).results) == 1
+        page = call("notes", "notes_list", userId="paula", limit=2, cursor="")
         assert [note.title for note in page.results] == ["third again", "second"]
         following = cursor_of(page.next_)
-        page = call("notes", "notes_list", userId="erika", limit=2, cursor=following)
+        page = call("notes", "notes_list", userId="paula", limit=2, cursor=following)
         assert [note.title for note in page.results] == ["first"]
 
         call("notes", "notes_delete", notes[0].id, status=204)
@@ -176,17 +176,17 @@ class TestPython:
         assert problem.type_ == "urn:trilith:problem:note-not-found"
 
         def actions() -> list[str]:
-            feed = call("activity", "activity_feed", "erika", limit=100)
+            feed = call("activity", "activity_feed", "paula", limit=100)
             return [event.action.value for event in feed.results]
 
         expected = {"profile_created", "preferences_updated", "note_created", "note_deleted"}
         assert wait_until(lambda: expected <= set(actions()), 30)
-        page = call("activity", "activity_feed", "erika", limit=1, cursor="")
+        page = call("activity", "activity_feed", "paula", limit=1, cursor="")
         assert len(page.results) == 1
         assert call(
-            "activity", "activity_feed", "erika", limit=1, cursor=cursor_of(page.next_)
+            "activity", "activity_feed", "paula", limit=1, cursor=cursor_of(page.next_)
         ).results
-        summary = call("activity", "activity_summary", "erika")
+        summary = call("activity", "activity_summary", "paula")
         assert {row.action.value: row.count for row in summary.results}["note_created"] == 3
 
     def test_is_typed(self, clients):

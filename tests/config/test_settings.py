@@ -117,7 +117,7 @@ class TestBounds:
             ("DATABASE_REPLICA_URL", "postgresql://h/other", "names the database 'other'"),
             (
                 "DATABASE_REPLICA_URL",
-                "postgresql://h/trilith?target_session_attrs=read-write",
+                "postgresql://h/x?target_session_attrs=read-write",
                 "target_session_attrs=read-write finds no standby",
             ),
             ("DATABASE_REPLICA_URL", "postgresql://h/x?port=no", "invalid"),

@@ -102,7 +102,7 @@ class TestCreate:
             ("notes.1.title", "blank"),
             ("notes.2.title", "required"),
             ("notes.3.id", "unknown"),
-            ("notes.4.body", "invalid"),
+            ("notes.4", "invalid"),
         ]
         assert not Note.objects.exists()
 

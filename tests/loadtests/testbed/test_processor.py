@@ -43,7 +43,7 @@ class TestSettle:
         monkeypatch.setattr(processor, "_STEP_SECONDS", 0.1)
         with subprocess.Popen([sys.executable, "-c", _BUSY]) as child:
             of_this_process(mongodb=child.pid).settle()
-            spent = processor._tree_seconds(child.pid)
+            spent = processor.tree_seconds(child.pid)
 
         assert spent >= 0.25
 
