@@ -125,9 +125,7 @@ class Stack:
         """Stop everything and delete the data, the passwords and the ports."""
         with self._locked():
             for server in self._own():
-                running = server.process()
-                if running is not None:
-                    process.kill(running)
+                server.end()
             shutil.rmtree(self.folder)
 
     def start(self, server: str) -> None:

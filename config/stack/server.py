@@ -205,8 +205,15 @@ class Server(ABC):
         return not in_time
 
     def kill(self) -> None:
-        process.kill(self._running("kill"))
-        self._await_port()
+        self._running("kill")
+        self.end()
+
+    def end(self) -> None:
+        """SIGKILL it with all that belongs to it, should any of that run."""
+        running = self.process()
+        if running is not None:
+            process.kill(running)
+            self._await_port()
 
     def _await_port(self) -> None:
         """Wait for the last thread: the first may be gone while others still hold the socket."""

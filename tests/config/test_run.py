@@ -22,6 +22,7 @@ from activity import spool
 from config.stack import ROOT, VARIABLES, Stack, process
 from config.stack.site import is_answering
 
+PATIENCE_SECONDS = 200  # ten times what a start takes alone
 SOURCES = ("manage.py", "config", "cachelayer", "notes", "profiles", "activity")
 # A proxy that answers nobody: whoever asks it for a site on loopback never gets there.
 PROXIES = dict.fromkeys(("http_proxy", "HTTPS_PROXY", "ALL_PROXY"), "http://127.0.0.1:9")
@@ -89,18 +90,38 @@ def answers(port: int) -> bool:
 
 
 def nothing_is_left(checkout: Path) -> bool:
-    return process.wait_until(lambda: not processes_of(checkout), 60)
+    return process.wait_until(lambda: not processes_of(checkout), PATIENCE_SECONDS)
+
+
+def kill_all(checkout: Path) -> None:
+    while running := processes_of(checkout):
+        for left in running:
+            with contextlib.suppress(psutil.NoSuchProcess):  # ended by the end of another
+                left.kill()
+
+
+@pytest.fixture(autouse=True)
+def _one_failure_is_one(checkout) -> Iterator[None]:
+    """What a failed test leaves behind is not the next one's."""
+    yield
+    kill_all(checkout)
 
 
 @pytest.fixture
 def site(checkout, port) -> Iterator[subprocess.Popen[str]]:
     launcher = start(checkout, port)
+    printed = []
     # Not once it answers: then the launcher may still be about to look.
-    assert any(line.startswith("Trilith serves at") for line in iter(launcher.stdout.readline, ""))
+    for line in iter(launcher.stdout.readline, ""):
+        printed.append(line)
+        if line.startswith("Trilith serves at"):
+            break
+    else:
+        pytest.fail("".join(printed))
     yield launcher
     if launcher.poll() is None:
         launcher.send_signal(signal.SIGTERM)
-    launcher.communicate(timeout=60)
+    launcher.communicate(timeout=PATIENCE_SECONDS)
 
 
 class TestServe:
@@ -120,7 +141,7 @@ class TestServe:
             assert process.wait_until(lambda: waits_for_a_lock(checkout), 30)
             site.send_signal(number)
             threading.Event().wait(0.5)
-        output, _ = site.communicate(timeout=60)
+        output, _ = site.communicate(timeout=PATIENCE_SECONDS)
         asking.join()
 
         assert site.returncode == 0
@@ -137,7 +158,7 @@ class TestServe:
         victims = {"launcher": psutil.Process(site.pid), "its child": child, "granian": granian}
 
         victims[victim].kill()
-        site.communicate(timeout=60)
+        site.communicate(timeout=PATIENCE_SECONDS)
 
         assert nothing_is_left(checkout)
         assert site.returncode != 0
@@ -149,7 +170,7 @@ class TestServe:
             env=environment_of(port, MAKELEVEL="1"),
             stdout=subprocess.DEVNULL,
         )
-        assert process.wait_until(lambda: answers(port), 100)
+        assert process.wait_until(lambda: answers(port), PATIENCE_SECONDS)
 
         make.kill()
         make.wait()
@@ -169,11 +190,11 @@ class TestServe:
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         ) as launcher:
             os.close(its_side)
-            assert process.wait_until(lambda: answers(port), 100)
+            assert process.wait_until(lambda: answers(port), PATIENCE_SECONDS)
 
             os.close(terminal)
 
-            assert launcher.wait(60) == 0
+            assert launcher.wait(PATIENCE_SECONDS) == 0
         assert nothing_is_left(checkout)
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -182,7 +203,7 @@ class TestServe:
         assert launcher.stdout.readline().startswith("Starting PostgreSQL")
 
         launcher.send_signal(number)
-        launcher.communicate(timeout=60)
+        launcher.communicate(timeout=PATIENCE_SECONDS)
 
         assert launcher.returncode == 128 + number
         assert nothing_is_left(checkout)
@@ -202,7 +223,7 @@ class TestServe:
     )
     def test_a_bad_setting_is_one_line_and_leaves_nothing(self, checkout, port, variables, message):
         launcher = start(checkout, port, **variables)
-        printed, _ = launcher.communicate(timeout=60)
+        printed, _ = launcher.communicate(timeout=PATIENCE_SECONDS)
 
         assert launcher.returncode == 1
         assert printed.removeprefix("Starting PostgreSQL, Redis and MongoDB ...\n") == (
@@ -212,7 +233,7 @@ class TestServe:
 
     def test_a_second_one_says_that_it_runs_and_after_a_kill_starts(self, checkout, port, site):
         second = start(checkout, port)
-        output, _ = second.communicate(timeout=60)
+        output, _ = second.communicate(timeout=PATIENCE_SECONDS)
 
         assert second.returncode == 0
         assert output == f"Already running: http://127.0.0.1:{port} (pid {site.pid})\n"
@@ -223,11 +244,13 @@ class TestServe:
 
         again = start(checkout, port)  # at once: the first is still ending
         try:
-            assert process.wait_until(lambda: again.poll() is not None or answers(port), 100)
+            assert process.wait_until(
+                lambda: again.poll() is not None or answers(port), PATIENCE_SECONDS
+            )
             assert again.poll() is None
         finally:
             again.send_signal(signal.SIGTERM)
-            again.communicate(timeout=60)
+            again.communicate(timeout=PATIENCE_SECONDS)
         assert nothing_is_left(checkout)
 
     def test_a_port_in_use_is_one_line(self, checkout, port, monkeypatch):
@@ -255,17 +278,15 @@ class TestServe:
 class TestManage:
     def test_runs_a_command_on_the_local_servers(self, checkout, port):
         done = start(checkout, port, "manage", "check")
-        output, _ = done.communicate(timeout=60)
-        for running in processes_of(checkout):
-            with contextlib.suppress(psutil.NoSuchProcess):  # ended by the end of another
-                running.kill()
+        output, _ = done.communicate(timeout=PATIENCE_SECONDS)
+        kill_all(checkout)
 
         assert done.returncode == 0
         assert "no issues" in output
 
     def test_anything_else_is_misuse(self, checkout, port):
         done = start(checkout, port, "walk")
-        output, _ = done.communicate(timeout=60)
+        output, _ = done.communicate(timeout=PATIENCE_SECONDS)
 
         assert done.returncode == 2
         assert "python -m config.run manage" in output

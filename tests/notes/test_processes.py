@@ -12,7 +12,7 @@ from config.stack import ROOT
 from config.stack.process import wait_until
 from tests.builders import make_note, make_notes
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(120)]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 PROCESSES = 3
 # Reads the page once all processes are ready; prints how it was answered, and its own loads.

@@ -15,8 +15,6 @@ import pytest
 from config.stack.process import wait_until
 from loadtests.testbed.site import Site, running_site
 
-pytestmark = pytest.mark.timeout(300)
-
 AT_ONCE = 50
 
 

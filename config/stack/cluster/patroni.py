@@ -140,14 +140,16 @@ class PatroniNode(Node, Postgres):
         except (OSError, ValueError, psutil.Error):
             return None
 
-    def kill(self) -> None:
-        """SIGKILL both, as if the host were gone."""
-        running, postmaster = self._running("kill"), self.postmaster()
-        process.kill(running, [running])
-        for gone in (postmaster, *process.living_in(self.data)):
-            if gone is not None and process.is_alive(gone):
-                process.kill(gone)
-        self._await_port()
+    def end(self) -> None:
+        """SIGKILL both, as if the host were gone; Patroni first, which would start the other again."""
+        running = self.process()
+        if running is not None:
+            process.kill(running, [running])
+        for backend in process.living_in(self.data):
+            if process.is_alive(backend):
+                process.kill(backend)
+        if running is not None:
+            self._await_port()
 
     def pause(self) -> None:
         """SIGSTOP both."""

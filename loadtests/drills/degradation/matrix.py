@@ -20,6 +20,9 @@ from loadtests.testbed.site import Site, running_site, second_site
 AT_ONCE_MS: Final = 1000.0  # far below every deadline, far above what an answer takes
 SETTLED_SECONDS: Final = 30.0
 FEED_SECONDS: Final = 10.0
+_REPEATS: Final = (
+    4  # of a slow request: one that waits for a store waits again, a busy machine may not
+)
 _AT_A_TIME: Final = 4
 _RECORDED_GROUPS: Final = ("Notes", "Profiles")  # of probes; each success of these is an event
 
@@ -32,7 +35,7 @@ class Cell:
     source: str  # of Cache-Status, in one word; empty where there is none
     store: str  # that a 503 names
     retry_after: str
-    latency_ms: float  # of the faster of two tries, if the first was slow
+    latency_ms: float  # of the fastest of several tries, if the first was slow
 
 
 Column = dict[str, Cell]  # by the name of the request
@@ -181,7 +184,9 @@ class _MatrixRun:
             wait_until(lambda: self._trusts_as(state), SETTLED_SECONDS)
             sample = self._ask(call)
         least = sample.latency_ms
-        if least >= AT_ONCE_MS:  # one that waits for a store does so again
+        for _ in range(_REPEATS):
+            if least < AT_ONCE_MS:
+                break
             least = min(least, self._ask(call).latency_ms)
         return Cell(sample.status, _source(sample.cache), _store(sample), sample.retry_after, least)
 

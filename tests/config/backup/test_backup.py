@@ -145,7 +145,6 @@ def page(url: str, cookie: str) -> Sample:
     return send_once(url, Call("", "/admin/", headers={"Cookie": cookie}))
 
 
-@pytest.mark.timeout(180)
 class TestBackupAndRestore:
     def test_everything_is_restored_and_nothing_newer_is_served(self, tmp_path):
         stack = Stack("backup", own_only=True)

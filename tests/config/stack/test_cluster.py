@@ -21,8 +21,6 @@ from loadtests.drills.cluster import instances
 from loadtests.drills.cluster.hammer import Hammer
 from loadtests.drills.cluster.nodes import await_service, primary
 
-pytestmark = pytest.mark.timeout(240)  # each test may be the one that starts all of it
-
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory) -> Iterator[Cluster]:

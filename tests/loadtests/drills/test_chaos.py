@@ -228,7 +228,6 @@ class TestReport:
 
 
 class TestCommand:
-    @pytest.mark.timeout(480)
     def test_no_read_is_stale_under_any_fault(self, capsys):
         """Each once and briefly, in an order that the seed draws; at length: make chaos."""
         assert main(["chaos", "--workers", "2", "--seconds", "1", "--pace", "0.25"]) == 0, (

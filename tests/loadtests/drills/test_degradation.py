@@ -27,7 +27,6 @@ def outcome() -> Outcome:
     return matrix.run()
 
 
-@pytest.mark.timeout(300)
 class TestRun:
     def test_every_answer_keeps_the_contract(self, outcome):
         assert degradation_report.violations(outcome) == []
