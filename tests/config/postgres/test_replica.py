@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from http import HTTPStatus
+from unittest.mock import Mock
 
 import psycopg
 import pytest
@@ -440,8 +441,12 @@ class TestFailures:
             assert replica.choose() == DEFAULT_DB_ALIAS
             assert figures()["state"] == "not_standby"
 
-    def test_while_the_primary_is_away_the_metrics_say_that_nothing_is_known(self, current):
-        outages.breaker.failed(psycopg.OperationalError("away"), opens=True)
+    def test_while_the_primary_is_away_the_metrics_say_that_nothing_is_known(
+        self, current, monkeypatch
+    ):
+        away = psycopg.OperationalError("away")
+        monkeypatch.setattr(outages.breaker, "_recover", Mock(side_effect=away))
+        outages.breaker.failed(away, opens=True)
         try:
             assert figures()["state"] == "unknown"
         finally:
