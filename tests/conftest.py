@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import redis
+from django.conf import settings as django_settings
 from django.core.management.commands import flush
 from django.db import connection, connections
 from django.db.backends.postgresql.operations import DatabaseOperations
@@ -25,6 +26,9 @@ from tests.leases import trusted_again
 KEPT_TABLES = {"django_content_type", "auth_permission", Trust._meta.db_table}
 OUTBOX = OutboxRow._meta.db_table
 _numbers = itertools.count()
+
+# Each Client has middleware of its own, which else looks at all static files: half the time of a test of the API.
+django_settings.WHITENOISE_AUTOREFRESH = True
 
 # How long an example takes says how busy the machine is, and nothing else.
 hypothesis_settings.register_profile(
