@@ -4,8 +4,8 @@
 PYTHON ?= python3
 # make test PYTHON=python3.14 DJANGO=6.0: on other versions than those pinned, in an environment of their own.
 BIN := $(if $(DJANGO),.venv-$(notdir $(PYTHON))-django$(DJANGO),.venv)/bin
-# Each process has its own servers; tests wait longer than they compute, so four pay off on two cores.
-TEST_PROCESSES ?= 4
+# Each process has its own servers; tests also wait, so three pay off on two cores.
+TEST_PROCESSES ?= 3
 CLIENTS ?= .lab/client
 # Placeholders for the required settings: the checks read code and connect to no server.
 CHECK_ENV := PYTHON_DOTENV_DISABLED=1 SECRET_KEY=a-stand-in-for-checks-that-is-long-enough-0123456789-abcdef \

@@ -40,6 +40,8 @@ _LONG = (
     "tests/config/stack/test_stack.py",
     "tests/config/postgres/test_replica.py",
     "tests/test_course.py",
+    "tests/config/web/test_reads.py",
+    "tests/config/test_settings.py",
     "tests/cachelayer/",
 )
 

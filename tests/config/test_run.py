@@ -125,8 +125,7 @@ def site(checkout, port) -> Iterator[subprocess.Popen[str]]:
 
 
 class TestServe:
-    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-    def test_finishes_what_is_in_flight_and_leaves_no_process(self, checkout, port, site, number):
+    def test_finishes_what_is_in_flight_and_leaves_no_process(self, checkout, port, site):
         url = f"http://127.0.0.1:{port}/api/v1/notes?cache=false"
         statuses = []
 
@@ -139,7 +138,7 @@ class TestServe:
             asking = threading.Thread(target=ask)
             asking.start()
             assert process.wait_until(lambda: waits_for_a_lock(checkout), 30)
-            site.send_signal(number)
+            site.send_signal(signal.SIGINT)
             threading.Event().wait(0.5)
         output, _ = site.communicate(timeout=PATIENCE_SECONDS)
         asking.join()
@@ -251,6 +250,7 @@ class TestServe:
         finally:
             again.send_signal(signal.SIGTERM)
             again.communicate(timeout=PATIENCE_SECONDS)
+        assert again.returncode == 0
         assert nothing_is_left(checkout)
 
     def test_a_port_in_use_is_one_line(self, checkout, port, monkeypatch):

@@ -230,7 +230,7 @@ class TestReport:
 class TestCommand:
     def test_no_read_is_stale_under_any_fault(self, capsys):
         """Each once and briefly, in an order that the seed draws; at length: make chaos."""
-        assert main(["chaos", "--workers", "2", "--seconds", "1", "--pace", "0.25"]) == 0, (
+        assert main(["chaos", "--workers", "2", "--seconds", "1", "--pace", "0.15"]) == 0, (
             capsys.readouterr().out
         )
 
