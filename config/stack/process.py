@@ -146,13 +146,18 @@ def run(
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
-    """Wait until condition holds, checking every 20 ms; return False if it did not in time."""
-    deadline = time.monotonic() + seconds
+    """
+    Wait until condition holds; return False if it did not in time.
+
+    It is checked every 20 ms, and later, since a check may cost as much, every 100 ms.
+    """
+    began = time.monotonic()
     pause = threading.Event()
     while not condition():
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - began
+        if waited > seconds:
             return False
-        pause.wait(0.02)
+        pause.wait(min(max(0.02, waited / 20), 0.1))
     return True
 
 

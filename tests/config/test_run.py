@@ -107,17 +107,20 @@ def _one_failure_is_one(checkout) -> Iterator[None]:
     kill_all(checkout)
 
 
-@pytest.fixture
-def site(checkout, port) -> Iterator[subprocess.Popen[str]]:
-    launcher = start(checkout, port)
+def await_site(launcher: subprocess.Popen[str]) -> None:
+    """Not once it answers: then the launcher may still be about to look."""
     printed = []
-    # Not once it answers: then the launcher may still be about to look.
     for line in iter(launcher.stdout.readline, ""):
         printed.append(line)
         if line.startswith("Trilith serves at"):
-            break
-    else:
-        pytest.fail("".join(printed))
+            return
+    pytest.fail("".join(printed))
+
+
+@pytest.fixture
+def site(checkout, port) -> Iterator[subprocess.Popen[str]]:
+    launcher = start(checkout, port)
+    await_site(launcher)
     yield launcher
     if launcher.poll() is None:
         launcher.send_signal(signal.SIGTERM)
@@ -242,14 +245,9 @@ class TestServe:
         site.wait()
 
         again = start(checkout, port)  # at once: the first is still ending
-        try:
-            assert process.wait_until(
-                lambda: again.poll() is not None or answers(port), PATIENCE_SECONDS
-            )
-            assert again.poll() is None
-        finally:
-            again.send_signal(signal.SIGTERM)
-            again.communicate(timeout=PATIENCE_SECONDS)
+        await_site(again)
+        again.send_signal(signal.SIGTERM)
+        again.communicate(timeout=PATIENCE_SECONDS)
         assert again.returncode == 0
         assert nothing_is_left(checkout)
 
