@@ -25,6 +25,7 @@ FROM pg_index
 JOIN pg_class AS own ON own.oid = indexrelid
 JOIN pg_am ON pg_am.oid = own.relam
 WHERE indrelid = %s::regclass
+ORDER BY indnkeyatts, own.relname -- of two that serve the smaller
 """
 
 Part = tuple[str, str, int]  # definition, operator class, options
@@ -118,7 +119,7 @@ def candidates_for(
 
 
 def existing_indexes(table: str) -> list[ExistingIndex]:
-    """Return the indexes of a table, including those of constraints."""
+    """Return the indexes of a table, including those of constraints, those of few columns first."""
     with connection.cursor() as cursor:
         cursor.execute(_KEYS, [quote_name(table)])
         rows = cursor.fetchall()
