@@ -20,7 +20,7 @@ from loadtests.generators import wrk
 from loadtests.generators.http_load import Call, UnexpectedResponse, send_once
 from loadtests.testbed.processor import APPLICATION, POSTGRES, Processor
 
-PLAN = Plan(seconds=0.2, rounds=1, rate=50, seed=1, divisor=50)
+PLAN = Plan(seconds=0.5, rounds=1, rate=50, seed=1, divisor=50)
 FACTS = {"date": "2026-11-24"}
 
 
