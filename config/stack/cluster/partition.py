@@ -83,12 +83,18 @@ def _connected(client: Side, server: Side) -> set[tuple[int, int]]:
     return connections
 
 
-def _run(script: str) -> None:
+def require_nft() -> str:
+    """Return the path of nft. Raises StackError where there can be no partition."""
     nft = shutil.which("nft")
     if nft is None or os.geteuid() != 0:
         raise StackError(
             "a partition needs Linux, root, and nft: apt-get install nftables, and run this as root"
         )
+    return nft
+
+
+def _run(script: str) -> None:
+    nft = require_nft()
     done = subprocess.run(
         [nft, "-f", "-"], input=script, capture_output=True, text=True, check=False
     )

@@ -16,7 +16,7 @@ from config.stack.cluster.balancer import Balancer
 from config.stack.process import StackError, wait_until
 from loadtests.drills.cluster.nodes import SITES, await_service, memory_mib, roots
 from loadtests.generators.http_load import Call, fetch, json_call
-from loadtests.generators.wrk import Load, require_wrk, saturate
+from loadtests.generators.wrk import Load, saturate
 from loadtests.testbed.processor import tree_seconds
 
 NUMBERS: Final = (1, 2, 4)
@@ -133,7 +133,6 @@ def measure(
 
     Raises StackError, UnexpectedResponse.
     """
-    require_wrk()
     before = cluster.sites
     calls, order = _mix(cluster)
     scales = []

@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from config.stack.cluster import Cluster
+from config.stack.cluster.partition import require_nft
 from config.stack.cluster.site import Site
 from config.stack.process import StackError
 from loadtests.drills.cluster import instances
 from loadtests.drills.cluster.hammer import Hammer, Operation
 from loadtests.drills.cluster.instances import Scale
 from loadtests.drills.cluster.nodes import await_service, memory_mib, primary
+from loadtests.generators.wrk import require_wrk
 from loadtests.testbed.servers import run_python
 
 BEFORE_SECONDS: Final = 3.0
@@ -72,6 +74,10 @@ class ClusterLab:
 
 def observe(lab: ClusterLab) -> Observations:
     """Start the cluster, and carry out the drills one after the other. Raises StackError."""
+    if PARTITIONS.keys() & lab.drills:
+        require_nft()
+    if INSTANCES in lab.drills:
+        require_wrk()
     observations = Observations()
     cluster = lab.cluster
     lab.progress("starting the nodes")

@@ -5,11 +5,21 @@ import math
 
 import pytest
 
+from config.stack.cluster import Cluster
+from config.stack.process import StackError
 from loadtests.drills.cluster import EXPERIMENT
 from loadtests.drills.cluster.expectations import HOST_SECONDS, PARTITION_SECONDS, PROCESS_SECONDS
 from loadtests.drills.cluster.hammer import Operation, Register, longest_gap_s
 from loadtests.drills.cluster.instances import GENERATOR, PROCESSORS, Reading, Scale, Turn
-from loadtests.drills.cluster.method import DRILLS, PARTITIONS, DrillRun, Observations
+from loadtests.drills.cluster.method import (
+    DRILLS,
+    INSTANCES,
+    PARTITIONS,
+    ClusterLab,
+    DrillRun,
+    Observations,
+    observe,
+)
 from loadtests.drills.cluster.nodes import PARTS, SITES
 from loadtests.generators.wrk import Load
 from loadtests.lab.experiment import Outcome
@@ -28,6 +38,21 @@ def run_of(*operations: Operation, lost: int = 0) -> DrillRun:
 def outcomes(observations: Observations) -> dict[str, Outcome]:
     rows = EXPERIMENT.findings(observations).rows
     return {row.expectation.key: row.outcome for row in rows}
+
+
+class TestNeeds:
+    @pytest.mark.parametrize(
+        ("drill", "package"), [("site-without-redis", "nftables"), (INSTANCES, "wrk")]
+    )
+    def test_a_program_that_is_missing_is_named_before_anything_starts(
+        self, monkeypatch, tmp_path, drill, package
+    ):
+        monkeypatch.setattr("shutil.which", lambda name: None)
+        lab = ClusterLab(Cluster("drills", root=tmp_path), ["site-killed", drill], print)
+
+        with pytest.raises(StackError, match=f"apt-get install {package}"):
+            observe(lab)
+        assert list(tmp_path.iterdir()) == []
 
 
 class TestRegister:
