@@ -27,7 +27,7 @@ BIN = Path(sys.executable).parent
 SOURCES = Path(__file__).parent / "clients"
 CLIENT = "trilith_client"
 
-pytestmark = pytest.mark.timeout(3600 if EXAMPLES else 900)
+pytestmark = [pytest.mark.timeout(3600)] if EXAMPLES else []
 
 
 @pytest.fixture(scope="module")

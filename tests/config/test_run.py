@@ -93,18 +93,14 @@ def nothing_is_left(checkout: Path) -> bool:
     return process.wait_until(lambda: not processes_of(checkout), PATIENCE_SECONDS)
 
 
-def kill_all(checkout: Path) -> None:
-    while running := processes_of(checkout):
-        for left in running:
-            with contextlib.suppress(psutil.NoSuchProcess):  # ended by the end of another
-                left.kill()
-
-
 @pytest.fixture(autouse=True)
 def _one_failure_is_one(checkout) -> Iterator[None]:
     """What a failed test leaves behind is not the next one's."""
     yield
-    kill_all(checkout)
+    while running := processes_of(checkout):
+        for left in running:
+            with contextlib.suppress(psutil.NoSuchProcess):  # ended by the end of another
+                left.kill()
 
 
 def await_site(launcher: subprocess.Popen[str]) -> None:
@@ -128,7 +124,8 @@ def site(checkout, port) -> Iterator[subprocess.Popen[str]]:
 
 
 class TestServe:
-    def test_finishes_what_is_in_flight_and_leaves_no_process(self, checkout, port, site):
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_finishes_what_is_in_flight_and_leaves_no_process(self, checkout, port, site, number):
         url = f"http://127.0.0.1:{port}/api/v1/notes?cache=false"
         statuses = []
 
@@ -141,7 +138,7 @@ class TestServe:
             asking = threading.Thread(target=ask)
             asking.start()
             assert process.wait_until(lambda: waits_for_a_lock(checkout), 30)
-            site.send_signal(signal.SIGINT)
+            site.send_signal(number)
             threading.Event().wait(0.5)
         output, _ = site.communicate(timeout=PATIENCE_SECONDS)
         asking.join()
@@ -277,7 +274,6 @@ class TestManage:
     def test_runs_a_command_on_the_local_servers(self, checkout, port):
         done = start(checkout, port, "manage", "check")
         output, _ = done.communicate(timeout=PATIENCE_SECONDS)
-        kill_all(checkout)
 
         assert done.returncode == 0
         assert "no issues" in output
