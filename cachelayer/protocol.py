@@ -27,29 +27,33 @@ _RECORD_SECONDS = 3600
 # Compare the stamps, store, and release the lease as one step, so that "stored" means that no
 # invalidation had completed. The entry would be safe without that: with an old stamp it is never
 # served; but who waited for the load may be given its value only on that promise.
-# Each stamp is made to outlive the entry; one that other entries carry keeps a longer life. So
-# nothing but the entries decides how long stamps lie there, and those of absent things go soon.
-# Where a value is there they get a quarter more than that: whatever changes a stamp kills copies
-# in the first level, so the stamp of a tag that many entries carry is not to be changed by each.
+# Each stamp outlives the entry; one that other entries carry keeps a longer life. Whatever changes a
+# stamp kills copies in the first level, also the one that this load makes. So a stamp is made with
+# the life that it needs if a value is there, and a quarter more, lest each entry of a tag prolongs
+# it; only where nothing was stored, or the thing is absent, the stamps made for that are cut short.
 # KEYS: entry, lease, record of the miss, stamps...
-# ARGV: entry, its lifetime, lease token, stamps' least and new lifetimes, the record's, stamps...; in ms
+# ARGV: entry ('': none), its lifetime, lease token, stamps' least and new lifetimes, the record's, the
+# lifetime of stamps that were made for nothing, which this load has made ('1' or '0' each), stamps...; in ms
 _END = """
-local stored = 1
+local stored = ARGV[1] == '' and 0 or 1
 for i = 4, #KEYS do
-  if redis.call('GET', KEYS[i]) ~= ARGV[i + 3] then stored = 0 break end
+  if redis.call('GET', KEYS[i]) ~= ARGV[i + 5] then stored = 0 break end
 end
 if stored == 1 then
   local reply = redis.pcall('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
   if type(reply) == 'table' and reply.err then stored = 2 end
 end
-if stored == 1 then
-  if redis.call('PTTL', KEYS[3]) < tonumber(ARGV[6]) then
-    redis.call('PEXPIRE', KEYS[3], ARGV[6])
-  end
-  for i = 4, #KEYS do
-    if redis.call('PTTL', KEYS[i]) < tonumber(ARGV[4]) then
-      redis.call('PEXPIRE', KEYS[i], ARGV[5])
-    end
+if stored == 1 and redis.call('PTTL', KEYS[3]) < tonumber(ARGV[6]) then
+  redis.call('PEXPIRE', KEYS[3], ARGV[6])
+end
+local most = stored == 1 and ARGV[5] or ARGV[7]
+for i = 4, #KEYS do
+  local left = redis.call('PTTL', KEYS[i])
+  if stored == 1 and left < tonumber(ARGV[4]) then
+    redis.call('PEXPIRE', KEYS[i], ARGV[5])
+  elseif left > tonumber(most) and ARGV[8]:sub(i - 3, i - 3) == '1'
+    and redis.call('GET', KEYS[i]) == ARGV[i + 5] then
+    redis.call('PEXPIRE', KEYS[i], most)
   end
 end
 if redis.call('GET', KEYS[2]) == ARGV[3] then redis.call('UNLINK', KEYS[2]) end
@@ -63,16 +67,20 @@ class LoadTicket(NamedTuple):
     """The stamps as they were before the load, and whether this caller holds the lease."""
 
     stamps: list[bytes | None]  # None: evicted within the round trip
+    made: list[bool]  # which of them were missing
     token: bytes
     leased: bool
     lookup: Lookup[Any]
     jitter: float  # of the lifetime of what is loaded
 
+    @property
+    def carried(self) -> list[bytes]:
+        """The stamps of an entry; one that was evicted meanwhile equals nothing that may be there now."""
+        return [b"" if stamp is None else stamp for stamp in self.stamps]
+
     def lifetime_ms(self, key: Key[Any], value: Any) -> int:
         """Return for how long the loaded value is fresh."""
-        namespace = key.namespace
-        seconds = namespace.absent_ttl_seconds if value is None else namespace.ttl_seconds
-        return int(seconds * 1000 * self.jitter)
+        return _fresh_ms(key, self.jitter, is_absent=value is None)
 
 
 def look(key: Key[V]) -> Lookup[V]:
@@ -131,11 +139,11 @@ def begin(key: Key[V], *, reason: str = "") -> LoadTicket:
     The entry is looked at again, since another loader may have stored it in the meantime.
     reason is recorded as why the key was missed. Raises CacheDown.
     """
-    token = client.new_stamp()
+    token, jitter = client.new_stamp(), entries.jitter()
 
     def pipeline(r: redis.Redis) -> list[Any]:
         pipe = r.pipeline(transaction=False)
-        _read_or_make(pipe, key)
+        _read_or_make(pipe, key, jitter)
         pipe.set(key.lease_name, token, px=config().LEASE_MS, nx=True)
         pipe.get(key.entry_name)
         if reason:
@@ -146,29 +154,32 @@ def begin(key: Key[V], *, reason: str = "") -> LoadTicket:
     with hooks.observe("begin", key.namespace.name) as report:
         replies = ask("begin", pipeline)
         after = 2 * len(key.stamp_names)
-        stamps = replies[1:after:2]
+        made, stamps = [bool(reply) for reply in replies[:after:2]], replies[1:after:2]
         leased, entry = replies[after : after + 2]
         lookup = entries.judge(key, entry, stamps)
         report("found" if lookup.fresh else "leased" if leased else "unleased")
-    return LoadTicket(stamps, token, bool(leased), lookup, entries.jitter())
+    return LoadTicket(stamps, made, token, bool(leased), lookup, jitter)
 
 
 def begin_many(keys: Sequence[Key[V]]) -> list[LoadTicket]:
     """Read or make the stamps of all keys, without leases: one pipeline. Raises CacheDown."""
+    jitters = [entries.jitter() for _ in keys]
 
     def pipeline(r: redis.Redis) -> list[Any]:
         pipe = r.pipeline(transaction=False)
-        for key in keys:
-            _read_or_make(pipe, key)
+        for key, jitter in zip(keys, jitters, strict=True):
+            _read_or_make(pipe, key, jitter)
         return pipe.execute()
 
     with hooks.observe("begin", keys[0].namespace.name) as report:
-        stamps = iter(ask("begin", pipeline)[1::2])
+        replies = iter(ask("begin", pipeline))
         report("unleased")
-    return [
-        LoadTicket([next(stamps) for _ in key.tags], b"", False, Lookup("absent"), entries.jitter())
-        for key in keys
-    ]
+    tickets = []
+    for key, jitter in zip(keys, jitters, strict=True):
+        pairs = [(bool(next(replies)), next(replies)) for _ in key.tags]
+        made, stamps = [made for made, _ in pairs], [stamp for _, stamp in pairs]
+        tickets.append(LoadTicket(stamps, made, b"", False, Lookup("absent"), jitter))
+    return tickets
 
 
 def end(key: Key[V], ticket: LoadTicket, value: V | None, *, load_ms: float = 0.0) -> Outcome:
@@ -209,9 +220,8 @@ def end_many(
 
 def release(key: Key[V], ticket: LoadTicket) -> None:
     """Give the lease up without storing, after a load that raised. Raises CacheDown."""
-    names = [key.entry_name, key.lease_name, record_name("missed", key.name), key.stamp_names[0]]
-    # A stamp that no one holds: nothing can be stored by this call.
-    client.ask("release", lambda r: _script(r)(names, [b"", 1, ticket.token, 0, 0, 0, b""]))
+    call = _script_call(key, ticket, b"", 0, 0, 0, 0)
+    client.ask("release", lambda r: _script(r)(*call))
 
 
 def unlink(tags: Sequence[str], *, past_breaker: bool = False) -> str:
@@ -255,28 +265,55 @@ def _record_invalidated(invalidations: Sequence[tuple[Sequence[str], str]]) -> N
 invalidated_tags: Final = Later("cache-records", _record_invalidated)
 
 
-def _read_or_make(pipe: Any, key: Key[Any]) -> None:
-    """Add two commands for each stamp: make it where it is missing, then read it."""
+def _read_or_make(pipe: Any, key: Key[Any], jitter: float) -> None:
+    """Add two commands for each stamp: make it where it is missing, for the life of a value, then read it."""
+    _, new_ms = _stamp_lifetimes_ms(_fresh_ms(key, jitter, is_absent=False), is_absent=False)
     for name in key.stamp_names:
-        pipe.set(name, client.new_stamp(), ex=STAMP_MARGIN_SECONDS, nx=True)
+        pipe.set(name, client.new_stamp(), px=new_ms, nx=True)
         pipe.get(name)
+
+
+def _fresh_ms(key: Key[Any], jitter: float, *, is_absent: bool) -> int:
+    namespace = key.namespace
+    seconds = namespace.absent_ttl_seconds if is_absent else namespace.ttl_seconds
+    return int(seconds * 1000 * jitter)
+
+
+def _grace_ms(*, is_absent: bool) -> int:
+    return 0 if is_absent else config().GRACE_SECONDS * 1000
+
+
+def _stamp_lifetimes_ms(fresh_ms: int, *, is_absent: bool) -> tuple[int, int]:
+    """Return what a stamp must live at least for an entry that carries it, and what it is given then."""
+    least = fresh_ms + _grace_ms(is_absent=is_absent) + STAMP_MARGIN_SECONDS * 1000
+    return least, least if is_absent else least * 5 // 4
 
 
 def _end_call(
     key: Key[V], ticket: LoadTicket, value: V | None, load_ms: float
 ) -> tuple[list[str], list[Any]]:
-    fresh_ms = ticket.lifetime_ms(key, value)
-    grace_ms = 0 if value is None else config().GRACE_SECONDS * 1000
-    # A stamp that was evicted within begin's round trip equals nothing that may be there now.
-    stamps = [b"" if stamp is None else stamp for stamp in ticket.stamps]
-    entry = entries.encode(key, value, stamps=stamps, fresh_ms=fresh_ms, load_ms=load_ms)
+    fresh_ms, is_absent = ticket.lifetime_ms(key, value), value is None
+    entry = entries.encode(key, value, stamps=ticket.carried, fresh_ms=fresh_ms, load_ms=load_ms)
+    lifetime_ms = fresh_ms + _grace_ms(is_absent=is_absent)
+    lifetimes_ms = _stamp_lifetimes_ms(fresh_ms, is_absent=is_absent)
+    record_ms = 0 if is_absent else _RECORD_SECONDS * 1000
+    return _script_call(key, ticket, entry, lifetime_ms, *lifetimes_ms, record_ms)
+
+
+def _script_call(
+    key: Key[Any],
+    ticket: LoadTicket,
+    entry: bytes,
+    entry_ms: int,
+    least_ms: int,
+    new_ms: int,
+    record_ms: int,
+) -> tuple[list[str], list[Any]]:
+    """Return KEYS and ARGV of the script."""
     names = [key.entry_name, key.lease_name, record_name("missed", key.name), *key.stamp_names]
-    lifetime_ms = fresh_ms + grace_ms
-    stamp_ms = lifetime_ms + STAMP_MARGIN_SECONDS * 1000
-    new_stamp_ms = stamp_ms if value is None else stamp_ms * 5 // 4
-    record_ms = 0 if value is None else _RECORD_SECONDS * 1000
-    token = ticket.token
-    return names, [entry, lifetime_ms, token, stamp_ms, new_stamp_ms, record_ms, *stamps]
+    lifetimes_ms = [least_ms, new_ms, record_ms, STAMP_MARGIN_SECONDS * 1000]
+    made = "".join("1" if made else "0" for made in ticket.made)
+    return names, [entry, entry_ms, ticket.token, *lifetimes_ms, made, *ticket.carried]
 
 
 @functools.cache

@@ -58,7 +58,8 @@ class TestAbsent:
         with pytest.raises(KeyError):
             get_or_load(key(), lambda: {}["x"])
 
-        assert all(0 < seconds <= STAMP_MARGIN_SECONDS for seconds in lifetimes().values())
+        left = lifetimes()
+        assert all(0 < seconds <= STAMP_MARGIN_SECONDS for seconds in left.values()), left
 
     def test_what_does_not_exist_shortens_no_stamp_that_others_carry(self, lifetimes):
         get_or_load(key("one"), Loads())

@@ -12,12 +12,15 @@ import redis
 
 from cachelayer import client, first_level, hosts, protocol, slots, trust
 from cachelayer.host_register import LEASE_SECONDS, LIFETIME_SECONDS
+from cachelayer.invalidation import invalidate
 from cachelayer.listener import DEAD_SECONDS
 from cachelayer.namespace import register_name, stamp_name
+from cachelayer.read import get_or_load
 from cachelayer.upkeep import Upkeep
 from config.stack import ROOT
 from config.stack.process import wait_until
 from config.store_urls import redis_cache
+from tests.cachelayer.test_read import LOADED, Word, key
 from tests.sentinels import ACCOUNT, SERVICE, sentinel_of
 
 whole = hosts._is_whole  # which the tests of everything else go without
@@ -108,6 +111,26 @@ class TestListening:
         time.sleep(1.0)
 
         assert operator.info("commandstats")["cmdstat_hset"]["calls"] - before <= 6
+
+    def test_a_load_kills_no_copy_of_what_it_has_loaded(self, listening, redis_client):
+        one = key()
+        tag = one.tags[1]
+        invalidate(tag)
+
+        def load() -> Word:
+            # Begun: the push of the stamps that were made for this load is heard before the guard is drawn.
+            assert wait_until(lambda: slot_value(tag) != begun_at, 20)
+            return LOADED
+
+        begun_at = slot_value(tag)
+        cached = get_or_load(one, load)
+        replies = first_level.Copies()
+        assert replies.put("reply", b"{}", 2, cached.guard, cached.fresh_ms / 1000)
+        before = slot_value()
+        redis_client.set(stamp_name(TAG), b"last")  # heard after all that the load has changed
+        assert wait_until(lambda: slot_value() != before, 20)
+
+        assert replies.get("reply") == b"{}"
 
     def test_hears_nothing_of_other_names(self, listening, redis_client):
         before = slot_value()
