@@ -29,7 +29,6 @@ from loadtests.generators.http_load import (
 Kind = Literal["note", "profile"]
 _WRITERS: Final[Sequence[Kind]] = ("note", "note", "note", "profile", "profile")
 _READERS: Final = 4
-_PAUSE_SECONDS: Final = 0.03
 _RECOVERY_SECONDS: Final = 30.0
 _SAYS_STALE: Final = "detail=stale"
 
@@ -87,12 +86,14 @@ class Hammer:
 
     url: of the balancer. read_urls: where four readers each read besides, past the balancer.
     writes_may_be_late: a write that was not acknowledged may come after a newer one that was.
+    pause_seconds: of each thread between two requests.
     """
 
     url: str
     name: str
     read_urls: Sequence[str] = ()
     writes_may_be_late: bool = False
+    pause_seconds: float = 0.03
     operations: list[Operation] = field(default_factory=list)
     registers: list[Register] = field(default_factory=list)
     _stopping: threading.Event = field(default_factory=threading.Event)
@@ -153,7 +154,7 @@ class Hammer:
     def _write(self, register: Register) -> None:
         with connected(self.url) as connection:
             for number in itertools.count(1):
-                if self._stopping.wait(_PAUSE_SECONDS):
+                if self._stopping.wait(self.pause_seconds):
                     return
                 began = self.now_s
                 if self.writes_may_be_late:
@@ -167,7 +168,7 @@ class Hammer:
     def _read(self, url: str, offset: int) -> None:
         with connected(url) as connection:
             for register in itertools.cycle(self.registers[offset:] + self.registers[:offset]):
-                if self._stopping.wait(_PAUSE_SECONDS):
+                if self._stopping.wait(self.pause_seconds):
                     return
                 began, floor = self.now_s, register.acknowledged
                 sample = send_now(connection, Call("read", register.path))

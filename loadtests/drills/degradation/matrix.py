@@ -3,10 +3,12 @@
 import json
 import re
 import secrets
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 from config.stack import Stack
@@ -20,9 +22,9 @@ from loadtests.testbed.site import Site, running_site, second_site
 AT_ONCE_MS: Final = 1000.0  # far below every deadline, far above what an answer takes
 SETTLED_SECONDS: Final = 30.0
 FEED_SECONDS: Final = 10.0
-_REPEATS: Final = (
-    4  # of a slow request: one that waits for a store waits again, a busy machine may not
-)
+# Of a slow request, later: one that waits for a store waits again, a busy machine is not busy for so long.
+_REPEATS: Final = 4
+_REPEATED_AFTER_SECONDS: Final = 1.0
 _AT_A_TIME: Final = 4
 _RECORDED_GROUPS: Final = ("Notes", "Profiles")  # of probes; each success of these is an event
 
@@ -168,7 +170,8 @@ class _MatrixRun:
         for last in (False, True):
             cases = [case for case in PROBES if case.last is last]
             with ThreadPoolExecutor(1 if last else _AT_A_TIME) as pool:
-                cells = pool.map(lambda case: self._cell(case, fixtures, state), cases)
+                cells = list(pool.map(lambda case: self._cell(case, fixtures, state), cases))
+                cells = list(pool.map(partial(self._fastest, fixtures), cases, cells))
                 column |= {case.name: cell for case, cell in zip(cases, cells, strict=True)}
         self._columns[state] = column
         answered = any(
@@ -183,12 +186,23 @@ class _MatrixRun:
         if _source(sample.cache) == "untrusted" and "redis" not in state.away:
             wait_until(lambda: self._trusts_as(state), SETTLED_SECONDS)
             sample = self._ask(call)
-        least = sample.latency_ms
+        return Cell(
+            sample.status,
+            _source(sample.cache),
+            _store(sample),
+            sample.retry_after,
+            sample.latency_ms,
+        )
+
+    def _fastest(self, fixtures: StateFixtures, case: Probe, cell: Cell) -> Cell:
+        """Send a request that was slow again, a few times; return its cell with the least latency."""
+        least = cell.latency_ms
         for _ in range(_REPEATS):
             if least < AT_ONCE_MS:
                 break
-            least = min(least, self._ask(call).latency_ms)
-        return Cell(sample.status, _source(sample.cache), _store(sample), sample.retry_after, least)
+            threading.Event().wait(_REPEATED_AFTER_SECONDS)
+            least = min(least, self._ask(case.sent(fixtures)).latency_ms)
+        return replace(cell, latency_ms=least)
 
     def _became_of_events(self, state: State, recorded: int) -> str:
         # Each process counts what it has recorded now and then.

@@ -60,6 +60,11 @@ def call(cluster: Cluster, method: str, path: str, body: Any = None) -> tuple[in
         return response.status, json.load(response)
 
 
+def hammering(cluster: Cluster, name: str) -> Hammer:
+    """Return a hammer that leaves processors to what it hits."""
+    return Hammer(cluster.url, name, pause_seconds=0.15)
+
+
 class TestUp:
     def test_starts_every_node(self, healthy):
         states = {node.server: node.state for node in healthy.status()}
@@ -107,7 +112,7 @@ class TestHammer:
         returning = threading.Timer(1, healthy.up)
         returning.start()
         try:
-            with Hammer(healthy.url, "no-primary") as hammer:
+            with hammering(healthy, "no-primary") as hammer:
                 assert hammer.until_written("profile", 60) is not None
         finally:
             returning.join()
@@ -132,7 +137,7 @@ class TestDown:
 class TestFailover:
     @pytest.mark.parametrize(("kind", "writes"), [("redis", "note"), ("mongodb", "profile")])
     def test_no_note_fails_and_nothing_is_stale_or_lost(self, healthy, kind, writes):
-        with Hammer(healthy.url, f"failover-{kind}") as hammer:
+        with hammering(healthy, f"failover-{kind}") as hammer:
             assert hammer.until_written(writes, 60) is not None
             primary(healthy, kind).kill()
             assert hammer.until_written(writes, 60) is not None
@@ -146,7 +151,7 @@ class TestFailover:
         assert hammer.lost([site.url for site in healthy.nodes("site")]) == 0
 
     def test_of_postgresql_refuses_writes_for_a_while_and_loses_none(self, healthy):
-        with Hammer(healthy.url, "failover-postgres") as hammer:
+        with hammering(healthy, "failover-postgres") as hammer:
             assert hammer.until_written("note", 60) is not None
             primary(healthy, "postgres").postmaster().kill()
             assert hammer.until_written("note", 60) is not None
@@ -189,7 +194,7 @@ class TestRollingRestart:
         before = {site.name: site.process().pid for site in healthy.nodes("site")}
         monkeypatch.setenv("CACHE_VERSION", "2")
 
-        with Hammer(healthy.url, "rolling") as hammer:
+        with hammering(healthy, "rolling") as hammer:
             assert hammer.until_written("note", 60) is not None
             healthy.rolling_restart()
             assert hammer.until_written("note", 60) is not None
@@ -208,7 +213,7 @@ class TestRollingRestart:
         replaced.start()
         assert process.wait_until(lambda: balancer.sends_to(replaced.name), 60)
 
-        with Hammer(healthy.url, "side-by-side") as hammer:
+        with hammering(healthy, "side-by-side") as hammer:
             hammer.go_on(5)  # both have the lease, and hits
 
         assert not [one for one in hammer.operations if not one.ok or one.stale]
@@ -237,7 +242,7 @@ class TestGracefulStop:
     def test_no_request_fails(self, healthy):
         site = healthy.nodes("site")[0]
 
-        with Hammer(healthy.url, "graceful") as hammer:
+        with hammering(healthy, "graceful") as hammer:
             assert hammer.until_written("note", 60) is not None
             killed = site.stop()
             assert hammer.until_written("note", 60) is not None

@@ -1,6 +1,7 @@
 """The costs of single parts, on small numbers."""
 
 import re
+from contextlib import nullcontext
 
 import pytest
 
@@ -62,7 +63,8 @@ class TestSampled:
 
 
 class TestRun:
-    def test_measures_one_part_by_its_name(self, monkeypatch, capsys):
+    def test_measures_one_part_by_its_name(self, site, monkeypatch, capsys):
+        monkeypatch.setattr(costs, "running_site", lambda **_: nullcontext(site))
         monkeypatch.setattr(costs, "EVENTS", 20)
         monkeypatch.setattr(costs, "SPOOLED_EVENTS", 1_000)
 
