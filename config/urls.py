@@ -19,14 +19,15 @@ _admin_urls = [
     *(url for url in admin.site.get_urls() if getattr(url, "name", "") not in _left_out),
 ]
 
+# Tried in this order: what is asked for most comes first.
 urlpatterns = [
+    path("api/v1/", include("notes.api.urls")),
+    path("api/v1/", include("profiles.api.urls")),
+    path("api/v1/", include("activity.api.urls")),
     path("", include("notes.web.urls")),
     path("login", SignIn.as_view(), name="sign-in"),
     path("logout", SignOut.as_view(), name="sign-out"),
     path("admin/", (_admin_urls, "admin", "admin")),
-    path("api/v1/", include("notes.api.urls")),
-    path("api/v1/", include("profiles.api.urls")),
-    path("api/v1/", include("activity.api.urls")),
     path("api/v1/metrics/cache", views.CacheMetricsView.as_view(), name="metrics-cache"),
     path("api/v1/metrics/db", views.StoreMetricsView.as_view(), name="metrics-db"),
     path("api/v1/admin/cache/clear", views.CacheClearView.as_view(), name="cache-clear"),
