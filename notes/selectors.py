@@ -127,8 +127,7 @@ def _cursor_notes(query: CursorQuery, using: str) -> list[NoteRecord]:
 
 
 def _load_note(note_id: UUID) -> Representation | None:
-    # By its primary key there is one plan, and to make it takes PostgreSQL longer than to follow it.
-    with connection.prepared_cursor() as cursor:  # type: ignore[attr-defined]  # of config/postgres/base.py
+    with connection.cursor() as cursor:
         cursor.execute(_ONE_NOTE, [note_id])
         row = cursor.fetchone()
     return None if row is None else records.representation(NoteRecord(*row))

@@ -8,7 +8,6 @@ from django.db import InterfaceError, OperationalError
 from psycopg import ClientCursor
 
 from config.postgres import deadlines, metrics
-from config.postgres.base import PreparingCursor
 from config.postgres.outages import breaker
 
 # What a SELECT may do besides reading, or what the next statement may depend on.
@@ -59,6 +58,6 @@ def _may_repeat(sql: Any, exc: Exception, context: Any) -> bool:
         and connection.get_autocommit()
         and not isinstance(exc.__cause__, deadlines.ServerSilent)  # the time is used up
         and not breaker.is_open
-        and isinstance(context["cursor"].cursor, ClientCursor | PreparingCursor)  # by no name
+        and isinstance(context["cursor"].cursor, ClientCursor)
         and is_read(sql)
     )
