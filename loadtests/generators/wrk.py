@@ -60,10 +60,29 @@ def saturate(
     calls are sent in turn, or as order says, by their indices, over and over. {n} in a body becomes
     a number of its own for each request, from first + 1 on.
 
-    Raises StackError where wrk is not installed or fails, UnexpectedResponse where nothing is answered.
+    A site on a busy machine may answer nothing in so short a time; then the load is repeated, each
+    time twice as long, up to TIMEOUT_SECONDS. Raises StackError where wrk is not installed or fails,
+    UnexpectedResponse where even that brings no response.
     """
     require_wrk()
     address(url)
+    while True:
+        load = _load(url, calls, connections, seconds, order, first)
+        if load.requests:
+            return load
+        if seconds >= TIMEOUT_SECONDS:
+            raise UnexpectedResponse(f"{calls[0].path}: no response within {seconds:g} s")
+        seconds = min(2 * seconds, TIMEOUT_SECONDS)
+
+
+def _load(
+    url: str,
+    calls: Sequence[Call],
+    connections: int,
+    seconds: float,
+    order: Sequence[int] | None,
+    first: int,
+) -> Load:
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write(_script(calls, range(len(calls)) if order is None else order, first))
         script.flush()
@@ -74,12 +93,9 @@ def saturate(
         ]
         output = _run(command, seconds)
     try:
-        load = Load(**json.loads(output.strip().splitlines()[-1]))
+        return Load(**json.loads(output.strip().splitlines()[-1]))
     except (IndexError, ValueError, TypeError) as exc:
         raise StackError(f"wrk wrote no figures, but: {output.strip() or 'nothing'}") from exc
-    if not load.requests:
-        raise UnexpectedResponse(f"{calls[0].path}: no response within {seconds:g} s")
-    return load
 
 
 def _run(command: Sequence[str], seconds: float) -> str:
