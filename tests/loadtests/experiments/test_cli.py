@@ -15,6 +15,7 @@ from loadtests.__main__ import main
 from loadtests.experiments import EXPERIMENTS
 from loadtests.experiments import cli as experiments_cli
 from loadtests.lab import results, runner
+from loadtests.lab.experiment import Expectations, Verdict
 from loadtests.testbed.servers import running_servers
 from tests.loadtests.made_up import EXPERIMENT
 
@@ -106,6 +107,39 @@ class TestRun:
         given()
 
         assert main(["run", "made_up", "--quick", "--out", str(out)]) == 99  # own: inconclusive
+
+    @pytest.mark.parametrize(
+        ("outcomes", "runs", "status"),
+        [
+            ([None, True], 2, 0),
+            ([None, None, True], 2, 99),  # once, and no more
+            ([False, True], 1, 99),  # refuted is no noise
+            ([None, False], 2, 99),
+        ],
+    )
+    def test_a_quick_run_with_too_few_samples_is_repeated_once(self, out, outcomes, runs, status):
+        expectations = Expectations[bool | None]()
+        ran = []
+
+        @expectations.declare("As fast.", threshold="the interval")
+        def as_fast(observed: bool | None) -> Verdict:
+            return Verdict(observed, "n=2", ["cached read"])
+
+        given(
+            method=lambda lab: ran.append(1) or outcomes[len(ran) - 1],
+            expectations=expectations,
+            present=lambda observed: EXPERIMENT.present(3.2),
+        )
+
+        assert main(["run", "made_up", "--quick", "--out", str(out)]) == status
+        assert len(ran) == runs
+
+    def test_a_full_run_is_not_repeated(self, out):
+        ran = []
+        given(method=lambda lab: ran.append(1) or 2000.0)
+
+        assert main(["run", "made_up", "--out", str(out)]) == 99
+        assert len(ran) == 1
 
     def test_is_1_where_evidence_is_missing_and_the_next_one_runs_all_the_same(self, out, capsys):
         def forgets(slow_ms):
