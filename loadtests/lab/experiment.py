@@ -36,6 +36,7 @@ class Expectation:
     declared: Outcome  # the outcome that a full run must have; otherwise the exit status is 99
     declared_quick: Outcome | None = None  # the same for --quick, if it differs
     because: str = ""  # the reason for that outcome; required unless it is confirmed
+    invariant: bool = False  # one counterexample is a fault, so a run that finds it is not repeated
 
     def declared_for(self, *, quick: bool) -> Outcome:
         """Return the outcome that a run of this length must have."""
@@ -130,6 +131,7 @@ class Expectations(Generic[Observations]):
         declared: Outcome = Outcome.CONFIRMED,
         declared_quick: Outcome | None = None,
         because: str = "",
+        invariant: bool = False,
     ) -> Callable[[Callable[[Observations], Verdict]], Callable[[Observations], Verdict]]:
         """
         Return a decorator that adds a test; its function's name, with hyphens, is the key.
@@ -146,6 +148,7 @@ class Expectations(Generic[Observations]):
                 declared=declared,
                 declared_quick=declared_quick,
                 because=because,
+                invariant=invariant,
             )
             if any(other.key == expectation.key for other in self._tests):
                 raise ValueError(f"two expectations are called {expectation.key}")

@@ -113,15 +113,23 @@ class TestRun:
         [
             ([None, True], 2, 0),
             ([None, None, True], 2, 99),  # once, and no more
-            ([False, True], 1, 99),  # refuted is no noise
-            ([None, False], 2, 99),
+            ([False, True], 2, 0),
+            ([None, False, True], 2, 99),
         ],
     )
-    def test_a_quick_run_with_too_few_samples_is_repeated_once(self, out, outcomes, runs, status):
+    def test_a_quick_run_that_is_not_as_declared_is_repeated_once(
+        self, out, outcomes, runs, status
+    ):
+        self._is_repeated(out, outcomes, runs, status)
+
+    def test_a_quick_run_that_violates_an_invariant_is_not(self, out):
+        self._is_repeated(out, [False, True], 1, 99, invariant=True)
+
+    def _is_repeated(self, out, outcomes, runs, status, **declared):
         expectations = Expectations[bool | None]()
         ran = []
 
-        @expectations.declare("As fast.", threshold="the interval")
+        @expectations.declare("As fast.", threshold="the interval", **declared)
         def as_fast(observed: bool | None) -> Verdict:
             return Verdict(observed, "n=2", ["cached read"])
 
