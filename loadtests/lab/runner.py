@@ -86,7 +86,10 @@ def run(
                 try:
                     result = _run_experiment(experiment, request, servers, environment, progress)
                     if request.quick and _may_be_noise(result):
-                        progress(f"{experiment.name}: not as declared in so short a run; once more")
+                        rows = ", ".join(row.expectation.key for row in result.unexpected)
+                        progress(
+                            f"{experiment.name}: once more, not as declared in so short a run: {rows}"
+                        )
                         result = _run_experiment(
                             experiment, request, servers, environment, progress
                         )

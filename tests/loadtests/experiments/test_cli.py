@@ -118,9 +118,10 @@ class TestRun:
         ],
     )
     def test_a_quick_run_that_is_not_as_declared_is_repeated_once(
-        self, out, outcomes, runs, status
+        self, out, capsys, outcomes, runs, status
     ):
         self._is_repeated(out, outcomes, runs, status)
+        assert "not as declared in so short a run: as-fast" in capsys.readouterr().err
 
     def test_a_quick_run_that_violates_an_invariant_is_not(self, out):
         self._is_repeated(out, [False, True], 1, 99, invariant=True)
