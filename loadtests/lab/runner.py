@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -74,8 +75,9 @@ def run(
     Run the requested experiments; each result is written, and passed to done, at once.
 
     A quick run has too few samples for a busy machine: where rows are not as declared, none of them a
-    violated invariant, it is repeated once. A failure is recorded in summary, and the next experiment runs. Raises StackError if the
-    servers do not start, and KeyboardInterrupt after Ctrl-C or SIGTERM, once everything is restored.
+    violated invariant, it is repeated once. A failure is recorded in summary, and the next experiment
+    runs. Raises StackError if the servers do not start, and KeyboardInterrupt after Ctrl-C or SIGTERM,
+    once everything is restored.
     """
     with _interrupted_once(progress), _locked():
         progress("starting the servers")
@@ -83,16 +85,17 @@ def run(
             _ensure_migrated(servers, progress)
             environment = describe_environment(servers.versions())
             for experiment in request.experiments:
+                run_once = partial(
+                    _run_experiment, experiment, request, servers, environment, progress
+                )
                 try:
-                    result = _run_experiment(experiment, request, servers, environment, progress)
+                    result = run_once()
                     if request.quick and _may_be_noise(result):
                         rows = ", ".join(row.expectation.key for row in result.unexpected)
                         progress(
                             f"{experiment.name}: once more, not as declared in so short a run: {rows}"
                         )
-                        result = _run_experiment(
-                            experiment, request, servers, environment, progress
-                        )
+                        result = run_once()
                     results.write(result, request.folder)
                 except FAILURES as exc:
                     summary.failures[experiment.name] = f"{type(exc).__name__}: {exc}".strip()
