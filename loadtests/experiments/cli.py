@@ -89,7 +89,7 @@ def report(options: argparse.Namespace) -> int:
         )
         return 1
     _write(read_results, options.out)
-    return NOT_AS_DECLARED if any(result.unexpected for result in read_results) else 0
+    return NOT_AS_DECLARED if any(result.failing for result in read_results) else 0
 
 
 def run(options: argparse.Namespace) -> int:
@@ -151,7 +151,7 @@ def _run(request: RunRequest, summary: RunSummary) -> int:
         print(f"{name} failed: {why}", file=sys.stderr)
     if summary.failures:
         return 1
-    return NOT_AS_DECLARED if any(result.unexpected for result in summary.results) else 0
+    return NOT_AS_DECLARED if any(result.failing for result in summary.results) else 0
 
 
 def _progress_printer(progress: Console, status: Status) -> Callable[[str], None]:

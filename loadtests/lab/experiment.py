@@ -37,6 +37,7 @@ class Expectation:
     declared_quick: Outcome | None = None  # the same for --quick, if it differs
     because: str = ""  # the reason for that outcome; required unless it is confirmed
     invariant: bool = False  # one counterexample is a fault, so a run that finds it is not repeated
+    timed: bool = False  # rests on times, which other load distorts: a quick run is not held to it
 
     def declared_for(self, *, quick: bool) -> Outcome:
         """Return the outcome that a run of this length must have."""
@@ -132,6 +133,7 @@ class Expectations(Generic[Observations]):
         declared_quick: Outcome | None = None,
         because: str = "",
         invariant: bool = False,
+        timed: bool = False,
     ) -> Callable[[Callable[[Observations], Verdict]], Callable[[Observations], Verdict]]:
         """
         Return a decorator that adds a test; its function's name, with hyphens, is the key.
@@ -149,6 +151,7 @@ class Expectations(Generic[Observations]):
                 declared_quick=declared_quick,
                 because=because,
                 invariant=invariant,
+                timed=timed,
             )
             if any(other.key == expectation.key for other in self._tests):
                 raise ValueError(f"two expectations are called {expectation.key}")

@@ -88,6 +88,11 @@ class Result:
         """The rows that did not come out as declared."""
         return [row for row in self.rows if not row.is_as_declared(quick=self.quick)]
 
+    @property
+    def failing(self) -> list[Row]:
+        """Those of the unexpected rows that make the run a failure: of a quick run none that rest on times."""
+        return [row for row in self.unexpected if not (self.quick and row.expectation.timed)]
+
     def with_outcome(self, outcome: Outcome) -> list[Row]:
         """Return the rows with that outcome."""
         return [row for row in self.rows if row.outcome == outcome]

@@ -74,9 +74,9 @@ def run(
     """
     Run the requested experiments; each result is written, and passed to done, at once.
 
-    A quick run has too few samples for a busy machine: where rows are not as declared, none of them a
-    violated invariant, it is repeated once. A failure is recorded in summary, and the next experiment
-    runs. Raises StackError if the servers do not start, and KeyboardInterrupt after Ctrl-C or SIGTERM,
+    A quick run has too few samples for a busy machine: where rows that it is held to are not as
+    declared, none of them a violated invariant, it is repeated once. A failure is recorded in summary,
+    and the next experiment runs. Raises StackError if the servers do not start, and KeyboardInterrupt after Ctrl-C or SIGTERM,
     once everything is restored.
     """
     with _interrupted_once(progress), _locked():
@@ -91,7 +91,7 @@ def run(
                 try:
                     result = run_once()
                     if request.quick and _may_be_noise(result):
-                        rows = ", ".join(row.expectation.key for row in result.unexpected)
+                        rows = ", ".join(row.expectation.key for row in result.failing)
                         progress(
                             f"{experiment.name}: once more, not as declared in so short a run: {rows}"
                         )
@@ -143,9 +143,9 @@ def _run_experiment(
 
 
 def _may_be_noise(result: Result) -> bool:
-    """Return whether rows are not as declared, but no invariant was violated."""
-    return bool(result.unexpected) and not any(
-        row.expectation.invariant and row.outcome is Outcome.REFUTED for row in result.unexpected
+    """Return whether rows fail the run, but no invariant was violated."""
+    return bool(result.failing) and not any(
+        row.expectation.invariant and row.outcome is Outcome.REFUTED for row in result.failing
     )
 
 

@@ -15,12 +15,11 @@ from loadtests.experiments.cache_outage.method import (
     latencies_ms,
     lookups_per_read,
 )
-from loadtests.experiments.cache_outage.traffic import HEALTH, PAGE, READ, WRITE, states
+from loadtests.experiments.cache_outage.traffic import CACHE_DOWN, HEALTH, PAGE, READ, WRITE, states
 from loadtests.generators.http_load import Sample
 from loadtests.lab.experiment import Expectations, Verdict
 from loadtests.stats import Ratio, percentile, ratio_of_medians, spread
 
-CACHE_DOWN: Final = "fwd=miss; detail=cache-down"
 FEW_LOOKUPS: Final = 0.1  # for each read
 MANY_LOOKUPS: Final = 0.5
 _GROUP: Final = 10  # reads in turn, whose lower quartile is one value of a ratio
@@ -65,6 +64,7 @@ def no_late_hit(observations: Observations) -> Verdict:
     line=1533,
     threshold="the ratio of a read's latency without Redis to that in the phase before (lower "
     "quartiles of ten reads each), its interval above 1: confirmed; below 1: refuted",
+    timed=True,
 )
 def slower(observations: Observations) -> Verdict:
     ratio = slowdown(observations)
@@ -126,6 +126,7 @@ def health_tells(observations: Observations) -> Verdict:
     line=1539,
     threshold="reads with Cache-Control: no-store and cached ones in turn, Redis up: the ratio's "
     "interval above 1 (lower quartiles of ten reads each)",
+    timed=True,
 )
 def uncached_slower(observations: Observations) -> Verdict:
     cached, uncached = zip(*observations.both_ways, strict=True)
@@ -234,6 +235,7 @@ def once_per_change(observations: Observations) -> Verdict:
     "however long the outage was.",
     threshold="every process has closed its breaker and holds the lease within "
     f"{TRUSTED_SECONDS:g} s",
+    timed=True,
 )
 def trusted_again(observations: Observations) -> Verdict:
     outages = [*observations.outages, *observations.swept]

@@ -66,6 +66,7 @@ def inconsistent(observations: Observations) -> Verdict:
     line=1594,
     threshold=f"{_OFF}a median of at least {MANY_READS} stale reads for each write, at 20 reads "
     "a second",
+    timed=True,
 )
 def stale_for_long(observations: Observations) -> Verdict:
     reads = [copy.stale_reads for copy in observations.copies]
@@ -81,6 +82,7 @@ def stale_for_long(observations: Observations) -> Verdict:
     line=1595,
     threshold=f"{_OFF}a copy that nobody reads is still served at 0.85 of its lifetime, and "
     "no longer at 1.1",
+    timed=True,
 )
 def ttl_ends_it(observations: Observations) -> Verdict:
     return _every_time(
@@ -95,6 +97,7 @@ def ttl_ends_it(observations: Observations) -> Verdict:
     "lifetime (0.9 to 1.0 of the TTL) less the copy's age.",
     line=1596,
     threshold=f"{_OFF}the median of measured less predicted is at most {EXCESS_SECONDS} s, either way",
+    timed=True,
 )
 def window_predicted(observations: Observations) -> Verdict:
     windows = [copy.window_s for copy in observations.copies]
@@ -124,6 +127,7 @@ def clear_recovers(observations: Observations) -> Verdict:
     line=1604,
     threshold=f"{_OFF}every window is over at most {SLACK_SECONDS:g} s after the TTL, counted from "
     "when the copy was stored",
+    timed=True,
 )
 def waiting_recovers(observations: Observations) -> Verdict:
     ttl = observations.scale.ttl_seconds
@@ -205,6 +209,7 @@ def own_writes(observations: Observations) -> Verdict:
     "With the triggers, as the service has them, the window is milliseconds, not the TTL.",
     threshold=f"median of at most {MILLISECONDS:g} ms: confirmed; of more than "
     f"{NOT_MILLISECONDS / 1000:g} s: refuted",
+    timed=True,
 )
 def triggers_help(observations: Observations) -> Verdict:
     windows = observations.edits_ms
@@ -220,6 +225,7 @@ def triggers_help(observations: Observations) -> Verdict:
 @EXPECTATIONS.declare(
     "With the triggers a client's If-None-Match notices the write.",
     threshold=f"a 200 with the new title within {SEEN_SECONDS:g} s of every write",
+    timed=True,
 )
 def etag_with_triggers(observations: Observations) -> Verdict:
     validated = observations.validated_on_ms

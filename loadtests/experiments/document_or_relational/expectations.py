@@ -65,6 +65,7 @@ def same_durability(observations: Observations) -> Verdict:
     "MongoDB changes the document in place, while PostgreSQL rewrites it, but that only outweighs "
     "the difference in larger documents: the sweep shows from which size on. The wait for the disk "
     "is added, is often longer than the work, varies between runs, and can put either store ahead.",
+    timed=True,
 )
 def nested_update(observations: Observations) -> Verdict:
     small = observations.by_size[SMALL_BYTES]
@@ -75,6 +76,7 @@ def nested_update(observations: Observations) -> Verdict:
     "A nested update of a document of 300 KB is faster in MongoDB.",
     line=1763,
     threshold=f"{_INTERVAL}, without the wait for the disk: above {FACTOR:g} confirms, below 1 refutes",
+    timed=True,
 )
 def nested_update_large(observations: Observations) -> Verdict:
     large = observations.by_size[LARGE_BYTES]
@@ -104,6 +106,7 @@ def nested_update_bytes(observations: Observations) -> Verdict:
     "A join is faster in PostgreSQL.",
     line=1756,
     threshold=f"{_INTERVAL}, of both joins: below 1 confirms, above 1 refutes",
+    timed=True,
 )
 def joins(observations: Observations) -> Verdict:
     pairs = observations.joins
@@ -120,6 +123,7 @@ def joins(observations: Observations) -> Verdict:
     line=1757,
     threshold=f"over all operations and sizes, the largest ratio of the two stores' times is more "
     f"than {CHARACTERISTICS:g} times the smallest",
+    timed=True,
 )
 def read_write(observations: Observations) -> Verdict:
     pairs = [pair for kinds in observations.by_size.values() for pair in kinds.values()]
@@ -137,6 +141,7 @@ def read_write(observations: Observations) -> Verdict:
     line=1761,
     threshold=f"ratio of the medians of all rounds within {1 / HTTP_FACTOR:.2f} and {HTTP_FACTOR:g} confirms, "
     "its interval wholly beyond refutes; 10 connections",
+    timed=True,
 )
 def read_latency(observations: Observations) -> Verdict:
     ratio = observations.http.ratio
@@ -156,6 +161,7 @@ def read_latency(observations: Observations) -> Verdict:
     declared=Outcome.REFUTED,
     because="A command costs MongoDB and its driver more than it costs PostgreSQL and its driver. The "
     "wait for the disk is added, and can put either store ahead.",
+    timed=True,
 )
 def write_latency(observations: Observations) -> Verdict:
     small = observations.by_size[SMALL_BYTES]
@@ -236,6 +242,7 @@ def schema_column(observations: Observations) -> Verdict:
     "Neither store is best at everything.",
     line=1774,
     threshold=f"each is more than {FACTOR:g} times as fast in at least one operation, by the interval",
+    timed=True,
 )
 def no_best(observations: Observations) -> Verdict:
     pairs = observations.all_pairs

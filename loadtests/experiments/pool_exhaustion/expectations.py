@@ -30,6 +30,7 @@ EXPECTATIONS: Final = Expectations[Observations]()
     because="A list holds its connection for a few milliseconds, so 45 requests that wait for 5 "
     "connections wait nine times that. It becomes true if connections are held for longer than the "
     "acquire timeout x pool / (clients - pool): 222 ms with 2 s, 5 and 50.",
+    timed=True,
 )
 def requests_time_out(observations: Observations) -> Verdict:
     samples = [sample for turn in observations.of_pool(SMALL) for sample in turn.samples]
@@ -78,6 +79,7 @@ def database_rejects(observations: Observations) -> Verdict:
     declared=Outcome.REFUTED,
     because="The processors are the bottleneck with either pool: a request with a connection waits "
     "for them, and a queue in front of the pool only moves that wait.",
+    timed=True,
 )
 def latency_jumps(observations: Observations) -> Verdict:
     ratio = observations.latency_ratio()
@@ -96,6 +98,7 @@ def latency_jumps(observations: Observations) -> Verdict:
     "If connections are held for long, the latency is clients / pool times the hold.",
     threshold=f"p50 with 50 ms held, pool of 5 against 20: {HALF_AS_PREDICTED:g} times or more, "
     "with 4 predicted",
+    timed=True,
 )
 def latency_by_hold(observations: Observations) -> Verdict:
     small, large = (
@@ -110,6 +113,7 @@ def latency_by_hold(observations: Observations) -> Verdict:
     "Requests begin to fail at the predicted hold, and as many of them as predicted.",
     threshold=f"up to half the predicted hold at most {UNHARMED:.0%} fail, from twice of it on at "
     "least half the predicted part, and there are points on both sides; for the pool of 5",
+    timed=True,
 )
 def break_point(observations: Observations) -> Verdict:
     breaks_at = observations.break_point_ms(SMALL)
@@ -140,6 +144,7 @@ def break_point(observations: Observations) -> Verdict:
     "The pool's metrics show it: all connections active, none idle, the other requests waiting.",
     line=1815,
     threshold=f"a reading of the overload with 5 active, 0 idle and {WAITING:.0%} of 45 waiting",
+    timed=True,
 )
 def pool_metrics(observations: Observations) -> Verdict:
     readings = observations.overload.readings
@@ -159,6 +164,7 @@ def pool_metrics(observations: Observations) -> Verdict:
     line=1816,
     threshold="with the pool of 5, the share that fails is at least 25 points higher at the longest "
     "hold than at the shortest",
+    timed=True,
 )
 def failure_rate(observations: Observations) -> Verdict:
     swept = observations.swept(SMALL)
@@ -201,6 +207,7 @@ def errors_counted(observations: Observations) -> Verdict:
     line=1824,
     threshold=f"of the sweep's holds, those that fail for more than a quarter with 5 and should "
     f"not fail with 20: there is one, and at most {UNHARMED:.0%} fail with 20",
+    timed=True,
 )
 def larger_pool_recovers(observations: Observations) -> Verdict:
     breaks_at = observations.break_point_ms(LARGE)
@@ -234,6 +241,7 @@ def recovers_alone(observations: Observations) -> Verdict:
     line=1831,
     threshold=f"requests a second, 20 against 5: interval below {SAME_RATE:g} confirms, above it "
     "refutes",
+    timed=True,
 )
 def formula(observations: Observations) -> Verdict:
     ratio = observations.rate_ratio()

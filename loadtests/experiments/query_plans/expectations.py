@@ -52,6 +52,7 @@ def sequential_scan(observations: Observations) -> Verdict:
     line=1698,
     threshold=f"PostgreSQL's CPU time for a request, against the same with the indexes: interval "
     f"above {MORE_CPU:g} confirms, below it refutes",
+    timed=True,
 )
 def high_cpu(observations: Observations) -> Verdict:
     ratio = observations.cpu_ratio()
@@ -74,6 +75,7 @@ def high_cpu(observations: Observations) -> Verdict:
     declared=Outcome.REFUTED,
     because="100 000 short rows fit in memory and are scanned in tens of milliseconds. The time "
     "grows with the table, and reaches a second at a few million notes.",
+    timed=True,
 )
 def seconds(observations: Observations) -> Verdict:
     latencies = observations.latencies_ms("without")
@@ -159,6 +161,7 @@ def index_scan(observations: Observations) -> Verdict:
     "below it refutes",
     declared=Outcome.REFUTED,
     because="It still reads every note of the user, a seventh of the table, and sorts them.",
+    timed=True,
 )
 def much_faster(observations: Observations) -> Verdict:
     return _faster(observations, DEEP)
@@ -169,6 +172,7 @@ def much_faster(observations: Observations) -> Verdict:
     line=1720,
     threshold=f"EXPLAIN's time of page 1 without against with: interval above {MUCH_FASTER:g} "
     "confirms, below it refutes",
+    timed=True,
 )
 def essential(observations: Observations) -> Verdict:
     return _faster(observations, FIRST)
@@ -287,6 +291,7 @@ def partial(observations: Observations) -> Verdict:
     "How much an index saves does not depend on its size.",
     line=1731,
     threshold="the largest of the seed's four is not the one that saves its query the most: confirmed",
+    timed=True,
 )
 def size_against_benefit(observations: Observations) -> Verdict:
     by_size = sorted(observations.benefits, key=lambda benefit: benefit.size_bytes)

@@ -28,6 +28,7 @@ EXPECTATIONS: Final = Expectations[Observations]()
     line=1640,
     threshold=f"a median of at least {MANY} look-ups of the note in the bursts with the longest load: "
     "confirmed; of 1: refuted",
+    timed=True,
 )
 def many_queries(observations: Observations) -> Verdict:
     lookups = [burst.lookups for burst in observations.longest("off")]
@@ -44,6 +45,7 @@ def many_queries(observations: Observations) -> Verdict:
     line=1641,
     threshold="time spent in statements over that with prevention: the ratio's interval above "
     f"{HEAVIER:g}: confirmed; below {HEAVIER:g}: refuted",
+    timed=True,
 )
 def database_load(observations: Observations) -> Verdict:
     off, on = ([burst.busy_ms for burst in observations.longest(arm)] for arm in ("off", "on"))
@@ -59,6 +61,7 @@ def database_load(observations: Observations) -> Verdict:
     "Without prevention, several processes store the same value.",
     line=1642,
     threshold="at least 2 processes SET the entry in every burst whose load takes longest",
+    timed=True,
 )
 def several_writers(observations: Observations) -> Verdict:
     processes = [len(set(burst.writers)) for burst in observations.longest("off")]
@@ -135,6 +138,7 @@ def count_is_one(observations: Observations) -> Verdict:
     line=1653,
     threshold=f"longest load: at least {SPIKE} backends at work for a burst at one time without "
     "prevention, and at most 1 with it",
+    timed=True,
 )
 def connections_spike(observations: Observations) -> Verdict:
     off, on = ([burst.peak for burst in observations.longest(arm)] for arm in ("off", "on"))
@@ -211,6 +215,7 @@ def process_is_enough(observations: Observations) -> Verdict:
     "If requests arrive evenly, there are as many queries as requests that arrive during one load.",
     threshold="longest load: median look-ups within half to twice 1 + arrivals per second x "
     "(what a cold read takes + the delay)",
+    timed=True,
 )
 def predicted(observations: Observations) -> Verdict:
     longest_ms = observations.longest_even_ms

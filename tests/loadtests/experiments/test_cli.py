@@ -126,7 +126,13 @@ class TestRun:
     def test_a_quick_run_that_violates_an_invariant_is_not(self, out):
         self._is_repeated(out, [False, True], 1, 99, invariant=True)
 
-    def _is_repeated(self, out, outcomes, runs, status, **declared):
+    def test_a_quick_run_is_not_held_to_times_but_shows_them(self, out, capsys):
+        self._is_repeated(out, [None, True], 1, 0, timed=True)
+        shown = capsys.readouterr().out
+        assert "1 NOT AS DECLARED, by times alone, to which a quick run is not held" in shown
+        assert "NO, confirmed" in shown
+
+    def _is_repeated(self, out, outcomes, runs, status, *, quick=True, **declared):
         expectations = Expectations[bool | None]()
         ran = []
 
@@ -140,15 +146,13 @@ class TestRun:
             present=lambda observed: EXPERIMENT.present(3.2),
         )
 
-        assert main(["run", "made_up", "--quick", "--out", str(out)]) == status
+        options = ["--quick"] if quick else []
+        assert main(["run", "made_up", *options, "--out", str(out)]) == status
         assert len(ran) == runs
 
-    def test_a_full_run_is_not_repeated(self, out):
-        ran = []
-        given(method=lambda lab: ran.append(1) or 2000.0)
-
-        assert main(["run", "made_up", "--out", str(out)]) == 99
-        assert len(ran) == 1
+    @pytest.mark.parametrize("timed", [False, True])
+    def test_a_full_run_is_held_to_all_and_not_repeated(self, out, timed):
+        self._is_repeated(out, [None, True], 1, 99, quick=False, timed=timed)
 
     def test_is_1_where_evidence_is_missing_and_the_next_one_runs_all_the_same(self, out, capsys):
         def forgets(slow_ms):
