@@ -1,5 +1,6 @@
 """The WSGI application that granian serves, and its background threads."""
 
+import gc
 import os
 import sys
 
@@ -41,6 +42,9 @@ application = Edge(
     limiter=limiter,
 )
 
+# What has been imported stays: a full collection would stop every request for as long as it takes to look at all of it.
+gc.collect()
+gc.freeze()
 background.start()
 if limiter is not None:
     limiter.start_in_background()

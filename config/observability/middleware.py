@@ -43,6 +43,8 @@ class RequestContextMiddleware:
         ):
             request.trace_so_far = partial(traces.so_far, trace)  # type: ignore[attr-defined]  # for pages
             response = self.get_response(request)
+        # Request and trace refer to each other by it: all that came of the request would wait for the collector.
+        del request.trace_so_far  # type: ignore[attr-defined]
         elapsed_ms = (time.perf_counter() - started) * 1000
         response.headers["X-Request-ID"] = request_id
         response.headers["Server-Timing"] = ", ".join(
@@ -92,7 +94,7 @@ class _Statements:
         finally:
             seconds = time.perf_counter() - started
             tracing.add_statement("postgres", sql, started, seconds)
-            metrics.STATEMENT_SECONDS.observe(seconds)
+            metrics.statement_seconds.append(seconds)
             query_stats.count(tracing.endpoint_of(self._request), sql, seconds)
 
     def _current_comment(self) -> str:

@@ -11,6 +11,7 @@ from django.db.backends.postgresql import base, operations
 from psycopg import IsolationLevel
 from psycopg_pool import PoolTimeout
 
+from cachelayer import counts
 from config import tracing
 from config.postgres import deadlines, metrics, outages, replica
 from config.postgres.outages import breaker
@@ -66,21 +67,17 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if not self.pool:
             return super().get_new_connection(conn_params)
         started = time.perf_counter()
-        metrics.WAITING.inc()
         try:
             connection = self._intact_connection(conn_params)
         except PoolTimeout as exc:
             raise self._acquire_error(exc) from exc
         finally:
-            metrics.WAITING.dec()
             waited = time.perf_counter() - started
-            metrics.ACQUIRE_SECONDS.observe(waited)
+            metrics.acquire_seconds.append(waited)
             tracing.add_wait("postgres", "(waited for a connection)", started, waited)
         with _lent_lock:
             _lent[self.alias] += 1
         self._lent_at = started + waited
-        metrics.IN_USE.inc()
-        metrics.CONNECTIONS.set(self.pool.get_stats().get("pool_size", 0))
         # One budget for both: who has waited for the pool waits so much less for the answer.
         longest = deadlines.DeadlineConnection.net_timeout_seconds
         connection.net_timeout_seconds = max(longest - waited, longest / 5)
@@ -161,6 +158,16 @@ class DatabaseWrapper(base.DatabaseWrapper):
             if self._lent_at is not None:
                 with _lent_lock:
                     _lent[self.alias] -= 1
-                metrics.IN_USE.dec()
-                metrics.HOLD_SECONDS.observe(time.perf_counter() - self._lent_at)
+                metrics.hold_seconds.append(time.perf_counter() - self._lent_at)
                 self._lent_at = None
+
+
+def _show_pools() -> None:
+    """Set the gauges of the pools, which would cost each loan of a connection more than the loan itself."""
+    stats = [pool.get_stats() for pool in list(DatabaseWrapper._connection_pools.values())]
+    metrics.CONNECTIONS.set(sum(each["pool_size"] for each in stats))
+    metrics.WAITING.set(sum(each["requests_waiting"] for each in stats))
+    metrics.IN_USE.set(sum(_lent.values()))
+
+
+counts.flushed_besides.append(_show_pools)

@@ -4,6 +4,8 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from config.deferred_metrics import queue_of
+
 _BUCKETS: Final = (
     *(0.0002, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05),
     *(0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 3.0, 5.0),
@@ -19,6 +21,10 @@ ACQUIRE_SECONDS: Final = Histogram(
 HOLD_SECONDS: Final = Histogram(
     "postgres_hold_seconds", "Time for which a connection was lent", buckets=_BUCKETS
 )
+# To these each statement and each loan of a connection appends its seconds.
+statement_seconds: Final = queue_of(lambda: STATEMENT_SECONDS)
+acquire_seconds: Final = queue_of(lambda: ACQUIRE_SECONDS)
+hold_seconds: Final = queue_of(lambda: HOLD_SECONDS)
 REPLACED: Final = Counter("postgres_replaced_connections", "Idle connections that were broken")
 REPEATED: Final = Counter("postgres_repeated_statements", "Reads run again on a whole connection")
 REPLICA_READS: Final = Counter(

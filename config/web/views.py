@@ -117,7 +117,10 @@ class CachedView(View):
             response.cache_source = cached.source  # read by config.web.durations
             if cached.guard is not None and response.status_code == HTTPStatus.OK:
                 self._mark_reusable(response, cached, cached.guard)
-        self.response = response
+        if not isinstance(response, Response):  # which is rendered later, and may need the view
+            # View, request and context refer to each other: all that came of it would wait for the collector.
+            drf_request.parser_context.clear()
+            self.__dict__.clear()
         return response
 
     def _mark_reusable(self, response: HttpResponse, cached: Cached[Any], guard: Guard) -> None:

@@ -5,9 +5,9 @@ import threading
 import pytest
 from limits import parse
 from prometheus_client import Histogram
-from prometheus_client.registry import CollectorRegistry
 
 from cachelayer import prometheus
+from config import deferred_metrics
 from config.stack.process import wait_until
 from config.web import durations
 from tests.builders import make_note
@@ -175,7 +175,7 @@ class TestHitsAtTheEdge:
         with monkeypatch.context() as patch:
             for name in ("observe", "labels"):
                 patch.setattr(Histogram, name, refuse)
-            patch.setattr(durations, "_observe", refuse)
+            patch.setattr(deferred_metrics, "observe_all", refuse)
             assert wait_until(lambda: is_hit(site, note), 10)
 
     def test_none_is_lost_between_threads(self, site, note):
@@ -184,7 +184,7 @@ class TestHitsAtTheEdge:
 
         def scrape() -> None:
             while not stop.is_set():
-                durations.flush()
+                deferred_metrics.flush()
 
         scraping = threading.Thread(target=scrape)
         hitting = [
@@ -199,26 +199,3 @@ class TestHitsAtTheEdge:
         scraping.join()
 
         assert counted(route="note", method="HEAD") == before + 800
-
-
-class TestObserve:
-    def test_is_what_one_observation_after_the_other_would_be(self):
-        seconds = [0.0, 0.00005, 0.00006, 0.001, 0.0011, 0.7, 5.0, 5.1, 100.0]
-        histograms = [
-            Histogram("seconds", "s", buckets=durations.BUCKETS, registry=CollectorRegistry())
-            for _ in range(2)
-        ]
-        for each in seconds:
-            histograms[0].observe(each)
-        durations._observe(histograms[1], seconds)
-
-        expected, actual = (
-            [
-                (sample.name, sample.labels, pytest.approx(sample.value))
-                for family in histogram.collect()
-                for sample in family.samples
-                if not sample.name.endswith("_created")
-            ]
-            for histogram in histograms
-        )
-        assert actual == expected
