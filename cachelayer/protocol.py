@@ -24,6 +24,23 @@ log = structlog.get_logger("cachelayer")
 # there, and is not in its store either, only as long as a stamp that no entry carries.
 _RECORD_SECONDS = 3600
 
+# Read or make the stamps, try to take the lease, and look at the entry again. A script, since one
+# command costs the client half of what a pipeline of as many does.
+# KEYS: lease, entry, record of the miss, stamps...
+# ARGV: lease token and its lifetime, the record ('': none) and its lifetime, that of new stamps, new stamps...;
+# in ms. Returns whether each stamp was made ('1' or '0' each), whether the lease was taken, entry, stamps...
+_BEGIN = """
+local made, stamps = '', {}
+for i = 4, #KEYS do
+  local is_new = redis.call('SET', KEYS[i], ARGV[i + 2], 'PX', ARGV[5], 'NX')
+  made = made .. (is_new and '1' or '0')
+  stamps[i - 3] = redis.call('GET', KEYS[i])
+end
+local leased = redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2], 'NX')
+if ARGV[3] ~= '' then redis.call('SET', KEYS[3], ARGV[3], 'PX', ARGV[4]) end
+return {made, leased and 1 or 0, redis.call('GET', KEYS[2]), unpack(stamps)}
+"""
+
 # Compare the stamps, store, and release the lease as one step, so that "stored" means that no
 # invalidation had completed. The entry would be safe without that: with an old stamp it is never
 # served; but who waited for the load may be given its value only on that promise.
@@ -134,35 +151,35 @@ def look_many(keys: Sequence[Key[V]]) -> list[Lookup[V]]:
 
 def begin(key: Key[V], *, reason: str = "") -> LoadTicket:
     """
-    Read or make the stamps of key's tags, and try to take the lease: one pipeline.
+    Read or make the stamps of key's tags, and try to take the lease: one script.
 
     The entry is looked at again, since another loader may have stored it in the meantime.
     reason is recorded as why the key was missed. Raises CacheDown.
     """
     token, jitter = client.new_stamp(), entries.jitter()
-
-    def pipeline(r: redis.Redis) -> list[Any]:
-        pipe = r.pipeline(transaction=False)
-        _read_or_make(pipe, key, jitter)
-        pipe.set(key.lease_name, token, px=config().LEASE_MS, nx=True)
-        pipe.get(key.entry_name)
-        if reason:
-            seconds = STAMP_MARGIN_SECONDS if reason == "absent" else _RECORD_SECONDS
-            pipe.set(record_name("missed", key.name), _recorded(reason), ex=seconds)
-        return pipe.execute()
-
+    record = record_name("missed", key.name)
+    names = [key.lease_name, key.entry_name, record, *key.stamp_names]
+    record_seconds = STAMP_MARGIN_SECONDS if reason == "absent" else _RECORD_SECONDS
+    arguments = [
+        *(token, config().LEASE_MS),
+        *(_recorded(reason) if reason else "", record_seconds * 1000),
+        _new_stamp_ms(key, jitter),
+        *(client.new_stamp() for _ in key.stamp_names),
+    ]
     with hooks.observe("begin", key.namespace.name) as report:
-        replies = ask("begin", pipeline)
-        after = 2 * len(key.stamp_names)
-        made, stamps = [bool(reply) for reply in replies[:after:2]], replies[1:after:2]
-        leased, entry = replies[after : after + 2]
+        made, leased, entry, *stamps = ask("begin", lambda r: _begin_script(r)(names, arguments))
         lookup = entries.judge(key, entry, stamps)
         report("found" if lookup.fresh else "leased" if leased else "unleased")
-    return LoadTicket(stamps, made, token, bool(leased), lookup, jitter)
+    is_made = [digit == ord("1") for digit in made]
+    return LoadTicket(stamps, is_made, token, bool(leased), lookup, jitter)
 
 
 def begin_many(keys: Sequence[Key[V]]) -> list[LoadTicket]:
-    """Read or make the stamps of all keys, without leases: one pipeline. Raises CacheDown."""
+    """
+    Read or make the stamps of all keys, without leases: one pipeline. Raises CacheDown.
+
+    A pipeline of scripts would have to ask first whether Redis knows them.
+    """
     jitters = [entries.jitter() for _ in keys]
 
     def pipeline(r: redis.Redis) -> list[Any]:
@@ -202,10 +219,10 @@ def end_many(
 
     def pipeline(r: redis.Redis) -> list[Any]:
         if len(calls) == 1:
-            return [_script(r)(*calls[0])]
+            return [_end_script(r)(*calls[0])]
         pipe = r.pipeline(transaction=False)
         for names, arguments in calls:
-            _script(r)(names, arguments, client=pipe)
+            _end_script(r)(names, arguments, client=pipe)
         return pipe.execute()
 
     with hooks.observe("end", loaded[0][0].namespace.name) as report:
@@ -221,7 +238,7 @@ def end_many(
 def release(key: Key[V], ticket: LoadTicket) -> None:
     """Give the lease up without storing, after a load that raised. Raises CacheDown."""
     call = _script_call(key, ticket, b"", 0, 0, 0, 0)
-    client.ask("release", lambda r: _script(r)(*call))
+    client.ask("release", lambda r: _end_script(r)(*call))
 
 
 def unlink(tags: Sequence[str], *, past_breaker: bool = False) -> str:
@@ -267,10 +284,15 @@ invalidated_tags: Final = Later("cache-records", _record_invalidated)
 
 def _read_or_make(pipe: Any, key: Key[Any], jitter: float) -> None:
     """Add two commands for each stamp: make it where it is missing, for the life of a value, then read it."""
-    _, new_ms = _stamp_lifetimes_ms(_fresh_ms(key, jitter, is_absent=False), is_absent=False)
     for name in key.stamp_names:
-        pipe.set(name, client.new_stamp(), px=new_ms, nx=True)
+        pipe.set(name, client.new_stamp(), px=_new_stamp_ms(key, jitter), nx=True)
         pipe.get(name)
+
+
+def _new_stamp_ms(key: Key[Any], jitter: float) -> int:
+    """Return the lifetime of a new stamp: that which a value's entry needs."""
+    _, new_ms = _stamp_lifetimes_ms(_fresh_ms(key, jitter, is_absent=False), is_absent=False)
+    return new_ms
 
 
 def _fresh_ms(key: Key[Any], jitter: float, *, is_absent: bool) -> int:
@@ -317,7 +339,12 @@ def _script_call(
 
 
 @functools.cache
-def _script(connection: redis.Redis) -> Callable[..., Any]:
+def _begin_script(connection: redis.Redis) -> Callable[..., Any]:
+    return connection.register_script(_BEGIN)
+
+
+@functools.cache
+def _end_script(connection: redis.Redis) -> Callable[..., Any]:
     return connection.register_script(_END)
 
 
