@@ -164,7 +164,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
 def _show_pools() -> None:
     """Set the gauges of the pools, which would cost each loan of a connection more than the loan itself."""
-    stats = [pool.get_stats() for pool in list(DatabaseWrapper._connection_pools.values())]
+    pools: Any = DatabaseWrapper._connection_pools  # type: ignore[attr-defined]  # Django's, by alias
+    stats = [pool.get_stats() for pool in list(pools.values())]
     metrics.CONNECTIONS.set(sum(each["pool_size"] for each in stats))
     metrics.WAITING.set(sum(each["requests_waiting"] for each in stats))
     metrics.IN_USE.set(sum(_lent.values()))

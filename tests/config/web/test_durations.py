@@ -9,7 +9,6 @@ from prometheus_client import Histogram
 from cachelayer import prometheus
 from config import deferred_metrics
 from config.stack.process import wait_until
-from config.web import durations
 from tests.builders import make_note
 from tests.cachelayer.test_first_level import level_on  # noqa: F401  # a fixture
 from tests.config.web.test_rate_limits import patient  # noqa: F401  # a fixture
