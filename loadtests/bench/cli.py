@@ -12,6 +12,7 @@ from loadtests.arguments import positive
 from loadtests.bench import compare, report, runner
 from loadtests.bench.peers import SITE_THREADS
 from loadtests.bench.runner import Plan
+from loadtests.docs import scale
 from loadtests.generators.wrk import require_wrk
 from loadtests.testbed.site import NOTES, Site, running_site
 
@@ -95,6 +96,9 @@ def _measure(options: argparse.Namespace, plan: Plan, notes: int, command: str) 
             options.write_docs,
             report.as_markdown(figures, command=command, rate=plan.rate, facts=facts),
         )
+        folder, page = options.write_docs.parent, options.write_docs.name
+        if page == scale.BENCHMARKS and (folder / scale.PAGE).is_file():
+            scale.write(folder)  # it computes with this page's processor times
     for table in report.tables(figures, command=command, rate=plan.rate, facts=facts):
         Console(width=180).print(table)
     if options.quick:

@@ -49,7 +49,7 @@ def run_figures(options: argparse.Namespace) -> int:
     """Fill in both pages; return 0, or 1 where a file of figures or a page is invalid."""
     try:
         figures.write()
-        scale.MARKERS.fill(scale.PAGE, scale.table())
+        scale.write()
     except (figures.InvalidMeasurements, LookupError, MissingMarkers, OSError) as exc:
         print(f"figures: {exc}", file=sys.stderr)
         return 1

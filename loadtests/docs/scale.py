@@ -19,7 +19,7 @@ MARKERS: Final = Markers(
     "<!-- scale:begin, written by python -m loadtests figures -->", "<!-- scale:end -->"
 )
 FOLDER: Final = ROOT / "docs"
-PAGE: Final = FOLDER / "scale.md"
+PAGE: Final = "scale.md"
 SIZES: Final = "figures/sizes.json"
 BENCHMARKS: Final = "benchmarks.md"
 
@@ -152,6 +152,11 @@ def load_of(reads: float, notes: float, page: str, sizes: Quantities) -> Load:
         (hits * redis_hit_us + others) * _US / BUSY,
         {need.bound: need for need in needs},
     )
+
+
+def write(folder: Path = FOLDER) -> None:
+    """Fill in the page of the folder. Raises LookupError, MissingMarkers, OSError."""
+    MARKERS.fill(folder / PAGE, table(folder))
 
 
 def table(folder: Path = FOLDER) -> str:

@@ -1,7 +1,7 @@
 """
 An empty collection for each test, with its indexes.
 
-MongoDB deletes events past their retention at any moment: those in tests are of the last weeks.
+MongoDB deletes events past their retention at any moment: those in tests are of the last weeks, or to come.
 """
 
 import pytest

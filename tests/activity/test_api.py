@@ -188,15 +188,15 @@ class TestWindow:
         assert error_fields(get(api, "abc", since=last, until=first)) == {"since", "until"}
 
     def test_a_leap_second_lies_between_its_neighbours(self, api):
-        make_event(datetime(2016, 12, 31, 23, 59, 59, 999_000, UTC))
-        make_event(datetime(2017, 1, 1, tzinfo=UTC))
-        leap = "2016-12-31T23:59:60.5Z"
+        make_event(datetime(2998, 12, 31, 23, 59, 59, 999_000, UTC))
+        make_event(datetime(2999, 1, 1, tzinfo=UTC))
+        leap = "2998-12-31T23:59:60.5Z"
 
         assert [event["timestamp"] for event in results(api, "abc", since=leap)] == [
-            "2017-01-01T00:00:00.000Z"
+            "2999-01-01T00:00:00.000Z"
         ]
         assert [event["timestamp"] for event in results(api, "abc", until=leap)] == [
-            "2016-12-31T23:59:59.999Z"
+            "2998-12-31T23:59:59.999Z"
         ]
 
     @pytest.mark.parametrize("path", ["insights/resources", "insights/hours", "insights/retention"])

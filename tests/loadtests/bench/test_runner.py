@@ -16,6 +16,7 @@ from loadtests.bench.peers import BARE, CACHEOPS, DRF, SITE
 from loadtests.bench.report import MARKERS
 from loadtests.bench.runner import Figures, Plan, bench, measure
 from loadtests.bench.scenarios import Arm
+from loadtests.docs import scale
 from loadtests.generators import wrk
 from loadtests.generators.http_load import Call, UnexpectedResponse, send_once
 from loadtests.testbed.processor import APPLICATION, POSTGRES, Processor
@@ -186,6 +187,22 @@ class TestCommand:
         printed = capsys.readouterr().out
         assert "cached read" in printed
         assert "the figures mean nothing" in printed
+
+    def test_fills_in_the_page_that_computes_with_it(
+        self, site, figures, page, tmp_path, monkeypatch, capsys
+    ):
+        monkeypatch.setattr(bench_cli, "_fresh_site", lambda *args, **options: nullcontext(site))
+        monkeypatch.setattr(bench_cli.runner, "bench", lambda site, plan: figures)
+        page = page.rename(tmp_path / scale.BENCHMARKS)
+        computed = tmp_path / scale.PAGE
+        computed.write_text(f"before\n{scale.MARKERS.begin}\nold\n{scale.MARKERS.end}\nafter\n")
+        sizes = tmp_path / scale.SIZES
+        sizes.parent.mkdir()
+        sizes.write_text((scale.FOLDER / scale.SIZES).read_text())
+
+        assert main(["bench", "--quick", "--write-docs", str(page)]) == 0
+
+        assert scale.table(tmp_path) in computed.read_text()
 
     def test_says_how_to_install_wrk_before_anything_is_started(
         self, unstarted, monkeypatch, capsys
