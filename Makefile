@@ -138,6 +138,11 @@ $(BIN)/.site $(BIN)/.cluster $(BIN)/.load: $(BIN)/.dev
 .venv/bin/uv:
 	@$(MAKE) --no-print-directory PYTHON=python3 DJANGO= .venv/bin/.dev
 else
+ifeq ($(origin PYTHON),command line)
+ifneq ($(or $(shell .venv/bin/python -V 2>/dev/null),$(shell $(PYTHON) -V)),$(shell $(PYTHON) -V))
+$(error .venv is of $(shell .venv/bin/python -V): delete it first, or say DJANGO, too, for an environment beside it)
+endif
+endif
 $(BIN)/python:
 	$(PYTHON) -m venv .venv
 

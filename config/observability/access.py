@@ -6,13 +6,15 @@ from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from activity.middleware import client_address
 from config.web import problems
-from config.web.authentication import StaffAuthentication, UserIdAuthentication
+from config.web.authentication import StaffAuthentication
+from config.web.callers import identity_of_settings
 
 
 def is_listed(request: HttpRequest | Request) -> bool:
@@ -26,13 +28,13 @@ def is_listed(request: HttpRequest | Request) -> bool:
     return any(address in network for network in settings.METRICS_NETWORKS)
 
 
-class ListedOrStaffAuthentication(UserIdAuthentication):
-    """The user of X-User-Id where the address is listed; from elsewhere staff alone."""
+class ListedOrStaffAuthentication(BaseAuthentication):
+    """Whoever asks where the address is listed, also nobody; from elsewhere staff alone."""
 
     def authenticate(self, request: Request) -> Any:
-        """Return the caller, None without credentials. Raises PermissionDenied for wrong ones."""
+        """Return the caller, None without credentials. Raises PermissionDenied or Unauthorized for wrong ones."""
         if is_listed(request):
-            return super().authenticate(request)
+            return identity_of_settings().caller(request, for_staff=True), None
         return StaffAuthentication().authenticate(request)
 
     def authenticate_header(self, request: Request) -> str:

@@ -30,7 +30,7 @@ def snapshot(samples: Samples | None = None) -> dict[str, Any]:
 
     Times in milliseconds, ages in seconds, sizes in bytes. Connections are those of the site's
     own pools; server has those of all its clients and its version, null where it does not answer.
-    breaker_open: this process sends nothing to the store at present. samples: those of
+    breaker_open: some process sends nothing to the store at present. samples: those of
     prometheus.samples(), where the caller has them.
     """
     samples = prometheus.samples() if samples is None else samples
@@ -48,7 +48,8 @@ def snapshot(samples: Samples | None = None) -> dict[str, Any]:
             "repeated_statements": int(
                 prometheus.total(samples, "postgres_repeated_statements_total")
             ),
-            "breaker_open": postgres_breaker.is_open,
+            "breaker_open": postgres_breaker.is_open
+            or prometheus.total(samples, "postgres_breaker_open") > 0,
             "replica": _replica(samples),
         },
         "mongodb": {
@@ -58,7 +59,8 @@ def snapshot(samples: Samples | None = None) -> dict[str, Any]:
             "latency_ms": _latency(samples, "mongodb_command_seconds"),
             "commands": prometheus.timings(samples, "mongodb_command_seconds", "command"),
             "errors": _by_kind(samples, "mongodb_errors_total"),
-            "breaker_open": mongodb_client.breaker.is_open,
+            "breaker_open": mongodb_client.breaker.is_open
+            or prometheus.total(samples, "mongodb_breaker_open") > 0,
             "spool": {**_spool(), **_events(samples)},
         },
     }

@@ -50,10 +50,16 @@ class Page(View):
             response = super().dispatch(request, *args, **kwargs)
         except Exception as exc:  # noqa: BLE001  # raised again where there is no answer to it
             failure = failure_of(request, exc)
-            response = self.show("notes/failure.html", {"failure": failure}, status=failure.status)
+            response = self.failed(failure)
+            if isinstance(exc, Unauthorized):
+                response.headers["WWW-Authenticate"] = exc.challenge
         response.headers["Content-Security-Policy"] = problems.PAGE_POLICY
         response.headers["Cache-Control"] = "private, no-cache"
         return response
+
+    def failed(self, failure: Failure) -> HttpResponse:
+        """Return what is shown in the place of the page."""
+        return self.show("notes/failure.html", {"failure": failure}, status=failure.status)
 
     def read(self, source: CachedRead[Representation]) -> Representation | None:
         """Return what source reads, past the cache where the request says so; the strip shows how."""
@@ -63,6 +69,7 @@ class Page(View):
         )
         cached = source.get(bypass=bypass)
         self.reads.append(data_layer.read_report(source.key, cached))
+        self.source = cached.source
         return cached.value
 
     def note(self, note_id: UUID) -> tuple[NoteRecord, str]:
@@ -110,6 +117,7 @@ class Page(View):
         data_layer.forget_write(request, response)
         if self.reads:
             response.headers["Cache-Status"] = self.reads[-1].cache_status
+            response.cache_source = self.source  # type: ignore[attr-defined]  # read by config.web.durations
         if status is HTTPStatus.SERVICE_UNAVAILABLE:
             response.headers["Retry-After"] = str(problems.RETRY_AFTER_SECONDS)
         return response

@@ -146,6 +146,16 @@ class _FormPage(Page):
             status=failure.status if failure else status,
         )
 
+    def failed(self, failure: Failure) -> HttpResponse:
+        if self.request.method != "POST":
+            return super().failed(failure)
+        return self.form(
+            Draft.typed(self.request.POST),
+            note_id=self.kwargs.get("note_id"),
+            new_id=_parsed_id(self.request.POST.get("id", "")),
+            failure=failure,
+        )
+
     def beside_stored(self, note_id: UUID, draft: Draft, failure: Failure) -> HttpResponse:
         """
         Show the caller's note beside a draft that was not saved; to save that again replaces what is stored now.

@@ -58,6 +58,7 @@ class TestLabels:
             ("GET", "/api/v1/notes", b"", ("notes", "GET", "2xx", "loaded")),
             ("GET", "/api/v1/notes?cache=false", b"", ("notes", "GET", "2xx", "bypassed")),
             ("GET", "/api/v1/notes?limit=0", b"", ("notes", "GET", "4xx", "none")),
+            ("GET", "/", b"", ("home", "GET", "2xx", "loaded")),
             ("GET", "/api/v1/notes/none", b"", ("note", "GET", "4xx", "none")),
             ("POST", "/api/v1/notes", b'{"title": "A"}', ("notes", "POST", "2xx", "none")),
             ("POST", "/api/v1/notes", b"{", ("notes", "POST", "4xx", "none")),

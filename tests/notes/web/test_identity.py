@@ -79,8 +79,25 @@ class TestSession:
         assert "open to all" in Client().get(f"/notes/{note_id}").content.decode()
         reply = Client().post("/notes/new", {"title": "by nobody"})
         assert reply.status_code == 401
+        assert reply["WWW-Authenticate"] == 'Bearer realm="trilith"'
         assert "Sign in at /login" in reply.content.decode()
         assert not Note.objects.filter(title="by nobody").exists()
+
+    @pytest.mark.parametrize("path", ["/notes/new", "/notes/{}/edit"])
+    def test_a_session_that_ended_takes_no_text_with_it(self, session, path):
+        new_id = "3f2a8f0e-5d0a-4b53-9a5e-0d7d0f8f4a11"
+        path = path.format(make_note())
+        typed = {"title": "A draft", "content": "typed for an hour", "etag": '"1"', "id": new_id}
+
+        reply = Client().post(path, typed)
+
+        form = reply.content.decode()
+        assert reply.status_code == 401
+        assert "Sign in at /login" in form
+        assert "typed for an hour" in form
+        assert "A draft" in form
+        assert (new_id in form) == (path == "/notes/new")  # so that it is still written once
+        assert f'action="{path}"' in form
 
     def test_a_note_is_that_of_the_account(self, session, settings):
         browser = browser_of(settings, "ghi")
