@@ -13,6 +13,7 @@ from django.http import HttpResponse
 from cachelayer.conf import config
 from cachelayer.entries import Bypass, Cached, Source
 
+CACHE_CONTROL: Final = "private, no-cache"  # of whatever is read through the cache
 _CACHE_STATUS = {
     Source.HIT: "hit; ttl={ttl}",
     Source.FIRST_LEVEL: "hit; ttl={ttl}; detail=L1",
@@ -195,5 +196,5 @@ def answer(representation: Representation, *, status: HTTPStatus = HTTPStatus.OK
         representation.body,
         content_type="application/json",
         status=status,
-        headers={"ETag": representation.etag, "Cache-Control": "private, no-cache"},
+        headers={"ETag": representation.etag, "Cache-Control": CACHE_CONTROL},
     )

@@ -357,6 +357,11 @@ def _recorded(what: str) -> str:
     return f"{int(time.time() * 1000)} {what}"
 
 
+def log_copy(key: Key[Any]) -> None:
+    """Log that key was found in the first level, as look does."""
+    _log(f"Cache HIT: {key.name}", "copy", key.name, time.perf_counter(), hit=True, reason=None)
+
+
 def _log_look(key: Key[Any], lookup: Lookup[Any], started: float) -> None:
     word = "HIT" if lookup.fresh else "MISS"
     event = f"Cache {word}: {key.name}"

@@ -79,6 +79,7 @@ def get_or_load(
     if copy is not None:
         metrics.FIRST_LEVEL_HITS.inc()
         _count(key, "hit")
+        protocol.log_copy(key)
         return copy.cached()
     return _look_or_load(key, load, accepts_head)
 

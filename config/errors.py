@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 from rest_framework import exceptions
 from rest_framework.response import Response
+from rest_framework.settings import api_settings
 from rest_framework.views import exception_handler as drf_exception_handler
 
 from cachelayer import idempotency
@@ -93,7 +94,7 @@ def _flat(detail: Any, path: str = "") -> Iterator[dict[str, str]]:
     if isinstance(detail, dict):
         for name, inner in detail.items():
             steps = [path] if path else []
-            if name != "non_field_errors":
+            if name != api_settings.NON_FIELD_ERRORS_KEY or _is_named_so(inner):
                 steps.append(str(name) or '""')
             yield from _flat(inner, ".".join(steps))
     elif isinstance(detail, list):
@@ -102,6 +103,11 @@ def _flat(detail: Any, path: str = "") -> Iterator[dict[str, str]]:
     else:
         code = getattr(detail, "code", None) or "invalid"
         yield {"field": path or "body", "message": str(detail), "code": code}
+
+
+def _is_named_so(errors: Any) -> bool:
+    """Return whether a client has sent something by the name under which DRF keeps errors of no field."""
+    return any(getattr(error, "code", "") in ("unknown", "repeated") for error in errors)
 
 
 def _respond(body: dict[str, Any], headers: dict[str, str] | None = None) -> Response:

@@ -93,6 +93,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "config.observability.middleware.RequestContextMiddleware",  # first: everything below logs with the request id
+    *(["config.web.middleware.DebugMiddleware"] if DEBUG else []),
     "config.observability.probes.AnyHostMiddleware",
     "activity.middleware.ActivityMiddleware",
     "django.middleware.security.SecurityMiddleware",

@@ -2,11 +2,10 @@
 
 from django.contrib import admin
 from django.urls import include, path
-from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerView
 
 from config.admin import dashboard
 from config.observability import health, views
-from config.web import problems
+from config.web import problems, schema_views
 from config.web.sign_in import SignIn, SignOut
 
 admin.site.site_header = admin.site.site_title = "Trilith"
@@ -32,8 +31,8 @@ urlpatterns = [
     path("api/v1/metrics/db", views.StoreMetricsView.as_view(), name="metrics-db"),
     path("api/v1/admin/cache/clear", views.CacheClearView.as_view(), name="cache-clear"),
     path("api/v1/admin/cache/explain", views.CacheExplainView.as_view(), name="cache-explain"),
-    path("api/schema", SpectacularJSONAPIView.as_view(), name="schema"),
-    path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("api/schema", schema_views.SchemaView.as_view(), name="schema"),
+    path("api/docs", schema_views.DocsView.as_view(), name="docs"),
     path("metrics", views.PrometheusView.as_view(), name="metrics"),
     path("health", health.health, name="health"),
     path("health/live", health.live, name="live"),

@@ -6,15 +6,14 @@ from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
-from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from activity.middleware import client_address
 from config.web import problems
-from config.web.authentication import StaffAuthentication
-from config.web.callers import identity_of_settings
+from config.web.authentication import StaffAuthentication, UserIdAuthentication
+from config.web.callers import identity_of_settings, operator
 
 
 def is_listed(request: HttpRequest | Request) -> bool:
@@ -28,7 +27,7 @@ def is_listed(request: HttpRequest | Request) -> bool:
     return any(address in network for network in settings.METRICS_NETWORKS)
 
 
-class ListedOrStaffAuthentication(BaseAuthentication):
+class ListedOrStaffAuthentication(UserIdAuthentication):
     """Whoever asks where the address is listed, also nobody; from elsewhere staff alone."""
 
     def authenticate(self, request: Request) -> Any:
@@ -53,15 +52,15 @@ def refusal(request: HttpRequest) -> HttpResponse | None:
     if is_listed(request):
         return None
     try:
-        identity = StaffAuthentication().authenticate(Request(request))
+        caller = operator(Request(request))
     except PermissionDenied as exc:
         return problems.problem_response(request, HTTPStatus.FORBIDDEN, str(exc.detail))
-    if identity is None:
+    if caller is None:
         detail = "Authentication credentials were not provided."
         response = problems.problem_response(request, HTTPStatus.UNAUTHORIZED, detail)
         response.headers["WWW-Authenticate"] = "Bearer"
         return response
-    if not identity[0].is_staff:
+    if not caller.is_staff:
         detail = "You do not have permission to perform this action."
         return problems.problem_response(request, HTTPStatus.FORBIDDEN, detail)
     return None

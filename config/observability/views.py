@@ -17,6 +17,7 @@ from cachelayer.namespace import NoSuchKey, declared, named
 from config.observability import access, database_metrics, serializers
 from config.observability.probes import ProbeView
 from config.web.authentication import IsStaff, StaffAuthentication
+from config.web.openapi import PRECONDITIONS
 from config.web.query import Parameters
 from config.web.views import View
 
@@ -100,7 +101,7 @@ class CacheClearView(_StaffView):
     query_of_writes = ("namespace",)
 
     _DOCUMENTED: ClassVar[dict[str, Any]] = {
-        "parameters": [_NAMESPACE],
+        "parameters": [_NAMESPACE, *PRECONDITIONS],
         "request": None,
         "responses": {200: serializers.CacheCleared},
     }

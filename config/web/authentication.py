@@ -48,8 +48,12 @@ class StaffAuthentication(BaseAuthentication):
     """
 
     def authenticate(self, request: Request) -> tuple[Any, None] | None:
-        """Return the caller, None without credentials. Raises PermissionDenied for wrong ones."""
+        """Return the caller, None without credentials. Raises PermissionDenied for wrong ones, ValidationError."""
         caller = operator(request)
+        if caller is not None and settings.AUTHENTICATION == "stub":
+            identity_of_settings().caller(
+                request, for_staff=False
+            )  # a malformed X-User-Id is a 400
         return None if caller is None else (caller, None)
 
     def authenticate_header(self, request: Request) -> str:

@@ -4,7 +4,6 @@ import io
 import os
 import re
 from collections.abc import Callable, Iterable
-from http import HTTPStatus
 from typing import Any, Final
 
 from django.conf import settings
@@ -13,6 +12,7 @@ from django.utils.http import parse_header_parameters
 Environ = dict[str, Any]
 Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
+ENDS_EARLY: Final = "trilith.body_ends_early"  # in the environ
 _DISCARDED_LIMITS: Final = 8  # of too long a body, in multiples of REQUEST_BODY_MAX_BYTES
 _CHUNK_BYTES: Final = 65_536
 # The meta-variables of RFC 3875 (section 4.1), and what else Django reads in a request's META.
@@ -58,7 +58,7 @@ def with_complete_bodies(application: Application) -> Application:
     Django reads CONTENT_LENGTH bytes, so nothing of a chunked body (RFC 9112, 7.1), for which
     granian has no length. Such a body is read here, up to one byte more than
     REQUEST_BODY_MAX_BYTES, so that RequestBodyMiddleware refuses longer ones. A body that ends
-    before its Content-Length is a 400 (RFC 9112, 8), not a shorter body.
+    before its Content-Length is marked for that middleware, too: a 400 (RFC 9112, 8), not a shorter body.
     """
 
     def serve(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -71,8 +71,7 @@ def with_complete_bodies(application: Application) -> Application:
         if len(body) > most:
             _discard(stream, most * _DISCARDED_LIMITS)
         elif not is_chunked and len(body) < length:
-            start_response(f"400 {HTTPStatus.BAD_REQUEST.phrase}", [("Connection", "close")])
-            return [b""]
+            environ[ENDS_EARLY] = True
         environ["wsgi.input"] = io.BytesIO(body)
         environ["CONTENT_LENGTH"] = str(len(body))
         return application(environ, start_response)

@@ -8,11 +8,12 @@ from django.http import HttpRequest, HttpResponse
 
 from cachelayer.http import PreconditionFailed, not_modified, preconditions_of
 from config.web import problems
+from config.web.gateway import ENDS_EARLY
 
 
 class RequestBodyMiddleware:
     """
-    Refuse bodies that are too long or encoded, whatever the endpoint.
+    Refuse bodies that are too long, encoded or cut off, whatever the endpoint.
 
     config/web/gateway.py has made CONTENT_LENGTH the length of the body.
     """
@@ -22,6 +23,8 @@ class RequestBodyMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         length = request.META.get("CONTENT_LENGTH")
+        if ENDS_EARLY in request.META:
+            return problems.bad_request(request, problems.BodyEndsEarly())
         refusal = _refusal(request, int(length)) if length else None
         return self.get_response(request) if refusal is None else refusal
 
@@ -54,6 +57,28 @@ def _refusal(request: HttpRequest, length: int) -> HttpResponse | None:
         refusal.headers["Accept-Encoding"] = "identity"  # RFC 9110, 12.5.3
         return refusal
     return None
+
+
+class DebugMiddleware:
+    """While DEBUG is on: keep Django's pages with tracebacks from the API, which never answers in HTML."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        is_page = response.headers.get("Content-Type", "").startswith("text/html")
+        if response.status_code < HTTPStatus.BAD_REQUEST or not is_page:
+            return response
+        if not request.path.startswith("/api/"):
+            return response
+        match response.status_code:
+            case HTTPStatus.NOT_FOUND:
+                return problems.not_found(request)
+            case HTTPStatus.BAD_REQUEST:
+                return problems.bad_request(request)
+            case _:
+                return problems.server_error(request)
 
 
 class PreconditionsMiddleware:

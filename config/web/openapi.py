@@ -187,8 +187,10 @@ class Schema(AutoSchema):
     """Adds to each operation what its view does not declare."""
 
     def get_override_parameters(self) -> list[Any]:
-        """Add X-User-Id wherever it says who is calling."""
+        """Add X-User-Id wherever it says who is calling, and the preconditions of all reads."""
         parameters: list[Any] = super().get_override_parameters()
+        if self.method == "GET":
+            parameters = [*parameters, *PRECONDITIONS]
         if settings.AUTHENTICATION == "stub" and any(
             isinstance(a, UserIdAuthentication) for a in self.view.get_authenticators()
         ):
@@ -316,13 +318,15 @@ def complete_responses(result: dict[str, Any], **_context: Any) -> dict[str, Any
     """Add the errors that follow from an operation's input, the headers of all replies, and links."""
     result["components"]["schemas"] |= {"Problem": _PROBLEM, "ProblemError": _PROBLEM_ERROR}
     for path, operations in result["paths"].items():
-        for operation in operations.values():
-            _complete(operation, is_limited=is_limited(path))
+        for method, operation in operations.items():
+            _complete(operation, is_read=method == "get", is_limited=is_limited(path))
     return result
 
 
-def _complete(operation: dict[str, Any], *, is_limited: bool) -> None:
+def _complete(operation: dict[str, Any], *, is_read: bool, is_limited: bool) -> None:
     responses = operation["responses"]
+    if is_read:
+        responses.setdefault("304", {"description": NOT_MODIFIED.description})
     for status in _general_errors(operation) | ({429} if is_limited else set()):
         responses.setdefault(str(status), {})
     for status, response in responses.items():

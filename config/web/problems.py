@@ -120,8 +120,13 @@ def is_for_programs(request: HttpRequest) -> bool:
     return request.path.startswith(("/api/", "/health", "/metrics"))
 
 
-# What Django refuses before any view has read the request, with the field that is at fault.
+class BodyEndsEarly(Exception):
+    """The connection ended before the body had the length that Content-Length says."""
+
+
+# What is refused before any view has read the request, with the field that is at fault.
 _MALFORMED: Final[tuple[tuple[type[Exception], str, str], ...]] = (
+    (BodyEndsEarly, "body", "The body is shorter than Content-Length says."),
     (DisallowedHost, "Host", "This is no host of this site (ALLOWED_HOSTS)."),
     (
         TooManyFieldsSent,

@@ -112,6 +112,7 @@ class CachedView(View):
         cached = self.cached
         if cached is not None:
             response.headers["Cache-Status"] = http.cache_status(cached)
+            response.headers.setdefault("Cache-Control", http.CACHE_CONTROL)  # of a 404, too
             if settings.READS == "owner":
                 patch_vary_headers(response, identity_of_settings().vary.split(", "))
             response.cache_source = cached.source  # read by config.web.durations

@@ -87,7 +87,6 @@ _LIST_PARAMETERS: Final = [
         "with the same userId and sort.",
     ),
     CACHE,
-    *PRECONDITIONS,
     ETAG,
     CACHE_STATUS,
     LINK,
@@ -163,7 +162,7 @@ class NoteView(CachedView):
 
     @extend_schema(
         operation_id="notes_retrieve",
-        parameters=[_ID, CACHE, *PRECONDITIONS, ETAG, CACHE_STATUS],
+        parameters=[_ID, CACHE, ETAG, CACHE_STATUS],
         responses={200: NoteOutput, 304: NOT_MODIFIED, 404: UNKNOWN},
     )
     def get(self, request: Request, note_id: str) -> HttpResponse:

@@ -54,7 +54,7 @@ class Page(View):
             if isinstance(exc, Unauthorized):
                 response.headers["WWW-Authenticate"] = exc.challenge
         response.headers["Content-Security-Policy"] = problems.PAGE_POLICY
-        response.headers["Cache-Control"] = "private, no-cache"
+        response.headers["Cache-Control"] = http.CACHE_CONTROL
         return response
 
     def failed(self, failure: Failure) -> HttpResponse:

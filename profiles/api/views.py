@@ -80,7 +80,7 @@ class ProfileView(CachedView):
 
     @extend_schema(
         operation_id="profiles_retrieve",
-        parameters=[_USER_ID, CACHE, *PRECONDITIONS, ETAG, CACHE_STATUS],
+        parameters=[_USER_ID, CACHE, ETAG, CACHE_STATUS],
         responses={200: ProfileOutput, 304: NOT_MODIFIED, 404: UNKNOWN},
     )
     def get(self, request: Request, user_id: str) -> HttpResponse:
@@ -162,7 +162,7 @@ class ProfileOfStoreView(View):
     store: StoreName = "mongo"  # set by the route
 
     @extend_schema(
-        parameters=[_USER_ID, *PRECONDITIONS, ETAG],
+        parameters=[_USER_ID, ETAG],
         responses={200: ProfileOutput, 304: NOT_MODIFIED, 404: UNKNOWN},
     )
     def get(self, request: Request, user_id: str) -> HttpResponse:

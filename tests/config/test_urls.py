@@ -59,6 +59,63 @@ class TestSchema:
         assert "https://" not in page
 
 
+@pytest.mark.parametrize("path", ["/api/docs", "/api/schema"])
+class TestDocumentation:
+    @pytest.mark.parametrize(
+        ("method", "query", "headers", "status"),
+        [
+            ("POST", "", {}, 405),
+            ("GET", "?version=2", {}, 400),
+            ("GET", "", {"X-User-Id": "a b"}, 400),
+        ],
+    )
+    def test_has_the_errors_of_every_endpoint(self, path, method, query, headers, status):
+        reply = Client().generic(method, f"{path}{query}", headers=headers)
+
+        assert reply.status_code == status
+        assert reply["Content-Type"] == "application/problem+json"
+        assert reply.json()["status"] == status
+
+    def test_is_described_by_options(self, path):
+        reply = Client().options(path)
+
+        assert reply.status_code == 200
+        assert reply["Content-Type"] == "application/json"
+        assert reply.json()["name"]
+
+
+class TestDebug:
+    @pytest.fixture(autouse=True)
+    def _debug(self, settings):
+        settings.DEBUG = True
+        settings.MIDDLEWARE = ["config.web.middleware.DebugMiddleware", *settings.MIDDLEWARE]
+
+    @pytest.mark.parametrize(
+        ("path", "host", "status"),
+        [("/api/v1/nope", "testserver", 404), ("/api/v1/notes", "evil.example", 400)],
+    )
+    def test_shows_no_page_to_programs(self, path, host, status):
+        reply = Client(headers={"Host": host}).get(path)
+
+        assert reply.status_code == status
+        assert reply["Content-Type"] == "application/problem+json"
+        assert "Traceback" not in reply.content.decode()
+
+    def test_shows_no_traceback_to_programs(self, monkeypatch):
+        def fail(*args):
+            raise ZeroDivisionError
+
+        monkeypatch.setattr("config.observability.views.CacheMetricsView.get", fail)
+        reply = Client(raise_request_exception=False).get("/api/v1/metrics/cache")
+
+        assert reply.status_code == 500
+        assert reply["Content-Type"] == "application/problem+json"
+        assert "ZeroDivisionError" not in reply.content.decode()
+
+    def test_shows_djangos_pages_to_people(self):
+        assert "DEBUG = True" in Client().get("/no/such/page").content.decode()
+
+
 class TestErrors:
     @pytest.mark.parametrize(
         ("answer", "status"),

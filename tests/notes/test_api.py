@@ -173,6 +173,7 @@ class TestRead:
 
         problem(first, 404)
         problem(second, 404)
+        assert first["Cache-Control"] == second["Cache-Control"] == "private, no-cache"
         assert first["Cache-Status"] == "trilith; fwd=uri-miss; stored"
         assert re.fullmatch(r"trilith; hit; ttl=(2[6-9]|3[0-3])", second["Cache-Status"])
 

@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 
 from config.observability import logs
 from tests.builders import make_note
+from tests.cachelayer.test_first_level import level_on  # noqa: F401  # a fixture
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -41,6 +42,22 @@ class TestLines:
         assert [line["hit"] for line in lookups] == [False, True]
         assert all(line["duration_ms"] > 0 for line in lookups)
         assert all(line["key"] == f"notes:{note_id}" for line in lookups)
+
+    def test_a_hit_of_the_first_level_is_one_too(self, api, level_on, monkeypatch):  # noqa: F811
+        note_id = make_note()
+        for _ in range(2):  # the second finds it in Redis, and keeps a copy
+            api.get(f"/api/v1/notes/{note_id}")
+        talkative = structlog.make_filtering_bound_logger(logging.DEBUG)
+        logger = structlog.wrap_logger(structlog.PrintLogger(), wrapper_class=talkative)
+        monkeypatch.setattr("cachelayer.protocol.log", logger)
+
+        with capture_logs() as lines:
+            reply = api.get(f"/api/v1/notes/{note_id}")
+
+        assert "detail=L1" in reply["Cache-Status"]
+        [line] = [line for line in lines if line.get("operation") == "copy"]
+        assert line["event"] == f"Cache HIT: notes:{note_id}"
+        assert line["hit"] is True
 
 
 class TestSlowQueries:

@@ -70,6 +70,14 @@ class TestStaff:
 
         assert api.post(CLEAR, headers={"Authorization": header}).status_code == 403
 
+    def test_a_malformed_caller_is_a_400_for_staff_too(self, token):
+        client = Client(headers={"Authorization": f"Bearer {token}", "X-User-Id": "a b"})
+
+        reply = client.get(f"{EXPLAIN}?key=notes:{make_note()}")
+
+        assert reply.status_code == 400
+        assert [error["field"] for error in reply.json()["errors"]] == ["X-User-Id"]
+
     @pytest.mark.parametrize(("is_staff", "status"), [(True, 200), (False, 403)])
     def test_a_session_counts_where_it_is_of_staff(self, is_staff, status):
         browser = Client()

@@ -34,7 +34,10 @@ def echo(settings):
 
     def application(environ, start_response):
         length = environ.get("CONTENT_LENGTH")
-        received.append((length, environ["wsgi.input"].read(int(length or 0))))
+        body = environ["wsgi.input"].read(int(length or 0))
+        received.append(
+            (length, body, *([gateway.ENDS_EARLY] if gateway.ENDS_EARLY in environ else []))
+        )
         return []
 
     def call(body: bytes, **environ: str):
@@ -57,8 +60,8 @@ class TestWithWholeBodies:
     def test_a_body_with_a_length_is_as_long(self, echo):
         assert echo(b"01234567", CONTENT_LENGTH="5") == ("5", b"01234")
 
-    def test_one_that_ends_before_it_is_seen_by_nobody(self, echo):
-        assert echo(b"0123", CONTENT_LENGTH="5") is None
+    def test_one_that_ends_before_it_is_marked(self, echo):
+        assert echo(b"0123", CONTENT_LENGTH="5") == ("4", b"0123", gateway.ENDS_EARLY)
 
     def test_one_that_is_too_long_by_its_length_is_seen_to_be(self, echo):
         assert echo(b"x" * 1000, CONTENT_LENGTH="1000") == ("11", b"x" * 11)
@@ -264,7 +267,21 @@ class TestLengths:
         raw = b"POST /admin/login/ HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n"
         raw += b"Content-Type: application/x-www-form-urlencoded\r\n\r\nusername=boss"
 
-        assert exchange(site, raw, end=True) == (400, b"")
+        status, body = exchange(site, raw, end=True)
+
+        assert status == 400
+        assert b"shorter than Content-Length" in body
+
+    def test_of_the_api_it_is_a_problem_that_says_so(self, site):
+        raw = b"POST /api/v1/notes HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n"
+        raw += b'Content-Type: application/json\r\n\r\n{"title": '
+
+        status, body = exchange(site, raw, end=True)
+
+        problem = json.loads(body)
+        assert (status, problem["status"]) == (400, 400)
+        assert [error["field"] for error in problem["errors"]] == ["body"]
+        assert problem["request_id"]
 
 
 class TestClientsThatSendOn:

@@ -15,6 +15,8 @@ from notes.limits import TITLE_MAX_CHARACTERS
 from tests.builders import make_note
 
 pytestmark = pytest.mark.django_db
+# Every read answers preconditions (RFC 9110, 13).
+READS = ("activity_recent", "activity_feed", "metrics_cache", "cache_explain", "notes_retrieve")
 SURROUNDING = "".join(chr(code) for code in range(0x3001) if chr(code).isspace())
 
 
@@ -136,7 +138,8 @@ class TestResponses:
         assert codes["profiles_create"] == {
             *("201", "400", "403", "409", "412", "413", "415", "429", "503"),
         }
-        assert codes["cache_clear"] == {"200", "400", "401", "403", "503"}
+        assert codes["cache_clear"] == {"200", "400", "401", "403", "412", "503"}
+        assert all({"304", "412"} <= found for name, found in codes.items() if name in READS)
 
     def test_every_link_leads_to_an_operation(self, operations):
         links = [

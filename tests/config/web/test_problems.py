@@ -102,6 +102,17 @@ class TestFieldNames:
 
         assert self.fields_of(response) == ["notes.1"]
 
+    @pytest.mark.parametrize("method", ["GET", "POST"])
+    def test_is_named_also_by_the_name_of_no_field(self, method):
+        name = "non_field_errors"
+        query = f"?{name}=1" if method == "GET" else ""
+        reply = Client().generic(
+            method, f"/api/v1/notes{query}", f'{{"title": "x", "{name}": 1}}', "application/json"
+        )
+
+        assert reply.status_code == 400
+        assert [error["field"] for error in reply.json()["errors"]] == [name]
+
     def test_of_what_knows_no_parameter_none_are_offered(self):
         response = Client().post("/api/v1/notes?x=1", '{"title": "x"}', "application/json")
 
