@@ -272,6 +272,7 @@ class Lease:
         self._reason = str(exc).split("\n")[0]
         if isinstance(exc, psycopg.errors.ReadOnlySqlTransaction):
             self._read_only = True
+            self._disconnect()  # a session keeps the default that it began with
             return
         if not isinstance(exc, psycopg.OperationalError | psycopg.InterfaceError):
             self._unanswered_since = None  # it does reply

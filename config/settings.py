@@ -220,9 +220,8 @@ MONGODB_POOL_MAX = env.whole(
 )  # connections in each process
 _refuse_min_above_max("MONGODB", MONGODB_POOL_MIN, MONGODB_POOL_MAX)
 MONGODB_POOL_IDLE_SECONDS = env.whole("MONGODB_POOL_IDLE_SECONDS", default=30, minimum=1)
-PROFILE_BACKEND = env.str("PROFILE_BACKEND", default="mongo")  # or postgres: who serves /profiles
-if PROFILE_BACKEND not in ("mongo", "postgres"):
-    raise ImproperlyConfigured(f"PROFILE_BACKEND={PROFILE_BACKEND!r}: must be mongo or postgres.")
+# Who serves /profiles.
+PROFILE_BACKEND = env.choice("PROFILE_BACKEND", default="mongo", choices=("mongo", "postgres"))
 
 # --- Activity ----------------------------------------------------------------------------------
 ACTIVITY_RETENTION_DAYS = env.whole(
@@ -285,7 +284,7 @@ CACHES = {
     "sessions": {
         "BACKEND": "cachelayer.django_cache.SharedRedisCache",
         "LOCATION": _sessions.location,
-        "KEY_PREFIX": "trilith-sessions",
+        "KEY_PREFIX": f"{CACHELAYER['PREFIX']}-sessions",
         "OPTIONS": {
             "SERIALIZER": "django_redis.serializers.json.JSONSerializer",  # not the default, pickle
             "IGNORE_EXCEPTIONS": True,  # the database behind it has every session

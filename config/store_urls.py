@@ -210,7 +210,7 @@ def with_own_pool(url: str, *, max_connections: int) -> str:
 
 
 def checked_mongodb_uri(uri: str) -> str:
-    """Return the URI. Raises ImproperlyConfigured where it is malformed or names no database."""
+    """Return the URI. Raises ImproperlyConfigured where it is malformed, may lead to old data, or names no database."""
     scheme, _, rest = uri.partition("://")
     if scheme not in ("mongodb", "mongodb+srv"):
         raise ImproperlyConfigured(
@@ -228,6 +228,7 @@ def checked_mongodb_uri(uri: str) -> str:
         ) from exc
     except OSError as exc:
         raise ImproperlyConfigured(f"MONGODB_URI: {exc.strerror}: {exc.filename}.") from exc
+    _refuse_lagging(options)
     try:  # without the DNS, which mongodb+srv needs: see config.mongodb.client.connect
         pymongo.MongoClient[dict[str, Any]](uri, connect=False).close()
     except (ValueError, PyMongoError) as exc:  # their messages may quote the password
@@ -236,3 +237,17 @@ def checked_mongodb_uri(uri: str) -> str:
     if not database:
         raise ImproperlyConfigured(f"MONGODB_URI names no database: {_MONGODB_FORM}.")
     return uri
+
+
+def _refuse_lagging(options: str) -> None:
+    """Refuse what may read, or lose, what is not on the primary: the cache would keep it."""
+    chosen = pymongo.uri_parser.split_options(options) if options else {}
+    preference = chosen.get("readPreference", "primary")
+    if preference.lower() != "primary":
+        raise ImproperlyConfigured(
+            f"MONGODB_URI: readPreference={preference} may read from a secondary, which lags: leave it out."
+        )
+    if chosen.get("w") in (0, 1):
+        raise ImproperlyConfigured(
+            f"MONGODB_URI: w={chosen['w']} lets a failover lose what was acknowledged: write w=majority, or leave it out."
+        )

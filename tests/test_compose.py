@@ -59,7 +59,7 @@ class TestCompose:
         assert {"DATABASE_URL", "REDIS_URL", "MONGODB_URI", "SECRET_KEY"} <= given
         assert given <= DOCUMENTED
 
-    def test_the_site_is_given_every_setting_of_the_file_but_folders_of_the_host_and_roots_password(
+    def test_the_site_is_given_every_setting_of_the_file_but_folders_of_the_host_and_operators_passwords(
         self,
     ):
         site = SERVICES["web"]
@@ -68,11 +68,13 @@ class TestCompose:
         assert site["env_file"] == [{"path": ".env", "required": False}]
         assert {*folders} - {("PATH", "/venv")} <= {*site["environment"].items()}
         assert site["environment"]["PORT"] == "8000"
-        assert site["environment"]["MONGODB_ROOT_PASSWORD"] == ""
+        for password in ("MONGODB_ROOT", "POSTGRES_SUPERUSER", "REDIS_OPERATOR"):
+            assert site["environment"][f"{password}_PASSWORD"] == ""
 
     def test_no_password_has_a_default(self):
         assert not re.search(r"PASSWORD:-", TEXT)
-        assert all("PASSWORD:?" in TEXT for _ in SERVICES)
+        required = set(re.findall(r"(\w+_PASSWORD):\?", TEXT))
+        assert required == set(re.findall(r"\$\{(\w+_PASSWORD)", TEXT))
 
     def test_redis_is_limited_as_the_local_one_is(self):
         local = (ROOT / "config" / "stack" / "redis.py").read_text()

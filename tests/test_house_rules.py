@@ -26,14 +26,7 @@ MODULES = [
     for path in sorted((ROOT / folder).rglob("*.py"))
     if not {"migrations", "example"} & set(path.parts)
 ]
-REQUIREMENTS = (
-    "requirements.txt",
-    "requirements-servers.txt",
-    "requirements-load.txt",
-    "requirements-dev.txt",
-    "requirements-docs.txt",
-    "requirements-otel.txt",
-)
+REQUIREMENTS = sorted(ROOT.glob("requirements*.txt"))
 
 
 def named(path: Path) -> str:
@@ -103,8 +96,8 @@ class TestDomainErrors:
 def pins() -> dict[str, str]:
     """Each pinned package with its line."""
     pinned = {}
-    for name in REQUIREMENTS:
-        for line in (ROOT / name).read_text().splitlines():
+    for path in REQUIREMENTS:
+        for line in path.read_text().splitlines():
             if line and not line.startswith(("#", "-r")):
                 pinned[normal(Requirement(line.split("#")[0]).name)] = line
     return pinned

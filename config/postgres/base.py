@@ -138,7 +138,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
         """
         if _lent[self.alias] < self.pool.max_size:
             outages.lost(exc)
-        reason = NoConnection if breaker.is_open else PoolExhausted
+        is_away = breaker.is_open or outages.is_probing()
+        reason = NoConnection if is_away else PoolExhausted
         metrics.ERRORS.labels(reason.__name__).inc()
         return reason(f"no connection to PostgreSQL within {self.pool.timeout:g} s")
 

@@ -18,6 +18,10 @@ when_read_only: Callable[[Exception], None] = lambda exc: None  # noqa: E731
 
 # Of a deadline: what statement_timeout leaves, after which a live server has given up itself.
 _CERTAIN_SHARE: Final = 0.8
+# What tells where a connection leads: the first two are lists, separated by commas.
+_OF_HOSTS: Final = ("host", "port", "target_session_attrs")
+# The address reached last, by those: else a host that is gone costs each new connection connect_timeout.
+_reached: dict[tuple[str, ...], tuple[str, str]] = {}
 
 
 class ServerSilent(psycopg.OperationalError):
@@ -41,6 +45,27 @@ class DeadlineConnection(psycopg.Connection[Any]):
 
     net_timeout_seconds = 2.5
     reports_loss = True
+
+    @classmethod
+    def connect(cls, conninfo: str = "", **parameters: Any) -> Any:
+        """Connect as psycopg does; of several hosts first to the one that was reached last."""
+        wanted = tuple(str(parameters.get(name) or "") for name in _OF_HOSTS)
+        hosts, ports = wanted[0].split(","), wanted[1].split(",")
+        if len(hosts) > 1 and "hostaddr" not in parameters:
+            if len(ports) != len(hosts):
+                ports = ports[:1] * len(hosts)
+            addresses = list(zip(hosts, ports, strict=True))
+            last = _reached.get(wanted, addresses[0])
+            addresses.sort(key=lambda address: address != last)
+            parameters |= {
+                name: ",".join(values)
+                for name, values in zip(_OF_HOSTS, zip(*addresses, strict=True), strict=False)
+            }
+        connection = super().connect(conninfo, **parameters)
+        if len(hosts) > 1:
+            host, port = connection.info.host, str(connection.info.port)
+            _reached[wanted] = (host, port if any(ports) else "")
+        return connection
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         """Wait as psycopg does, at most net_timeout_seconds; then raise ServerSilent or AnswerLate."""

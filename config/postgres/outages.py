@@ -14,6 +14,7 @@ from config.postgres import deadlines, metrics, server
 
 log = structlog.get_logger("postgres")
 
+_PATIENCE_SECONDS: Final = 0.5  # of 3 s until a 503, of which a wait for the pool may take 2
 _ANSWERED_SECONDS: Final = 0.2  # a server that answered just now is not probed again
 # How a server that is alive refuses one more connection (SQLSTATE 53300, which libpq hides), and a pooler.
 _FULL: Final = (
@@ -79,17 +80,23 @@ def lost(exc: Exception) -> None:
 
     A connection that times out means that the server does not answer. One that broke, or that the
     pool could not open, may be due to a restart: then one thread probes the server at once for all
-    that wait here. One that had little time left after a wait for the pool may just run a long
-    statement: then the server is probed in the background, since the request has no time left.
+    that wait here, at most _PATIENCE_SECONDS, since the request must be answered in time. One that had
+    little time left after a wait for the pool may just run a long statement: nobody waits for that probe.
     """
     if breaker.is_open:
         return  # the probe itself discards what broke before it: that is not a new failure
-    if isinstance(exc, deadlines.AnswerLate):
-        threading.Thread(target=_open_unless_answered, args=[exc], daemon=True).start()
-    elif isinstance(exc, deadlines.ServerSilent):
+    if isinstance(exc, deadlines.ServerSilent) and not isinstance(exc, deadlines.AnswerLate):
         breaker.failed(exc, opens=True)
-    else:
-        _open_unless_answered(exc)
+        return
+    probe = threading.Thread(target=_open_unless_answered, args=[exc], daemon=True)
+    probe.start()
+    if not isinstance(exc, deadlines.AnswerLate):
+        probe.join(_PATIENCE_SECONDS)
+
+
+def is_probing() -> bool:
+    """Return whether it is not known yet what a lost connection means."""
+    return _probing.locked()
 
 
 def _open_unless_answered(exc: Exception) -> None:

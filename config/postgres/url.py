@@ -58,6 +58,8 @@ def database_from_url(url: str, *, variable: str = "DATABASE_URL") -> dict[str, 
         database[name] = str(options.pop(parameter, database[name]))
     # A socket's folder percent-encoded as a host, an IPv6 zone, and the brackets of several hosts.
     database["HOST"] = unquote(database["HOST"]).replace("[", "").replace("]", "")
+    if variable != _REPLICA:
+        _lead_to_primary(database, options, variable)
     _refuse_unusable(database, options, variable)
     return database | {"OPTIONS": options}
 
@@ -126,6 +128,18 @@ def _hosts_and_ports(netloc: str, variable: str) -> tuple[str, str]:
     if len(hosts) < len(addresses) or any(int(port or 0) > _LARGEST_PORT for port in ports):
         raise ImproperlyConfigured(f"{variable} cannot be read: {_FORM}.")
     return ",".join(hosts), ",".join(ports) if any(ports) else ""
+
+
+def _lead_to_primary(database: dict[str, str], options: dict[str, Any], variable: str) -> None:
+    """Have libpq pass over standbys, which lag: what is read there must not get into the cache."""
+    if "," in database["HOST"]:
+        options.setdefault("target_session_attrs", _OF_A_PRIMARY[0])
+    wanted = options.get("target_session_attrs", _OF_A_PRIMARY[0])
+    if wanted not in _OF_A_PRIMARY and (wanted != "any" or "," in database["HOST"]):
+        raise ImproperlyConfigured(
+            f"{variable}: target_session_attrs={wanted} may lead to a standby, which lags: write read-write, "
+            f"and name the standby in {_REPLICA}."
+        )
 
 
 def _refuse_unusable(database: dict[str, str], options: dict[str, Any], variable: str) -> None:

@@ -24,12 +24,10 @@ SIZES: Final = "figures/sizes.json"
 BENCHMARKS: Final = "benchmarks.md"
 
 LOADS: Final = ((10**3, 10**6), (10**4, 10**7), (10**5, 10**8), (10**6, 10**9))  # reads/s, notes
-MISS_SHARE: Final = (
-    0.05  # of reads: docs/postmortem.md measured 0.17 with a cold start and few readers
-)
-MISS_ROUND_TRIPS: Final = (
-    3  # to Redis: look, begin, end; each is assumed to cost it what a hit does
-)
+# Of reads. docs/postmortem.md measures 0.17 with the cold start and the few readers of the mix.
+MISS_SHARE: Final = 0.05
+# To Redis: look, begin, end; each is assumed to cost it what a hit does.
+MISS_ROUND_TRIPS: Final = 3
 WRITES_PER_READ: Final = 0.01  # as in the bench's mix
 BUSY: Final = 0.6  # of a processor; above that queues grow
 ENTRY_SECONDS: Final = 300 + 3_600  # CACHE_TTL_NOTE_SECONDS and CACHE_GRACE_SECONDS
@@ -42,11 +40,8 @@ NODE_DISK_BYTES: Final = 4e12
 NODE_REPLICATION_BYTES: Final = 100e6  # a second
 
 _US: Final = 1e-6
-_REQUESTS: Final = (
-    "cached read",
-    "uncached read",
-    "note replaced",
-)  # rows of the bench: hit, miss, write
+# Rows of the bench: hit, miss, write.
+_REQUESTS: Final = ("cached read", "uncached read", "note replaced")
 Quantities = Mapping[str, float]
 
 

@@ -695,7 +695,6 @@ FLUSHED, CUT_OFF = replace(COMMAND, flushes=1), replace(COMMAND, losses=1)
 LAPSE = replace(COMMAND, lapses=1)
 RELAYED, KEPT = replace(LAPSE, relay=1), replace(LAPSE, keeper=1)
 ENTERING = replace(COMMAND, empty_register=True)
-TWO_WRITES = replace(COMMAND, writers=((1, 2),))
 BROKEN = (
     (replace(LEVEL, name="slots before the UNLINK", slots_after_unlink=False), ONE_HOST),
     (

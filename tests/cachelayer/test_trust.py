@@ -4,6 +4,8 @@ import contextlib
 import threading
 from collections.abc import Iterator
 
+import psycopg
+import psycopg.sql
 import pytest
 import redis
 from django.db import connection, transaction
@@ -405,6 +407,29 @@ class TestRead:
 
         assert get_or_load(key(), never).source is Source.UNVERIFIED
         assert get_or_load(key("two"), Loads()).source is Source.LOADED
+
+    def test_is_held_again_when_the_database_takes_writes_again(self, lease, stack):
+        """A session keeps the default that it began with, so the lease needs a new one."""
+        database = psycopg.sql.Identifier(connection.settings_dict["NAME"])
+        of_database = psycopg.sql.SQL(
+            "ALTER DATABASE {} {} default_transaction_read_only {}"
+        ).format
+        words = psycopg.sql.SQL
+        lease._disconnect()
+        end_lease()
+        with psycopg.connect(
+            stack.operator_urls()["DATABASE_URL"],
+            autocommit=True,
+            options="-c default_transaction_read_only=off",
+        ) as operator:
+            operator.execute(of_database(database, words("SET"), words("= on")))
+            try:
+                assert wait_until(lambda: not renewed(lease).is_held, 30)
+                assert lease._read_only
+            finally:
+                operator.execute(of_database(database, words("RESET"), words("")))
+
+        assert wait_until(lambda: renewed(lease).is_held, 30)
 
     def test_nor_is_anything_shared_then_with_who_may_have_been_promised_more(self, lease):
         assert wait_until(lambda: not lease.is_held, 30)

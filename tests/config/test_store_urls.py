@@ -214,6 +214,7 @@ class TestCheckedMongodbUri:
             "mongodb://%2Frun%2Fmongodb.sock/trilith",
             "mongodb+srv://u:p@cluster.example.org/trilith?retryWrites=true",
             "mongodb+srv://u:p@c0.a1b2c.example.net/trilith?w=majority&appName=C0&srvMaxHosts=2",
+            "mongodb://h/trilith?readPreference=primary&w=2",
             "mongodb://h/trilith?tls=true&readConcernLevel=majority&compressors=zlib",
         ],
     )
@@ -242,6 +243,8 @@ class TestCheckedMongodbUri:
             ("mongodb+srv://u:hunter2@a.b.c:27017/trilith", "cannot be read"),
             ("mongodb+srv://u:hunter2@a.b.c,d.e.f/trilith", "cannot be read"),
             ("mongodb://", "cannot be read"),
+            ("mongodb://u:hunter2@h/trilith?readPreference=secondaryPreferred", "which lags"),
+            ("mongodb://u:hunter2@h/trilith?w=1&retryWrites=true", "write w=majority"),
             ("postgresql://u:hunter2@h/trilith", "is not the URL of a MongoDB server"),
         ],
     )

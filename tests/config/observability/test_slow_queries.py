@@ -71,7 +71,7 @@ class TestSlowStatements:
         assert {row["request_id"] for row in selects} == {"r-1"}
         [find] = [row for row in rows if row["kind"] == "find"]
         assert find["statement"].startswith("find activity_logs {filter: {user_id: ?}")
-        assert all(len(row["fingerprint"]) == 12 and row["duration_ms"] >= 0 for row in rows)
+        assert all(len(row["fingerprint"]) == 12 and row["duration_ms"] > 0 for row in rows)
 
     def test_quick_ones_are_not(self, api):
         api.get("/api/v1/notes")
@@ -120,10 +120,13 @@ class TestSlowQueriesCommand:
 
         assert shape["statement"] in run("slow_queries")
         assert "notes:" in run("slow_queries", "--store", "postgres")
-        [*_] = json.loads(run("slow_queries", "--json"))
+        listed = json.loads(run("slow_queries", "--json"))
+        assert shape["fingerprint"] in [row["fingerprint"] for row in listed]
         plan = run("slow_queries", "--explain", shape["fingerprint"])
         assert "Limit  (cost=" in plan
-        assert "idx_notes_created_at" in plan or "created_at DESC" in plan
+        assert (
+            "created_at DESC" in plan or "idx_notes_created_at" in plan
+        )  # few rows: sorted, no index
         assert "actual time" not in plan
 
     def test_says_that_there_is_none(self):

@@ -23,7 +23,7 @@ from config.postgres import base, deadlines, metrics, outages, repeating
 from config.postgres.base import DatabaseWrapper
 from config.postgres.deadlines import AnswerLate, DeadlineConnection, ServerSilent
 from config.postgres.outages import breaker
-from config.postgres.server import connect
+from config.postgres.server import connect, connection_parameters
 from config.stack.process import wait_until
 from notes import cache_keys
 from tests.builders import make_note
@@ -129,6 +129,27 @@ class TestDeadlineConnection:
                 while peer.recv(1024):
                     pass
 
+    def test_begins_with_the_host_that_was_reached_last(self, monkeypatch):
+        """Else each connection would wait for a host that is gone, for as long as connect_timeout."""
+        monkeypatch.setattr(deadlines, "_reached", {})
+        parameters = connection_parameters()
+        with socket.create_server(("127.0.0.1", 0)) as gone:
+            gone.settimeout(10)
+            parameters |= {
+                "host": f"127.0.0.1,{parameters['host']}",
+                "port": f"{gone.getsockname()[1]},{parameters['port']}",
+                "target_session_attrs": "read-write",
+                "connect_timeout": 2,
+            }
+            for _ in range(3):
+                with DeadlineConnection.connect(**parameters) as connection:
+                    assert connection.execute("SELECT 1").fetchone() == (1,)
+
+            gone.accept()[0].close()
+            gone.settimeout(0)
+            with pytest.raises(BlockingIOError):  # only the first connection tried it
+                gone.accept()
+
     def test_leaves_a_server_that_answers_in_time_alone(self):
         with connect(DeadlineConnection) as connection:
             assert connection.execute("SELECT pg_sleep(0.1), 1").fetchone()[1] == 1
@@ -137,6 +158,23 @@ class TestDeadlineConnection:
 def labelled(exc: PyMongoError, label: str) -> PyMongoError:
     exc._add_error_label(label)
     return exc
+
+
+class TestLost:
+    def test_a_request_waits_for_the_probe_for_a_part_of_its_time_only(self, monkeypatch):
+        """A host that is gone answers a probe after connect_timeout; the request has to be answered before."""
+        answered = threading.Event()
+        monkeypatch.setattr(outages, "_probe", lambda: answered.wait(60))
+        monkeypatch.setattr(outages, "_answered_at", 0.0)
+        monkeypatch.setattr(outages, "_PATIENCE_SECONDS", 0.01)
+
+        outages.lost(psycopg.OperationalError())  # returns while the probe waits
+
+        try:
+            assert outages.is_probing()
+        finally:
+            answered.set()
+        assert wait_until(lambda: not outages.is_probing(), 10)
 
 
 class TestUnavailableStore:

@@ -25,7 +25,7 @@ from cachelayer.models import Clearance
 from config.advisor import parameters
 from config.explain import build_report
 from config.explain.build_report import ReportOptions
-from config.observability import slow_queries
+from config.observability import capped_list, slow_queries
 from config.observability.generic_plans import generic_plan
 from config.postgres import outages, replica
 from config.postgres.deadlines import ReplicaConnection
@@ -239,6 +239,7 @@ class TestReadsOfTheReplica:
 
         staff.get(LIST)
 
+        capped_list.flush()
         kept = [shape["statement"] for shape in slow_queries.slow_statements("postgres")]
         assert any("pg_last_wal_replay_lsn() >=" in statement for statement in kept)
 

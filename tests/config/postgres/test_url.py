@@ -83,6 +83,21 @@ class TestDatabaseFromUrl:
 
         assert (database["HOST"], database["PORT"], database["NAME"]) == (host, port, name)
 
+    @pytest.mark.parametrize(
+        ("place", "wanted"),
+        [
+            ("h1,h2/d", "read-write"),
+            ("h1,h2/d?target_session_attrs=primary", "primary"),
+            ("/d?host=h1,h2", "read-write"),
+            ("h/d?target_session_attrs=any", "any"),
+            ("h/d", None),
+        ],
+    )
+    def test_of_several_hosts_it_is_the_one_that_takes_writes(self, place, wanted):
+        options = database_from_url(f"postgresql://u@{place}")["OPTIONS"]
+
+        assert options.get("target_session_attrs") == wanted
+
     def test_a_password_may_hold_anything(self):
         assert database_from_url("postgres://u:%40%2F%3A%23%25%20@h/d")["PASSWORD"] == "@/:#% "
 
@@ -104,6 +119,8 @@ class TestDatabaseFromUrl:
             ("postgresql://u:hunter2@h/d?sslmode=bogus", 'invalid sslmode value: "bogus"'),
             ("postgresql://u:hunter2@h/d?port=1,2", "could not match 2 port numbers to 1 hosts"),
             ("postgresql://u:hunter2@h/d?pool=true", 'invalid connection option "pool"'),
+            ("postgresql://u:hunter2@h/d?target_session_attrs=standby", "which lags"),
+            ("postgresql://u:hunter2@h1,h2/d?target_session_attrs=any", "which lags"),
             ("postgresql://u:hunter2@h/d%00", "contains a NUL"),
             (f"postgresql://u:hunter2@h/{'x' * 64}", "longer than 63 bytes"),
             (f"postgresql://u:hunter2@/d?host=/{'x' * 93}", "longer than 107 bytes"),
