@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from cachelayer import protocol
-from cachelayer.client import ask
+from cachelayer.client import execute
 from cachelayer.entries import Lookup
 from cachelayer.namespace import Key, NoSuchKey, key_named, loader_of, root_of_names
 
@@ -70,7 +70,7 @@ def _sample(number: int) -> Iterator[Key[Any]]:
     barren = 0
     while len(seen) < number and barren < _BARREN_DRAWS_MAX:
         barren += 1
-        for name in ask("sample", _draw):
+        for name in execute("sample", _draw):
             logical = name[len(root) :].decode(errors="replace") if name else ""
             if not name or not name.startswith(root) or logical in seen:
                 continue

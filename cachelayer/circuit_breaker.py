@@ -90,10 +90,15 @@ class Breaker:
     def _open(self, reason: Exception) -> None:
         if time.monotonic() - self._closed_at > _SETTLED_SECONDS:
             self._open_seconds = self._first_seconds
-        self.is_open = True
-        self._closed = closed = threading.Event()
+        closed = threading.Event()
         probe = functools.partial(self._probe, self._open_seconds, closed)
-        supervise(f"{self._name} breaker", probe, stopping=closed)
+        try:
+            supervise(f"{self._name} breaker", probe, stopping=closed)
+        except RuntimeError:  # the system starts no thread: nothing would close it again
+            log.exception("breaker not opened", operation="breaker")
+            return
+        self.is_open = True
+        self._closed = closed
         self._announce("unavailable", "open", reason=str(reason).split("\n")[0])
 
     def _announce(self, event: str, state: str, **facts: str) -> None:

@@ -65,7 +65,7 @@ class SentinelPool(_KnowsServers, SentinelConnectionPool):
     """The same where the primary is found by Sentinel."""
 
 
-def ask(
+def execute(
     operation: str,
     command: Callable[[redis.Redis], T],
     *,

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cachelayer import entries, first_level, protocol
-from cachelayer.client import ask
+from cachelayer.client import execute
 from cachelayer.namespace import Key, key_named, record_name
 
 
@@ -17,7 +17,7 @@ def explain(name: str) -> dict[str, Any]:
     """
     key = key_named(name)
     lookup = protocol.look_many([key])[0]
-    tags, missed = ask("explain", lambda r: _records(r, key))
+    tags, missed = execute("explain", lambda r: _records(r, key))
     invalidated = [(at, tag) for tag, at in tags.items() if at is not None]
     last = max(invalidated, default=None)
     present = lookup.reason != "absent"

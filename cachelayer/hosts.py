@@ -156,7 +156,7 @@ class Invalidation:
             pipe.hgetall(register)
             return pipe.execute()
 
-        replies = client.ask("acknowledgements", pipeline, past_breaker=True)
+        replies = client.execute("acknowledgements", pipeline, past_breaker=True)
         return {reply[1] for reply in replies[:hosts] if reply is not None}, replies[-1]
 
 

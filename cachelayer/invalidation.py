@@ -65,6 +65,9 @@ class _Delivery:
             server = protocol.unlink(self.tags)
         except CacheDown:
             return False
+        except Exception:  # whatever it is, nothing is confirmed, so the write waits
+            log.exception("not invalidated")
+            return False
         if not trust.lease.counts(server):
             return False
         delivered_rows.add(self.row_id)

@@ -5,7 +5,7 @@ import time
 from typing import Any, Final, NamedTuple
 
 from cachelayer import entries
-from cachelayer.client import ask
+from cachelayer.client import execute
 from cachelayer.namespace import Key, Namespace, root_of_names
 
 KEYS_MAX: Final = 100  # in one listing
@@ -71,7 +71,7 @@ def list_keys(namespace: Namespace[Any], beginning: str, *, cursor: int = 0) -> 
 
 
 def _scan(cursor: int, pattern: bytes) -> tuple[int, list[bytes]]:
-    reply: Any = ask("scan", lambda r: r.scan(cursor, match=pattern, count=_SCAN_COUNT))
+    reply: Any = execute("scan", lambda r: r.scan(cursor, match=pattern, count=_SCAN_COUNT))
     return int(reply[0]), reply[1]
 
 
@@ -88,7 +88,7 @@ def _rows(keys: list[Key[Any]]) -> list[Row]:
             pipe.mget(key.stamp_names)
         return pipe.execute()
 
-    replies = iter(ask("list", pipeline))
+    replies = iter(execute("list", pipeline))
     rows = []
     for key in keys:
         size_bytes, header, stamps = next(replies), next(replies), next(replies)

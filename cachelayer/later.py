@@ -1,5 +1,6 @@
 """What a write leaves undone when it is answered: collected, and done for many at once by a thread."""
 
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -39,7 +40,11 @@ class Later(Generic[T]):
 
     def flush(self) -> None:
         """Handle the items that were added so far."""
-        self._handle([self._items.popleft() for _ in range(len(self._items))])
+        items = []
+        with contextlib.suppress(IndexError):  # another thread may take some
+            for _ in range(len(self._items)):
+                items.append(self._items.popleft())
+        self._handle(items)
 
     def start_in_background(self) -> None:
         """Start the thread of this process."""

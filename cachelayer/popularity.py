@@ -6,7 +6,7 @@ from typing import Any, Final
 import redis
 
 from cachelayer import counts
-from cachelayer.client import ask
+from cachelayer.client import execute
 from cachelayer.namespace import root_of_names
 
 FLUSH_SECONDS: Final = 5.0
@@ -36,7 +36,7 @@ def flush() -> None:
         pipe.expire(_minute(minute), (MINUTES_KEPT + 1) * MINUTE_SECONDS)
         return pipe.execute(raise_on_error=False)
 
-    ask("count", pipeline)
+    execute("count", pipeline)
 
 
 def decay(namespaces: list[str]) -> None:
@@ -50,7 +50,7 @@ def decay(namespaces: list[str]) -> None:
             pipe.expire(name, _HOT_TTL_SECONDS)
         return pipe.execute(raise_on_error=False)
 
-    ask("decay", pipeline)
+    execute("decay", pipeline)
 
 
 def hottest(namespace: str, number: int) -> list[tuple[str, float]]:
@@ -59,7 +59,7 @@ def hottest(namespace: str, number: int) -> list[tuple[str, float]]:
 
     Names come as they stand in Redis: not each is one of a key that this version has.
     """
-    replies: Any = ask(
+    replies: Any = execute(
         "hot", lambda r: r.zrevrange(_hot(namespace), 0, number - 1, withscores=True)
     )
     return [(name.decode(errors="replace"), float(score)) for name, score in replies]
@@ -82,7 +82,7 @@ def minutes(number: int) -> list[tuple[int, dict[tuple[str, str], int]]]:
 
     return [
         (minute * MINUTE_SECONDS, {_parsed(field): int(count) for field, count in counts.items()})
-        for minute, counts in zip(period, ask("minutes", pipeline), strict=True)
+        for minute, counts in zip(period, execute("minutes", pipeline), strict=True)
     ]
 
 

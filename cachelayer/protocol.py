@@ -15,7 +15,7 @@ from cachelayer.conf import config
 from cachelayer.entries import HEAD_BYTES, Lookup
 from cachelayer.later import Later
 from cachelayer.namespace import STAMP_MARGIN_SECONDS, Key, record_name
-from cachelayer.trust import ask
+from cachelayer.trust import execute
 
 V = TypeVar("V")
 log = structlog.get_logger("cachelayer")
@@ -104,7 +104,7 @@ def look(key: Key[V]) -> Lookup[V]:
     """Return what is cached under key, judged by the stamps of now: one MGET. Raises CacheDown."""
     started = time.perf_counter()
     with hooks.observe("look", key.namespace.name) as report:
-        entry, *stamps = ask("look", lambda r: r.mget(key.entry_name, *key.stamp_names))
+        entry, *stamps = execute("look", lambda r: r.mget(key.entry_name, *key.stamp_names))
         lookup = entries.judge(key, entry, stamps)
         report(lookup.reason or "hit")
     _log_look(key, lookup, started)
@@ -127,7 +127,7 @@ def look_head(key: Key[V]) -> Lookup[V]:
         return pipe.execute()
 
     with hooks.observe("look", key.namespace.name) as report:
-        head, stamps = ask("look", pipeline)
+        head, stamps = execute("look", pipeline)
         lookup: Lookup[V] = entries.judge(key, head or None, stamps)
         report(lookup.reason or "hit")
     _log_look(key, lookup, started)
@@ -140,7 +140,7 @@ def look_many(keys: Sequence[Key[V]]) -> list[Lookup[V]]:
         return []
     names = [name for key in keys for name in (key.entry_name, *key.stamp_names)]
     with hooks.observe("look", keys[0].namespace.name) as report:
-        replies = iter(ask("look", lambda r: r.mget(names)))
+        replies = iter(execute("look", lambda r: r.mget(names)))
         lookups = [
             entries.judge(key, next(replies), [next(replies) for _ in key.stamp_names])
             for key in keys
@@ -167,7 +167,9 @@ def begin(key: Key[V], *, reason: str = "") -> LoadTicket:
         *(client.new_stamp() for _ in key.stamp_names),
     ]
     with hooks.observe("begin", key.namespace.name) as report:
-        made, leased, entry, *stamps = ask("begin", lambda r: _begin_script(r)(names, arguments))
+        made, leased, entry, *stamps = execute(
+            "begin", lambda r: _begin_script(r)(names, arguments)
+        )
         lookup = entries.judge(key, entry, stamps)
         report("found" if lookup.fresh else "leased" if leased else "unleased")
     is_made = [digit == ord("1") for digit in made]
@@ -189,7 +191,7 @@ def begin_many(keys: Sequence[Key[V]]) -> list[LoadTicket]:
         return pipe.execute()
 
     with hooks.observe("begin", keys[0].namespace.name) as report:
-        replies = iter(ask("begin", pipeline))
+        replies = iter(execute("begin", pipeline))
         report("unleased")
     tickets = []
     for key, jitter in zip(keys, jitters, strict=True):
@@ -226,7 +228,7 @@ def end_many(
         return pipe.execute()
 
     with hooks.observe("end", loaded[0][0].namespace.name) as report:
-        outcomes = [_OUTCOMES[int(reply)] for reply in ask("end", pipeline)]
+        outcomes = [_OUTCOMES[int(reply)] for reply in execute("end", pipeline)]
         report(_outcome_of_all(outcomes))
     for (key, _, _), outcome in zip(loaded, outcomes, strict=True):
         metrics.loads(key.namespace.name, outcome).inc()
@@ -238,7 +240,7 @@ def end_many(
 def release(key: Key[V], ticket: LoadTicket) -> None:
     """Give the lease up without storing, after a load that raised. Raises CacheDown."""
     call = _script_call(key, ticket, b"", 0, 0, 0, 0)
-    client.ask("release", lambda r: _end_script(r)(*call))
+    client.execute("release", lambda r: _end_script(r)(*call))
 
 
 def unlink(tags: Sequence[str], *, past_breaker: bool = False) -> str:
@@ -253,7 +255,7 @@ def unlink(tags: Sequence[str], *, past_breaker: bool = False) -> str:
         hook(tags)
     started = time.perf_counter()
     invalidation = hosts.Invalidation(tags)
-    reply = client.ask("invalidate", invalidation.run, past_breaker=past_breaker)
+    reply = client.execute("invalidate", invalidation.run, past_breaker=past_breaker)
     server = client.replied()
     if isinstance(reply, redis.RedisError):
         raise client.CacheDown("invalidate") from reply
@@ -276,7 +278,7 @@ def _record_invalidated(invalidations: Sequence[tuple[Sequence[str], str]]) -> N
         return pipe.execute(raise_on_error=False)
 
     with contextlib.suppress(client.CacheDown):  # a record is for people; what it is about was done
-        client.ask("record", pipeline, past_breaker=True)
+        client.execute("record", pipeline, past_breaker=True)
 
 
 invalidated_tags: Final = Later("cache-records", _record_invalidated)
@@ -358,8 +360,10 @@ def _recorded(what: str) -> str:
 
 
 def log_copy(key: Key[Any]) -> None:
-    """Log that key was found in the first level, as look does."""
-    _log(f"Cache HIT: {key.name}", "copy", key.name, time.perf_counter(), hit=True, reason=None)
+    """Log that key was found in the first level, as look does; that took no time worth a figure."""
+    if log.is_enabled_for(logging.DEBUG):
+        event = f"Cache HIT: {key.name}"
+        log.debug(event, operation="copy", key=key.name, hit=True, reason=None)
 
 
 def _log_look(key: Key[Any], lookup: Lookup[Any], started: float) -> None:

@@ -128,13 +128,18 @@ def hit(
     *,
     head_only: bool = False,
     guard: Guard | None = None,
+    is_verified: bool | None = None,
 ) -> Cached[V]:
-    """Return the answer of a fresh entry; start its background refresh where it is time."""
+    """
+    Return the answer of a fresh entry; start its background refresh where it is time.
+
+    is_verified: whether the look was under the lease; None: it was this thread's last reply.
+    """
     _count(key, "hit")
     if load is not None and lookup.value is not None and lookup.wants_refresh:
         refresh.refresh(key, load)
     seconds = lookup.remaining_ms // 1000
-    if not trust.is_verified():
+    if not (trust.is_verified() if is_verified is None else is_verified):
         return Cached(lookup.value, Source.UNVERIFIED, seconds, head_only)
     return Cached(lookup.value, Source.HIT, seconds, head_only, guard, lookup.copy_ms)
 
@@ -176,6 +181,7 @@ def get_many(
         return [Cached(value, Source.BYPASSED) for value in _loaded(keys, load, "bypass")]
     try:
         lookups = protocol.look_many(keys)
+        is_verified = trust.is_verified()  # of this look, not of what follows
         missed = [key for key, lookup in zip(keys, lookups, strict=True) if not lookup.fresh]
         tickets = protocol.begin_many(missed) if missed else []
     except CacheDown:
@@ -183,7 +189,7 @@ def get_many(
     loaded = iter(load_many(missed, tickets, load) if missed else [])
     results = []
     for key, lookup in zip(keys, lookups, strict=True):
-        results.append(hit(key, lookup) if lookup.fresh else next(loaded))
+        results.append(hit(key, lookup, is_verified=is_verified) if lookup.fresh else next(loaded))
         if lookup.reason is not None:
             _count(key, lookup.reason)
     return results

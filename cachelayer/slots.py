@@ -96,7 +96,7 @@ def attach() -> None:
         if _mapping.is_of(file):
             return
         words = _mapping.replace(file)
-    except (OSError, ForeignFile) as exc:
+    except (OSError, ValueError, ForeignFile) as exc:  # ValueError: cut off just now
         words = None
         _mapping.failed(file, str(exc))
 

@@ -9,7 +9,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from cachelayer import client, first_level, outbox, prometheus, slots
-from cachelayer.client import CacheDown, ask
+from cachelayer.client import CacheDown, execute
 from cachelayer.conf import config
 from cachelayer.metrics import MISSES, RESULTS
 from cachelayer.namespace import declared, root_of_names
@@ -132,7 +132,7 @@ def _of_namespace(name: str, samples: prometheus.Samples) -> dict[str, Any]:
 
 def _redis_facts() -> dict[str, Any]:
     try:
-        info = ask("info", lambda r: r.info())
+        info = execute("info", lambda r: r.info())
     except CacheDown:
         return dict.fromkeys((*_REDIS_FACTS.values(), "server_version"))
     return {
@@ -216,7 +216,7 @@ def _sizes() -> dict[str, dict[str, int]] | None:
     SCAN goes through the keys in the order of their hashes, so its beginning is a fair sample.
     """
     try:
-        return ask("scan", _measure)
+        return execute("scan", _measure)
     except CacheDown:
         return None
 

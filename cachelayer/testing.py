@@ -147,7 +147,7 @@ def _begin_lease() -> None:
 def _delete_entries() -> None:
     """Delete what is in Redis under the prefix, but for the register of hosts, which is to be known."""
     with contextlib.suppress(client.CacheDown):
-        client.ask("clear", _delete)
+        client.execute("clear", _delete)
 
 
 def _delete(redis: Any) -> None:

@@ -340,6 +340,7 @@ class Lease:
         if row.round == self._round or row.rest_seconds > _IMPOSSIBLE_SECONDS:
             return  # its end was computed when it was new; now the server's clock may be another
         self._round = row.round
+        self._read_only = False  # somebody has written it
         deadline = began + min(LEASE_SECONDS, row.rest_seconds) * (1 - _CLOCK_ERROR)
         now = clock()
         if deadline <= now or not row.server:
@@ -394,7 +395,7 @@ def holds() -> bool:
     return clock() < lease.deadline
 
 
-def ask(operation: str, command: Callable[[redis.Redis], T]) -> T:
+def execute(operation: str, command: Callable[[redis.Redis], T]) -> T:
     """
     Run a command whose reply is to be believed: under the lease, and on its server.
 
@@ -410,7 +411,7 @@ def ask(operation: str, command: Callable[[redis.Redis], T]) -> T:
             raise
         server = None
     _local.is_verified = server is not None
-    return client.ask(operation, command, server=server)
+    return client.execute(operation, command, server=server)
 
 
 def is_verified() -> bool:
@@ -467,7 +468,7 @@ def _confirming(tags: Sequence[str]) -> tuple[str, hosts.Invalidation]:
             pipe.info(section)
         return pipe.execute()
 
-    register, server, replication = client.ask("keep", pipeline, past_breaker=True)
+    register, server, replication = client.execute("keep", pipeline, past_breaker=True)
     try:
         name = server_identity.identity_of((server, replication))
     except redis.ConnectionError as exc:

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from cachelayer import client, load, popularity, protocol
-from cachelayer.client import ask
+from cachelayer.client import execute
 from cachelayer.namespace import Key, Namespace, loader_of, record_name
 
 HOTTEST: Final = 100  # of each namespace
@@ -45,7 +45,7 @@ def take_turn() -> bool:
     """Return whether this process is the one to warm: one a minute is. Raises CacheDown."""
     name = record_name("turn", "warming")
     return bool(
-        ask(
+        execute(
             "turn",
             lambda r: r.set(name, client.new_stamp(), nx=True, px=_TURN_MS),
         )
@@ -53,5 +53,5 @@ def take_turn() -> bool:
 
 
 def _is_nearly_full() -> bool:
-    memory = ask("info", lambda r: r.info("memory"))
+    memory = execute("info", lambda r: r.info("memory"))
     return bool(0 < memory.get("maxmemory", 0) * _MEMORY_SHARE_MAX < memory["used_memory"])

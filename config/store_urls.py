@@ -1,6 +1,7 @@
 """REDIS_URL and MONGODB_URI, checked at start; no error message contains the password."""
 
 import re
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
@@ -216,11 +217,10 @@ def checked_mongodb_uri(uri: str) -> str:
         raise ImproperlyConfigured(
             f"MONGODB_URI is not the URL of a MongoDB server: {_MONGODB_FORM}."
         )
-    options = rest.partition("?")[2]
+    query = rest.partition("?")[2]
     try:
         # By itself the driver leaves out what it does not know, and goes on in plain text where tls=yes.
-        if options:
-            pymongo.uri_parser.split_options(options)
+        options = pymongo.uri_parser.split_options(query) if query else {}
     except (ValueError, PyMongoError) as exc:
         raise ImproperlyConfigured(
             "MONGODB_URI has an option that MongoDB's driver does not know, or a value that it refuses: "
@@ -239,15 +239,14 @@ def checked_mongodb_uri(uri: str) -> str:
     return uri
 
 
-def _refuse_lagging(options: str) -> None:
+def _refuse_lagging(options: Mapping[str, Any]) -> None:
     """Refuse what may read, or lose, what is not on the primary: the cache would keep it."""
-    chosen = pymongo.uri_parser.split_options(options) if options else {}
-    preference = chosen.get("readPreference", "primary")
+    preference = options.get("readPreference", "primary")
     if preference.lower() != "primary":
         raise ImproperlyConfigured(
             f"MONGODB_URI: readPreference={preference} may read from a secondary, which lags: leave it out."
         )
-    if chosen.get("w") in (0, 1):
+    if options.get("w") in (0, 1):
         raise ImproperlyConfigured(
-            f"MONGODB_URI: w={chosen['w']} lets a failover lose what was acknowledged: write w=majority, or leave it out."
+            f"MONGODB_URI: w={options['w']} lets a failover lose what was acknowledged: write w=majority, or leave it out."
         )

@@ -28,7 +28,10 @@ _RETRY_SECONDS: Final = 1.0
 _AWAIT_MS: Final = 500  # longest wait of the server for a change; below MONGODB_TIMEOUT_MS
 _BATCH: Final = 500
 _STREAM: Final = "user_profiles"
-_FIELDS: Final = ("operationType", "fullDocument.user_id", "fullDocumentBeforeChange.user_id")
+_FIELDS: Final = (
+    *("operationType", "fullDocument.user_id", "fullDocumentBeforeChange.user_id"),
+    *("updateDescription.updatedFields.user_id", "updateDescription.removedFields"),
+)
 # The oplog does not reach back so far (286, 280), or the token is from another server (260).
 _CANNOT_RESUME: Final = (260, 280, 286)
 COPIES_FAILED: Final = Counter(
@@ -76,10 +79,15 @@ class Watcher:
 
     def _watch(self, cursor: Any) -> None:
         try:
-            with _stream() as stream:
+            stored = _tokens().find_one({"_id": _STREAM})
+            with _stream(stored and stored.get("token")) as stream:
+                if stored is None:
+                    # Changes before this stream are unknown, so no cached profile can be trusted.
+                    clear([cache_keys.PROFILES], cleared_by="change stream")
                 _save_token(stream.resume_token)
                 self.watches = True
-                while not self._stopping.is_set():
+                # It ends where the collection is dropped or renamed; the next one goes on after that.
+                while stream.alive and not self._stopping.is_set():
                     token = stream.resume_token
                     changes = _changes(stream)
                     if changes:
@@ -91,9 +99,7 @@ class Watcher:
         except OperationFailure as exc:
             if exc.code not in _CANNOT_RESUME:
                 raise
-            # Changes in between are unknown, so no cached profile can be trusted.
             log.warning("change stream starts afresh", reason=str(exc).split("\n")[0])
-            clear([cache_keys.PROFILES], cleared_by="change stream")
             _tokens().delete_one({"_id": _STREAM})
 
 
@@ -103,15 +109,15 @@ def start_in_background() -> None:
         supervise("profiles-watcher", Watcher().run)
 
 
-def _stream() -> ChangeStream[dict[str, Any]]:
-    stored = _tokens().find_one({"_id": _STREAM}) or {}
+def _stream(token: Any) -> ChangeStream[dict[str, Any]]:
+    """Open the stream after that token; None: from now on."""
     collection: Collection[dict[str, Any]] = mongoengine.get_db()[_STREAM]
     return collection.watch(
         [{"$project": dict.fromkeys(_FIELDS, 1)}],  # the documents themselves may be large
         full_document="updateLookup",
         full_document_before_change="whenAvailable",
         max_await_time_ms=_AWAIT_MS,
-        resume_after=stored.get("token"),
+        start_after=token,  # unlike resume_after also the token of a drop
     )
 
 
@@ -163,7 +169,7 @@ def _handle(changes: Iterable[dict[str, Any]]) -> None:
 
 def _users(change: dict[str, Any]) -> set[str] | None:
     """
-    Return the users whose profile has changed; None if the change does not name them.
+    Return the users whose profile has changed; None if the change does not name them all.
 
     A user_id that the API would not accept is ignored: nothing is cached for it.
     """
@@ -172,7 +178,15 @@ def _users(change: dict[str, Any]) -> set[str] | None:
     named = {
         user for user in user_ids if isinstance(user, str) and re.fullmatch(USER_ID_PATTERN, user)
     }
-    is_known = bool(named) or before is not None or change.get("operationType") == "insert"
+    operation = change.get("operationType")
+    is_known = before is not None or operation == "insert"
+    if operation == "update" and not is_known:  # without an image of before
+        changed = change.get("updateDescription", {})
+        kept = "user_id" not in (
+            *changed.get("updatedFields", ()),
+            *changed.get("removedFields", ()),
+        )
+        is_known = kept and bool(named)
     return named if is_known else None
 
 

@@ -67,7 +67,9 @@ class TestCompose:
 
         assert site["env_file"] == [{"path": ".env", "required": False}]
         assert {*folders} - {("PATH", "/venv")} <= {*site["environment"].items()}
-        assert site["environment"]["PORT"] == "8000"
+        assert (site["environment"]["HOST"], site["environment"]["PORT"]) == ("0.0.0.0", "8000")
+        for other in ("DATABASE_DIRECT", "DATABASE_REPLICA", "REDIS_SESSIONS"):
+            assert site["environment"][f"{other}_URL"] == ""
         for password in ("MONGODB_ROOT", "POSTGRES_SUPERUSER", "REDIS_OPERATOR"):
             assert site["environment"][f"{password}_PASSWORD"] == ""
 

@@ -59,12 +59,20 @@ class TestComposeHa:
         assert set(SITE) <= DOCUMENTED
 
     def test_the_site_is_given_every_setting_of_the_file_but_the_passwords_of_others(self):
-        asked = set(re.findall(r"\$\{(\w+PASSWORD)", TEXT))
-        own = {name for name in asked for url in SITE.values() if f"${{{name}}}" in url}
+        named = set(re.findall(r"\$\{(\w+PASSWORD)", TEXT))
+        own = {name for name in named for url in SITE.values() if f"${{{name}}}" in url}
 
         assert SERVICES["site-1"]["env_file"] == [{"path": ".env", "required": False}]
-        assert {name for name in SITE if name.endswith("PASSWORD")} == asked - own
-        assert not any(SITE[name] for name in asked - own)
+        assert {name for name in SITE if name.endswith("PASSWORD")} == named - own
+        assert not any(SITE[name] for name in named - own)
+
+    def test_no_store_of_the_file_gets_past_these_servers(self):
+        others = {name for name in DOCUMENTED if name.endswith("_URL") and name[0] in "DR"} - {
+            *("DATABASE_URL", "REDIS_URL")
+        }
+
+        assert {SITE[name] for name in others} == {""}
+        assert SITE["HOST"] == "0.0.0.0"  # the published port leads there
 
     def test_each_variable_it_asks_for_is_documented_and_no_password_has_a_default(self):
         variables = set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", TEXT))

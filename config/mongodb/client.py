@@ -65,7 +65,7 @@ def _is_unavailable(exc: BaseException) -> bool:
 failures.stores["mongodb"] = _is_unavailable
 
 
-class NotAsked(ServerSelectionTimeoutError):
+class CircuitOpen(ServerSelectionTimeoutError):
     """MongoDB has not answered recently; the breaker probes it in the background."""
 
 
@@ -75,8 +75,8 @@ class Client(pymongo.MongoClient):
     def _select_server(self, *args: Any, **kwargs: Any) -> Any:
         # Every operation passes through here; private, which is why pymongo is pinned.
         if breaker.is_open:
-            metrics.ERRORS.labels(NotAsked.__name__).inc()
-            raise NotAsked("MongoDB does not answer")
+            metrics.ERRORS.labels(CircuitOpen.__name__).inc()
+            raise CircuitOpen("MongoDB does not answer")
         try:
             return super()._select_server(*args, **kwargs)
         except ServerSelectionTimeoutError as exc:

@@ -11,7 +11,7 @@ import redis
 import structlog
 from prometheus_client import Counter
 
-from cachelayer.client import CacheDown, ask
+from cachelayer.client import CacheDown, execute
 from cachelayer.namespace import record_name
 from cachelayer.supervision import supervise
 
@@ -24,7 +24,7 @@ _PENDING_MAX: Final = (
 _BATCH: Final = 100
 _RETRY_SECONDS: Final = 1.0
 DROPPED: Final = Counter(
-    "cachelayer_kept_dropped", "Rows dropped while Redis did not answer or was full"
+    "capped_list_rows_dropped", "Rows dropped while Redis did not answer or was full"
 )
 _decoder: Final = msgspec.json.Decoder(dict[str, Any])
 
@@ -49,7 +49,7 @@ class CappedList:
     def rows(self) -> list[dict[str, Any]]:
         """Return the rows, newest first, without those that are not JSON objects. Raises CacheDown."""
         name = record_name("kept", self._name)
-        replies: Any = ask("kept", lambda r: r.lrange(name, 0, self._rows_max - 1))
+        replies: Any = execute("kept", lambda r: r.lrange(name, 0, self._rows_max - 1))
         rows = []
         for reply in replies:
             with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
@@ -66,7 +66,7 @@ class CappedList:
             pipe.lindex(name, 0)
             return pipe.execute()
 
-        count, newest = ask("kept", pipeline)
+        count, newest = execute("kept", pipeline)
         with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
             return int(count), _decoder.decode(newest) if newest else None
         return int(count), None
@@ -99,7 +99,7 @@ class _Writer:
         with self._writing:
             while batch := self._take():
                 try:
-                    replies = ask("keep", functools.partial(_write, batch))
+                    replies = execute("keep", functools.partial(_write, batch))
                 except Exception:
                     self._put_back(batch)
                     raise

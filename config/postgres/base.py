@@ -17,7 +17,7 @@ from config.postgres import deadlines, metrics, outages, replica
 from config.postgres.outages import breaker
 
 
-class NotAsked(psycopg.OperationalError):
+class CircuitOpen(psycopg.OperationalError):
     """PostgreSQL has not answered recently; the breaker probes it in the background."""
 
 
@@ -58,7 +58,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         """
         Return a connection of the pool that is not visibly broken; of a replica, a new connection.
 
-        Raises NotAsked while the breaker is open, PoolExhausted or NoConnection where none gets
+        Raises CircuitOpen while the breaker is open, PoolExhausted or NoConnection where none gets
         free within POSTGRES_POOL_ACQUIRE_SECONDS.
         """
         if self.alias == replica.ALIAS:
@@ -119,15 +119,18 @@ class DatabaseWrapper(base.DatabaseWrapper):
         """Take connections until one is intact: a restart breaks every idle one."""
         while True:
             if breaker.is_open:
-                metrics.ERRORS.labels(NotAsked.__name__).inc()
-                raise NotAsked("PostgreSQL does not answer")
+                metrics.ERRORS.labels(CircuitOpen.__name__).inc()
+                raise CircuitOpen("PostgreSQL does not answer")
             connection = super().get_new_connection(conn_params)
             if not deadlines.is_broken(connection):
                 return connection
             connection.close()
             self.pool.putconn(connection)  # which discards it, and has another made
             metrics.REPLACED.inc()
-            outages.lost(psycopg.OperationalError("PostgreSQL has closed an idle connection"))
+            broken = psycopg.OperationalError("PostgreSQL has closed an idle connection")
+            if outages.lost(broken):  # no time is left for another
+                metrics.ERRORS.labels(NoConnection.__name__).inc()
+                raise NoConnection("PostgreSQL does not answer") from broken
 
     def _acquire_error(self, exc: PoolTimeout) -> psycopg.OperationalError:
         """
@@ -136,10 +139,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
         If all are in use, that is load, not a sign that PostgreSQL is down: the requests that hold
         connections continue, and the next one waits its turn.
         """
-        if _lent[self.alias] < self.pool.max_size:
-            outages.lost(exc)
-        is_away = breaker.is_open or outages.is_probing()
-        reason = NoConnection if is_away else PoolExhausted
+        is_unknown = _lent[self.alias] < self.pool.max_size and outages.lost(exc)
+        reason = NoConnection if breaker.is_open or is_unknown else PoolExhausted
         metrics.ERRORS.labels(reason.__name__).inc()
         return reason(f"no connection to PostgreSQL within {self.pool.timeout:g} s")
 

@@ -1,6 +1,5 @@
 """A PostgreSQL connection whose every wait for the server ends at a deadline."""
 
-import os
 import select
 import socket
 import struct
@@ -10,17 +9,18 @@ from typing import Any, Final
 import psycopg
 from psycopg import errors, pq
 
-# Called for each connection that broke or fell silent; set by config.postgres.outages.
-when_lost: Callable[[Exception], None] = lambda exc: None  # noqa: E731
+# Called for each connection that broke or fell silent; returns whether it is not known yet if the server is
+# down; set by config.postgres.outages.
+when_lost: Callable[[Exception], bool] = lambda exc: False  # noqa: E731
 
 # Called with the error of each write that a read-only server refused; set by the same.
 when_read_only: Callable[[Exception], None] = lambda exc: None  # noqa: E731
 
 # Of a deadline: what statement_timeout leaves, after which a live server has given up itself.
 _CERTAIN_SHARE: Final = 0.8
-# What tells where a connection leads: the first two are lists, separated by commas.
-_OF_HOSTS: Final = ("host", "port", "target_session_attrs")
-# The address reached last, by those: else a host that is gone costs each new connection connect_timeout.
+# Values of target_session_attrs under which any host that is reached is as good as another.
+_OF_ONE_KIND: Final = ("primary", "read-write", "standby")
+# The address reached last, by all of them: else a host that is gone costs each new connection connect_timeout.
 _reached: dict[tuple[str, ...], tuple[str, str]] = {}
 
 
@@ -45,26 +45,29 @@ class DeadlineConnection(psycopg.Connection[Any]):
 
     net_timeout_seconds = 2.5
     reports_loss = True
+    may_be_down = False  # whether it was lost, and it is not known yet whether the server is down
 
     @classmethod
     def connect(cls, conninfo: str = "", **parameters: Any) -> Any:
-        """Connect as psycopg does; of several hosts first to the one that was reached last."""
-        wanted = tuple(str(parameters.get(name) or "") for name in _OF_HOSTS)
-        hosts, ports = wanted[0].split(","), wanted[1].split(",")
-        if len(hosts) > 1 and "hostaddr" not in parameters:
-            if len(ports) != len(hosts):
-                ports = ports[:1] * len(hosts)
-            addresses = list(zip(hosts, ports, strict=True))
-            last = _reached.get(wanted, addresses[0])
-            addresses.sort(key=lambda address: address != last)
-            parameters |= {
-                name: ",".join(values)
-                for name, values in zip(_OF_HOSTS, zip(*addresses, strict=True), strict=False)
-            }
+        """Connect as psycopg does; of several hosts of a kind first to the one that was reached last."""
+        hosts, ports, kind, numbers = (
+            str(parameters.get(name) or "")
+            for name in ("host", "port", "target_session_attrs", "hostaddr")
+        )
+        if "," not in hosts or kind not in _OF_ONE_KIND or numbers:
+            return super().connect(conninfo, **parameters)
+        each_port = ports.split(",") if "," in ports else [ports] * (hosts.count(",") + 1)
+        addresses = list(zip(hosts.split(","), each_port, strict=True))
+        last = _reached.get((hosts, ports, kind))
+        addresses.sort(key=lambda address: address != last)
+        parameters["host"] = ",".join(host for host, _ in addresses)
+        parameters["port"] = ",".join(port for _, port in addresses)
         connection = super().connect(conninfo, **parameters)
-        if len(hosts) > 1:
-            host, port = connection.info.host, str(connection.info.port)
-            _reached[wanted] = (host, port if any(ports) else "")
+        host, port = connection.info.host, str(connection.info.port)
+        # A port that is left out is libpq's default.
+        _reached[hosts, ports, kind] = next(
+            address for address in addresses if address[0] == host and address[1] in ("", port)
+        )
         return connection
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
@@ -90,7 +93,7 @@ class DeadlineConnection(psycopg.Connection[Any]):
 
     def _report(self, exc: Exception) -> None:
         if self.reports_loss:
-            when_lost(exc)
+            self.may_be_down = when_lost(exc)
 
 
 class ProbeConnection(DeadlineConnection):
@@ -112,8 +115,11 @@ def abort(pgconn: pq.abc.PGconn) -> None:
     Else it would go on sending that for minutes (socket(7), SO_LINGER): behind a partition that ends, a write
     that was answered with 503 would overwrite what was written after it.
     """
-    with socket.socket(fileno=os.dup(pgconn.socket)) as duplicate:
-        duplicate.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    borrowed = socket.socket(fileno=pgconn.socket)  # a duplicate would need a free descriptor
+    try:
+        borrowed.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    finally:
+        borrowed.detach()
     pgconn.finish()
 
 

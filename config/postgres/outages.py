@@ -74,9 +74,9 @@ _probing = threading.Lock()
 _answered_at = 0.0
 
 
-def lost(exc: Exception) -> None:
+def lost(exc: Exception) -> bool:
     """
-    Find out what a lost connection means, and open the breaker only if the server is down.
+    Open the breaker if a lost connection means that the server is down; return whether that is not known yet.
 
     A connection that times out means that the server does not answer. One that broke, or that the
     pool could not open, may be due to a restart: then one thread probes the server at once for all
@@ -84,19 +84,15 @@ def lost(exc: Exception) -> None:
     little time left after a wait for the pool may just run a long statement: nobody waits for that probe.
     """
     if breaker.is_open:
-        return  # the probe itself discards what broke before it: that is not a new failure
+        return False  # the probe itself discards what broke before it: that is not a new failure
     if isinstance(exc, deadlines.ServerSilent) and not isinstance(exc, deadlines.AnswerLate):
         breaker.failed(exc, opens=True)
-        return
+        return False
     probe = threading.Thread(target=_open_unless_answered, args=[exc], daemon=True)
     probe.start()
     if not isinstance(exc, deadlines.AnswerLate):
         probe.join(_PATIENCE_SECONDS)
-
-
-def is_probing() -> bool:
-    """Return whether it is not known yet what a lost connection means."""
-    return _probing.locked()
+    return probe.is_alive()
 
 
 def _open_unless_answered(exc: Exception) -> None:
@@ -107,7 +103,7 @@ def _open_unless_answered(exc: Exception) -> None:
             return
         try:
             _probe()
-        except psycopg.Error:
+        except (psycopg.Error, OSError):  # the second for want of descriptors
             breaker.failed(exc, opens=True)
         else:
             _answered_at = time.monotonic()

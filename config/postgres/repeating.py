@@ -58,6 +58,7 @@ def _may_repeat(sql: Any, exc: Exception, context: Any) -> bool:
         and connection.get_autocommit()
         and not isinstance(exc.__cause__, deadlines.ServerSilent)  # the time is used up
         and not breaker.is_open
+        and not connection.connection.may_be_down  # the probe would take the time of this request
         and isinstance(context["cursor"].cursor, ClientCursor)
         and is_read(sql)
     )

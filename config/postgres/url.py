@@ -13,8 +13,10 @@ from psycopg import conninfo, pq
 _REPLICA: Final = "DATABASE_REPLICA_URL"
 _DIRECT: Final = "DATABASE_DIRECT_URL"
 _FORM: Final = "write postgresql://USER:PASSWORD@HOST:PORT/NAME, special characters percent-encoded"
-# Values of target_session_attrs under which libpq never stays with a standby.
-_OF_A_PRIMARY: Final = ("read-write", "primary")
+# Values of target_session_attrs under which libpq never stays with a standby; the first also takes a primary
+# that is read-only by its settings, where reads go on.
+_OF_A_PRIMARY: Final = ("primary", "read-write")
+_OF_A_STANDBY: Final = ("standby", "prefer-standby", "read-only")
 # Of libpq, by the name that Django has for it in settings.DATABASES.
 _OWN_NAMES: Final = {
     "dbname": "NAME",
@@ -132,12 +134,13 @@ def _hosts_and_ports(netloc: str, variable: str) -> tuple[str, str]:
 
 def _lead_to_primary(database: dict[str, str], options: dict[str, Any], variable: str) -> None:
     """Have libpq pass over standbys, which lag: what is read there must not get into the cache."""
-    if "," in database["HOST"]:
+    is_one_host = "," not in database["HOST"] + str(options.get("hostaddr", ""))
+    if not is_one_host:
         options.setdefault("target_session_attrs", _OF_A_PRIMARY[0])
-    wanted = options.get("target_session_attrs", _OF_A_PRIMARY[0])
-    if wanted not in _OF_A_PRIMARY and (wanted != "any" or "," in database["HOST"]):
+    kind = options.get("target_session_attrs")
+    if kind in _OF_A_STANDBY or (kind == "any" and not is_one_host):
         raise ImproperlyConfigured(
-            f"{variable}: target_session_attrs={wanted} may lead to a standby, which lags: write read-write, "
+            f"{variable}: target_session_attrs={kind} may lead to a standby, which lags: write primary, "
             f"and name the standby in {_REPLICA}."
         )
 

@@ -20,11 +20,13 @@ class UserIdAuthentication(BaseAuthentication):
     """
 
     staff_may_write = False
+    is_public = False  # also to nobody, where READS=owner
 
     def authenticate(self, request: Request) -> tuple[Any, None]:
         is_safe = request.method in SAFE_METHODS
         caller = identity_of_settings().caller(request, for_staff=is_safe or self.staff_may_write)
-        needs_one = not is_safe or (settings.READS == "owner" and request.method != "OPTIONS")
+        is_open = settings.READS == "open" or self.is_public or request.method == "OPTIONS"
+        needs_one = not (is_safe and is_open)
         if needs_one and not caller.is_authenticated:
             raise Unauthorized
         return caller, None
@@ -32,6 +34,12 @@ class UserIdAuthentication(BaseAuthentication):
     def authenticate_header(self, request: Request) -> str:
         """Return what makes of a refusal a 401, whose challenge is that of Unauthorized."""
         return "Bearer"
+
+
+class PublicAuthentication(UserIdAuthentication):
+    """Whoever calls, also nobody: for what is of no user."""
+
+    is_public = True
 
 
 class UserOrStaffAuthentication(UserIdAuthentication):

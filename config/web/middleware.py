@@ -60,15 +60,15 @@ def _refusal(request: HttpRequest, length: int) -> HttpResponse | None:
 
 
 class DebugMiddleware:
-    """While DEBUG is on: keep Django's pages with tracebacks from the API, which never answers in HTML."""
+    """While DEBUG is on: keep Django's tracebacks from the API, be they HTML or, to who accepts none, text."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
-        is_page = response.headers.get("Content-Type", "").startswith("text/html")
-        if response.status_code < HTTPStatus.BAD_REQUEST or not is_page:
+        is_problem = response.headers.get("Content-Type") == problems.CONTENT_TYPE
+        if response.status_code < HTTPStatus.BAD_REQUEST or is_problem:
             return response
         if not request.path.startswith("/api/"):
             return response

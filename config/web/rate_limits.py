@@ -22,7 +22,7 @@ import structlog
 from django.conf import settings
 from prometheus_client import Counter
 
-from cachelayer.client import CacheDown, ask, client
+from cachelayer.client import CacheDown, client, execute
 from cachelayer.conf import config
 from cachelayer.supervision import supervise
 from config.web.callers import identity_of_settings
@@ -109,7 +109,7 @@ class RateLimiter:
 
         self._limits = limits
         self._counted_as = identity_of_settings().counted_as
-        # Of its own connections it has none: those of the cache are used, and only through ask().
+        # Of its own connections it has none: those of the cache are used, and only through execute().
         self._storage = RedisStorage(
             "redis://",
             connection_pool=client().connection_pool,
@@ -206,7 +206,7 @@ class RateLimiter:
     def _send(self, settlements: Sequence[_Settlement]) -> list[tuple[int, float]] | None:
         """Return the total of each window and the seconds until it ends; None where Redis is away."""
         try:
-            replies = ask("limit", functools.partial(self._increment, settlements))
+            replies = execute("limit", functools.partial(self._increment, settlements))
         except CacheDown as exc:
             self._lose(exc.__cause__ or exc)
             return None

@@ -6,13 +6,16 @@ from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from config.web.authentication import PublicAuthentication
 from config.web.parsers import ProblemRenderer
 from config.web.query import Parameters
 from config.web.views import View
 
 
 class _Documentation(View):
-    """Takes no parameter; what is not the document itself is JSON, whatever renders that."""
+    """For anyone; takes no parameter; what is not the document itself is JSON, whatever renders that."""
+
+    authentication_classes = (PublicAuthentication,)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)

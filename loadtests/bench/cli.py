@@ -81,9 +81,20 @@ def run(options: argparse.Namespace) -> int:
     return _measure(options, plan, int(chosen["notes"]), command)
 
 
+def _scale_page(benchmarks: Path | None) -> Path | None:
+    """Return the page that computes with this one's processor times, where it lies beside it."""
+    if benchmarks is None or benchmarks.name != scale.BENCHMARKS:
+        return None
+    page = benchmarks.parent / scale.PAGE
+    return page if page.is_file() else None
+
+
 def _measure(options: argparse.Namespace, plan: Plan, notes: int, command: str) -> int:
+    scale_page = _scale_page(options.write_docs)
     if options.write_docs:
         report.MARKERS.check(options.write_docs)
+    if scale_page:
+        scale.MARKERS.check(scale_page)
     with _fresh_site("bench", notes=notes) as site:
         facts = report.circumstances(site)
         figures = runner.bench(site, plan)
@@ -96,9 +107,8 @@ def _measure(options: argparse.Namespace, plan: Plan, notes: int, command: str) 
             options.write_docs,
             report.as_markdown(figures, command=command, rate=plan.rate, facts=facts),
         )
-        folder, page = options.write_docs.parent, options.write_docs.name
-        if page == scale.BENCHMARKS and (folder / scale.PAGE).is_file():
-            scale.write(folder)  # it computes with this page's processor times
+    if scale_page:
+        scale.write(scale_page.parent)
     for table in report.tables(figures, command=command, rate=plan.rate, facts=facts):
         Console(width=180).print(table)
     if options.quick:

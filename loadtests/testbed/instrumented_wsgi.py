@@ -79,7 +79,7 @@ def _store_unconditionally(
 
 
 def _set(name: str, entry: bytes, fresh_ms: int) -> None:
-    client.ask("end", lambda r: r.set(name, entry, px=fresh_ms))
+    client.execute("end", lambda r: r.set(name, entry, px=fresh_ms))
 
 
 def _delete_entries(tags: Sequence[str], *, past_breaker: bool = False) -> str:
@@ -88,7 +88,7 @@ def _delete_entries(tags: Sequence[str], *, past_breaker: bool = False) -> str:
     parts = [tag.rpartition(":") for tag in tags]
     names = [f"{root_of_names()}{_ENTRIES[of]}:{name}" for of, _, name in parts if of in _ENTRIES]
     if names:
-        client.ask("invalidate", lambda r: r.unlink(*names), past_breaker=past_breaker)
+        client.execute("invalidate", lambda r: r.unlink(*names), past_breaker=past_breaker)
     return client.replied()
 
 

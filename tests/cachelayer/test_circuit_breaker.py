@@ -29,6 +29,10 @@ def refused():
     assert wait_until(lambda: probes() == 0, 30)
 
 
+def no_thread(self: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
 def fail(breaker: Breaker) -> None:
     breaker.failed(TimeoutError(), opens=True)
 
@@ -53,6 +57,16 @@ class TestProbe:
         earlier = len(refused.attempts)
         assert wait_until(lambda: len(refused.attempts) > earlier + 2, 30)
         assert probes() == 1
+        assert refused.is_open
+
+    def test_where_no_thread_can_be_started_it_stays_closed(self, refused, monkeypatch):
+        """Nothing would close it again; the next failure tries to open it once more."""
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", no_thread)
+            fail(refused)
+        assert not refused.is_open
+
+        fail(refused)
         assert refused.is_open
 
     def test_one_that_began_before_a_reset_closes_nothing_that_opened_after_it(self):

@@ -99,7 +99,7 @@ class TestSharedRedisCache:
         with pytest.raises(redis.ConnectionError):
             client.client().get("value")
         with pytest.raises(client.CacheDown):
-            client.ask("look", lambda server: server.get("value"))
+            client.execute("look", lambda server: server.get("value"))
 
     def test_shares_a_pool_of_which_every_connection_knows_its_server(self):
         pool = cache.client.get_client().connection_pool

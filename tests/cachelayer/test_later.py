@@ -63,14 +63,14 @@ class TestInvalidatedTags:
         key = f"notes:{make_note()}"
         protocol.invalidated_tags.flush()
         operations = []
-        ask = client.ask
+        execute = client.execute
 
         def observed(name, *args, **options):
             if name != "keep":  # of the lease, by its thread
                 operations.append(name)
-            return ask(name, *args, **options)
+            return execute(name, *args, **options)
 
-        monkeypatch.setattr(client, "ask", observed)
+        monkeypatch.setattr(client, "execute", observed)
 
         for _ in range(3):
             make_note()

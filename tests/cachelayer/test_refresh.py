@@ -7,7 +7,7 @@ from functools import cache, partial
 import pytest
 from django.test import Client
 
-from cachelayer import client, entries, load, metrics, protocol, read, refresh
+from cachelayer import client, entries, load, metrics, protocol, read, refresh, trust
 from cachelayer.entries import Overloaded, Source
 from config.stack import process
 from tests.builders import make_note
@@ -131,6 +131,23 @@ class TestGetMany:
         answers = read.get_many([key("a"), key("b")], load)
 
         assert [result.source for result in answers] == [Source.FENCED, Source.LOADED]
+
+    def test_a_hit_is_as_verified_as_its_own_look_was(self, monkeypatch):
+        """A lease that begins during the load of the misses says nothing of the hits before it."""
+        get_or_load(key("a"), Loads(Word("a")))
+        look_many = protocol.look_many
+
+        def unverified(keys):
+            lookups = look_many(keys)
+            trust._local.is_verified = False
+            return lookups
+
+        monkeypatch.setattr(protocol, "look_many", unverified)
+
+        answers = read.get_many([key("a"), key("b")], self.load)
+
+        assert trust.is_verified()
+        assert [result.source for result in answers] == [Source.UNVERIFIED, Source.LOADED]
 
     def test_without_redis_it_loads(self, monkeypatch, closed_breaker):
         monkeypatch.setattr(client.breaker, "is_open", True)

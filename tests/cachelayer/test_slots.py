@@ -107,6 +107,19 @@ class TestAttach:
         assert not slots.mapped()
         assert file.stat().st_size == length
 
+    def test_one_that_is_cut_off_while_it_is_mapped_is_not_used(self, file, monkeypatch):
+        def cut_off(descriptor, size):
+            raise ValueError("mmap length is greater than file size")
+
+        slots.detach()
+        with monkeypatch.context() as patch:
+            patch.setattr(slots, "MappedFile", cut_off)
+            slots.attach()
+            assert slots.words is None
+
+        slots.attach()
+        assert slots.words is not None
+
     def test_one_that_is_cut_off_and_made_longer_again_is_not_used_either(self, file):
         os.truncate(file, 0)
         os.truncate(file, slots.WORDS * 8)

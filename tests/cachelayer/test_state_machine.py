@@ -343,8 +343,8 @@ BROKEN = {
     "stamps are not compared": ("cachelayer.entries.judge", trusting),
     "invalidations are dropped": ("cachelayer.invalidation._Delivery.__call__", lambda self: None),
     "reads need no lease": (
-        "cachelayer.protocol.ask",
-        lambda operation, command: client.ask(operation, command),
+        "cachelayer.protocol.execute",
+        lambda operation, command: client.execute(operation, command),
     ),
 }
 

@@ -12,7 +12,7 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from structlog.testing import capture_logs
 
-from cachelayer import client, outbox, protocol, trust
+from cachelayer import client, invalidation, outbox, protocol, trust
 from cachelayer.entries import Source
 from cachelayer.invalidation import around, invalidate
 from cachelayer.models import OutboxRow, Trust
@@ -106,6 +106,33 @@ def seconds_of(call) -> float:
     return clock() - began
 
 
+class TestWaits:
+    def test_whatever_a_delivery_raises_the_write_waits_for_the_lease(
+        self, lease, endless, monkeypatch
+    ):
+        """Unknown is not confirmed: any process may believe its copy until the lease ends."""
+        waits = []
+        monkeypatch.setattr(
+            invalidation._Delivery, "_wait", lambda self, since: waits.append(since)
+        )
+
+        def fail(tags):
+            raise RuntimeError("can't start new thread")
+
+        monkeypatch.setattr(protocol, "unlink", fail)
+        invalidate("words")
+
+        assert len(waits) == 1
+
+    def test_what_another_wrote_ends_that_postgresql_is_read_only(self, lease, other):
+        assert renewed(other).is_held
+        other._read_only = True
+        let_be_renewed()
+        renewed(lease)
+
+        assert not renewed(other)._read_only
+
+
 class TestLook:
     def test_who_sees_a_round_has_its_lease_and_renews_nothing(self, lease, other):
         round_before = row_of_lease().round
@@ -143,7 +170,7 @@ class TestLook:
     def test_it_is_over_by_itself(self, lease):
         assert wait_until(lambda: not lease.is_held, 30)
         with pytest.raises(trust.Untrusted):
-            trust.ask("look", lambda r: r.get("x"))
+            trust.execute("look", lambda r: r.get("x"))
 
     def test_a_generation_begins_with_a_lease_after_a_gap_and_with_no_other(self):
         begun = []
@@ -370,7 +397,7 @@ class TestServer:
         refuse_writes(operator, "replica")
         try:
             with pytest.raises(client.CacheDown):
-                client.ask("look", lambda r: r.get("x"))
+                client.execute("look", lambda r: r.get("x"))
         finally:
             allow_writes(operator, "replica")
 

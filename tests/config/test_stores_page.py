@@ -48,7 +48,7 @@ class TestPage:
         assert response.context["breakers"]["MongoDB"]
         assert '<span class="bad">does not answer</span>' in page
         assert '<span class="bad">open</span>' in page
-        assert "NotAsked" in page  # among the errors
+        assert "CircuitOpen" in page  # among the errors
 
     def test_is_for_those_who_may_view_it(self):
         browser = Client()

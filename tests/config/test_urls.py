@@ -101,12 +101,15 @@ class TestDebug:
         assert reply["Content-Type"] == "application/problem+json"
         assert "Traceback" not in reply.content.decode()
 
-    def test_shows_no_traceback_to_programs(self, monkeypatch):
+    @pytest.mark.parametrize("accepted", ["*/*", "text/html", "application/json"])
+    def test_shows_no_traceback_to_programs(self, monkeypatch, accepted):
         def fail(*args):
             raise ZeroDivisionError
 
         monkeypatch.setattr("config.observability.views.CacheMetricsView.get", fail)
-        reply = Client(raise_request_exception=False).get("/api/v1/metrics/cache")
+        reply = Client(raise_request_exception=False, headers={"Accept": accepted}).get(
+            "/api/v1/metrics/cache"
+        )
 
         assert reply.status_code == 500
         assert reply["Content-Type"] == "application/problem+json"

@@ -243,7 +243,7 @@ def _urls(ports: Ports, passwords: dict[str, str], *, operator: bool) -> dict[st
     redis = account("trilith", "operator", "redis", "redis_operator")
     mongodb = account("trilith", "root", "mongodb", "mongodb_root")
     return {
-        "DATABASE_URL": f"postgresql://{postgres}@{hosts('postgres')}/trilith?target_session_attrs=read-write",
+        "DATABASE_URL": f"postgresql://{postgres}@{hosts('postgres')}/trilith",
         "REDIS_URL": f"redis+sentinel://{redis}@{hosts('sentinel')}/trilith/0",
         "MONGODB_URI": f"mongodb://{mongodb}@{hosts('mongodb')}/trilith"
         "?authSource=admin&replicaSet=rs0&w=majority&retryWrites=true",

@@ -36,7 +36,7 @@ class TestClient:
 
         failure = fails()
 
-        assert isinstance(failure, mongodb_client.NotAsked)
+        assert isinstance(failure, mongodb_client.CircuitOpen)
         assert unavailable_store(failure) == "mongodb"
 
     def test_counts_a_connection_that_a_frozen_server_does_not_complete(

@@ -135,7 +135,7 @@ class TestConservation:
                 writer.add("list", 10, b"%d" % next(numbers))
 
         def attempt(during: int, answers: bool) -> None:
-            def ask(operation, command):
+            def execute(operation, command):
                 add(during if not coming.is_set() else 0)
                 coming.set()
                 if not answers:
@@ -146,7 +146,7 @@ class TestConservation:
 
             coming = threading.Event()
             with pytest.MonkeyPatch.context() as patch, contextlib.suppress(CacheDown):
-                patch.setattr(capped_list, "ask", ask)
+                patch.setattr(capped_list, "execute", execute)
                 writer.flush()
 
         with pytest.MonkeyPatch.context() as patch:

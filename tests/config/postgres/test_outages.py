@@ -138,7 +138,7 @@ class TestDeadlineConnection:
             parameters |= {
                 "host": f"127.0.0.1,{parameters['host']}",
                 "port": f"{gone.getsockname()[1]},{parameters['port']}",
-                "target_session_attrs": "read-write",
+                "target_session_attrs": "primary",
                 "connect_timeout": 2,
             }
             for _ in range(3):
@@ -161,20 +161,51 @@ def labelled(exc: PyMongoError, label: str) -> PyMongoError:
 
 
 class TestLost:
-    def test_a_request_waits_for_the_probe_for_a_part_of_its_time_only(self, monkeypatch):
-        """A host that is gone answers a probe after connect_timeout; the request has to be answered before."""
+    @pytest.fixture
+    def unanswered(self, monkeypatch):
+        """A probe that ends after a while: so does one of a host that is gone, after connect_timeout."""
         answered = threading.Event()
         monkeypatch.setattr(outages, "_probe", lambda: answered.wait(60))
         monkeypatch.setattr(outages, "_answered_at", 0.0)
-        monkeypatch.setattr(outages, "_PATIENCE_SECONDS", 0.01)
+        yield answered
+        answered.set()
+        with outages._probing:
+            pass
 
-        outages.lost(psycopg.OperationalError())  # returns while the probe waits
+    def test_a_request_waits_for_the_probe_for_a_part_of_its_time_only(
+        self, unanswered, monkeypatch
+    ):
+        assert outages.lost(psycopg.OperationalError())  # not known yet
 
-        try:
-            assert outages.is_probing()
-        finally:
-            answered.set()
-        assert wait_until(lambda: not outages.is_probing(), 10)
+        unanswered.set()
+        monkeypatch.setattr(outages, "_PATIENCE_SECONDS", 60)
+        assert not outages.lost(psycopg.OperationalError())
+        assert not breaker.is_open
+
+    def test_while_the_probe_waits_no_further_connection_is_taken(
+        self, pooled, unanswered, monkeypatch
+    ):
+        """Each would be broken, too, and cost the request as much time again."""
+        monkeypatch.setattr(deadlines, "is_broken", lambda connection: True)
+        before = metrics.ERRORS.labels("NoConnection")._value.get()
+
+        with pytest.raises(OperationalError, match="does not answer"):
+            pooled.ensure_connection()
+
+        assert metrics.ERRORS.labels("NoConnection")._value.get() == before + 1
+
+    def test_a_probe_that_the_system_refuses_counts_as_one_that_failed(self, monkeypatch):
+        def fail() -> None:
+            raise OSError("Too many open files")
+
+        monkeypatch.setattr(outages, "_probe", fail)
+        monkeypatch.setattr(outages, "_answered_at", 0.0)
+        opened = []
+        monkeypatch.setattr(breaker, "failed", lambda exc, *, opens: opened.append(opens))
+
+        outages.lost(psycopg.OperationalError())
+
+        assert opened == [True]
 
 
 class TestUnavailableStore:
@@ -235,10 +266,10 @@ class TestBreaker:
             self.ask(pooled)
 
         assert breaker.is_open
-        before = metrics.ERRORS.labels("NotAsked")._value.get()
+        before = metrics.ERRORS.labels("CircuitOpen")._value.get()
         with pytest.raises(OperationalError, match="does not answer"):
             self.ask(pooled)
-        assert metrics.ERRORS.labels("NotAsked")._value.get() == before + 1
+        assert metrics.ERRORS.labels("CircuitOpen")._value.get() == before + 1
 
     def test_opens_where_the_server_is_frozen(self, pooled, restored, monkeypatch):
         self.ask(pooled)

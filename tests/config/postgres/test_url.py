@@ -84,19 +84,20 @@ class TestDatabaseFromUrl:
         assert (database["HOST"], database["PORT"], database["NAME"]) == (host, port, name)
 
     @pytest.mark.parametrize(
-        ("place", "wanted"),
+        ("place", "kind"),
         [
-            ("h1,h2/d", "read-write"),
-            ("h1,h2/d?target_session_attrs=primary", "primary"),
-            ("/d?host=h1,h2", "read-write"),
+            ("h1,h2/d", "primary"),
+            ("h1,h2/d?target_session_attrs=read-write", "read-write"),
+            ("/d?host=h1,h2", "primary"),
+            ("/d?hostaddr=127.0.0.1,127.0.0.2", "primary"),
             ("h/d?target_session_attrs=any", "any"),
             ("h/d", None),
         ],
     )
-    def test_of_several_hosts_it_is_the_one_that_takes_writes(self, place, wanted):
+    def test_of_several_hosts_it_is_the_primary(self, place, kind):
         options = database_from_url(f"postgresql://u@{place}")["OPTIONS"]
 
-        assert options.get("target_session_attrs") == wanted
+        assert options.get("target_session_attrs") == kind
 
     def test_a_password_may_hold_anything(self):
         assert database_from_url("postgres://u:%40%2F%3A%23%25%20@h/d")["PASSWORD"] == "@/:#% "
@@ -121,6 +122,10 @@ class TestDatabaseFromUrl:
             ("postgresql://u:hunter2@h/d?pool=true", 'invalid connection option "pool"'),
             ("postgresql://u:hunter2@h/d?target_session_attrs=standby", "which lags"),
             ("postgresql://u:hunter2@h1,h2/d?target_session_attrs=any", "which lags"),
+            (
+                "postgresql://u:hunter2@h/d?target_session_attrs=bogus",
+                "invalid target_session_attrs",
+            ),
             ("postgresql://u:hunter2@h/d%00", "contains a NUL"),
             (f"postgresql://u:hunter2@h/{'x' * 64}", "longer than 63 bytes"),
             (f"postgresql://u:hunter2@/d?host=/{'x' * 93}", "longer than 107 bytes"),

@@ -178,6 +178,13 @@ class TestTable:
                 assert rows == methods, path
 
 
+@pytest.mark.parametrize("mode", IDENTITIES)
+@pytest.mark.parametrize("path", ["/api/schema", "/api/docs"])
+def test_the_documentation_is_for_anyone(own, mode, path):
+    assert READS[path] == "anyone"
+    assert own.make(mode).send("GET", path).status == 200
+
+
 @pytest.mark.parametrize(("mode", "name"), CASES)
 class TestIdentities:
     """Each identity after the owner has filled every level of the cache, and before anyone has."""
