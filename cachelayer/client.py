@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import redis
 from django_redis import get_redis_connection
+from redis.maint_notifications import MaintNotificationsConfig
 from redis.sentinel import SentinelConnectionPool
 
 from cachelayer import metrics, server_identity
@@ -48,7 +49,13 @@ class _KnowsServers(redis.ConnectionPool):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs, redis_connect_func=meet_server)
+        super().__init__(
+            *args,
+            **kwargs,
+            redis_connect_func=meet_server,
+            # With them redis-py lends a connection whose last reply nobody has read: the next would get it.
+            maint_notifications_config=MaintNotificationsConfig(enabled=False),
+        )
 
     def get_connection(self, *args: Any, **kwargs: Any) -> Any:
         """Take a connection that is connected; remember its server for this thread."""

@@ -27,6 +27,17 @@ def test_is_the_same_from_replies_as_received_and_as_parsed(redis_client):
     assert identity_of(received) == identity_of(parsed) == connection.server
 
 
+def test_a_reply_that_nobody_has_read_is_not_taken_for_the_next(redis_client):
+    """Such a connection is what an interruption between a command and its reply leaves in the pool."""
+    pool = redis_client.connection_pool
+    connection = pool.get_connection()
+    connection.send_command("ECHO", "of an earlier command")
+    assert connection.can_read(timeout=30)
+    pool.release(connection)
+
+    assert redis_client.echo("of this command") == b"of this command"
+
+
 def test_is_one_run_and_one_history_of_the_data():
     assert identity_of(replies(role="master")) == "abc:def"
     assert identity_of(part.decode() for part in replies(role="master")) == "abc:def"
