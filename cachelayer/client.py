@@ -49,12 +49,9 @@ class _KnowsServers(redis.ConnectionPool):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        own = {
-            "redis_connect_func": meet_server,
-            # With them redis-py lends a connection whose last reply nobody has read: the next would get it.
-            "maint_notifications_config": MaintNotificationsConfig(enabled=False),
-        }
-        super().__init__(*args, **kwargs, **own)
+        # With them redis-py lends a connection whose last reply nobody has read: the next would get it.
+        kwargs["maint_notifications_config"] = MaintNotificationsConfig(enabled=False)
+        super().__init__(*args, **kwargs, redis_connect_func=meet_server)
 
     def get_connection(self, *args: Any, **kwargs: Any) -> Any:
         """Take a connection that is connected; remember its server for this thread."""
