@@ -103,7 +103,7 @@ def _counts(results: dict[str, float]) -> dict[str, Any]:
         "reads": int(sum(results.values())),
         "hits": hits,
         "misses": missed,
-        "hit_rate": round(hits / (hits + missed), 4) if hits + missed else None,
+        "hit_rate": hits / (hits + missed) if hits + missed else None,
         "misses_by_reason": misses,
         "stale": int(results["stale"]),
         "bypasses": int(results["bypass"]),

@@ -84,6 +84,13 @@ def add_statement(store: str, statement: Any, started_at: float, seconds: float)
         when_slow(trace, step)
 
 
+def add_seconds(store: str, seconds: float) -> None:
+    """Add time of the current request, if any, in a store that it used by no statement of its own."""
+    trace = _current.get()
+    if trace is not None:
+        trace[store] = trace.get(store, 0.0) + seconds
+
+
 def add_wait(store: str, description: str, started_at: float, seconds: float) -> None:
     """Add a wait that the store did not cause, such as for a connection, as a step only."""
     trace = _current.get()

@@ -288,19 +288,26 @@ def merge_expression(target: Expression, patch: Preferences) -> Expression:
 
     Keys and values of the patch stand in it only as literals, so that none can be an operator.
     """
-    result: Expression = "$$object"
+    # In one step, however many there are: a step for each would nest deeper than a command may (200 levels).
+    removed = [key for key, value in patch.items() if value is None]
+    result: Expression = _without("$$object", removed) if removed else "$$object"
     for key, value in patch.items():
+        if value is None:
+            continue
         name = {"$literal": key}
         below = {"$getField": {"field": name, "input": "$$object"}}
-        if value is None:
-            merged_value: Expression = "$$REMOVE"
-        elif isinstance(value, dict):
-            merged_value = merge_expression(below, value)
-        else:
-            merged_value = {"$literal": value}
+        merged_value = (
+            merge_expression(below, value) if isinstance(value, dict) else {"$literal": value}
+        )
         result = {"$setField": {"field": name, "input": result, "value": merged_value}}
     is_object = {"$eq": [{"$type": target}, "object"]}
     return {"$let": {"vars": {"object": {"$cond": [is_object, target, {}]}}, "in": result}}
+
+
+def _without(target: Expression, keys: Sequence[str]) -> Expression:
+    is_other = {"$not": [{"$in": ["$$pair.k", {"$literal": list(keys)}]}]}
+    pairs = {"$filter": {"input": {"$objectToArray": target}, "as": "pair", "cond": is_other}}
+    return {"$arrayToObject": pairs}
 
 
 def _fits(preferences: Expression) -> Expression:

@@ -14,6 +14,7 @@ from profiles.limits import (
     LANGUAGE_MAX_CHARACTERS,
     PREFERENCE_KEYS_MAX,
     PREFERENCE_LEVELS_MAX,
+    PREFERENCE_REMOVALS_MAX,
     PREFERENCES_BYTES_MAX,
     THEMES,
 )
@@ -48,7 +49,10 @@ def check_patch(patch: Preferences) -> None:
     """Raise PreferencesRejected unless this merge patch may be applied to any preferences."""
     mistakes = _first_mistakes(patch) | _known_keys(patch, removable=True)
     _reject(mistakes)
-    check_size(patch)
+    check_size(merged({}, patch))  # what it removes takes no room
+    removals = _count_removals(patch)
+    if removals > PREFERENCE_REMOVALS_MAX:
+        _reject({"": f"{removals} keys to remove; at most {PREFERENCE_REMOVALS_MAX} are allowed."})
 
 
 def check_size(preferences: Preferences) -> None:
@@ -157,6 +161,11 @@ def _is_language(value: Any) -> bool:
     return (
         isinstance(value, str) and len(value) <= LANGUAGE_MAX_CHARACTERS and is_language_tag(value)
     )
+
+
+def _count_removals(patch: Preferences) -> int:
+    inner = [value for value in patch.values() if isinstance(value, dict)]
+    return sum(value is None for value in patch.values()) + sum(map(_count_removals, inner))
 
 
 def _first_mistakes(preferences: Preferences) -> dict[str, str]:

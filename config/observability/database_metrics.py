@@ -1,5 +1,6 @@
 """Metrics of the databases over all processes: pools, latencies, errors, and the spool of events."""
 
+import time
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Final
@@ -15,6 +16,7 @@ from pymongo.errors import PyMongoError
 from activity import services as activity
 from cachelayer import prometheus
 from cachelayer.prometheus import Samples
+from config import tracing
 from config.mongodb import client as mongodb_client
 from config.postgres import replica, server
 from config.postgres.outages import breaker as postgres_breaker
@@ -105,10 +107,13 @@ def _spool() -> dict[str, Any]:
 def _postgres_server() -> dict[str, Any] | None:
     if postgres_breaker.is_open:
         return None
+    started = time.perf_counter()
     try:
         return server.capacity()._asdict()
     except psycopg.Error:
         return None
+    finally:
+        tracing.add_seconds("postgres", time.perf_counter() - started)
 
 
 def _replica(samples: Samples) -> dict[str, Any] | None:
@@ -169,7 +174,7 @@ class PresentState(Collector):
                 yield GaugeMetricFamily(
                     "postgres_replica_lag_seconds", "Its lag", value=of_replica.lag_seconds
                 )
-        for name, value in activity.spool_state().items():
+        for name, value in _spool().items():
             yield GaugeMetricFamily(f"activity_spool_{name}", f"Spool: {name}", value=value)
         yield GaugeMetricFamily(
             "activity_spool_max_bytes",

@@ -59,9 +59,49 @@ class CacheCleared(serializers.Serializer):
     )
 
 
+class TagOfKey(serializers.Serializer):
+    """A tag of a key: whether its stamp is there, and when it was invalidated last."""
+
+    tag = serializers.CharField()
+    valid = serializers.BooleanField()
+    invalidated_at = serializers.DateTimeField(allow_null=True)
+
+
+class LastInvalidation(serializers.Serializer):
+    """The newest invalidation of the tags of a key."""
+
+    tag = serializers.CharField()
+    at = serializers.DateTimeField()
+
+
+class LastMiss(serializers.Serializer):
+    """The last miss of a key, and why it was one."""
+
+    reason = serializers.CharField()
+    why = serializers.CharField()
+    at = serializers.DateTimeField()
+
+
+class FirstLevel(serializers.Serializer):
+    """The copies of one process: why there are none at present, and whether it has one of this key."""
+
+    off = serializers.CharField(allow_null=True)
+    copied = serializers.BooleanField()
+
+
 class CacheExplanation(serializers.Serializer):
-    """One key of the cache."""
+    """One key of the cache; null is not known."""
 
     key = serializers.CharField()
+    namespace = serializers.CharField(allow_null=True)
     cached = serializers.BooleanField()
-    reason = serializers.CharField()
+    reason = serializers.CharField(allow_null=True)
+    says_absent = serializers.BooleanField(allow_null=True)
+    age = serializers.FloatField(allow_null=True)
+    ttl = serializers.FloatField(allow_null=True)
+    size = serializers.IntegerField(allow_null=True)
+    load_ms = serializers.FloatField(allow_null=True)
+    tags = TagOfKey(many=True, allow_null=True)
+    last_invalidation = LastInvalidation(allow_null=True)
+    last_miss = LastMiss(allow_null=True)
+    first_level = FirstLevel(allow_null=True)

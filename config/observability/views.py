@@ -18,7 +18,9 @@ from config.observability import access, database_metrics, serializers
 from config.observability.probes import ProbeView
 from config.web.authentication import IsStaff, StaffAuthentication
 from config.web.openapi import PRECONDITIONS
+from config.web.parsers import StrictJSONParser
 from config.web.query import Parameters
+from config.web.serializers import NoFields, validated_body
 from config.web.views import View
 
 _NOT_STORED = {"Cache-Control": "no-store"}
@@ -91,8 +93,9 @@ class CacheExplainView(_StaffView):
         except NoSuchKey as exc:
             raise ValidationError({"key": [ErrorDetail(str(exc), "invalid")]}) from exc
         except CacheDown:
-            unknown = {"key": name, "cached": False, "reason": "cache-down"}
-            return Response(unknown, headers=_NOT_STORED)
+            unknown = dict.fromkeys(serializers.CacheExplanation().fields)
+            known = {"key": name, "cached": False, "reason": "cache-down"}
+            return Response(unknown | known, headers=_NOT_STORED)
 
 
 class CacheClearView(_StaffView):
@@ -117,6 +120,9 @@ class CacheClearView(_StaffView):
         return self._clear(request)
 
     def _clear(self, request: Request) -> Response:
+        media_type = request.content_type.partition(";")[0].strip().lower()
+        if request.stream is not None and media_type == StrictJSONParser.media_type:
+            validated_body(request, NoFields)  # a namespace there must not clear them all
         name = request.query_params.get("namespace")
         try:
             namespaces = [named(name)] if name is not None else list(declared())

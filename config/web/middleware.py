@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from http import HTTPStatus
+from typing import Any, Final
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
@@ -104,6 +105,10 @@ class PreconditionsMiddleware:
         return response
 
 
+# What a read says of where it came from, and of who may keep it, whatever its status.
+_OF_READS: Final = ("Cache-Status", "Cache-Control", "Vary")
+
+
 def _conditional(request: HttpRequest, response: HttpResponse) -> HttpResponse:
     """Return the reply to a read, or the 412 or 304 that its preconditions ask for."""
     preconditions = preconditions_of(request.META)
@@ -111,12 +116,17 @@ def _conditional(request: HttpRequest, response: HttpResponse) -> HttpResponse:
     try:
         preconditions.require_match(etag)
     except PreconditionFailed as exc:
-        return problems.problem_response(
+        refusal: Any = problems.problem_response(
             request,
             HTTPStatus.PRECONDITION_FAILED,
             str(exc),
             kind=problems.PRECONDITION_FAILED,
         )
+        for name in _OF_READS:
+            if name in response.headers:
+                refusal.headers[name] = response.headers[name]
+        refusal.cache_source = getattr(response, "cache_source", None)
+        return refusal
     if preconditions.if_none_match is not None and not_modified(preconditions.if_none_match, etag):
         response.status_code = HTTPStatus.NOT_MODIFIED
         response.content = b""

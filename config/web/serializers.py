@@ -80,6 +80,10 @@ class StrictSerializer(serializers.Serializer):
         return super().to_internal_value(data)
 
 
+class NoFields(StrictSerializer):
+    """A body that may hold nothing."""
+
+
 def validated_body(request: Request, form: type[StrictSerializer]) -> dict[str, Any]:
     """
     Return the fields of a request's body. Raises ParseError or ValidationError.

@@ -13,6 +13,7 @@ from profiles.limits import (
     PREFERENCE_KEY_PATTERN,
     PREFERENCE_KEYS_MAX,
     PREFERENCE_LEVELS_MAX,
+    PREFERENCE_REMOVALS_MAX,
     THEMES,
 )
 
@@ -71,7 +72,12 @@ def _container(
 
 
 def _preferences(
-    auto_schema: AutoSchema, channels: str, known: Any, **bounds: Any
+    auto_schema: AutoSchema,
+    channels: str,
+    known: Any,
+    *,
+    keys_max: int = PREFERENCE_KEYS_MAX,
+    **bounds: Any,
 ) -> dict[str, Any]:
     """Return the schema of preferences; known makes what a key with a meaning may hold."""
     channel = known({"type": "boolean"})
@@ -84,7 +90,7 @@ def _preferences(
         "notifications": known(_register(auto_schema, channels, inner)),
     }
     outer = _container(auto_schema, properties, levels=PREFERENCE_LEVELS_MAX - 1, **bounds)
-    return {**outer, "maxProperties": PREFERENCE_KEYS_MAX, "description": _DESCRIPTION}
+    return {**outer, "maxProperties": keys_max, "description": _DESCRIPTION}
 
 
 def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
@@ -115,4 +121,5 @@ class PreferencesPatch(OpenApiSerializerExtension):
         return "Preferences"
 
     def map_serializer(self, auto_schema: AutoSchema, direction: Any) -> dict[str, Any]:
-        return _preferences(auto_schema, "PatchedNotificationsRequest", _or_null)
+        keys_max = PREFERENCE_KEYS_MAX + PREFERENCE_REMOVALS_MAX
+        return _preferences(auto_schema, "PatchedNotificationsRequest", _or_null, keys_max=keys_max)

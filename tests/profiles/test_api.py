@@ -234,6 +234,28 @@ class TestPatch:
         assert fields(send("PATCH", "/abc/preferences", {"k1": "x" * 16_300})) == ["preferences"]
         assert send("PATCH", "/abc/preferences", {"a": 1, "k1": None}).status_code == 200
 
+    def test_what_is_removed_takes_no_room(self, send, made):
+        """A key that the profile does not have is removed as well, and so are many at once."""
+        old = {f"old{n}": n for n in range(40)}
+        made(preferences={"a": old})
+        absent = {f"absent{n}": None for n in range(900)}
+        new = {f"new{n}": n for n in range(40)}
+
+        body = send(
+            "PATCH", "/abc/preferences", {"a": dict.fromkeys(old) | new, "b": absent, "c": None}
+        ).json()
+
+        assert body["preferences"]["a"] == new
+        assert body["preferences"]["b"] == {}
+        assert send("GET", "/abc").json() == body
+
+    def test_there_is_an_end_to_what_one_patch_removes(self, send, made):
+        made()
+
+        patch = {"a": {f"k{n}": None for n in range(1_001)}}
+
+        assert fields(send("PATCH", "/abc/preferences", patch)) == ["preferences"]
+
     def test_keys_within_lists_count_too(self, send, made):
         made(preferences={"a": [{f"k{n}": n} for n in range(62)]})
 

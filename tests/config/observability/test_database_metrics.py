@@ -25,6 +25,7 @@ def figures() -> dict:
     response = Client().get("/api/v1/metrics/db")
     assert response.status_code == 200
     assert response["Cache-Control"] == "no-store"
+    assert ("postgres;dur=" in response["Server-Timing"]) is not postgres_breaker.is_open
     return response.json()
 
 

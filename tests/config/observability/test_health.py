@@ -44,6 +44,8 @@ class TestHealth:
             assert body[name]["status"] == "ok"
             assert body[name]["latency_ms"] > 0
         assert "no-store" in response["Cache-Control"]
+        for name in ("postgres", "mongodb", "redis", "app"):
+            assert f"{name};dur=" in response["Server-Timing"]
 
     @pytest.mark.parametrize("fault", ["kill", "pause"])
     @pytest.mark.parametrize(

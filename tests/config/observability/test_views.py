@@ -1,5 +1,7 @@
 """The operators' endpoints: who may, what they say, and what clearing leaves alone."""
 
+import json
+
 import pytest
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
@@ -8,6 +10,7 @@ from django.test import Client
 
 from cachelayer import client
 from cachelayer.models import Clearance
+from config.observability.serializers import CacheExplanation
 from notes import cache_keys
 from tests.builders import make_note
 
@@ -174,6 +177,7 @@ class TestExplain:
         assert [tag["tag"] for tag in explanation["tags"]] == ["namespace:notes", f"note:{note_id}"]
         assert all(tag["valid"] for tag in explanation["tags"])
         assert explanation["last_miss"]["reason"] == "absent"
+        assert explanation.keys() == set(CacheExplanation().fields)
 
     def test_says_which_write_ended_it_and_why_it_then_missed(self, api, staff):
         note_id = make_note()
@@ -202,7 +206,29 @@ class TestExplain:
             stack.start("redis")
             client.breaker.reset()
 
-        assert answer.json()["reason"] == "cache-down"
+        explanation = answer.json()
+        assert explanation["reason"] == "cache-down"
+        assert explanation.keys() == set(CacheExplanation().fields)
+        assert explanation["ttl"] is explanation["last_miss"] is None
+
+
+class TestClearBody:
+    @pytest.mark.parametrize("method", ["post", "delete"])
+    def test_a_namespace_in_the_body_does_not_clear_them_all(self, staff, api, method):
+        path = f"/api/v1/notes/{make_note()}"
+        api.get(path)
+
+        answer = getattr(staff, method)(
+            CLEAR, json.dumps({"namespace": "users"}), content_type="application/json"
+        )
+
+        assert answer.status_code == 400
+        assert [error["field"] for error in answer.json()["errors"]] == ["namespace"]
+        assert "hit" in api.get(path)["Cache-Status"]
+
+    @pytest.mark.parametrize("body", ["", "{}"])
+    def test_of_an_empty_one_nothing_is_said(self, staff, body):
+        assert staff.post(CLEAR, body, content_type="application/json").status_code == 200
 
 
 class TestMetrics:
@@ -230,7 +256,7 @@ class TestMetrics:
             "degraded": 0,
         }
         mine = after["namespaces"]["notes"]
-        assert mine["hit_rate"] == round(mine["hits"] / (mine["hits"] + mine["misses"]), 4)
+        assert mine["hit_rate"] == mine["hits"] / (mine["hits"] + mine["misses"])
 
     def test_shows_memory_entries_timings_and_the_outbox(self, api):
         path = f"/api/v1/notes/{make_note()}"

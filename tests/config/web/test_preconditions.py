@@ -183,6 +183,9 @@ class TestReads:
         assert response.status_code == 412
         assert response["Content-Type"] == "application/problem+json"
         assert "ETag" not in response
+        plain = api.get(target.path)  # what it says of the cache is said all the same
+        for name in ("Cache-Status", "Cache-Control", "Vary"):
+            assert (name in response) == (name in plain)
 
     def test_if_match_comes_before_if_none_match(self, api, target, method, is_cached):
         _, response = self.read(api, target, method, is_cached, If_Match=OTHER, If_None_Match="{}")
