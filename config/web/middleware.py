@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
@@ -116,7 +116,7 @@ def _conditional(request: HttpRequest, response: HttpResponse) -> HttpResponse:
     try:
         preconditions.require_match(etag)
     except PreconditionFailed as exc:
-        refusal: Any = problems.problem_response(
+        refusal = problems.problem_response(
             request,
             HTTPStatus.PRECONDITION_FAILED,
             str(exc),
@@ -125,7 +125,7 @@ def _conditional(request: HttpRequest, response: HttpResponse) -> HttpResponse:
         for name in _OF_READS:
             if name in response.headers:
                 refusal.headers[name] = response.headers[name]
-        refusal.cache_source = getattr(response, "cache_source", None)
+        refusal.cache_source = getattr(response, "cache_source", None)  # type: ignore[attr-defined]  # ours
         return refusal
     if preconditions.if_none_match is not None and not_modified(preconditions.if_none_match, etag):
         response.status_code = HTTPStatus.NOT_MODIFIED
