@@ -217,23 +217,24 @@ def site_with_old_redis(observations: Observations) -> Verdict:
 
 
 def _was_copied(run: DrillRun, refused: Operation) -> bool:
-    """Return whether it is a read of what had been read since the last acknowledged write of it."""
+    """
+    Return whether it is a read of what had been read since the last write of it.
+
+    A write that was refused, or that is under way, counts: it may have been made, and then its copy is gone.
+    """
     if refused.is_write:
         return False
-    before = [
-        one
-        for one in run.operations
-        if one.ok and one.path == refused.path and one.ended_s <= refused.began_s
-    ]
-    written_s = max((one.ended_s for one in before if one.is_write), default=0.0)
-    return any(one.began_s >= written_s for one in before if not one.is_write)
+    same = [one for one in run.operations if one.path == refused.path]
+    writes = [one.ended_s for one in same if one.is_write and one.began_s <= refused.began_s]
+    reads = [one for one in same if not one.is_write and one.ok and one.ended_s <= refused.began_s]
+    return any(one.began_s >= max(writes, default=0.0) for one in reads)
 
 
 @EXPECTATIONS.declare(
     "While PostgreSQL has no primary, a write is refused quickly, with Retry-After, and what was read since it "
     "was last written is read on.",
     threshold=f"each failure is a 503 with Retry-After within {ANSWER_SECONDS:g} s, of a write, or of a read of what "
-    "was written last and not read since: of that there is no copy",
+    "was written last, or may have been, and not read since: of that there is no copy",
 )
 def refused_politely(observations: Observations) -> Verdict:
     names = ("postgres-killed", "postgres-host-killed")

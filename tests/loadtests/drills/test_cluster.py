@@ -151,9 +151,15 @@ class TestExpectations:
         [
             ([write(1.1, is_write=False)], Outcome.REFUTED),
             ([write(1.1, is_write=False), write(1.3)], Outcome.CONFIRMED),
+            ([write(1.1, is_write=False), write(1.3, 503, retry_after="1")], Outcome.CONFIRMED),
+            ([write(1.1, is_write=False), write(1.45)], Outcome.CONFIRMED),
+            ([write(1.05, 503, retry_after="1"), write(1.2, is_write=False)], Outcome.REFUTED),
             ([write(1.1, is_write=False, path="/other")], Outcome.CONFIRMED),
         ],
-        ids=["read since it was written", "written since", "another was read"],
+        ids=[
+            *("read since it was written", "written since", "may have been written since"),
+            *("being written", "read since it may have been written", "another was read"),
+        ],
     )
     def test_a_read_may_be_refused_only_where_there_is_no_copy(self, before, outcome):
         refused = write(1.5, 503, retry_after="1", is_write=False)
