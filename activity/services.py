@@ -192,19 +192,14 @@ def events_load(*, events: Sequence[dict[str, Any]]) -> int:
             return int(exc.details["nInserted"])
 
 
-def indexes_ensure() -> None:
-    """Create the declared indexes that are missing."""
-    with pymongo.timeout(_BULK_SECONDS):
-        ActivityEvent.ensure_indexes()
-
-
 def events_delete_all() -> int:
     """Delete every event and recreate the indexes; return how many events there were."""
     with pymongo.timeout(_BULK_SECONDS):
         count = driver_collection().count_documents({})
         # Dropping takes no longer for a million events; deleting them takes a minute.
         ActivityEvent.drop_collection()
-    indexes_ensure()
+    with pymongo.timeout(_BULK_SECONDS):
+        ActivityEvent.ensure_indexes()
     return count
 
 

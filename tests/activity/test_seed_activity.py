@@ -129,6 +129,25 @@ class TestSeedActivity:
 
         assert "user_id_timestamp" in ActivityEvent._get_collection().index_information()
 
+    def test_changes_the_retention_time_of_an_index(self):
+        collection = ActivityEvent._get_collection()
+        collection.drop_index("timestamp")
+        collection.create_index([("timestamp", -1)], name="timestamp", expireAfterSeconds=86_400)
+
+        seed(count=1)
+
+        assert collection.index_information()["timestamp"]["expireAfterSeconds"] == 90 * 86_400
+
+    def test_an_index_that_differs_otherwise_is_one_line(self):
+        collection = ActivityEvent._get_collection()
+        collection.drop_index("timestamp")
+        collection.create_index([("timestamp", 1)], name="timestamp")
+        try:
+            with pytest.raises(CommandError, match="the index timestamp has another"):
+                seed(count=1)
+        finally:
+            collection.drop_index("timestamp")
+
     @pytest.mark.parametrize(
         ("option", "value"),
         [

@@ -72,6 +72,65 @@ class TestMongoIndexes:
     def test_ensure_is_safe_to_repeat(self):
         assert run(ensure=True) == run(ensure=True)
 
+    @pytest.mark.parametrize("options", [{"expireAfterSeconds": 86_400}, {}], ids=str)
+    def test_ensure_changes_the_retention_time_in_place(self, options):
+        events = ActivityEvent._get_collection()
+        events.create_index([("timestamp", -1)], name="timestamp", **options)
+
+        run(ensure=True)
+
+        assert events.index_information()["timestamp"]["expireAfterSeconds"] == 90 * 86_400
+        assert "as declared" in run(diff=True)
+
+    @pytest.mark.parametrize(
+        ("key", "options", "named"),
+        [
+            ([("timestamp", 1)], {"expireAfterSeconds": 1}, "expireAfterSeconds, key"),
+            (
+                [("timestamp", -1)],
+                {"expireAfterSeconds": 1, "sparse": True},
+                "expireAfterSeconds, sparse",
+            ),
+            ([("timestamp", -1)], {"expireAfterSeconds": 90 * 86_400, "unique": True}, "unique"),
+        ],
+        ids=str,
+    )
+    def test_ensure_refuses_what_would_be_built_anew_and_changes_nothing(self, key, options, named):
+        events = ActivityEvent._get_collection()
+        events.create_index(key, name="timestamp", **options)
+        before = events.index_information()
+
+        with pytest.raises(CommandError) as refused:
+            run(ensure=True)
+
+        assert str(refused.value) == (
+            f"MongoDB: activity_logs: the index timestamp has another {named}; drop it first"
+        )
+        assert "\n" not in str(refused.value)
+        assert events.index_information() == before
+
+    def test_ensure_leaves_a_hidden_index_hidden(self):
+        run(ensure=True)
+        index = {"name": "timestamp", "hidden": True}
+        get_db().command("collMod", "activity_logs", index=index)
+
+        run(ensure=True)
+
+        assert ActivityEvent._get_collection().index_information()["timestamp"]["hidden"]
+
+    def test_diff_names_an_option_that_differs(self):
+        run(ensure=True)
+        index = {"name": "timestamp", "expireAfterSeconds": 86_400}
+        get_db().command("collMod", "activity_logs", index=index)
+        out = io.StringIO()
+
+        with pytest.raises(CommandError, match="1 indexes differ"):
+            call_command("mongo_indexes", diff=True, stdout=out)
+
+        assert out.getvalue() == (
+            "activity_logs: timestamp has expireAfterSeconds 86400, declared is 7776000\n"
+        )
+
     def test_diff_names_what_is_missing_and_what_is_not_declared(self):
         run(ensure=True)
         ActivityEvent._get_collection().drop_index("timestamp")

@@ -7,6 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from pymongo.errors import PyMongoError
 
 from activity.documents import ActivityEvent
+from config.mongodb import indexes
 from profiles.documents import UserProfile
 from profiles.mongodb import fill_email_keys
 
@@ -20,7 +21,11 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         what = parser.add_mutually_exclusive_group(required=True)
-        what.add_argument("--ensure", action="store_true", help="create missing indexes")
+        what.add_argument(
+            "--ensure",
+            action="store_true",
+            help="create missing indexes, change expireAfterSeconds",
+        )
         what.add_argument(
             "--diff", action="store_true", help="list differences; exit status 1 if there are any"
         )
@@ -39,10 +44,13 @@ class Command(BaseCommand):
 
     def _ensure(self) -> None:
         for document in DOCUMENTS:
-            document.ensure_indexes()
-            for name in sorted(_present(document) & RETIRED.get(_collection(document), set())):
+            indexes.ensure(document)
+            retired = RETIRED.get(_collection(document), set())
+            for name in sorted(indexes.present(document).keys() & retired):
                 me.get_db()[_collection(document)].drop_index(name)
-            self.stdout.write(f"{_collection(document)}: {', '.join(sorted(_declared(document)))}")
+            self.stdout.write(
+                f"{_collection(document)}: {', '.join(sorted(indexes.declared(document)))}"
+            )
         # The change stream then knows whose profile it was that somebody deleted.
         me.get_db().command(
             "collMod", _collection(UserProfile), changeStreamPreAndPostImages={"enabled": True}
@@ -61,24 +69,26 @@ class Command(BaseCommand):
     def _diff(self) -> None:
         differences = 0
         for document in DOCUMENTS:
-            declared, present = _declared(document), _present(document)
-            for name in sorted(declared - present):
+            declared, present = indexes.declared(document), indexes.present(document)
+            for name in sorted(declared.keys() - present.keys()):
                 self.stdout.write(f"{_collection(document)}: missing {name}")
-            for name in sorted(present - declared):
+            for name in sorted(present.keys() - declared.keys()):
                 self.stdout.write(f"{_collection(document)}: not declared {name}")
-            differences += len(declared ^ present)
+            changed = indexes.differences(document)
+            for name, options in changed.items():
+                for option in options:
+                    self.stdout.write(
+                        f"{_collection(document)}: {name} has {option} {present[name].get(option)}, "
+                        f"declared is {declared[name].get(option)}"
+                    )
+            differences += len(declared.keys() ^ present.keys()) + len(changed)
         if differences:
-            raise CommandError(f"{differences} indexes differ; --ensure creates the missing ones")
+            raise CommandError(
+                f"{differences} indexes differ; --ensure creates the missing ones and changes "
+                "expireAfterSeconds"
+            )
         self.stdout.write("The indexes are as declared.")
 
 
 def _collection(document: type[me.Document]) -> str:
     return str(document._meta["collection"])
-
-
-def _declared(document: type[me.Document]) -> set[str]:
-    return {index["name"] for index in document._meta["indexes"]}
-
-
-def _present(document: type[me.Document]) -> set[str]:
-    return set(me.get_db()[_collection(document)].index_information()) - {"_id_"}

@@ -2,12 +2,17 @@
 
 from collections.abc import Iterable
 from datetime import date
-from typing import Any
+from typing import Any, Final
 
+import pymongo
 from django.conf import settings
 
 from activity import seeding, selectors, services
+from activity.documents import ActivityEvent
 from config.management.seeding import Number, SeedCommand
+from config.mongodb import indexes
+
+_INDEXES_SECONDS: Final = 60
 
 
 class Command(SeedCommand):
@@ -28,7 +33,8 @@ class Command(SeedCommand):
         return selectors.events_exist()
 
     def prepare(self) -> None:
-        services.indexes_ensure()
+        with pymongo.timeout(_INDEXES_SECONDS):
+            indexes.ensure(ActivityEvent)
 
     def batches(self, *, seed: int, until: date, **numbers: int) -> Iterable[list[dict[str, Any]]]:
         return seeding.batches(seeding.Plan(seed=seed, until=until, **numbers))
