@@ -10,7 +10,7 @@ from mongoengine.connection import get_connection
 from pymongo.errors import OperationFailure
 
 from activity import pipelines
-from activity.documents import ActivityEvent
+from activity.documents import ActivityEvent, text
 from activity.pipelines import Pipeline
 from activity.time_window import Window, last_days, monday
 
@@ -27,7 +27,7 @@ class TooMuchToCount(Exception):
 def summary(*, user_id: str, window: Window) -> list[dict[str, Any]]:
     """Return {action, count} of a user, most frequent first, ties by action."""
     rows = _run(pipelines.summary(user_id=user_id, window=window))
-    return [{"action": row["_id"], "count": row["count"]} for row in rows]
+    return [{"action": text(row["_id"]), "count": row["count"]} for row in rows]
 
 
 def daily(*, user_id: str, window: Window) -> list[dict[str, Any]]:
@@ -35,10 +35,11 @@ def daily(*, user_id: str, window: Window) -> list[dict[str, Any]]:
     return [
         {
             "date": row["_id"]["day"].date().isoformat(),
-            "action": row["_id"]["action"],
+            "action": text(row["_id"].get("action")),
             "count": row["count"],
         }
         for row in _run(pipelines.daily(user_id=user_id, window=window))
+        if row["_id"]["day"] is not None  # the timestamp is a list
     ]
 
 
@@ -69,7 +70,12 @@ def resources(*, window: Window, limit: int) -> list[dict[str, Any]]:
     Raises TooMuchToCount.
     """
     return [
-        {**row["_id"], "count": row["count"], "unique_users": row["users"]}
+        {
+            "resource": text(row["_id"].get("resource")),
+            "resource_id": text(row["_id"].get("resource_id")),
+            "count": row["count"],
+            "unique_users": row["users"],
+        }
         for row in _run(pipelines.resources(window=window, limit=limit))
     ]
 

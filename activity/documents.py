@@ -43,6 +43,11 @@ class ActivityEvent(me.Document):
     }
 
 
+def text(value: Any) -> str | None:
+    """Return the text of a field; None where it is of another type, written past the service."""
+    return value if isinstance(value, str) else None
+
+
 def driver_collection() -> Collection[Any]:
     """
     Return the collection as pymongo has it, for bulk writes and for cursors that are explained.

@@ -16,6 +16,15 @@ DEFAULT_LIMIT: Final = 20
 MAX_LIMIT: Final = 100
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
+# A list matches where its elements do, and a cursor names an ObjectId: others were written past the service.
+_WELL_FORMED: Final = {
+    "$expr": {
+        "$and": [
+            {"$eq": [{"$type": "$timestamp"}, "date"]},
+            {"$eq": [{"$type": "$_id"}, "objectId"]},
+        ]
+    }
+}
 _signer = signing.Signer(salt="activity.cursor")
 
 
@@ -59,7 +68,7 @@ class FeedQuery:
         if self.resource is not None and self.user_id is None and self.action is None:
             # Of all users, no index begins with the resource, but one does with the action.
             match["action"] = {"$in": sorted(actions_of(self.resource))}
-        return {**match, **self.window.match}
+        return {**match, **self.window.match, **_WELL_FORMED}
 
     def link_to(self, position: Position) -> str:
         """Return the query string of the page at another position of the same feed."""

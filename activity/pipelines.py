@@ -93,7 +93,9 @@ def _begin(length_ms: int, *, first_ms: int = 0) -> dict[str, Any]:
     """
     Return the expression of when the hour, day or week of an event began, in UTC.
 
-    Arithmetic on milliseconds since 1970, which takes half as long as $dateTrunc does.
+    Arithmetic on milliseconds since 1970, which takes half as long as $dateTrunc does. Null where the
+    timestamp is a list with a date in it, written past the service.
     """
-    since_first = {"$subtract": [{"$toLong": "$timestamp"}, first_ms]}
+    since_1970 = {"$convert": {"input": "$timestamp", "to": "long", "onError": None}}
+    since_first = {"$subtract": [since_1970, first_ms]}
     return {"$subtract": ["$timestamp", {"$mod": [since_first, length_ms]}]}

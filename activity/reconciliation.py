@@ -105,6 +105,9 @@ def _stored(minute: int) -> Counter[str]:
     first = datetime.fromtimestamp(minute * 60).astimezone()
     segment = {"$substrBytes": [{"$toString": "$_id"}, 8, 10]}
     rows = ActivityEvent.objects(timestamp__gte=first).aggregate(
-        [{"$group": {"_id": segment, "events": {"$sum": 1}}}]
+        [
+            {"$match": {"_id": {"$type": "objectId"}}},
+            {"$group": {"_id": segment, "events": {"$sum": 1}}},
+        ]
     )
     return Counter({row["_id"]: row["events"] for row in rows})

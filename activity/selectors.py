@@ -5,7 +5,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from pymongo.synchronous.cursor import Cursor
 
-from activity.documents import ActivityEvent, driver_collection
+from activity.documents import ActivityEvent, driver_collection, text
 from activity.paging import FeedQuery, Position
 from activity.time_window import timestamp_text
 
@@ -67,7 +67,7 @@ def feed(*, query: FeedQuery) -> Page:
 
 def recent_match() -> dict[str, Any]:
     """Return the condition of the newest events over all users."""
-    return {}
+    return FeedQuery().match
 
 
 def feed_match(query: FeedQuery) -> dict[str, Any]:
@@ -123,9 +123,10 @@ def _link(query: FeedQuery, edge: Sequence[Row], side: Literal["after", "before"
 
 
 def _event(row: Row) -> Event:
-    event = {"id": str(row["_id"]), **{name: row.get(name) for name in FIELDS}}
+    event = {"id": str(row["_id"]), **{name: text(row.get(name)) for name in FIELDS}}
+    details = row.get("details")
     return {
         **event,
-        "details": row.get("details") or {},
+        "details": details if isinstance(details, dict) else {},
         "timestamp": timestamp_text(row["timestamp"]),
     }

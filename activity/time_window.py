@@ -15,6 +15,8 @@ _TIME: Final = re.compile(
 _LEAP_SECOND_DAYS: Final = ((6, 30), (12, 31))
 _MILLISECOND: Final = timedelta(milliseconds=1)
 YEARS: Final = range(1970, 3000)  # accepted in queries
+_BEGIN: Final = datetime(YEARS.start, 1, 1, tzinfo=UTC)
+END: Final = datetime(YEARS.stop, 1, 1, tzinfo=UTC)
 # The same in one expression, for the OpenAPI schema: days that there are, leap seconds in UTC alone.
 MOMENT_PATTERN: Final = (
     r"^((19[7-9][0-9]|2[0-9]{3})-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])"
@@ -91,13 +93,13 @@ class Window:
 
     @property
     def match(self) -> dict[str, Any]:
-        """The window as a condition of a query; empty for all time."""
-        bounds = {}
-        if self.since is not None:
-            bounds["$gte"] = self.since
-        if self.until is not None:
-            bounds["$lt"] = self.until
-        return {"timestamp": bounds} if bounds else {}
+        """
+        The window as a condition of a query, within YEARS even for all time.
+
+        It leaves out timestamps that were written past the service: of another type, or of a year
+        that datetime does not have.
+        """
+        return {"timestamp": {"$gte": self.since or _BEGIN, "$lt": self.until or END}}
 
 
 ALL_TIME: Final = Window()

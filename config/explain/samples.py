@@ -10,6 +10,7 @@ from django.db import connection
 from django.db.models import Count
 
 from activity.documents import ActivityEvent, driver_collection
+from activity.paging import FeedQuery
 from activity.time_window import Window, last_days
 from notes.models import Note
 from notes.paging import DEFAULT_LIMIT, Position
@@ -18,6 +19,7 @@ from profiles.models import ProfileRow
 PAGE: Final = 500
 _TITLES: Final = 5_000  # the titles that words are sampled from
 _DAYS: Final = 30
+_TEXT: Final = {"$gte": ""}  # not what was written past the service
 
 
 class NoSampleData(Exception):
@@ -117,19 +119,20 @@ def sample_profile_user() -> str:
 
 def sample_events() -> EventsSample:
     """Return parameters for the queries of events. Raises NoSampleData."""
-    by_time = ActivityEvent.objects.only("timestamp").order_by("-timestamp").as_pymongo()
-    newest = by_time.first()
+    match = {**FeedQuery().match, "user_id": _TEXT, "action": _TEXT}
+    by_time = ActivityEvent.objects(__raw__=match).only("timestamp").order_by("-timestamp")
+    newest = by_time.as_pymongo().first()
     if newest is None:
         raise NoSampleData("there are no events; create some with manage.py seed_activity")
-    heavy = _counted("user_id", {})[0]
+    heavy = _counted("user_id", match)[0]
     window = last_days(_DAYS, now=newest["timestamp"])
-    rows = driver_collection().count_documents({})
+    rows = driver_collection().count_documents(match)
     return EventsSample(
         rows=rows,
         heavy_user=heavy,
-        rare_action=_counted("action", {"user_id": heavy})[-1],
+        rare_action=_counted("action", {**match, "user_id": heavy})[-1],
         window=window,
-        middle=by_time[rows // 2]["timestamp"],
+        middle=by_time.as_pymongo()[rows // 2]["timestamp"],
     )
 
 
