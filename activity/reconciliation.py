@@ -1,6 +1,5 @@
 """Compares the events that the spool has acknowledged with those that MongoDB has stored."""
 
-import contextlib
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
@@ -54,7 +53,7 @@ def activity_reconcile(*, since: datetime, folder: Path) -> Account:
 
     It may run while events are recorded and shipped: the disk is read before and after MongoDB.
     Events missing from the first reading are lost, surplus events in the second are doubled.
-    Raises PyMongoError if MongoDB does not answer.
+    Raises PyMongoError if MongoDB does not answer, OSError if the spool cannot be read.
     """
     minute = int(since.timestamp()) // 60
     before = _disk(folder, minute)
@@ -81,7 +80,7 @@ def activity_reconcile(*, since: datetime, folder: Path) -> Account:
 def _disk(folder: Path, minute: int) -> _Side:
     side = _Side(Counter(), Counter(), Counter(), Counter())
     for path in spool.segments(folder):
-        with contextlib.suppress(spool.Unreadable), spool.opened(path, adopt=False) as segment:
+        with spool.passing_over_unreadable(), spool.opened(path, adopt=False) as segment:
             if segment is None:
                 continue
             census = segment.census()

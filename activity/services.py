@@ -141,7 +141,8 @@ def spool_empty() -> int:
     """
     Ship the segments of processes that have ended, and wait at most 5 s for the others to ship.
 
-    Return how many events are still waiting. Raises PyMongoError where MongoDB does not answer.
+    Return how many events are still waiting. Raises PyMongoError where MongoDB does not answer, and
+    OSError where the spool cannot be read.
     """
     Shipper(own_spool()).ship()
     deadline = time.monotonic() + _EMPTYING_SECONDS
@@ -155,7 +156,7 @@ def spool_state() -> dict[str, Any]:
     """
     Return what is waiting in the spool of this machine, over all processes, and what is set aside.
 
-    {depth_events, depth_bytes, oldest_age_seconds, damaged_files, damaged_events}.
+    {depth_events, depth_bytes, oldest_age_seconds, damaged_files, damaged_events}. Raises OSError.
     """
     folder = own_spool().folder
     events, size, age = spool.waiting(folder)

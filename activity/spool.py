@@ -469,8 +469,24 @@ def _pread(descriptor: int, size: int, offset: int) -> bytes:
 
 
 def segments(folder: Path) -> list[Path]:
-    """Return the segments' files, the oldest first."""
-    return sorted(folder.glob(f"*{_SUFFIX}"))
+    """Return the segments' files, the oldest first. Raises OSError."""
+    return _files(folder, _SUFFIX)
+
+
+def _files(folder: Path, suffix: str) -> list[Path]:
+    """Return the files with that suffix in order. Raises OSError, of which Path.glob says nothing."""
+    with os.scandir(folder) as entries:
+        return sorted(folder / entry.name for entry in entries if entry.name.endswith(suffix))
+
+
+@contextlib.contextmanager
+def passing_over_unreadable() -> Iterator[None]:
+    """Pass over what is no segment; raise where it may be one that this account may not read."""
+    try:
+        yield
+    except Unreadable as exc:
+        if exc.errno in (errno.EACCES, errno.EPERM):
+            raise
 
 
 @contextlib.contextmanager
@@ -530,10 +546,10 @@ def tidy(folder: Path) -> None:
                 _count(path)
         except Unreadable:
             _set_aside_unread(path)
-    for path in folder.glob(f"*{checkpoint.SUFFIX}"):
+    for path in _files(folder, checkpoint.SUFFIX):
         if not os.path.lexists(path.with_suffix(_SUFFIX)):
             _set_aside_unread(path)
-    for path in folder.glob(f"*{_UNFINISHED}"):
+    for path in _files(folder, _UNFINISHED):
         with contextlib.suppress(FileNotFoundError):
             if time.time() - path.lstat().st_mtime > _UNFINISHED_SECONDS:
                 path.unlink()
@@ -594,7 +610,7 @@ def make_room(folder: Path, max_bytes: int) -> None:
     total = sum(sizes.values())
     if total + SEGMENT_BYTES <= max_bytes:
         return
-    damaged = [path for path in sorted(folder.glob(f"*{_DAMAGED}")) if not path.is_dir()]
+    damaged = [path for path in _files(folder, _DAMAGED) if not path.is_dir()]
     for path in (*damaged, *segments(folder)):
         if path in damaged:
             path.unlink(missing_ok=True)
@@ -634,12 +650,12 @@ def waiting(folder: Path) -> tuple[int, int, float]:
     """
     Return events not shipped, their bytes, and the age of the oldest in seconds (0: none).
 
-    It reads the beginnings of the checkpoints, and of each segment one record's.
+    It reads the beginnings of the checkpoints, and of each segment one record's. Raises OSError.
     """
     events = size = 0
     oldest: float | None = None
     for path in segments(folder):
-        with contextlib.suppress(Unreadable):
+        with passing_over_unreadable():
             number, number_bytes, since = _waiting_in(path)
             events += number
             size += number_bytes
@@ -674,8 +690,12 @@ def _waiting_in(path: Path) -> tuple[int, int, float]:
 
 
 def damaged(folder: Path) -> tuple[int, int]:
-    """Return how many files are set aside, and how many acknowledged events may be in them."""
-    events = [path.stem.rpartition(".")[2] for path in folder.glob(f"*{_DAMAGED}")]
+    """
+    Return how many files are set aside, and how many acknowledged events may be in them.
+
+    Raises OSError.
+    """
+    events = [path.stem.rpartition(".")[2] for path in _files(folder, _DAMAGED)]
     return len(events), sum(int(number) for number in events if number.isdecimal())
 
 

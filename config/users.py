@@ -33,8 +33,7 @@ def user_rename(*, old: str, new: str) -> int:
         raise CannotRename(
             "The profiles are in PostgreSQL, which shares no transaction with the events."
         )
-    if activity.spool_state()["depth_events"]:
-        raise CannotRename("Events in the spool would keep the old id. Try again soon.")
+    _refuse_while_events_wait(old)
     number = activity_selectors.event_count_of(user_id=old, most=EVENTS_MAX + 1)
     if number > EVENTS_MAX:
         raise CannotRename(f"{old} has more than {EVENTS_MAX} events: too many for a transaction.")
@@ -57,3 +56,14 @@ def user_rename(*, old: str, new: str) -> int:
     for user_id in (old, new):
         profiles.mirror_update(user_id=user_id)
     return renamed
+
+
+def _refuse_while_events_wait(old: str) -> None:
+    try:
+        waiting = activity.spool_state()["depth_events"]
+    except OSError as exc:
+        raise CannotRename(
+            f"The spool, which may hold events of {old}, cannot be read: {exc}"
+        ) from exc
+    if waiting:
+        raise CannotRename("Events in the spool would keep the old id. Try again soon.")

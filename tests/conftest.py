@@ -1,9 +1,11 @@
 """Each test has its own cache: a key prefix of its own, on the real Redis."""
 
+import errno
 import itertools
 import os
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import redis
@@ -15,6 +17,8 @@ from django.test import Client
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
+from activity import checkpoint
+from activity import services as activity
 from cachelayer import client, counts, first_level, hosts, invalidation, protocol, slots, trust
 from cachelayer.models import OutboxRow, Trust
 from config.mongodb import client as mongodb_client
@@ -71,6 +75,33 @@ def _closed_breakers() -> Iterator[None]:
             breaker.reset()
     if trust.lease.is_started:
         assert trusted_again()
+
+
+@pytest.fixture
+def unreadable_spool(settings) -> Path:
+    """A file in the place of this process's spool, where even root finds no folder."""
+    folder = Path(settings.ACTIVITY_SPOOL_DIR)
+    activity.own_spool()
+    folder.rmdir()
+    folder.write_text("no folder")
+    return folder
+
+
+@pytest.fixture
+def forbidden_segment(monkeypatch) -> Path:
+    """A segment with one event that this account may not read."""
+    activity.own_spool().append({"user_id": "abc"})
+    path = activity.own_spool().current
+    activity.own_spool().close()
+    opened = os.open
+
+    def refuse(name: object, *args: object) -> int:
+        if name in (path, path.with_suffix(checkpoint.SUFFIX)):
+            raise PermissionError(errno.EACCES, "not allowed", str(name))
+        return opened(name, *args)
+
+    monkeypatch.setattr(os, "open", refuse)
+    return path
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import threading
 from datetime import UTC, datetime, timedelta
 from io import StringIO
+from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -140,6 +141,31 @@ class TestCommand:
 
         assert ended.value.code == 1
 
-    def test_a_time_that_is_none_is_refused(self):
-        with pytest.raises(CommandError, match="--since"):
-            self.run("--since=yesterday")
+    @pytest.mark.parametrize(
+        "text", ["yesterday", "0001-01-01", "1969-12-31", "1970-01-01T00:00+14:00", "3000-01-01"]
+    )
+    def test_a_time_that_is_none_is_refused(self, text):
+        with pytest.raises(CommandError, match=r"--since: .* is no time in the years 1970 to 2999"):
+            self.run(f"--since={text}")
+
+    def test_all_time_is_compared(self):
+        assert self.run("--since=1970-01-01").startswith("0 acknowledged")
+        assert self.run("--since=2999-12-31T23:59:60Z").startswith("0 acknowledged")
+
+    def test_a_spool_that_cannot_be_read_is_one_line(self, unreadable_spool):
+        with pytest.raises(
+            CommandError, match=f"^the spool in {unreadable_spool}: .*{unreadable_spool}'$"
+        ):
+            self.run()
+
+    def test_a_spool_that_cannot_be_made_is_one_line(self, settings):
+        Path(settings.ACTIVITY_SPOOL_DIR).write_text("no folder")
+
+        with pytest.raises(CommandError, match=r"^the spool in .*: .* File exists: .*$"):
+            self.run()
+
+    def test_a_segment_that_may_not_be_read_is_one_line(self, forbidden_segment):
+        with pytest.raises(
+            CommandError, match=f"^the spool in .*: .*not allowed: '{forbidden_segment}'$"
+        ):
+            self.run()

@@ -514,6 +514,35 @@ class TestWaiting:
         assert sum(sizes) <= 100 * len(spool.segments(folder)) < 2_000
 
 
+class TestUnreadable:
+    """A folder that this account may not list is not an empty one."""
+
+    @pytest.mark.parametrize(
+        "read",
+        [
+            spool.segments,
+            spool.waiting,
+            spool.damaged,
+            spool.tidy,
+            partial(spool.make_room, max_bytes=1),
+        ],
+    )
+    def test_raises(self, folder, monkeypatch, read):
+        make(folder)
+
+        def refuse(path: object) -> None:
+            raise PermissionError(errno.EACCES, "not allowed", str(path))
+
+        monkeypatch.setattr(os, "scandir", refuse)
+
+        with pytest.raises(PermissionError, match="not allowed"):
+            read(folder)
+
+    def test_a_segment_that_may_not_be_read_may_hold_events(self, forbidden_segment):
+        with pytest.raises(spool.Unreadable, match="not allowed"):
+            spool.waiting(forbidden_segment.parent)
+
+
 class TestLedger:
     def test_has_one_entry_for_a_segment_that_was_deleted_twice(self, folder):
         make(folder)

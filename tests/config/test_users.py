@@ -103,6 +103,15 @@ class TestRename:
         with pytest.raises(CommandError, match="Events in the spool"):
             rename()
 
+    @pytest.mark.parametrize("spool", ["unreadable_spool", "forbidden_segment"])
+    def test_not_while_events_may_wait_that_this_account_may_not_read(self, request, spool):
+        request.getfixturevalue(spool)
+
+        with pytest.raises(CommandError, match=r"may hold events of abc, cannot be read: .*$"):
+            rename()
+
+        assert users() == ["abc", "abc", "xyz"]
+
     def test_not_more_than_a_transaction_holds(self, monkeypatch):
         monkeypatch.setattr(users_module, "EVENTS_MAX", 1)
 

@@ -1,15 +1,17 @@
 """manage.py activity_reconcile: compare acknowledged with stored events."""
 
 import sys
+from argparse import ArgumentTypeError
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pymongo
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from pymongo.errors import PyMongoError
 
 from activity import reconciliation, services
-from activity.time_window import parse_moment
+from activity.time_window import YEARS, parse_moment
 
 _TIMEOUT_SECONDS = 300
 
@@ -29,10 +31,12 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, since: datetime | None, **options: Any) -> None:
         start = since or datetime.now(UTC) - timedelta(hours=24)
-        folder = services.own_spool().folder
+        folder = settings.ACTIVITY_SPOOL_DIR
         try:
             with pymongo.timeout(_TIMEOUT_SECONDS):
-                account = reconciliation.activity_reconcile(since=start, folder=folder)
+                account = reconciliation.activity_reconcile(
+                    since=start, folder=services.own_spool().folder
+                )
         except PyMongoError as exc:
             raise CommandError(f"MongoDB: {str(exc).splitlines()[0]}") from exc
         except OSError as exc:
@@ -53,8 +57,8 @@ class Command(BaseCommand):
 
 
 def _moment(text: str) -> datetime:
-    """Return the time, in UTC where it names no zone. Raises ValueError, which argparse shows."""
+    """Return the time, in UTC where it names no zone. Raises ArgumentTypeError."""
     moment = parse_moment(text, is_typed=True)
-    if moment is None:
-        raise ValueError(text)
+    if moment is None or moment.second.year not in YEARS:
+        raise ArgumentTypeError(f"{text!r} is no time in the years {YEARS[0]} to {YEARS[-1]}")
     return moment.second

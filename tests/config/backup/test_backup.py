@@ -383,6 +383,12 @@ class TestCommands:
         with pytest.raises(CommandError, match=r"nothing was restored: .* is not a backup"):
             call_command("restore", tmp_path, force=True)
 
+    def test_a_spool_that_cannot_be_read_is_reported_in_one_line(self, tmp_path, unreadable_spool):
+        with pytest.raises(CommandError, match=f"^{unreadable_spool}: .*$"):
+            call_command("backup", to=tmp_path / "new")
+
+        assert not (tmp_path / "new").exists()
+
     @pytest.mark.parametrize("command", ["backup", "restore"])
     def test_an_interruption_exits_with_status_130(self, tmp_path, monkeypatch, command, capsys):
         def interrupted(**arguments: Any) -> None:

@@ -123,6 +123,13 @@ class TestMetricsDb:
         ):
             assert name in text, name
 
+    def test_a_spool_that_cannot_be_read_hides_nothing_else(self, unreadable_spool):
+        response = Client().get("/metrics")
+
+        assert response.status_code == 200
+        assert "activity_spool_depth_events" not in response.content.decode()
+        assert "depth_events" not in figures()["mongodb"]["spool"]
+
 
 class TestHealth:
     def test_is_degraded_while_events_were_dropped_lately(self, monkeypatch):
