@@ -9,7 +9,7 @@ from bson import ObjectId
 from django.core import signing
 
 from activity.actions import actions_of
-from activity.time_window import ALL_TIME, Window, timestamp_text
+from activity.time_window import ALL_TIME, END, Window, timestamp_text
 from config.web import paging
 
 DEFAULT_LIMIT: Final = 20
@@ -51,8 +51,9 @@ class FeedQuery:
     def filters(self) -> dict[str, str]:
         """The filters of the feed, as parameters of a query string."""
         narrowed = {"action": self.action, "resource": self.resource}
-        for name in ("since", "until"):
-            moment = getattr(self.window, name)
+        # END, to which a time in its last millisecond is rounded up, bounds every read.
+        until = None if self.window.until == END else self.window.until
+        for name, moment in (("since", self.window.since), ("until", until)):
             narrowed[name] = None if moment is None else timestamp_text(moment)
         return {name: text for name, text in narrowed.items() if text is not None}
 

@@ -6,7 +6,7 @@ from django import forms
 
 from activity.actions import ACTIONS, RESOURCES, actions_of
 from activity.paging import FeedQuery
-from activity.time_window import YEARS, Moment, Window, parse_moment
+from activity.time_window import END, YEARS, Moment, Window, parse_moment
 from config.web.user_ids import USER_ID_PATTERN, USER_ID_RULE
 
 EVENTS_A_PAGE: Final = 50
@@ -64,6 +64,8 @@ class EventFilters(forms.Form):
             self.add_error("until", "Must be after since.")
         for name, moment in (("since", since), ("until", until)):
             cleaned[name] = moment and moment.bound()
+        if cleaned["until"] == END:  # as any read, and the field would not take it again
+            cleaned["until"] = None
         action, resource = cleaned.get("action"), cleaned.get("resource")
         if action and resource and action not in actions_of(resource):
             self.add_error("resource", f"{action} is never about a {resource}.")

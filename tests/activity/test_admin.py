@@ -131,6 +131,16 @@ class TestList:
         assert '<option value="note_viewed" selected>' in page
         assert 'name="since" value="2026-01-31T23:59:58"' in page
 
+    def test_a_field_keeps_no_time_that_it_would_refuse(self, operator):
+        ids = make_events(EVENTS_A_PAGE + 1)
+        parameters = {"user": "abc", "until": "2999-12-31T23:59:60Z"}
+
+        response = operator.get(PAGE, parameters)
+
+        assert shown(response) == ids[:EVENTS_A_PAGE]
+        assert shown(operator.get(link(response, "next"))) == ids[EVENTS_A_PAGE:]
+        assert response.context["form"]["until"].value() is None
+
     def test_shows_an_event_whole(self, operator):
         event_id = make_event(
             datetime.now(UTC).replace(microsecond=7000), details={"status": 201, "a": {"b": "ü"}}

@@ -278,6 +278,26 @@ class TestFeed:
         back = api.get(api.get(links[2]).json()["previous"]).json()
         assert [event["id"] for event in back["results"]] == shown[5:10]
 
+    @pytest.mark.parametrize(
+        "until",
+        [
+            *("2999-12-31T23:59:59.9999Z", "2999-12-31T23:59:60Z", "2999-12-31T23:59:59.999Z"),
+            *("2999-12-31T22:59:59.9990000001-01:00", "2999-12-31"),
+        ],
+    )
+    @pytest.mark.parametrize("bound", [{}, {"since": "1970-01-01T00:00:00+00:00"}], ids=str)
+    def test_its_links_are_followed_at_the_end_of_time(self, api, until, bound):
+        made = [str(make_event(TODAY + timedelta(milliseconds=n))) for n in range(3)]
+        response, shown = get(api, "abc", limit=1, until=until, **bound), []
+        while response is not None:
+            assert response.status_code == 200, response.content
+            body = response.json()
+            shown += [event["id"] for event in body["results"]]
+            assert body["previous"] is None or api.get(body["previous"]).status_code == 200
+            response = body["next"] and api.get(body["next"])
+
+        assert shown == made[::-1]
+
     def test_is_empty_for_an_unknown_user(self, api):
         assert get(api, "nobody").json() == {
             "results": [],
