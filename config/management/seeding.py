@@ -1,8 +1,10 @@
 """What the commands seed_notes, seed_profiles and seed_activity share: options, batches, progress, messages."""
 
+import contextlib
 import sys
 import time
 from abc import ABC, abstractmethod
+from argparse import ArgumentTypeError
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,7 +19,20 @@ from rich.console import Console
 from rich.progress import Progress
 
 INTERRUPTED: Final = 130  # exit status, as a shell reports SIGINT
+# What ends there begins within DAYS_MAX before it: not before 1970. An ObjectId has 32 bits for the seconds.
+FIRST_DAY: Final = date(1973, 1, 1)
+LAST_DAY: Final = date(2105, 12, 31)
+DAYS_MAX: Final = 1_096
 _WRITERS: Final = 2
+
+
+def day(text: str) -> date:
+    """Return the day of --until. Raises ArgumentTypeError that names the bounds."""
+    with contextlib.suppress(ValueError):
+        until = date.fromisoformat(text)
+        if FIRST_DAY <= until <= LAST_DAY:
+            return until
+    raise ArgumentTypeError(f"{text!r} is no day from {FIRST_DAY} to {LAST_DAY}")
 
 
 class Number(NamedTuple):
@@ -73,7 +88,7 @@ class SeedCommand(BaseCommand, ABC):
         )
         parser.add_argument(
             "--until",
-            type=date.fromisoformat,
+            type=day,
             help="end before this day, YYYY-MM-DD in UTC (default: today)",
         )
         parser.add_argument(

@@ -6,6 +6,8 @@ from typing import Any, Final, NamedTuple
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandParser
 
+from config.management.seeding import day
+
 
 class Size(NamedTuple):
     """The number of rows of each kind."""
@@ -40,7 +42,7 @@ class Command(BaseCommand):
         )
         parser.add_argument(
             "--until",
-            type=date.fromisoformat,
+            type=day,
             help="the day before which they end, in UTC (default: today)",
         )
         parser.add_argument(

@@ -9,7 +9,7 @@ from django.conf import settings
 
 from activity import seeding, selectors, services
 from activity.documents import ActivityEvent
-from config.management.seeding import Number, SeedCommand
+from config.management.seeding import DAYS_MAX, Number, SeedCommand
 from config.mongodb import indexes
 
 _INDEXES_SECONDS: Final = 60
@@ -24,7 +24,9 @@ class Command(SeedCommand):
     numbers = {
         "count": Number(1_000_000, 100_000_000, "number of events"),
         "days": Number(
-            30, settings.ACTIVITY_RETENTION_DAYS, "number of days over which they spread"
+            30,
+            min(settings.ACTIVITY_RETENTION_DAYS, DAYS_MAX),
+            "number of days over which they spread",
         ),
         "users": Number(1000, 1_000_000, "number of users, one of them abc"),
     }
