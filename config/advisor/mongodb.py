@@ -134,7 +134,9 @@ def _attempt(
 
 def _temporary_index(candidate: MongoCandidate) -> AbstractContextManager[str]:
     collection = _collection(candidate.collection)
-    return sandbox.temporary_index(collection, candidate.name, candidate.keys, **candidate.options)
+    # Its name does not tell the two directions of a key apart, and one may be kept while the other is tried.
+    name = "_".join([candidate.name, *(str(side) for _, side in candidate.keys)])
+    return sandbox.temporary_index(collection, name, candidate.keys, **candidate.options)
 
 
 def _weigh(

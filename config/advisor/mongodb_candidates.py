@@ -53,7 +53,8 @@ def candidates_for(lookup: Lookup) -> Iterator[MongoCandidate]:
     known |= {field for field, _ in sort}
     after = [(field, 1) for field in bounded if field not in known][:1]
     first = [(field, 1) for field in equal][:_KEYS_MAX]
-    alone = [(field, 1) for field in bounded if field not in equal][:1]
+    sides = dict(sort)  # a range is served by either side, the sort by its own
+    alone = [(field, sides.get(field, 1)) for field in bounded if field not in equal][:1]
     collation = tuple(sorted((lookup.collation or {}).items()))
     accesses = ((*first, *sort, *after), (*first, *sort), (*first, *alone), tuple(first))
     for keys in dict.fromkeys(accesses):

@@ -199,6 +199,21 @@ class TestMongoDB:
         assert proposal["cost"]["rows"] == 100
         assert traces() == before
 
+    def test_tries_both_directions_of_a_key(self, api, events):
+        """The feed is sorted by the time, newest first; the summary only bounds it."""
+        user_id = samples.sample_events().heavy_user
+        events.drop_index("user_id_timestamp")
+        events.drop_index("timestamp")
+        self.profiled(
+            api,
+            *[f"/api/v1/activity/{user_id}?limit=5"] * 3,
+            *[f"/api/v1/activity/{user_id}/summary"] * 3,
+        )
+
+        [proposal] = mongodb()["proposals"]
+
+        assert proposal["line"].startswith('{"name": "user_id_timestamp", ')
+
     def test_proposes_nothing_where_nothing_is_missing_and_flags_a_prefix(self, api, events):
         user_id = samples.sample_events().heavy_user
         self.profiled(api, f"/api/v1/activity/{user_id}", f"/api/v1/activity/{user_id}/summary")
