@@ -1,5 +1,6 @@
 """Rename a user: the profile and the events change together or not at all."""
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import pymongo
@@ -16,18 +17,21 @@ from profiles import services as profiles
 # In a single transaction, whose changes MongoDB holds in its cache until the commit.
 EVENTS_MAX: Final = 100_000
 _TIMEOUT_SECONDS: Final = 55  # MongoDB ends a transaction after 60 s
+COMMITTING: Final = "committing"  # the step before which nothing can have been renamed
+RENAMED: Final = "renamed"  # the step from which on everything is
 
 
 class CannotRename(Exception):
     """Nothing was renamed, for the reason that the text gives."""
 
 
-def user_rename(*, old: str, new: str) -> int:
+def user_rename(*, old: str, new: str, on_step: Callable[[str], None]) -> int:
     """
     Give the profile of old, and all its events, the user id new; return how many events.
 
     One transaction of MongoDB: no reader ever sees the profile without its events. Notes keep
-    their owner. Raises CannotRename, or PyMongoError; then nothing was changed.
+    their owner. Raises CannotRename, Taken, or what the drivers raise; the steps then say what was
+    done. After RENAMED only the profile's copy in the other store is missing.
     """
     if settings.PROFILE_BACKEND != "mongo":
         raise CannotRename(
@@ -45,7 +49,9 @@ def user_rename(*, old: str, new: str) -> int:
     def rename(session: Any) -> int:
         if not profiles_in_mongodb.rename(old, new, session=session):
             raise CannotRename(f"There is no profile of {old}.")
-        return activity.events_rename(old=old, new=new, session=session)
+        events = activity.events_rename(old=old, new=new, session=session)
+        on_step(COMMITTING)
+        return events
 
     with (
         around(*cache_keys.tags_of_deleted_profile(old), *cache_keys.tags_of_profile(new)),
@@ -53,6 +59,7 @@ def user_rename(*, old: str, new: str) -> int:
         get_connection().start_session() as session,
     ):
         renamed: int = session.with_transaction(rename)
+        on_step(RENAMED)
     for user_id in (old, new):
         profiles.mirror_update(user_id=user_id)
     return renamed

@@ -4,6 +4,8 @@ from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import OperationalError
+from pymongo.errors import AutoReconnect, OperationFailure
 
 from activity import services as activity
 from activity.documents import ActivityEvent
@@ -14,6 +16,7 @@ from profiles import backends, cache_keys
 from profiles import services as profiles
 from profiles.documents import UserProfile
 from profiles.models import ProfileRow
+from profiles.stores import Taken
 from tests.builders import make_event
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -122,6 +125,64 @@ class TestRename:
         settings.PROFILE_BACKEND = "postgres"
 
         with pytest.raises(CommandError, match="shares no transaction"):
+            rename()
+
+    def fail(self, monkeypatch, failure: BaseException, *, of: str) -> None:
+        def failing(*args: object, **named: object) -> None:
+            raise failure
+
+        monkeypatch.setattr(of, failing)
+
+    @pytest.mark.parametrize(
+        "failure", [OperationalError("away"), AutoReconnect("away"), Taken("email")]
+    )
+    @pytest.mark.parametrize(
+        "of", ["profiles.services.mirror_update", "cachelayer.invalidation._Delivery.__call__"]
+    )
+    def test_a_failure_after_the_commit_is_no_failure_to_rename(self, monkeypatch, failure, of):
+        self.fail(monkeypatch, failure, of=of)
+
+        said = rename()
+
+        assert said.startswith("abc was renamed to new, with all events, but")
+        assert "run manage.py copy_profiles: " in said
+        assert users() == ["new", "new", "xyz"]
+
+    @pytest.mark.parametrize(
+        ("of", "outcome"),
+        [
+            ("activity.selectors.event_count_of", "nothing was renamed"),
+            ("profiles.services.mirror_update", "abc was renamed to new"),
+            ("cachelayer.invalidation._Delivery.__call__", "abc was renamed to new"),
+            (
+                "pymongo.client_session.ClientSession.commit_transaction",
+                "it is not known whether abc was renamed",
+            ),
+        ],
+    )
+    def test_an_interruption_says_what_was_done(self, monkeypatch, capsys, of, outcome):
+        self.fail(monkeypatch, KeyboardInterrupt(), of=of)
+
+        with pytest.raises(SystemExit) as stopped:
+            rename()
+
+        assert stopped.value.code == 130
+        assert f"Interrupted: {outcome}" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        ("of", "outcome"),
+        [
+            ("activity.services.events_rename", "nothing was renamed: away"),
+            (
+                "pymongo.client_session.ClientSession.commit_transaction",
+                "not known whether abc was renamed; .* has a profile now: away",
+            ),
+        ],
+    )
+    def test_a_failure_before_it_says_what_is_known(self, monkeypatch, of, outcome):
+        self.fail(monkeypatch, OperationFailure("away"), of=of)
+
+        with pytest.raises(CommandError, match=outcome):
             rename()
 
 

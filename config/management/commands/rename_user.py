@@ -1,6 +1,8 @@
 """manage.py rename_user: change a user id in the profile and in its events."""
 
 import re
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -26,10 +28,29 @@ class Command(BaseCommand):
     def handle(self, *args: Any, old: str, new: str, **options: Any) -> None:
         if not re.fullmatch(NEW_USER_ID_PATTERN, new):
             raise CommandError(f"{new}: must be {USER_ID_RULE} and not reserved.")
+        steps: list[str] = []
         try:
-            events = users.user_rename(old=old, new=new)
-        except (users.CannotRename, Taken) as exc:
+            events = users.user_rename(old=old, new=new, on_step=steps.append)
+        except KeyboardInterrupt:
+            self.stderr.write(f"Interrupted: {_outcome(steps, old, new)}.")
+            sys.exit(130)
+        except users.CannotRename as exc:
             raise CommandError(str(exc)) from exc
-        except (PyMongoError, DatabaseError) as exc:
-            raise CommandError(f"nothing was renamed: {str(exc).splitlines()[0]}") from exc
+        except (PyMongoError, DatabaseError, Taken) as exc:
+            outcome = f"{_outcome(steps, old, new)}: {str(exc).splitlines()[0]}"
+            if users.RENAMED not in steps:
+                raise CommandError(outcome) from exc
+            self.stdout.write(outcome)
+            return
         self.stdout.write(f"Renamed {old} to {new}: the profile and {events} events.")
+
+
+def _outcome(steps: Sequence[str], old: str, new: str) -> str:
+    if users.RENAMED in steps:
+        return (
+            f"{old} was renamed to {new}, with all events, but the copy of the profile in the other "
+            "store was not: run manage.py copy_profiles"
+        )
+    if users.COMMITTING in steps:
+        return f"it is not known whether {old} was renamed; all was if {new} has a profile now"
+    return "nothing was renamed"
