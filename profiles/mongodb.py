@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import pymongo
 from pymongo import ReturnDocument
@@ -29,6 +29,7 @@ _LINE = (
     *("user_id", "email", "preferences.theme", "preferences.language", "version"),
     *("metadata.created_at", "metadata.updated_at", "created_at", "updated_at", "schema_version"),
 )
+_NO_ARRAY: Final = {"$not": {"$type": "array"}}  # which would match as its elements do
 Expression = Any  # of MongoDB's aggregation language
 
 
@@ -43,7 +44,7 @@ class MongoProfiles:
         return None if document is None else documents.record(document)
 
     def get_many(self, user_ids: Sequence[str]) -> Mapping[str, ProfileRecord]:
-        rows = _documents({"user_id": {"$in": list(user_ids)}})
+        rows = _documents({"user_id": {"$in": list(user_ids), **_NO_ARRAY}})
         return {profile.user_id: profile for profile in map(documents.record, rows)}
 
     def create(self, profile: ProfileRecord) -> None:
@@ -114,7 +115,7 @@ class MongoProfiles:
             driver_collection().update_one(other, {"$set": {"email_key": key}})
 
     def page(self, *, after: str, limit: int) -> Sequence[ProfileRecord]:
-        rows = _documents({"user_id": {"$gt": after}}).order_by("user_id").limit(limit)
+        rows = _documents({"user_id": {"$gt": after, **_NO_ARRAY}}).order_by("user_id").limit(limit)
         return [documents.record(row) for row in rows]
 
     def find(self, *, text: str, after: str, limit: int) -> Sequence[ProfileLine]:

@@ -44,7 +44,8 @@ class PostgresProfiles:
         return None if row is None else models.record(row)
 
     def get_many(self, user_ids: Sequence[str]) -> Mapping[str, ProfileRecord]:
-        rows = ProfileRow.objects.filter(pk__in=user_ids)
+        storable = [user_id for user_id in user_ids if "\0" not in user_id]
+        rows = ProfileRow.objects.filter(pk__in=storable)
         return {row.user_id: models.record(row) for row in rows}
 
     def create(self, profile: ProfileRecord) -> None:

@@ -1,9 +1,11 @@
 """Writes of profiles, and their errors. Each is one atomic step in its store, and invalidates."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
 
 import structlog
-from django.db import DatabaseError, InterfaceError
+from django.db import DatabaseError, DataError, IntegrityError, InterfaceError
 from pymongo.errors import PyMongoError
 
 from cachelayer.http import UNCONDITIONAL, PreconditionFailed, Preconditions, Representation
@@ -16,6 +18,13 @@ from profiles.stores import ProfileStore, Taken
 log = structlog.get_logger("profiles")
 
 _BATCH = 500
+
+
+class Compared(NamedTuple):
+    """A batch of profiles that were compared with their copies."""
+
+    profiles: int
+    refused: int  # by the other store, which cannot hold what they contain
 
 
 class ProfileNotFound(Exception):
@@ -128,28 +137,28 @@ def mirror_update(*, user_id: str) -> None:
             backends.primary().rekey(profile)
 
 
-def profiles_copy() -> Iterator[int]:
+def profiles_copy() -> Iterator[Compared]:
     """
     Bring the mirror up to date: copy every profile, and delete the copies of deleted profiles.
 
-    Yield the size of each batch that was compared. Raises what the drivers raise; it may be run
-    again. A copy that collides with another's e-mail is made once that one is copied.
+    Yield each batch that was compared. Raises what the drivers raise; it may be run again. A copy
+    that collides with another's e-mail is made once that one is copied.
     """
     postponed: list[str] = []
     for batch in _pages(backends.primary()):
+        refused = 0
         for profile in batch:
             try:
-                backends.mirror().copy(profile)
+                refused += not _accepted(profile.user_id, partial(backends.mirror().copy, profile))
             except Taken:
                 postponed.append(profile.user_id)
-        yield len(batch)
+        yield Compared(len(batch), refused)
     for batch in _pages(backends.mirror()):
         present = backends.primary().get_many([profile.user_id for profile in batch])
         for profile in batch:
             if profile.user_id not in present:
                 backends.mirror().delete(profile.user_id, if_version=None)
-    for user_id in postponed:
-        _copy_again(user_id)
+    yield Compared(0, sum(not _copied_again(user_id) for user_id in postponed))
 
 
 def profiles_load(*, profiles: Sequence[ProfileRecord]) -> int:
@@ -180,12 +189,27 @@ def profiles_reshape() -> Iterator[int]:
             return
 
 
-def _copy_again(user_id: str) -> None:
+def _accepted(user_id: str, copy: Callable[[], None]) -> bool:
+    """
+    Copy a profile; return whether the mirror accepted it. Raises Taken, and what concerns all profiles.
+
+    A document edited by hand may hold what the other store cannot.
+    """
+    try:
+        copy()
+    except (DataError, IntegrityError) as exc:
+        _log_mirror_failure(user_id, exc)
+        return False
+    return True
+
+
+def _copied_again(user_id: str) -> bool:
     """Copy a profile whose address another one had; a remaining conflict predates the rule of unique addresses."""
     try:
-        mirror_update(user_id=user_id)
-    except Taken as exc:
+        return _accepted(user_id, partial(mirror_update, user_id=user_id))
+    except Taken as exc:  # copied all the same
         _log_mirror_failure(user_id, exc)
+        return True
 
 
 def _pages(store: ProfileStore) -> Iterator[Sequence[ProfileRecord]]:

@@ -1,5 +1,6 @@
 """Edits past the service, as a person makes them in the MongoDB shell or in psql."""
 
+import io
 import threading
 
 import bson
@@ -8,6 +9,7 @@ import pytest
 from bson import Decimal128, ObjectId, datetime_ms
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
+from django.core.management import call_command
 from django.db import OperationalError, connection
 from pymongo.errors import NotPrimaryError, OperationFailure
 
@@ -251,6 +253,10 @@ MALFORMED = {
     "user_id: NUL": {"user_id": "a\0b"},
     "user_id: empty": {"user_id": ""},
 }
+# What PostgreSQL cannot hold.
+REFUSED = {
+    *("preferences: NUL within", "email: too long", "version: beyond integer", "user_id: NUL"),
+}
 
 
 class TestMalformed:
@@ -320,6 +326,29 @@ class TestMalformed:
         collection().update_one({"user_id": "abc"}, {"$set": {"metadata": "none", "user_id": 5}})
         with Running():
             assert self.later_edits_arrive()
+
+    @pytest.mark.parametrize("shape", MALFORMED)
+    def test_copying_all_goes_on_and_says_what_was_not_copied(self, shape):
+        ProfileRow.objects.filter(pk="bob").delete()
+        collection().update_one({"user_id": "abc"}, {"$set": MALFORMED[shape]})
+        out, err = io.StringIO(), io.StringIO()
+
+        call_command("copy_profiles", stdout=out, stderr=err)
+
+        assert ProfileRow.objects.filter(pk="bob").exists()
+        refused = shape in REFUSED
+        assert ("1 were not copied" in err.getvalue()) is refused
+        assert ("1 profiles copied" in out.getvalue()) is (refused or "user_id" in shape)
+
+    @pytest.mark.parametrize("shape", MALFORMED)
+    def test_nor_is_it_in_the_way_of_the_copies_in_mongodb(self, settings, shape):
+        settings.PROFILE_BACKEND = "postgres"
+        collection().delete_one({"user_id": "bob"})
+        collection().update_one({"user_id": "abc"}, {"$set": MALFORMED[shape]})
+
+        assert sum(compared.profiles for compared in services.profiles_copy()) == 2
+
+        assert collection().find_one({"user_id": "bob"})
 
     def test_bytes_that_are_no_utf_8_do_not_end_it(self, send):
         with Running():

@@ -62,7 +62,7 @@ class Command(BaseCommand):
         # have of each other, which were dumped one after the other.
         call_command("migrate", verbosity=0, interactive=False)
         call_command("mongo_indexes", ensure=True, stdout=self.stderr, verbosity=0)
-        call_command("copy_profiles", stdout=self.stderr)
+        call_command("copy_profiles", stdout=self.stderr, stderr=self.stderr)
         if not outbox.deliver_restored():
             self.stdout.write(
                 "Redis does not answer: the site will not serve anything that Redis has cached, but "

@@ -18,13 +18,14 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         terminal = self.stdout.isatty()
-        copied = 0
+        copied = refused = 0
         try:
             with Progress(console=Console(file=sys.stderr), disable=not terminal) as progress:
                 task = progress.add_task("profiles", total=backends.primary().count())
-                for number in services.profiles_copy():
-                    copied += number
-                    progress.advance(task, number)
+                for compared in services.profiles_copy():
+                    copied += compared.profiles - compared.refused
+                    refused += compared.refused
+                    progress.advance(task, compared.profiles)
         except KeyboardInterrupt:
             self.stderr.write(
                 f"Interrupted after {copied} profiles. Run it again: it starts over, safely."
@@ -37,3 +38,8 @@ class Command(BaseCommand):
         self.stdout.write(
             f"{copied} profiles copied from {settings.PROFILE_BACKEND} to the other store."
         )
+        if refused:
+            self.stderr.write(
+                f"{refused} were not copied, since the other store cannot hold what they contain; "
+                "the log names them."
+            )
