@@ -4,7 +4,14 @@ import shutil
 from pathlib import Path
 
 from activity import services as activity
-from config.backup import BackupRefused, OnProgress, manifest, mongodb, postgres
+from config.backup import (
+    BackupRefused,
+    OnProgress,
+    file_errors_refused,
+    manifest,
+    mongodb,
+    postgres,
+)
 from config.backup.manifest import Manifest
 
 
@@ -15,20 +22,19 @@ def backup_make(*, to: Path, on_progress: OnProgress) -> Manifest:
     Events in the spool are shipped first; the site may keep running. If it is interrupted or
     fails, nothing is left behind. Raises BackupRefused, PyMongoError, or psycopg.Error.
     """
-    if to.exists():
-        raise BackupRefused(f"{to} already exists: name another folder")
-    mongodb.refuse_unless_reachable()
     partial = to.parent / f".{to.name}.partial"
-    try:
+    with file_errors_refused(to):
+        if to.exists():
+            raise BackupRefused(f"{to} already exists: name another folder")
+        mongodb.refuse_unless_reachable()
         to.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(mode=0o700)
-        written = _write(partial, on_progress)
-        partial.rename(to)
-    except OSError as exc:
-        raise BackupRefused(f"{exc.filename or to}: {exc.strerror}") from exc
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(mode=0o700)
+            written = _write(partial, on_progress)
+            partial.rename(to)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
     return written
 
 

@@ -6,7 +6,14 @@ from typing import Final
 from django.db.migrations.loader import MigrationLoader
 
 from cachelayer import outbox, trust
-from config.backup import BackupRefused, OnProgress, manifest, mongodb, postgres
+from config.backup import (
+    BackupRefused,
+    OnProgress,
+    file_errors_refused,
+    manifest,
+    mongodb,
+    postgres,
+)
 from config.backup.manifest import Manifest
 
 PUTTING_IN_PLACE: Final = (
@@ -16,7 +23,8 @@ PUTTING_IN_PLACE: Final = (
 
 def backup_check(*, folder: Path, on_progress: OnProgress) -> Manifest:
     """Return the manifest of a complete backup of this version or an older one. Raises BackupRefused."""
-    checked = manifest.read(folder, on_progress)
+    with file_errors_refused(folder):
+        checked = manifest.read(folder, on_progress)
     known = {f"{app}.{name}" for app, name in MigrationLoader(None).disk_migrations}
     unknown = [name for name in checked.migrations if name not in known]
     if unknown:
@@ -44,6 +52,7 @@ def backup_restore(*, folder: Path, force: bool, on_progress: OnProgress) -> Man
         raise BackupRefused(f"the databases are not empty ({counts}): --force replaces everything")
     on_progress("PostgreSQL", 0, 0)
     with (
+        file_errors_refused(folder),
         postgres.restored_aside(
             folder, checked.tables, outbox.invalidate_restored
         ) as swap_in_tables,

@@ -44,7 +44,7 @@ class Command(BaseCommand):
             self.stderr.write("Interrupted: no backup was written.")
             sys.exit(130)
         except BackupRefused as exc:
-            raise CommandError(str(exc)) from exc
+            raise CommandError(f"no backup was written: {exc}") from exc
         except (PyMongoError, DatabaseError, psycopg.Error) as exc:
             raise CommandError(f"no backup was written: {str(exc).splitlines()[0]}") from exc
         size = sum(file.size_bytes for file in backup.files.values())

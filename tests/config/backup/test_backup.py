@@ -1,5 +1,6 @@
 """Back up a running site, destroy everything, restore it, and find all of it again."""
 
+import errno
 import json
 import os
 import signal
@@ -378,16 +379,69 @@ class TestCommands:
         assert f"{folder} is whole" in output
 
     def test_refusals_are_reported_in_one_line(self, tmp_path):
-        with pytest.raises(CommandError, match="already exists"):
+        with pytest.raises(CommandError, match=r"no backup was written: .* already exists"):
             call_command("backup", to=tmp_path)
         with pytest.raises(CommandError, match=r"nothing was restored: .* is not a backup"):
             call_command("restore", tmp_path, force=True)
 
     def test_a_spool_that_cannot_be_read_is_reported_in_one_line(self, tmp_path, unreadable_spool):
-        with pytest.raises(CommandError, match=f"^{unreadable_spool}: .*$"):
+        with pytest.raises(CommandError, match=f"^no backup was written: {unreadable_spool}: .*$"):
             call_command("backup", to=tmp_path / "new")
 
         assert not (tmp_path / "new").exists()
+
+    # The second is too long while it is partial.
+    @pytest.mark.parametrize("name", ["x" * 300, "x" * 250])
+    def test_a_name_that_is_too_long_is_one_line(self, tmp_path, name):
+        with pytest.raises(
+            CommandError, match=r"no backup was written: .*x(\.partial)?: File name too long"
+        ):
+            call_command("backup", to=tmp_path / name)
+        if len(name) > 255:
+            with pytest.raises(CommandError, match=r"nothing was restored: .*: File name too long"):
+                call_command("restore", tmp_path / name)
+
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("unwritable", ["file", "file/below"])
+    def test_a_file_in_place_of_the_folder_above_is_one_line(self, tmp_path, unwritable):
+        (tmp_path / "file").touch()
+
+        with pytest.raises(CommandError, match=r"no backup was written: .*file.*: \w+"):
+            call_command("backup", to=tmp_path / unwritable / "made")
+
+        assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+    @pytest.mark.parametrize("denied", [manifest.NAME, postgres.DUMP, "mongodb/backed_up.json"])
+    def test_a_file_that_may_not_be_read_is_one_line(self, backup, monkeypatch, denied):
+        """Refused as to another account than this one, which may be root."""
+        path_open = Path.open
+
+        def refused(path: Path, *args: Any, **options: Any) -> Any:
+            if path == backup / denied:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+            return path_open(path, *args, **options)
+
+        monkeypatch.setattr(Path, "open", refused)
+
+        for options in ({"check": True}, {"force": True}):
+            with pytest.raises(
+                CommandError, match=f"^nothing was restored: {backup / denied}: Permission denied$"
+            ):
+                call_command("restore", backup, **options)
+
+    def test_nor_may_one_be_read_by_the_time_it_is_loaded(self, backup, monkeypatch):
+        monkeypatch.setattr(postgres, "refuse_while_in_use", lambda: None)
+        lost = backup / "mongodb" / "backed_up.bson"
+
+        def lose(step: str, done: int, total: int) -> None:
+            if step == "PostgreSQL":
+                lost.unlink()
+
+        with pytest.raises(BackupRefused, match=f"{lost}: No such file"):
+            backup_restore(folder=backup, force=True, on_progress=lose)
+
+        assert leftovers() == []
 
     @pytest.mark.parametrize("command", ["backup", "restore"])
     def test_an_interruption_exits_with_status_130(self, tmp_path, monkeypatch, command, capsys):
