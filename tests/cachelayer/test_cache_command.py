@@ -6,7 +6,8 @@ from io import StringIO
 import pytest
 import redis
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import OperationalError, connection
+from pymongo.errors import AutoReconnect
 
 from cachelayer import audit, client, counts, popularity, protocol, warming
 from cachelayer.models import Clearance
@@ -77,6 +78,24 @@ class TestActions:
         finally:
             stack.start("redis")
             client.breaker.reset()
+
+    @pytest.mark.parametrize("action", ["clear", "warm", "audit"])
+    @pytest.mark.parametrize("store", ["postgres", "mongodb"])
+    def test_without_a_store_it_is_one_line(self, monkeypatch, action, store):
+        def silent(*args: object, **named: object) -> None:
+            raise OperationalError("away\nor not") if store == "postgres" else AutoReconnect("away")
+
+        of = {"clear": "clear", "warm": "warming.warm", "audit": "audit.audit"}[action]
+        monkeypatch.setattr(f"cachelayer.management.commands.cache.{of}", silent)
+
+        with pytest.raises(CommandError, match=f"^{store} failed: away$"):
+            run(action)
+
+    def test_what_is_no_silence_of_a_store_is_not_hidden(self, monkeypatch):
+        monkeypatch.setattr(audit, "audit", lambda count: 1 / 0)
+
+        with pytest.raises(ZeroDivisionError):
+            run("audit")
 
 
 class TestWarm:

@@ -79,3 +79,16 @@ class TestLock:
         assert process.wait_until(lambda: reading.poll() is not None, SECONDS)
         reading.communicate()
         assert reading.returncode == 1  # nothing is applied yet
+
+
+@pytest.mark.parametrize("options", [[], ["--plan"], ["--check"]])
+def test_a_server_that_does_not_answer_is_one_line(stack, options):
+    """Nothing listens on port 1."""
+    url = stack.urls()["DATABASE_URL"].rpartition(":")[0] + ":1/trilith"
+    migrating = migrate(url, *options)
+
+    _, errors = migrating.communicate(timeout=SECONDS)
+
+    assert migrating.returncode == 1
+    assert errors.startswith("CommandError: postgres failed: ")
+    assert errors.count("\n") == 1

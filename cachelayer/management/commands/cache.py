@@ -13,6 +13,7 @@ from rich.progress import Progress
 from cachelayer import audit, explain, stats, warming
 from cachelayer.audit import Audit
 from cachelayer.client import CacheDown
+from cachelayer.failures import unavailable_store
 from cachelayer.invalidation import clear
 from cachelayer.namespace import NoSuchKey, declared, named
 
@@ -38,6 +39,11 @@ class Command(BaseCommand):
             raise CommandError(str(exc)) from exc
         except CacheDown as exc:
             raise CommandError("Redis does not answer.") from exc
+        except Exception as exc:
+            if (store := unavailable_store(exc)) is None:
+                raise
+            reason = str(exc).split("\n")[0]
+            raise CommandError(f"{store} failed: {reason}") from exc
 
     def _stats(self, **options: Any) -> None:
         self.stdout.write(json.dumps(stats.cache_figures(), indent=1))

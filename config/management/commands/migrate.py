@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import psycopg
-from django.core.management.base import OutputWrapper
+from django.core.management.base import CommandError, OutputWrapper
 from django.core.management.commands import migrate
+from django.db import connections
 
+from cachelayer.failures import unavailable_store
 from config.postgres import server
 
 _LOCK_KEY: Final = 0x6D69_6772_6174_65  # identifies the one that migrates; ASCII "migrate"
@@ -21,11 +23,16 @@ SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalive
 class Command(migrate.Command):
     def handle(self, *args: Any, **options: Any) -> None:
         """Migrate once nobody else does; what only reads waits for nobody."""
-        if options["plan"] or options["check_unapplied"]:
-            super().handle(*args, **options)
-            return
-        with _locked(options["database"], self.stdout):
-            super().handle(*args, **options)
+        only_reads = options["plan"] or options["check_unapplied"]
+        lock = contextlib.nullcontext() if only_reads else _locked(options["database"], self.stdout)
+        try:
+            with connections[options["database"]].wrap_database_errors, lock:
+                super().handle(*args, **options)
+        except Exception as exc:
+            if (store := unavailable_store(exc)) is None:
+                raise
+            reason = str(exc).split("\n")[0]
+            raise CommandError(f"{store} failed: {reason}") from exc
 
 
 @contextlib.contextmanager
