@@ -6,21 +6,36 @@ status of the first that fails, and says what manage.py would. Options that a co
 this project does not know are left out.
 """
 
+import contextlib
 import json
 import os
 import sys
+from collections.abc import Iterator
 
 import django
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import get_commands, load_command_class
 
+
+@contextlib.contextmanager
+def ending_in_one_line(program: str) -> Iterator[None]:
+    """Exit in place of a traceback: where a setting is wrong, and after Ctrl-C of a command with no line of its own."""
+    try:
+        yield
+    except ImproperlyConfigured as exc:  # it names the variable; a traceback would bury it
+        sys.exit(f"{program}: {exc}")
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted.\n")
+        sys.exit(130)  # as a shell reports SIGINT
+
+
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-    try:
+    with ending_in_one_line("manage.py"):
         django.setup()
-    except ImproperlyConfigured as exc:  # it names the variable; a traceback would bury it
-        sys.exit(f"manage.py: {exc}")
-    for name, *words in json.loads(sys.argv[1]):
-        command = load_command_class(get_commands()[name], name)
-        _, unknown = command.create_parser("manage.py", name).parse_known_args(words)
-        command.run_from_argv(["manage.py", name, *(word for word in words if word not in unknown)])
+        for name, *words in json.loads(sys.argv[1]):
+            command = load_command_class(get_commands()[name], name)
+            _, unknown = command.create_parser("manage.py", name).parse_known_args(words)
+            command.run_from_argv(
+                ["manage.py", name, *(word for word in words if word not in unknown)]
+            )

@@ -1,0 +1,50 @@
+"""How manage.py and config.commands end: in one line, in place of a traceback."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from config.stack import ROOT
+
+MEASURING = ["pool_advice", "--seconds", "60"]
+
+
+@pytest.mark.parametrize(
+    "program", [["manage.py", *MEASURING], ["-m", "config.commands", json.dumps([MEASURING])]]
+)
+def test_an_interruption_is_one_line_and_status_130(stack, program):
+    measuring = subprocess.Popen(
+        [sys.executable, *program],
+        cwd=ROOT,
+        env={**os.environ, **stack.urls()},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while (line := measuring.stderr.readline()) and "Measuring" not in line:
+        pass
+    measuring.send_signal(signal.SIGINT)
+
+    _, errors = measuring.communicate(timeout=30)
+
+    assert (measuring.returncode, errors) == (130, "Interrupted.\n")
+
+
+@pytest.mark.parametrize("program", [["manage.py", "check"], ["-m", "config.commands", "[]"]])
+def test_a_wrong_setting_is_one_line(program):
+    ended = subprocess.run(
+        [sys.executable, *program],
+        cwd=ROOT,
+        env={**os.environ, "WEB_WORKERS": "many"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("manage.py: ")
+    assert "WEB_WORKERS" in ended.stderr
+    assert ended.stderr.count("\n") == 1
