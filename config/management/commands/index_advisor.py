@@ -1,5 +1,6 @@
 """manage.py index_advisor: which indexes would make the recorded statements faster."""
 
+import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -16,9 +17,11 @@ from config.advisor import migration, mongodb, mongodb_profiler, postgres, text_
 from config.advisor.advice import Advice
 from config.advisor.postgres_candidates import Candidate
 from config.explain.sandbox import DdlNotAllowed
+from config.management.bounds import check_bounds
 
 INTERRUPTED: Final = 130  # exit status, as a shell has it for SIGINT
-_OWN_FOLDER: Final = Path()
+_BOUNDS: Final = {"limit": (1, 1_000), "runs": (1, 100), "profile_seconds": (0.1, 3_600)}
+_INTO_THE_APPS: Final = object()  # no Path, whose "." is a folder like others
 
 
 class Command(BaseCommand):
@@ -44,17 +47,15 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print JSON")
         parser.add_argument(
             "--write",
-            type=Path,
+            type=_folder,
             nargs="?",
-            const=_OWN_FOLDER,
+            const=_INTO_THE_APPS,
             metavar="FOLDER",
             help="write migrations into the apps, or into FOLDER",
         )
 
     def handle(self, *args: Any, store: str | None, **options: Any) -> None:
-        for name, most in (("limit", 1_000), ("runs", 100)):
-            if not 1 <= options[name] <= most:
-                raise CommandError(f"--{name} {options[name]}: must be from 1 to {most}.")
+        check_bounds(options, _BOUNDS)
         advice, candidates = self._advise(store, options)
         if options["json"]:
             self.stdout.write(json.dumps(msgspec.to_builtins(advice), indent=1))
@@ -104,9 +105,9 @@ class Command(BaseCommand):
         with mongodb_profiler.at_level(mongodb_profiler.EVERYTHING):
             mongodb_profiler.wait(seconds)
 
-    def _write(self, candidates: Sequence[Candidate], folder: Path) -> None:
+    def _write(self, candidates: Sequence[Candidate], folder: Any) -> None:
         try:
-            written = migration.write(candidates, None if folder == _OWN_FOLDER else folder)
+            written = migration.write(candidates, None if folder is _INTO_THE_APPS else folder)
         except OSError as exc:
             raise CommandError(f"{exc.filename}: {exc.strerror}") from exc
         for path in written:
@@ -117,3 +118,9 @@ class Command(BaseCommand):
     def _show_progress(self, step: str) -> None:
         if self.stderr.isatty():
             self.stderr.write(step)
+
+
+def _folder(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("must be a folder, not an empty text")
+    return Path(text)

@@ -342,10 +342,20 @@ class TestRefusals:
 
         assert traces() == before
 
-    @pytest.mark.parametrize(("name", "value"), [("runs", 0), ("limit", 1_001)])
-    def test_of_numbers_out_of_range(self, name, value):
-        with pytest.raises(CommandError, match=f"--{name} {value}: must be from 1 to"):
-            advise(**{name: value})
+    @pytest.mark.parametrize(
+        "option",
+        [
+            *("--runs 0", "--limit 1001", "--profile-seconds -1.0"),
+            *("--profile-seconds inf", "--profile-seconds nan"),
+        ],
+    )
+    def test_of_numbers_out_of_range(self, option):
+        with pytest.raises(CommandError, match=f"{option}: must be from .* to "):
+            call_command("index_advisor", *option.split())
+
+    def test_of_no_folder(self):
+        with pytest.raises(CommandError, match="--write: must be a folder, not an empty text"):
+            call_command("index_advisor", "--write", "")
 
     @pytest.mark.usefixtures("allowed", "seeded")
     def test_reports_a_store_that_does_not_answer(self, monkeypatch):

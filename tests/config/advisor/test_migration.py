@@ -98,7 +98,7 @@ class TestWrite:
 
 
 class TestCommand:
-    def write(self, monkeypatch, candidates: list[Candidate], folder: Path) -> str:
+    def write(self, monkeypatch, candidates: list[Candidate], *folder: Path) -> str:
         advice = Advice(
             store="postgres",
             source="a test",
@@ -113,9 +113,8 @@ class TestCommand:
             index_advisor.postgres, "advise", lambda **options: (advice, candidates)
         )
         errors = io.StringIO()
-        call_command(
-            "index_advisor", store="postgres", write=folder, stdout=io.StringIO(), stderr=errors
-        )
+        words = ["--store", "postgres", "--write", *map(str, folder)]
+        call_command("index_advisor", *words, stdout=io.StringIO(), stderr=errors)
         return errors.getvalue()
 
     def test_writes_into_the_folder_and_says_what_is_left_to_do(
@@ -127,6 +126,24 @@ class TestCommand:
         assert "Meta.indexes" in said
         with pytest.raises(CommandError, match=r"0003_advised_indexes\.py: File exists"):
             self.write(monkeypatch, candidates, tmp_path)
+
+    def test_the_current_folder_is_a_folder_like_others(self, monkeypatch, candidates, tmp_path):
+        monkeypatch.chdir(tmp_path)
+
+        said = self.write(monkeypatch, candidates, Path())
+
+        assert (tmp_path / "notes" / "0003_advised_indexes.py").exists()
+        assert said.startswith("notes/0003_advised_indexes.py written")
+
+    def test_without_a_folder_they_go_into_the_apps(self, monkeypatch, candidates):
+        folders = []
+        monkeypatch.setattr(
+            index_advisor.migration, "write", lambda _, folder: folders.append(folder) or []
+        )
+
+        self.write(monkeypatch, candidates)
+
+        assert folders == [None]
 
     def test_says_so_where_there_is_none_to_write(self, monkeypatch, tmp_path):
         assert "No migration written" in self.write(monkeypatch, [], tmp_path)
