@@ -102,6 +102,11 @@ class BoundedPaginator(Paginator):
         rows: Any = self.object_list
         return int(rows.order_by()[:COUNT_BOUND].count())
 
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether there may be more rows than count."""
+        return self.count >= COUNT_BOUND
+
 
 class OwnerFilter(admin.ListFilter):
     """One user's notes, by ?user_id=: a list of all users would be as long as the table."""
@@ -212,7 +217,23 @@ class NoteAdmin(StrictListAdmin):
             context["cached_value_url"] = cached_value_url(request, cache_keys.note(note.pk).name)
         return super().render_change_form(request, context, *args, **kwargs)
 
-    @admin.action(description="Drop the cached copies of the selected notes")
+    def response_action(
+        self, request: HttpRequest, queryset: QuerySet[Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse | None:
+        """Run the chosen action; refuse to run it on all rows where these were not all counted."""
+        on_all = forms.BooleanField(required=False).clean(request.POST.get("select_across"))
+        if on_all and BoundedPaginator(queryset, self.list_per_page).is_cut_off:
+            self.message_user(
+                request,
+                f"Nothing was done: there are {COUNT_BOUND} notes or more. Select some, or filter the list.",
+                messages.ERROR,
+            )
+            return None
+        return super().response_action(request, queryset, *args, **kwargs)
+
+    @admin.action(
+        description="Drop the cached copies of the selected notes", permissions=["change"]
+    )
     def drop_cached_copies(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         notes = list(queryset.values_list("id", "user_id"))
         tags = {

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import pytest
 from django.contrib.admin import site
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -298,6 +298,76 @@ class TestChange:
 
         operator.post(LIST, chosen | {"action": "delete_selected", "post": "yes"})
         assert list(Note.objects.values_list("pk", flat=True)) == [ids[1]]
+
+
+class TestActions:
+    """On all rows, as the link below the list's actions chooses."""
+
+    @pytest.fixture
+    def cached(self, api) -> list:
+        ids = [note.pk for note in make_notes(3)]
+        for note_id in ids:
+            api.get(f"/api/v1/notes/{note_id}")
+        return ids
+
+    def fresh(self, ids: list) -> list[bool]:
+        return [protocol.look(cache_keys.note(note_id)).fresh for note_id in ids]
+
+    def drop(self, user: Client, ids: list, *, on_all: bool):
+        body = {"action": "drop_cached_copies", "_selected_action": [str(ids[0])]}
+        return user.post(
+            LIST, body | {"index": "0", "select_across": str(int(on_all))}, follow=True
+        )
+
+    @pytest.mark.parametrize("on_all", [False, True])
+    def test_who_may_only_view_drops_nothing(self, cached, on_all):
+        user = User.objects.create_user("viewer", is_staff=True)
+        user.user_permissions.add(Permission.objects.get(codename="view_note"))
+        viewer = Client()
+        viewer.force_login(user)
+
+        page = self.drop(viewer, cached, on_all=on_all).content.decode()
+
+        assert self.fresh(cached) == [True] * 3
+        assert "drop_cached_copies" not in page
+
+    def test_on_all_of_those_that_were_counted(self, operator, cached, monkeypatch):
+        monkeypatch.setattr(NoteAdmin, "list_per_page", 2)
+
+        page = operator.get(LIST).content.decode()
+        assert "across all pages" in page
+        assert "Select all 3 notes" in page
+        page = self.drop(operator, cached, on_all=True).content.decode()
+
+        assert "Cached copies of 3 notes dropped." in page
+        assert self.fresh(cached) == [False] * 3
+
+    @pytest.mark.parametrize("action", ["drop_cached_copies", "delete_selected"])
+    def test_not_on_all_where_there_are_more_than_were_counted(
+        self, operator, cached, monkeypatch, action
+    ):
+        monkeypatch.setattr(NoteAdmin, "list_per_page", 1)
+        monkeypatch.setattr("notes.admin.COUNT_BOUND", 2)
+        body = {"action": action, "_selected_action": [str(cached[0])], "select_across": "1"}
+
+        page = operator.get(LIST).content.decode()
+        answers = [
+            operator.post(LIST, body | more, follow=True).content.decode()
+            for more in ({"index": "0"}, {"post": "yes"})
+        ]
+
+        assert "across all pages" not in page
+        assert "0 of 1 selected" in page
+        assert all("Nothing was done: there are 2 notes or more" in answer for answer in answers)
+        assert self.fresh(cached) == [True] * 3
+        assert Note.objects.count() == 3
+
+    def test_the_selected_of_more_than_were_counted(self, operator, cached, monkeypatch):
+        monkeypatch.setattr("notes.admin.COUNT_BOUND", 2)
+
+        self.drop(operator, cached, on_all=False)
+
+        assert self.fresh(cached) == [False, True, True]
 
 
 class TestDeleteQueryset:
