@@ -170,7 +170,10 @@ class SeedCommand(BaseCommand, ABC):
 
     def _reset(self, *, ask: bool) -> None:
         if ask and sys.stdin.isatty():
-            answer = input(f"Delete all {self.rows}, including those of real users? Type yes: ")
+            try:
+                answer = input(f"Delete all {self.rows}, including those of real users? Type yes: ")
+            except EOFError:  # Ctrl-D
+                answer = "no"
             if answer.strip() != "yes":
                 raise CommandError("Nothing was deleted.")
         self.stdout.write(f"{self.delete_all()} {self.rows} deleted.")

@@ -126,10 +126,16 @@ class TestSeedNotes:
         assert "1 notes deleted." in output
         assert Note.objects.count() == 10
 
-    def test_reset_asks_on_a_terminal(self, monkeypatch):
+    @pytest.mark.parametrize("answers", [["no"], []])  # without one, input ends with Ctrl-D
+    def test_reset_asks_on_a_terminal(self, monkeypatch, answers):
+        def answer(question: str) -> str:
+            if not answers:
+                raise EOFError
+            return answers[0]
+
         make_note()
         monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
-        monkeypatch.setattr("builtins.input", lambda question: "no")
+        monkeypatch.setattr("builtins.input", answer)
 
         with pytest.raises(CommandError, match="Nothing was deleted"):
             seed(count=10, reset=True)

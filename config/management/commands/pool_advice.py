@@ -9,6 +9,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from cachelayer import prometheus
+from config.management.bounds import check_bounds
 from config.postgres import pool_sizing
 from config.postgres.pool_sizing import Load, Site
 from config.postgres.server import Capacity, capacity
@@ -18,6 +19,16 @@ _BINDING: Final = {
     "formula": "the formula: more connections would only wait inside the server",
     "threads": "the threads of a process, which can use no more connections",
     "server": "the server, which accepts no more connections",
+}
+
+_BOUNDS: Final = {
+    "seconds": (0.01, 3_600),
+    "rate": (0, 1_000_000),
+    "hold_ms": (0, 3_600_000),
+    "cores": (1, 10_000),
+    "spindles": (0, 10_000),
+    "workers": (1, 10_000),
+    "threads": (1, 10_000),
 }
 
 
@@ -45,16 +56,15 @@ class Command(BaseCommand):
         parser.add_argument("--workers", type=int, default=settings.WEB_WORKERS)
         parser.add_argument("--threads", type=int, default=settings.WEB_THREADS)
 
-    def handle(
-        self, *args: Any, cores: int, spindles: int, workers: int, threads: int, **options: Any
-    ) -> None:
-        if min(cores, workers, threads) < 1 or spindles < 0 or options["seconds"] <= 0:
-            raise CommandError("Cores, workers, threads and seconds must be positive.")
+    def handle(self, *args: Any, **options: Any) -> None:
+        check_bounds(options, _BOUNDS)
         try:
             server = capacity()
         except psycopg.Error as exc:
             raise CommandError("PostgreSQL does not answer.") from exc
         load = self._load(options["seconds"], options["rate"], options["hold_ms"])
+        cores, spindles = options["cores"], options["spindles"]
+        workers, threads = options["workers"], options["threads"]
         site = Site(workers, threads, settings.POSTGRES_POOL_MAX)
         at_once = pool_sizing.formula(cores, spindles)
         ours = int(prometheus.total(prometheus.samples(), "postgres_pool_connections"))

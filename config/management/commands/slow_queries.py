@@ -6,6 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from cachelayer.client import CacheDown
+from config.management.bounds import check_bounds
 from config.observability import slow_queries
 from config.observability.generic_plans import NoPlan, generic_plan
 
@@ -24,6 +25,7 @@ class Command(BaseCommand):
     def handle(
         self, *args: Any, store: str | None, limit: int, explain: str | None, **options: Any
     ) -> None:
+        check_bounds({"limit": limit}, {"limit": (1, 10_000)})
         try:
             shapes = slow_queries.slow_statements(store)
         except CacheDown as exc:

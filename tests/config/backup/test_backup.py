@@ -238,6 +238,13 @@ class TestBackupCheck:
         with pytest.raises(BackupRefused, match="cannot be read"):
             backup_check(folder=backup, on_progress=silent)
 
+    def test_refuses_a_manifest_that_is_no_utf_8(self, backup):
+        path = backup / manifest.NAME
+        path.write_bytes(path.read_bytes().replace(b"trilith", b"trilit\xff"))
+
+        with pytest.raises(BackupRefused, match="cannot be read"):
+            backup_check(folder=backup, on_progress=silent)
+
     def test_refuses_a_file_with_a_changed_byte(self, backup):
         dump = backup / "postgres.dump"
         content = bytearray(dump.read_bytes())

@@ -129,6 +129,11 @@ class TestSlowQueriesCommand:
         )  # few rows: sorted, no index
         assert "actual time" not in plan
 
+    @pytest.mark.parametrize("limit", ["0", "-1"])
+    def test_refuses_a_limit_that_cuts_off_the_first(self, limit):
+        with pytest.raises(CommandError, match=f"--limit {limit}: must be from 1 to"):
+            run("slow_queries", "--limit", limit)
+
     def test_says_that_there_is_none(self):
         assert run("slow_queries") == "No slow query is stored.\n"
 

@@ -121,7 +121,15 @@ class TestCommand:
 
     @pytest.mark.parametrize(
         ("arguments", "reason"),
-        [(["--rate", "3"], "must be given together"), (["--workers", "0"], "must be positive")],
+        [
+            (["--rate", "3"], "must be given together"),
+            (["--workers", "0"], "--workers 0: must be from 1 to 10000"),
+            (["--rate", "-1", "--hold-ms", "5"], "--rate -1.0: must be from 0 to"),
+            (["--rate", "nan", "--hold-ms", "5"], "--rate nan: must be"),
+            (["--rate", "5", "--hold-ms", "inf"], "--hold-ms inf: must be"),
+            (["--seconds", "inf"], "--seconds inf: must be"),
+            (["--seconds", "1e10"], "--seconds 10000000000.0: must be"),
+        ],
     )
     def test_misuse_is_reported(self, arguments, reason):
         with pytest.raises(CommandError, match=reason):
