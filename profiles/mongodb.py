@@ -165,7 +165,7 @@ def rename(old: str, new: str, *, session: ClientSession) -> bool:
 
 def by_beginning(text: str, *, after: str, limit: int) -> Cursor[dict[str, Any]]:
     """Return the lines of the user_ids that begin with text and follow another, in order."""
-    bounds = {"$gt": after}
+    bounds: dict[str, Any] = {"$gt": after, **_NO_ARRAY}
     if text:
         bounds |= {"$gte": text, "$lt": text + _LAST_CHARACTER}
     return driver_collection().find({"user_id": bounds}, _LINE).sort("user_id").limit(limit)

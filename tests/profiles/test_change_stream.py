@@ -16,7 +16,7 @@ from pymongo.errors import NotPrimaryError, OperationFailure
 from cachelayer import outbox, protocol
 from cachelayer.models import Clearance
 from config.stack.process import wait_until
-from profiles import cache_keys, change_stream, documents, selectors, services
+from profiles import backends, cache_keys, change_stream, documents, selectors, services
 from profiles.change_stream import Watcher
 from profiles.documents import UserProfile
 from profiles.models import ProfileRow
@@ -339,6 +339,14 @@ class TestMalformed:
         refused = shape in REFUSED
         assert ("1 were not copied" in err.getvalue()) is refused
         assert ("1 profiles copied" in out.getvalue()) is (refused or "user_id" in shape)
+
+    @pytest.mark.parametrize("shape", MALFORMED)
+    def test_the_list_has_the_others(self, shape):
+        collection().update_one({"user_id": "abc"}, {"$set": MALFORMED[shape]})
+
+        lines = backends.primary().find(text="", after="", limit=10)
+
+        assert "bob" in [line.user_id for line in lines]
 
     @pytest.mark.parametrize("shape", MALFORMED)
     def test_nor_is_it_in_the_way_of_the_copies_in_mongodb(self, settings, shape):
