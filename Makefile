@@ -1,5 +1,5 @@
-# The tasks of this project; `make help` lists them. Recipes are one or two lines: the modules that
-# they call do the work.
+# The tasks of this project; `make help` lists them. Recipes are short: the modules that they call
+# do the work.
 
 PYTHON ?= python3
 # make test PYTHON=python3.14 DJANGO=6.0: on other versions than those pinned, in an environment of their own.

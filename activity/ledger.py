@@ -80,7 +80,7 @@ def entries(folder: Path) -> dict[str, Entry]:
     for line in lines:
         try:
             entry = msgspec.json.decode(line, type=Entry)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             continue  # cut off by a full disk, or damaged
         by_segment[entry.segment] = entry
     return by_segment

@@ -20,7 +20,7 @@ from config.web.callers import Unauthorized
 from config.web.parsers import media_types
 from notes import services as notes
 from profiles import services as profiles
-from profiles.stores import Taken
+from profiles.stores import AlreadyExists
 
 log = structlog.get_logger("api")
 
@@ -31,7 +31,7 @@ DOMAIN_ERRORS: dict[type[Exception], tuple[HTTPStatus, str]] = {
     notes.NotOwner: (HTTPStatus.FORBIDDEN, "not-owner"),
     profiles.ProfileNotFound: (HTTPStatus.NOT_FOUND, "profile-not-found"),
     profiles.NotOwnProfile: (HTTPStatus.FORBIDDEN, "not-own-profile"),
-    Taken: (HTTPStatus.CONFLICT, "taken"),
+    AlreadyExists: (HTTPStatus.CONFLICT, "taken"),
     PreconditionFailed: (HTTPStatus.PRECONDITION_FAILED, problems.PRECONDITION_FAILED),
     idempotency.KeyInUse: (HTTPStatus.CONFLICT, "idempotency-key-in-use"),
     idempotency.KeyReused: (HTTPStatus.UNPROCESSABLE_ENTITY, "idempotency-key-reused"),
@@ -67,7 +67,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
 
 def _field_errors(exc: Exception) -> dict[str, Any]:
     """Return the errors member of a domain error that concerns a single field."""
-    if not isinstance(exc, Taken):
+    if not isinstance(exc, AlreadyExists):
         return {}
     return {"errors": [{"field": exc.field, "message": str(exc), "code": "taken"}]}
 

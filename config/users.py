@@ -30,7 +30,7 @@ def user_rename(*, old: str, new: str, on_step: Callable[[str], None]) -> int:
     Give the profile of old, and all its events, the user id new; return how many events.
 
     One transaction of MongoDB: no reader ever sees the profile without its events. Notes keep
-    their owner. Raises CannotRename, Taken, or what the drivers raise; the steps then say what was
+    their owner. Raises CannotRename, AlreadyExists, or what the drivers raise; the steps then say what was
     done. After RENAMED only the profile's copy in the other store is missing.
     """
     if settings.PROFILE_BACKEND != "mongo":

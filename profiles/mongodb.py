@@ -18,7 +18,7 @@ from profiles.emails import email_key
 from profiles.limits import PREFERENCE_KEYS_MAX, PREFERENCE_LEVELS_MAX, PREFERENCES_BYTES_MAX
 from profiles.preferences import Preferences, check_size, merged
 from profiles.records import ProfileLine, ProfileRecord
-from profiles.stores import Taken
+from profiles.stores import AlreadyExists
 
 _DUPLICATE_KEY = 11000
 _BATCH = 1_000
@@ -40,7 +40,7 @@ class MongoProfiles:
         return around(*tags)
 
     def get(self, user_id: str) -> ProfileRecord | None:
-        document = _documents({"user_id": user_id}).first()
+        document = _documents(_filter(user_id)).first()
         return None if document is None else documents.record(document)
 
     def get_many(self, user_ids: Sequence[str]) -> Mapping[str, ProfileRecord]:
@@ -92,7 +92,7 @@ class MongoProfiles:
         fields = _document(profile).to_mongo()
         try:
             self._copy(profile, fields)
-        except Taken as exc:
+        except AlreadyExists as exc:
             if exc.field == "email":
                 del fields["email_key"]
                 self._copy(profile, fields)
@@ -110,7 +110,7 @@ class MongoProfiles:
 
     def rekey(self, profile: ProfileRecord) -> None:
         key = email_key(profile.email)
-        other = {"user_id": profile.user_id, "email": profile.email, "email_key": {"$ne": key}}
+        other = _filter(profile.user_id) | {"email": profile.email, "email_key": {"$ne": key}}
         with _duplicate_as_conflict():
             driver_collection().update_one(other, {"$set": {"email_key": key}})
 
@@ -125,7 +125,9 @@ class MongoProfiles:
             rows += [
                 row
                 for row in by_email(text)
-                if row.get("user_id", "") > after and row["user_id"] not in known
+                if isinstance(user_id := row.get("user_id"), str)
+                and user_id > after
+                and user_id not in known
             ]
             rows.sort(key=lambda row: row["user_id"])  # by code points, as MongoDB has them
         return [records.line(documents.record(row)) for row in rows[:limit]]
@@ -145,20 +147,20 @@ class MongoProfiles:
 
 
 class _duplicate_as_conflict(AbstractContextManager[None]):  # noqa: N801  # reads like a keyword
-    """Turn the driver's duplicate key error into Taken with the name of the field."""
+    """Turn the driver's duplicate key error into AlreadyExists with the name of the field."""
 
     def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
         if isinstance(exc, DuplicateKeyError):
             pattern = (exc.details or {}).get("keyPattern", {})
-            raise Taken("user_id" if "user_id" in pattern else "email") from exc
+            raise AlreadyExists("user_id" if "user_id" in pattern else "email") from exc
 
 
 def rename(old: str, new: str, *, session: ClientSession) -> bool:
-    """Give the profile another user_id; return whether there is one. Raises Taken."""
+    """Give the profile another user_id; return whether there is one. Raises AlreadyExists."""
     change = {"$set": {"user_id": new}, "$inc": {"version": 1}}
     with _duplicate_as_conflict():
         return (
-            driver_collection().update_one({"user_id": old}, change, session=session).modified_count
+            driver_collection().update_one(_filter(old), change, session=session).modified_count
             == 1
         )
 
@@ -249,8 +251,8 @@ def _document(profile: ProfileRecord) -> UserProfile:
     )
 
 
-def _filter(user_id: str, if_version: int | None) -> dict[str, Any]:
-    condition: dict[str, Any] = {"user_id": user_id}
+def _filter(user_id: str, if_version: int | None = None) -> dict[str, Any]:
+    condition: dict[str, Any] = {"user_id": {"$eq": user_id, **_NO_ARRAY}}
     if if_version is not None:
         condition["version"] = if_version
     return condition

@@ -15,7 +15,7 @@ from profiles.emails import email_key
 from profiles.models import ProfileRow
 from profiles.preferences import Preferences
 from profiles.records import Metadata, ProfileLine, ProfileRecord
-from profiles.stores import Taken
+from profiles.stores import AlreadyExists
 
 _LINE = (
     *("user_id", "email", "preferences__theme", "preferences__language"),
@@ -87,7 +87,7 @@ class PostgresProfiles:
     def copy(self, profile: ProfileRecord) -> None:
         try:
             _copy(profile, email_key(profile.email))
-        except Taken as exc:
+        except AlreadyExists as exc:
             if exc.field == "email":
                 _copy(profile, None)
             raise
@@ -140,7 +140,7 @@ def _copy(profile: ProfileRecord, key: str | None) -> None:
 
 @contextlib.contextmanager
 def _duplicate_as_conflict() -> Iterator[None]:
-    """Turn the violated constraint into Taken with the name of the field."""
+    """Turn the violated constraint into AlreadyExists with the name of the field."""
     # A savepoint, so that a transaction around stays usable; a single statement needs none.
     scope = transaction.atomic() if connection.in_atomic_block else contextlib.nullcontext()
     try:
@@ -152,7 +152,7 @@ def _duplicate_as_conflict() -> Iterator[None]:
             diagnostics is not None
             and diagnostics.constraint_name == "user_profiles_email_key_unique"
         )
-        raise Taken("email" if is_email else "user_id") from exc
+        raise AlreadyExists("email" if is_email else "user_id") from exc
 
 
 def _locked(user_id: str, if_version: int | None) -> ProfileRow | None:

@@ -13,7 +13,7 @@ from profiles import backends, cache_keys, mongodb, records
 from profiles.emails import check_email
 from profiles.preferences import Preferences, canonical
 from profiles.records import Metadata, ProfileRecord
-from profiles.stores import ProfileStore, Taken
+from profiles.stores import AlreadyExists, ProfileStore
 
 log = structlog.get_logger("profiles")
 
@@ -47,7 +47,7 @@ def profile_create(
     Store a new profile; return what is sent of it.
 
     preferences as profiles.preferences.check allows them. caller is the user who asks, None for
-    staff. Raises NotOwnProfile, EmailRejected, PreconditionFailed, Taken.
+    staff. Raises NotOwnProfile, EmailRejected, PreconditionFailed, AlreadyExists.
     """
     _refuse_others(user_id, caller)
     check_email(email)
@@ -70,7 +70,7 @@ def profile_replace(
     """
     Replace email and preferences, and raise the version by 1.
 
-    Raises ProfileNotFound, NotOwnProfile, EmailRejected, PreconditionFailed, Taken; then nothing
+    Raises ProfileNotFound, NotOwnProfile, EmailRejected, PreconditionFailed, AlreadyExists; then nothing
     was written.
     """
     _refuse_others(user_id, caller)
@@ -126,7 +126,7 @@ def profile_delete(
 
 
 def mirror_update(*, user_id: str) -> None:
-    """Bring the mirror's copy of a profile up to date. Raises what the drivers raise, Taken."""
+    """Bring the mirror's copy of a profile up to date. Raises what the drivers raise, AlreadyExists."""
     profile = backends.primary().get(user_id)
     if profile is None:
         backends.mirror().delete(user_id, if_version=None)
@@ -150,7 +150,7 @@ def profiles_copy() -> Iterator[Compared]:
         for profile in batch:
             try:
                 refused += not _accepted(profile.user_id, partial(backends.mirror().copy, profile))
-            except Taken:
+            except AlreadyExists:
                 postponed.append(profile.user_id)
         yield Compared(len(batch), refused)
     for batch in _pages(backends.mirror()):
@@ -191,7 +191,7 @@ def profiles_reshape() -> Iterator[int]:
 
 def _accepted(user_id: str, copy: Callable[[], None]) -> bool:
     """
-    Copy a profile; return whether the mirror accepted it. Raises Taken, and what concerns all profiles.
+    Copy a profile; return whether the mirror accepted it. Raises AlreadyExists, and what concerns all profiles.
 
     A document edited by hand may hold what the other store cannot.
     """
@@ -207,7 +207,7 @@ def _copied_again(user_id: str) -> bool:
     """Copy a profile whose address another one had; a remaining conflict predates the rule of unique addresses."""
     try:
         return _accepted(user_id, partial(mirror_update, user_id=user_id))
-    except Taken as exc:  # copied all the same
+    except AlreadyExists as exc:  # copied all the same
         _log_mirror_failure(user_id, exc)
         return True
 
@@ -254,7 +254,7 @@ def _done(profile: ProfileRecord) -> Representation:
     """Copy the written profile to the mirror, whose failure does not concern the caller, and return it."""
     try:
         backends.mirror().copy(profile)
-    except (PyMongoError, DatabaseError, InterfaceError, Taken) as exc:
+    except (PyMongoError, DatabaseError, InterfaceError, AlreadyExists) as exc:
         _log_mirror_failure(profile.user_id, exc)
     return records.representation(profile)
 

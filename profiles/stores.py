@@ -11,7 +11,7 @@ from profiles.records import ProfileLine, ProfileRecord
 StoreName = Literal["mongo", "postgres"]
 
 
-class Taken(Exception):
+class AlreadyExists(Exception):
     """Another profile has this user_id or email already; field says which."""
 
     def __init__(self, field: str) -> None:
@@ -38,7 +38,7 @@ class ProfileStore(Protocol):
         """Return the profiles that exist, by user_id, with one request."""
 
     def create(self, profile: ProfileRecord) -> None:
-        """Store a new profile. Raises Taken."""
+        """Store a new profile. Raises AlreadyExists."""
 
     def replace(
         self,
@@ -49,7 +49,7 @@ class ProfileStore(Protocol):
         now: datetime,
         if_version: int | None,
     ) -> ProfileRecord | None:
-        """Replace email and preferences, and raise the version. Raises Taken."""
+        """Replace email and preferences, and raise the version. Raises AlreadyExists."""
 
     def patch(
         self, user_id: str, *, patch: Preferences, now: datetime, if_version: int | None
@@ -67,12 +67,12 @@ class ProfileStore(Protocol):
         """
         Store this copy of a profile, unless a newer version is stored here.
 
-        Raises Taken if another profile here has its address; it is copied all the same, but a
+        Raises AlreadyExists if another profile here has its address; it is copied all the same, but a
         search for that address does not return it.
         """
 
     def rekey(self, profile: ProfileRecord) -> None:
-        """Update the profile's e-mail key after an edit that bypassed the service. Raises Taken."""
+        """Update the profile's e-mail key after an edit that bypassed the service. Raises AlreadyExists."""
 
     def page(self, *, after: str, limit: int) -> Sequence[ProfileRecord]:
         """Return the profiles that follow a user_id, in the order of the user_ids."""

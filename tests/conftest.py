@@ -95,10 +95,10 @@ def forbidden_segment(monkeypatch) -> Path:
     activity.own_spool().close()
     opened = os.open
 
-    def refuse(name: object, *args: object) -> int:
+    def refuse(name: object, *args: object, **named: object) -> int:
         if name in (path, path.with_suffix(checkpoint.SUFFIX)):
             raise PermissionError(errno.EACCES, "not allowed", str(name))
-        return opened(name, *args)
+        return opened(name, *args, **named)
 
     monkeypatch.setattr(os, "open", refuse)
     return path

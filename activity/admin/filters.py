@@ -63,9 +63,11 @@ class EventFilters(forms.Form):
         if since and until and until <= since:
             self.add_error("until", "Must be after since.")
         for name, moment in (("since", since), ("until", until)):
-            cleaned[name] = moment and moment.bound()
-        if cleaned["until"] == END:  # as any read, and the field would not take it again
-            cleaned["until"] = None
+            bound = moment and moment.bound()
+            if name == "since" and bound == END:  # rounded up from the last second of all
+                self.add_error(name, f"Must be before {END:%Y-%m-%d}.")
+            # No end is the same, and the field would not take it again.
+            cleaned[name] = None if bound == END else bound
         action, resource = cleaned.get("action"), cleaned.get("resource")
         if action and resource and action not in actions_of(resource):
             self.add_error("resource", f"{action} is never about a {resource}.")

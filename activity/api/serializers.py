@@ -11,9 +11,10 @@ class EventOutput(serializers.Serializer):
     """One thing that a user did."""
 
     id = serializers.RegexField("^[0-9a-f]{24}$")
-    user_id = serializers.RegexField(USER_ID_PATTERN)
-    action = serializers.ChoiceField(sorted(ACTIONS))
-    resource = serializers.ChoiceField(sorted(RESOURCES))
+    # Null: of another type, written past the service.
+    user_id = serializers.RegexField(USER_ID_PATTERN, allow_null=True)
+    action = serializers.ChoiceField(sorted(ACTIONS), allow_null=True)
+    resource = serializers.ChoiceField(sorted(RESOURCES), allow_null=True)
     resource_id = serializers.CharField(allow_null=True)
     details = serializers.DictField()
     timestamp = serializers.DateTimeField()
@@ -40,7 +41,7 @@ class EventPage(serializers.Serializer):
 class ActionCount(serializers.Serializer):
     """How often a user did something."""
 
-    action = serializers.ChoiceField(sorted(ACTIONS))
+    action = serializers.ChoiceField(sorted(ACTIONS), allow_null=True)
     count = serializers.IntegerField(min_value=1)
 
 
@@ -79,8 +80,8 @@ class ActivityTrend(serializers.Serializer):
 class ResourceCount(serializers.Serializer):
     """How often something was used, and by how many."""
 
-    resource = serializers.ChoiceField(sorted(RESOURCES))
-    resource_id = serializers.CharField()
+    resource = serializers.ChoiceField(sorted(RESOURCES), allow_null=True)
+    resource_id = serializers.CharField(allow_null=True)
     count = serializers.IntegerField(min_value=1)
     unique_users = serializers.IntegerField(min_value=1)
 

@@ -6,12 +6,13 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+import pymongo
 from django.db import connection
 from django.db.models import Count
 
 from activity.documents import ActivityEvent, driver_collection
 from activity.paging import FeedQuery
-from activity.time_window import Window, last_days
+from activity.time_window import ALL_TIME, Window, last_days
 from notes.models import Note
 from notes.paging import DEFAULT_LIMIT, Position
 from profiles.models import ProfileRow
@@ -19,6 +20,7 @@ from profiles.models import ProfileRow
 PAGE: Final = 500
 _TITLES: Final = 5_000  # the titles that words are sampled from
 _DAYS: Final = 30
+_COUNTING_SECONDS: Final = 120  # of millions of events
 _TEXT: Final = {"$gte": ""}  # not what was written past the service
 
 
@@ -119,21 +121,25 @@ def sample_profile_user() -> str:
 
 def sample_events() -> EventsSample:
     """Return parameters for the queries of events. Raises NoSampleData."""
-    match = {**FeedQuery().match, "user_id": _TEXT, "action": _TEXT}
-    by_time = ActivityEvent.objects(__raw__=match).only("timestamp").order_by("-timestamp")
-    newest = by_time.as_pymongo().first()
+    newest = _by_time(FeedQuery().match).first()
     if newest is None:
         raise NoSampleData("there are no events; create some with manage.py seed_activity")
-    heavy = _counted("user_id", match)[0]
-    window = last_days(_DAYS, now=newest["timestamp"])
-    rows = driver_collection().count_documents(match)
-    return EventsSample(
-        rows=rows,
-        heavy_user=heavy,
-        rare_action=_counted("action", {**match, "user_id": heavy})[-1],
-        window=window,
-        middle=by_time.as_pymongo()[rows // 2]["timestamp"],
-    )
+    in_time = ALL_TIME.match  # by the index alone; what follows looks at each event
+    with pymongo.timeout(_COUNTING_SECONDS):
+        heavy = _counted("user_id", {**in_time, "user_id": _TEXT})[0]
+        rows = driver_collection().count_documents(in_time)
+        return EventsSample(
+            rows=rows,
+            heavy_user=heavy,
+            rare_action=_counted("action", {**in_time, "user_id": heavy, "action": _TEXT})[-1],
+            window=last_days(_DAYS, now=newest["timestamp"]),
+            middle=_by_time(in_time)[rows // 2]["timestamp"],
+        )
+
+
+def _by_time(match: dict[str, Any]) -> Any:
+    events = ActivityEvent.objects(__raw__=match).only("timestamp").order_by("-timestamp")
+    return events.as_pymongo()
 
 
 def _counted(field: str, match: dict[str, Any]) -> Sequence[str]:

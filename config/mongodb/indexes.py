@@ -3,7 +3,6 @@
 from typing import Any, Final
 
 import mongoengine as me
-from pymongo.errors import PyMongoError
 
 Index = dict[str, Any]  # its key and its options
 _TTL: Final = "expireAfterSeconds"
@@ -11,7 +10,7 @@ _TTL: Final = "expireAfterSeconds"
 _UNDECLARED: Final = ("v", "ns", "background", "hidden")
 
 
-class IndexDiffers(PyMongoError):
+class IndexDiffers(Exception):
     """An index has another key or other options than the document declares."""
 
 
@@ -21,15 +20,15 @@ def ensure(document: type[me.Document]) -> None:
 
     Raises IndexDiffers, before anything is changed, where one would have to be built anew.
     """
-    collection, wanted = document._get_collection(), declared(document)
+    collection, indexes = document._get_collection(), declared(document)
     changed = differences(document)
     for name, options in changed.items():
-        if options != [_TTL] or _TTL not in wanted[name]:
+        if options != [_TTL] or _TTL not in indexes[name]:
             raise IndexDiffers(
                 f"{collection.name}: the index {name} has another {', '.join(options)}; drop it first"
             )
     for name in changed:
-        index = {"name": name, _TTL: wanted[name][_TTL]}
+        index = {"name": name, _TTL: indexes[name][_TTL]}
         collection.database.command("collMod", collection.name, index=index)
     document.ensure_indexes()
 
@@ -55,13 +54,13 @@ def present(document: type[me.Document]) -> dict[str, Index]:
 
 def differences(document: type[me.Document]) -> dict[str, list[str]]:
     """Return the indexes that are both declared and present but differ, each with what differs."""
-    wanted, found = declared(document), present(document)
+    ours, theirs = declared(document), present(document)
     changed = {
         name: sorted(
             option
-            for option in wanted[name].keys() | found[name].keys()
-            if wanted[name].get(option) != found[name].get(option)
+            for option in ours[name].keys() | theirs[name].keys()
+            if ours[name].get(option) != theirs[name].get(option)
         )
-        for name in sorted(wanted.keys() & found.keys())
+        for name in sorted(ours.keys() & theirs.keys())
     }
     return {name: options for name, options in changed.items() if options}

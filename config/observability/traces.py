@@ -18,7 +18,8 @@ from config.web.trace_context import is_recorded_by_caller
 
 # A list for each reason: a flood of slow requests does not push out those that staff marked.
 TRACES: Final = {
-    reason: CappedList(f"traces:{reason}", rows_max=100) for reason in ("asked", "slow", "sampled")
+    reason: CappedList(f"traces:{reason}", rows_max=100)
+    for reason in ("requested", "slow", "sampled")
 }
 _STEP_CHARACTERS: Final = 300  # of a statement in a trace
 _SAMPLED: Final = "trilith.sampled"  # a key of WSGI's environ, which no client can set
@@ -87,7 +88,7 @@ def _steps(trace: RequestTrace) -> list[list[Any]]:
 
 def _reason(request: HttpRequest, elapsed_ms: float) -> str | None:
     if "HTTP_X_TRACE" in request.META and _is_marked_by_staff(request):
-        return "asked"
+        return "requested"
     if elapsed_ms > settings.SLOW_QUERY_MS:
         return "slow"
     return "sampled" if settings.TRACE_SHARE and is_sampled(request.META) else None

@@ -18,7 +18,7 @@ from config.observability import access, database_metrics, serializers
 from config.observability.probes import ProbeView
 from config.web.authentication import IsStaff, StaffAuthentication
 from config.web.openapi import PRECONDITIONS
-from config.web.parsers import StrictJSONParser
+from config.web.parsers import body_of
 from config.web.query import Parameters
 from config.web.serializers import NoFields, validated_body
 from config.web.views import View
@@ -120,9 +120,10 @@ class CacheClearView(_StaffView):
         return self._clear(request)
 
     def _clear(self, request: Request) -> Response:
-        media_type = request.content_type.partition(";")[0].strip().lower()
-        if request.stream is not None and media_type == StrictJSONParser.media_type:
-            validated_body(request, NoFields)  # a namespace there must not clear them all
+        # A namespace there must not clear them all. Clients that always send a form send an empty one.
+        is_form = request.content_type.lower().startswith("multipart/form-data")
+        if request.stream is not None and not is_form and body_of(request) is not None:
+            validated_body(request, NoFields)
         name = request.query_params.get("namespace")
         try:
             namespaces = [named(name)] if name is not None else list(declared())

@@ -23,12 +23,16 @@ def test_an_interruption_is_one_line_and_status_130(stack, program):
         env={**os.environ, **stack.urls()},
         stderr=subprocess.PIPE,
         text=True,
+        # A process in the background of a shell, as this one may be, ignores it, and so do its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    while (line := measuring.stderr.readline()) and "Measuring" not in line:
-        pass
-    measuring.send_signal(signal.SIGINT)
-
-    _, errors = measuring.communicate(timeout=30)
+    try:
+        while (line := measuring.stderr.readline()) and "Measuring" not in line:
+            pass
+        measuring.send_signal(signal.SIGINT)
+        _, errors = measuring.communicate(timeout=30)
+    finally:
+        measuring.kill()
 
     assert (measuring.returncode, errors) == (130, "Interrupted.\n")
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
+from django.db import OperationalError
 
-from config.management.commands.migrate import _LOCK_KEY
+from config.management.commands.migrate import _LOCK_KEY, _is_away
 from config.stack import ROOT, process
 
 DATABASE = "migrated"
@@ -52,6 +53,30 @@ def test_of_several_instances_each_migration_is_applied_by_one(url):
     with psycopg.connect(url) as session:
         [migrations] = session.execute("SELECT count(*) FROM django_migrations").fetchone()
     assert len(applied) == len(set(applied)) == migrations
+
+
+def because_of(cause: psycopg.Error) -> OperationalError:
+    """Django's error, as it has psycopg's."""
+    error = OperationalError()
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("exc", "is_away"),
+    [
+        (because_of(psycopg.OperationalError()), True),
+        (because_of(psycopg.errors.AdminShutdown()), True),
+        (because_of(psycopg.errors.LockNotAvailable()), True),
+        (psycopg.errors.ReadOnlySqlTransaction(), True),
+        (because_of(psycopg.errors.ObjectInUse()), False),  # pending trigger events
+        (because_of(psycopg.errors.ProgramLimitExceeded()), False),  # an index row too large
+        (ZeroDivisionError(), False),
+    ],
+)
+def test_a_mistake_in_a_migration_is_not_taken_for_a_server_that_is_away(exc, is_away):
+    """psycopg has OperationalError for both; only the first ends in one line."""
+    assert _is_away(exc) is is_away
 
 
 class TestLock:

@@ -104,7 +104,7 @@ class TestMongoIndexes:
             run(ensure=True)
 
         assert str(refused.value) == (
-            f"MongoDB: activity_logs: the index timestamp has another {named}; drop it first"
+            f"activity_logs: the index timestamp has another {named}; drop it first"
         )
         assert "\n" not in str(refused.value)
         assert events.index_information() == before

@@ -16,7 +16,7 @@ from profiles import backends, cache_keys
 from profiles import services as profiles
 from profiles.documents import UserProfile
 from profiles.models import ProfileRow
-from profiles.stores import Taken
+from profiles.stores import AlreadyExists
 from tests.builders import make_event
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -134,7 +134,7 @@ class TestRename:
         monkeypatch.setattr(of, failing)
 
     @pytest.mark.parametrize(
-        "failure", [OperationalError("away"), AutoReconnect("away"), Taken("email")]
+        "failure", [OperationalError("away"), AutoReconnect("away"), AlreadyExists("email")]
     )
     @pytest.mark.parametrize(
         "of", ["profiles.services.mirror_update", "cachelayer.invalidation._Delivery.__call__"]

@@ -2,6 +2,7 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 
 import pytest
 from django.db import connection
@@ -183,7 +184,10 @@ class TestPatch:
         assert body["preferences"] == defaults | result
         assert body["version"] == 2
         assert body["metadata"]["created_at"] == before["metadata"]["created_at"]
-        assert body["metadata"]["updated_at"] >= before["metadata"]["updated_at"]
+        updated_at, updated_before = (
+            datetime.fromisoformat(profile["metadata"]["updated_at"]) for profile in (body, before)
+        )
+        assert updated_at >= updated_before
         assert send("GET", "/abc").json() == body
 
     def test_takes_the_media_type_of_the_rfc(self, send, made):

@@ -320,6 +320,17 @@ class TestMalformed:
             assert response.json()["preferences"]["theme"] == "dark", shape
             assert send("GET", "/mongo/abc").json() == response.json(), shape
 
+    def test_an_array_with_a_user_id_in_it_is_nobody_s_profile(self, send):
+        collection().update_one({"user_id": "abc"}, {"$set": {"user_id": ["abc"]}})
+        past_cache = {"Cache-Control": "no-cache"}
+
+        assert send("GET", "/abc", **past_cache).status_code == 404
+        assert send("GET", "/mongo/abc").status_code == 404
+        assert send("PATCH", "/abc/preferences", {"theme": "dark"}).status_code == 404
+        body = {"email": "abc@example.org", "preferences": {}}
+        assert send("PUT", "/abc", body).status_code == 404
+        assert send("DELETE", "/abc").status_code == 404
+
     def test_nor_does_the_next_watcher_stop_at_it(self):
         with Running():
             pass
@@ -344,9 +355,11 @@ class TestMalformed:
     def test_the_list_has_the_others(self, shape):
         collection().update_one({"user_id": "abc"}, {"$set": MALFORMED[shape]})
 
-        lines = backends.primary().find(text="", after="", limit=10)
-
-        assert "bob" in [line.user_id for line in lines]
+        for text in ("", "bob@example.org"):
+            lines = backends.primary().find(text=text, after="", limit=10)
+            assert "bob" in [line.user_id for line in lines]
+        lines = backends.primary().find(text="abc@example.org", after="", limit=10)
+        assert all(isinstance(line.user_id, str) for line in lines)
 
     @pytest.mark.parametrize("shape", MALFORMED)
     def test_nor_is_it_in_the_way_of_the_copies_in_mongodb(self, settings, shape):

@@ -13,7 +13,7 @@ from profiles import backends, records, seeding, services
 from profiles.documents import UserProfile
 from profiles.emails import EmailRejected, check_email, email_key
 from profiles.models import ProfileRow
-from profiles.stores import Taken
+from profiles.stores import AlreadyExists
 from tests.builders import SEEDED_UNTIL
 
 # RFC 5321, 4.1.2; the lists of RFC 3696, section 3; RFC 6531; the limits of RFC 5321, 4.5.3.1.
@@ -173,7 +173,7 @@ class TestEditsPastTheService:
         UserProfile._get_collection().update_one(
             {"user_id": "eve"}, {"$set": {"email": "STRASSE@example.org"}}
         )
-        with pytest.raises(Taken):
+        with pytest.raises(AlreadyExists):
             services.mirror_update(user_id="eve")
 
     def test_a_row_written_in_psql_has_a_key_by_the_trigger(self, made):

@@ -15,6 +15,9 @@ from config.postgres import server
 
 _LOCK_KEY: Final = 0x6D69_6772_6174_65  # identifies the one that migrates; ASCII "migrate"
 _POLL_SECONDS: Final = 0.2
+_NOT_CONNECTED: Final = "08000"
+# Connections, resources, shutdown and cancellation, locks, a read-only server (PostgreSQL, appendix A).
+_OF_THE_SERVER: Final = ("08", "53", "57", "55P03", "25006")
 # Of a host that is gone without a word, PostgreSQL gives the lock up after 25 s, not two hours.
 _KEEPALIVES: Final = """
 SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"""
@@ -29,10 +32,17 @@ class Command(migrate.Command):
             with connections[options["database"]].wrap_database_errors, lock:
                 super().handle(*args, **options)
         except Exception as exc:
-            if (store := unavailable_store(exc)) is None:
+            if not _is_away(exc):
                 raise
             reason = str(exc).split("\n")[0]
-            raise CommandError(f"{store} failed: {reason}") from exc
+            raise CommandError(f"postgres failed: {reason}") from exc
+
+
+def _is_away(exc: BaseException) -> bool:
+    """Return whether the server is away, not the migration wrong; psycopg has OperationalError for both."""
+    cause = exc.__cause__ or exc
+    sqlstate = getattr(cause, "sqlstate", None) or _NOT_CONNECTED
+    return unavailable_store(exc) is not None and sqlstate.startswith(_OF_THE_SERVER)
 
 
 @contextlib.contextmanager

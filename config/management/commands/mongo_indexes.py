@@ -39,6 +39,8 @@ class Command(BaseCommand):
                 self._drop()
             else:
                 self._diff()
+        except indexes.IndexDiffers as exc:
+            raise CommandError(str(exc)) from exc
         except PyMongoError as exc:
             raise CommandError(f"MongoDB: {str(exc).splitlines()[0]}") from exc
 
@@ -85,7 +87,7 @@ class Command(BaseCommand):
         if differences:
             raise CommandError(
                 f"{differences} indexes differ; --ensure creates the missing ones and changes "
-                "expireAfterSeconds"
+                "expireAfterSeconds; others have to be dropped (dropIndexes)"
             )
         self.stdout.write("The indexes are as declared.")
 

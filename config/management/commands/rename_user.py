@@ -12,7 +12,7 @@ from pymongo.errors import PyMongoError
 from config import users
 from config.web.user_ids import USER_ID_RULE
 from profiles.limits import NEW_USER_ID_PATTERN
-from profiles.stores import Taken
+from profiles.stores import AlreadyExists
 
 
 class Command(BaseCommand):
@@ -36,7 +36,7 @@ class Command(BaseCommand):
             sys.exit(130)
         except users.CannotRename as exc:
             raise CommandError(str(exc)) from exc
-        except (PyMongoError, DatabaseError, Taken) as exc:
+        except (PyMongoError, DatabaseError, AlreadyExists) as exc:
             outcome = f"{_outcome(steps, old, new)}: {str(exc).splitlines()[0]}"
             if users.RENAMED not in steps:
                 raise CommandError(outcome) from exc

@@ -47,6 +47,8 @@ class Command(BaseCommand):
             sys.exit(130)
         except BackupRefused as exc:
             raise CommandError(f"nothing was restored: {exc}") from exc
+        except CommandError as exc:  # of a command that it calls
+            raise CommandError(f"{exc}: {_remedy(steps)}") from exc
         except (PyMongoError, DatabaseError, psycopg.Error) as exc:
             raise CommandError(f"{str(exc).splitlines()[0]}: {_remedy(steps)}") from exc
 

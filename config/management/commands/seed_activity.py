@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import pymongo
 from django.conf import settings
+from django.core.management.base import CommandError
 
 from activity import seeding, selectors, services
 from activity.documents import ActivityEvent
@@ -35,8 +36,11 @@ class Command(SeedCommand):
         return selectors.events_exist()
 
     def prepare(self) -> None:
-        with pymongo.timeout(_INDEXES_SECONDS):
-            indexes.ensure(ActivityEvent)
+        try:
+            with pymongo.timeout(_INDEXES_SECONDS):
+                indexes.ensure(ActivityEvent)
+        except indexes.IndexDiffers as exc:
+            raise CommandError(str(exc)) from exc
 
     def batches(self, *, seed: int, until: date, **numbers: int) -> Iterable[list[dict[str, Any]]]:
         return seeding.batches(seeding.Plan(seed=seed, until=until, **numbers))

@@ -72,7 +72,7 @@ def command(options: argparse.Namespace) -> int:
     _print_traces(console, outcome)
     if audit:
         console.print(f"audit afterwards: {audit}")
-    found = report.faults_found(outcome)
+    found = report.violations(outcome)
     for line in found:
         console.print(f"chaos: {line}")
     if naive:

@@ -82,7 +82,7 @@ def summaries(run: Run) -> list[Summary]:
     return list(by_fault.values())
 
 
-def faults_found(run: Run) -> list[str]:
+def violations(run: Run) -> list[str]:
     """Return why the run does not show that no read is stale; nothing if it does."""
     found = [f"a client failed: {error}" for error in run.outcome.errors]
     found += [

@@ -482,3 +482,18 @@ class TestCommands:
             call_command("restore", tmp_path)
         with pytest.raises(CommandError, match="no backup was written: no primary"):
             call_command("backup", to=tmp_path / "made")
+
+    def test_so_is_a_command_that_restore_calls_once_the_databases_are_replaced(
+        self, tmp_path, monkeypatch
+    ):
+        def replaced(*, on_progress: OnProgress, **arguments: Any) -> None:
+            on_progress(PUTTING_IN_PLACE, 0, 0)
+
+        def fail(*arguments: Any, **options: Any) -> None:
+            raise CommandError("postgres failed: gone")
+
+        monkeypatch.setattr("config.management.commands.restore.backup_restore", replaced)
+        monkeypatch.setattr("config.management.commands.restore.call_command", fail)
+
+        with pytest.raises(CommandError, match=r"postgres failed: gone: .*with --force"):
+            call_command("restore", tmp_path)

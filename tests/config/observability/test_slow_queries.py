@@ -70,7 +70,7 @@ class TestSlowStatements:
         assert {row["endpoint"] for row in selects} == {"notes"}
         assert {row["request_id"] for row in selects} == {"r-1"}
         [find] = [row for row in rows if row["kind"] == "find"]
-        assert find["statement"].startswith("find activity_logs {filter: {user_id: ?}")
+        assert find["statement"].startswith("find activity_logs {filter: {user_id: ?, ")
         assert all(len(row["fingerprint"]) == 12 and row["duration_ms"] > 0 for row in rows)
 
     def test_quick_ones_are_not(self, api):
@@ -170,14 +170,14 @@ class TestTrace:
         ]
         text = run("trace", "r-9")
         assert f"GET /api/v1/notes/{note_id} (note): 200 after" in text
-        assert "stored because asked" in text
+        assert "stored because requested" in text
         assert text.splitlines()[-1].count(" ms") == 3  # redis, postgres, elsewhere
 
     def test_shows_mongodb_too(self, api, staff):
         api.get("/api/v1/activity/abc", headers=staff | {"X-Request-ID": "r-9"})
         capped_list.flush()
 
-        assert "mongodb   find activity_logs {filter: {user_id: ?}" in run("trace", "r-9")
+        assert "mongodb   find activity_logs {filter: {user_id: ?, " in run("trace", "r-9")
 
     @pytest.mark.parametrize("token", ["wrong", ""])
     def test_nobody_else_is_traced_for_asking(self, api, staff, token):

@@ -226,7 +226,12 @@ class TestClearBody:
         assert [error["field"] for error in answer.json()["errors"]] == ["namespace"]
         assert "hit" in api.get(path)["Cache-Status"]
 
-    @pytest.mark.parametrize("body", ["", "{}"])
+    def test_a_form_is_a_415_as_everywhere(self, staff):
+        form = "application/x-www-form-urlencoded"
+
+        assert staff.post(CLEAR, "namespace=notes", content_type=form).status_code == 415
+
+    @pytest.mark.parametrize("body", ["", "{}", "null"])
     def test_of_an_empty_one_nothing_is_said(self, staff, body):
         assert staff.post(CLEAR, body, content_type="application/json").status_code == 200
 

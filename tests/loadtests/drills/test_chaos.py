@@ -186,7 +186,7 @@ class TestReport:
     def test_finds_nothing_where_all_is_well(self):
         run = made_up()
 
-        assert report.faults_found(run) == []
+        assert report.violations(run) == []
         assert report.stale_reads(run) == 0
         assert report.as_table(run, "stamps").row_count == 2
         (summary,) = report.summaries(run)
@@ -204,27 +204,27 @@ class TestReport:
         ],
     )
     def test_says_what_was_stale_and_what_was_not_tested(self, changes, line):
-        (found,) = report.faults_found(made_up(**changes))
+        (found,) = report.violations(made_up(**changes))
 
         assert found.startswith(line)
 
     def test_what_is_marked_as_no_promise_is_no_stale_read(self):
         run = made_up(stale=Counter({(0, "unverified"): 2}))
 
-        assert report.faults_found(run) == []
+        assert report.violations(run) == []
         assert report.stale_reads(run) == 0
 
     def test_hits_that_stay_away_are_told(self):
         run = made_up()
         run.injections[0].hits_back[0] = None
 
-        assert report.faults_found(run) == ["a fault: hits did not come back"]
+        assert report.violations(run) == ["a fault: hits did not come back"]
 
     def test_a_fault_that_could_not_be_injected_is_told(self):
         run = made_up()
         run.injections[0].failure = "StackError: no"
 
-        assert report.faults_found(run) == ["a fault: not injected: StackError: no"]
+        assert report.violations(run) == ["a fault: not injected: StackError: no"]
 
 
 class TestCommand:

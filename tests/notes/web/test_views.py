@@ -321,7 +321,7 @@ class TestStrip:
         assert "The write before it" not in strip_of(second)
 
     def test_explains_each_operation_of_the_protocol(self):
-        names = set(re.findall(r'ask\("(\w+)"', inspect.getsource(protocol)))
+        names = set(re.findall(r'execute\(\s*"(\w+)"', inspect.getsource(protocol)))
 
         assert set(data_layer._COMMANDS) == names
 
