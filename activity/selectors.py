@@ -39,7 +39,8 @@ def event_count_of(*, user_id: str, most: int) -> int:
 
 def recent(*, limit: int) -> list[Event]:
     """Return the newest events over all users, newest first, ties by id."""
-    return [_event(row) for row in _first(recent_match(), limit, backwards=False)[:limit]]
+    rows = _first(feed_match(FeedQuery()), limit, backwards=False)[:limit]
+    return [_event(row) for row in rows]
 
 
 def feed(*, query: FeedQuery) -> Page:
@@ -63,11 +64,6 @@ def feed(*, query: FeedQuery) -> Page:
         _link(query, rows[-1:], "after") if has_next else None,
         _link(query, rows[:1], "before") if has_previous else None,
     )
-
-
-def recent_match() -> dict[str, Any]:
-    """Return the condition of the newest events over all users."""
-    return FeedQuery().match
 
 
 def feed_match(query: FeedQuery) -> dict[str, Any]:

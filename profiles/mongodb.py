@@ -40,7 +40,7 @@ class MongoProfiles:
         return around(*tags)
 
     def get(self, user_id: str) -> ProfileRecord | None:
-        document = _documents(_filter(user_id)).first()
+        document = _documents(of_user(user_id)).first()
         return None if document is None else documents.record(document)
 
     def get_many(self, user_ids: Sequence[str]) -> Mapping[str, ProfileRecord]:
@@ -69,14 +69,14 @@ class MongoProfiles:
             **_change_of(now),
         }
         with _duplicate_as_conflict():
-            return _changed(_filter(user_id, if_version), [{"$set": stage}])
+            return _changed(of_user(user_id, if_version), [{"$set": stage}])
 
     def patch(
         self, user_id: str, *, patch: Preferences, now: datetime, if_version: int | None
     ) -> ProfileRecord | None:
         # One update in which the server itself merges: no read here that a write could overtake.
         result = merge_expression("$preferences", patch)
-        condition = _filter(user_id, if_version)
+        condition = of_user(user_id, if_version)
         stage = {"preferences": result, **_change_of(now)}
         changed = _changed({**condition, "$expr": _fits(result)}, [{"$set": stage}])
         if changed is None:
@@ -86,7 +86,7 @@ class MongoProfiles:
         return changed
 
     def delete(self, user_id: str, *, if_version: int | None) -> bool:
-        return driver_collection().delete_one(_filter(user_id, if_version)).deleted_count == 1
+        return driver_collection().delete_one(of_user(user_id, if_version)).deleted_count == 1
 
     def copy(self, profile: ProfileRecord) -> None:
         fields = _document(profile).to_mongo()
@@ -110,7 +110,7 @@ class MongoProfiles:
 
     def rekey(self, profile: ProfileRecord) -> None:
         key = email_key(profile.email)
-        other = _filter(profile.user_id) | {"email": profile.email, "email_key": {"$ne": key}}
+        other = of_user(profile.user_id) | {"email": profile.email, "email_key": {"$ne": key}}
         with _duplicate_as_conflict():
             driver_collection().update_one(other, {"$set": {"email_key": key}})
 
@@ -160,7 +160,7 @@ def rename(old: str, new: str, *, session: ClientSession) -> bool:
     change = {"$set": {"user_id": new}, "$inc": {"version": 1}}
     with _duplicate_as_conflict():
         return (
-            driver_collection().update_one(_filter(old), change, session=session).modified_count
+            driver_collection().update_one(of_user(old), change, session=session).modified_count
             == 1
         )
 
@@ -251,7 +251,8 @@ def _document(profile: ProfileRecord) -> UserProfile:
     )
 
 
-def _filter(user_id: str, if_version: int | None = None) -> dict[str, Any]:
+def of_user(user_id: str, if_version: int | None = None) -> dict[str, Any]:
+    """Return the condition of a user's profile; if_version: only of that version."""
     condition: dict[str, Any] = {"user_id": {"$eq": user_id, **_NO_ARRAY}}
     if if_version is not None:
         condition["version"] = if_version

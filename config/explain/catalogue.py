@@ -20,6 +20,7 @@ from config.explain.postgres_plans import capture_selects, compile_queryset
 from notes import selectors as notes
 from notes.paging import CursorQuery, PageQuery
 from profiles.documents import UserProfile
+from profiles.mongodb import of_user
 from profiles.postgres import PostgresProfiles
 
 _NOTES: Final = "GET /api/v1/notes"
@@ -91,7 +92,7 @@ def profile_queries() -> list[Query]:
             asks="one profile of the collection",
             serves=(either, f"{base}/mongo/{{user_id}}"),
             # profiles.mongodb uses find_one, which has no cursor to explain.
-            statement=Find(lambda: get_db()[_collection()].find({"user_id": user_id}).limit(1)),
+            statement=Find(lambda: get_db()[_collection()].find(of_user(user_id)).limit(1)),
         ),
     ]
 
@@ -108,7 +109,9 @@ def activity_queries() -> list[Query]:
         _find("feed", "the heaviest user's feed", of_user, activity.feed_match(feed)),
         _find("feed-cursor", "the same by cursor, halfway", of_user, activity.feed_match(deep)),
         _find("feed-action", "the same, of a rare action", of_user, activity.feed_match(rare)),
-        _find("recent", "the newest of all", f"{_ACTIVITY}/recent", activity.recent_match()),
+        _find(
+            "recent", "the newest of all", f"{_ACTIVITY}/recent", activity.feed_match(FeedQuery())
+        ),
         *_aggregations(sample.heavy_user, sample.window),
     ]
 
@@ -145,7 +148,8 @@ def _listed(name: str, asks: str, query: PageQuery | CursorQuery) -> Query:
 
 
 def _counted(name: str, asks: str, query: PageQuery) -> Query:
-    _, count = capture_selects(lambda: notes.load_list(query))
+    sent = capture_selects(lambda: notes.load_list(query))  # a page and its count, in either order
+    [count] = [select for select in sent if select.sql.upper().startswith("SELECT COUNT(")]
     return Query(name=name, asks=asks, serves=(_NOTES,), statement=count)
 
 

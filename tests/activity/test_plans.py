@@ -59,7 +59,7 @@ class TestPipelines:
 
 class TestReads:
     def test_the_newest_are_read_from_the_end_of_the_index(self):
-        checked = assert_plan(selectors.rows_by_time(selectors.recent_match(), 21))
+        checked = assert_plan(selectors.rows_by_time(selectors.feed_match(FeedQuery()), 21))
 
         checked.uses_only("timestamp").no_seq_scan().no_sort().rows_examined_at_most(21)
 

@@ -29,6 +29,14 @@ class TestAllQueries:
 
         assert len(set(names)) == len(names)
 
+    def test_what_counts_returns_one_row(self):
+        counts = [query for query in catalogue.all_queries() if query.name.startswith("count-")]
+
+        assert len(counts) == 3
+        for query in counts:
+            assert "count(" in query.statement.sql.lower(), query.name
+            assert query.statement.execute() == 1, query.name
+
     def test_each_can_be_run_and_explained_and_says_the_same_of_its_rows(self):
         for query in catalogue.all_queries():
             plan = query.statement.explain()
