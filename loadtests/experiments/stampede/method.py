@@ -251,7 +251,8 @@ def _sets_counted(server: redis.Redis, entry: str) -> Iterator[list[int]]:
         port = 0
         while done not in (event := monitor.next_command())["command"]:
             if event["client_type"] == "lua":
-                if re.match(rf"SET \S*{re.escape(entry)}(?= )", event["command"]):
+                # Directly behind the version: the lease and the record of a miss have a word of their own there.
+                if re.match(rf"SET \S*:v[^:]+{re.escape(entry)}(?= )", event["command"]):
                     ports.append(port)
             else:
                 port = int(event["client_port"] or 0)

@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+import redis
 
 from loadtests.experiments.stampede import EXPERIMENT
 from loadtests.experiments.stampede.method import (
@@ -12,9 +13,11 @@ from loadtests.experiments.stampede.method import (
     Burst,
     EvenArrivals,
     Observations,
+    _sets_counted,
 )
 from loadtests.generators.http_load import Sample
 from loadtests.lab.experiment import Outcome
+from tests.cachelayer.test_read import Loads, get_or_load, key
 
 LONGEST = LOADS_MS[-1]
 
@@ -118,8 +121,8 @@ class TestFindings:
 
         by_key = outcomes(observations)
 
-        for key in ("many-queries", "database-load", "several-writers", "connections-spike"):
-            assert by_key[key] is Outcome.REFUTED, key
+        for name in ("many-queries", "database-load", "several-writers", "connections-spike"):
+            assert by_key[name] is Outcome.REFUTED, name
 
     def test_a_few_queries_are_neither_many_nor_one(self, observations):
         observations.bursts = [
@@ -133,3 +136,15 @@ class TestFindings:
 class TestPredictedLookups:
     def test_are_the_first_and_what_arrives_during_its_load(self, observations):
         assert observations.predicted_lookups(100) == pytest.approx(1 + 100 * 0.105)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_write_is_that_of_the_entry_and_not_of_its_lease_or_record(stack):
+    """All of them are made by scripts of the cache, under names that end alike."""
+    with (
+        redis.Redis.from_url(stack.operator_urls()["REDIS_URL"]) as operator,
+        _sets_counted(operator, f":{key().name}") as ports,
+    ):
+        get_or_load(key(), Loads())
+
+    assert len(ports) == 1
