@@ -64,10 +64,10 @@ class DeadlineConnection(psycopg.Connection[Any]):
         parameters["port"] = ",".join(port for _, port in addresses)
         connection = super().connect(conninfo, **parameters)
         host, port = connection.info.host, str(connection.info.port)
-        # A port that is left out is libpq's default.
-        _reached[hosts, ports, kind] = next(
-            address for address in addresses if address[0] == host and address[1] in ("", port)
-        )
+        # Libpq has a default for a port that is left out, and for a host: of that none is remembered.
+        for address in addresses:
+            if address[0] == host and address[1] in ("", port):
+                _reached[hosts, ports, kind] = address
         return connection
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:

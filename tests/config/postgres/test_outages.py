@@ -150,6 +150,20 @@ class TestDeadlineConnection:
             with pytest.raises(BlockingIOError):  # only the first connection tried it
                 gone.accept()
 
+    def test_remembers_no_host_that_libpq_names_otherwise(self, monkeypatch):
+        monkeypatch.setattr(deadlines, "_reached", {})
+        parameters = connection_parameters()
+        parameters |= {
+            "host": f"127.0.0.1,{parameters['host']}",
+            "port": f"9,0{parameters['port']}",  # which libpq reads without the 0
+            "target_session_attrs": "primary",
+        }
+
+        with DeadlineConnection.connect(**parameters) as connection:
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+
+        assert deadlines._reached == {}
+
     def test_leaves_a_server_that_answers_in_time_alone(self):
         with connect(DeadlineConnection) as connection:
             assert connection.execute("SELECT pg_sleep(0.1), 1").fetchone()[1] == 1
