@@ -1,6 +1,7 @@
 """The settings of the cache: CACHELAYER in Django's settings, checked, and completed by defaults."""
 
 import functools
+import threading
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,6 +9,9 @@ import msgspec
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
+
+# msgspec 0.22 completes what it knows of a type at its first use: whoever comes meanwhile dies of a null pointer.
+_first_use = threading.Lock()
 
 _Name = Annotated[str, msgspec.Meta(min_length=1)]
 _Whole = Annotated[int, msgspec.Meta(ge=0)]
@@ -45,11 +49,12 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 def config() -> Configuration:
     """Return the settings in force. Raises ImproperlyConfigured, which names the key that is wrong."""
     try:
-        configured = msgspec.convert(
-            getattr(settings, "CACHELAYER", {}),
-            Configuration,
-            dec_hook=lambda _, value: Path(value),
-        )
+        with _first_use:
+            configured = msgspec.convert(
+                getattr(settings, "CACHELAYER", {}),
+                Configuration,
+                dec_hook=lambda _, value: Path(value),
+            )
     except msgspec.ValidationError as exc:
         known = ", ".join(Configuration.__struct_fields__)
         raise ImproperlyConfigured(f"CACHELAYER: {exc}. Its keys are {known}.") from exc

@@ -2,6 +2,8 @@
 
 import copy
 import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -149,3 +151,25 @@ class TestSettings:
     def test_a_relative_folder_is_below_the_project_s(self, folder):
         with override_config(SLOTS_DIR=folder):
             assert ROOT / folder == config().SLOTS_DIR
+
+
+class TestFirstUse:
+    """Of the settings, by the threads of a process that has just started."""
+
+    def test_of_many_threads_at_once(self):
+        code = """if True:
+            import importlib, sys, threading
+            from django.conf import settings
+            settings.configure(CACHELAYER={"LEASE_MS": 2, "SLOTS_DIR": "slots"})
+            from cachelayer import conf
+            sys.setswitchinterval(1e-6)
+            for _ in range(100):
+                importlib.reload(conf)
+                start = threading.Barrier(6)
+                threads = [threading.Thread(target=lambda: (start.wait(), conf.config())) for _ in range(6)]
+                for thread in threads: thread.start()
+                for thread in threads: thread.join()
+        """
+        child = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
+
+        assert child.returncode == 0

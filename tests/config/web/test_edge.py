@@ -230,15 +230,21 @@ class TestWaiting:
 
     def test_are_woken_by_an_error_and_go_on_themselves(self, site, note, replies):
         django = site._django
+        failing = threading.Event()
 
         def fail(environ, start_response):
-            assert site.go_on.wait(30)
+            assert failing.wait(30)
             site._django = django
             raise OSError("no thread")
 
+        def let_it_fail():
+            failing.set()
+            # Only then is any of them done, whose copy the others would take.
+            assert wait_until(lambda: site.passed == 5, 30)
+
         site._django = fail
         with pytest.raises(OSError, match="no thread"):
-            replies(4)
+            replies(4, meanwhile=let_it_fail)
 
         assert site.passed == 5
 
