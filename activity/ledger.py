@@ -41,6 +41,9 @@ class Entry(msgspec.Struct, frozen=True):
         return sum(number for when, number in self.minutes.items() if when >= minute)
 
 
+_entry: Final = msgspec.json.Decoder(Entry)
+
+
 def add(
     folder: Path, segment: str, seconds: Iterable[int], dropped: int, *, set_aside: int = 0
 ) -> None:
@@ -79,7 +82,7 @@ def entries(folder: Path) -> dict[str, Entry]:
     by_segment: dict[str, Entry] = {}
     for line in lines:
         try:
-            entry = msgspec.json.decode(line, type=Entry)
+            entry = _entry.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError):
             continue  # cut off by a full disk, or damaged
         by_segment[entry.segment] = entry

@@ -56,7 +56,7 @@ def recorder(
     append = own_spool().append_elements
 
     def record(user_id: str, client_address: str | None, user_agent: str, request_id: str) -> None:
-        user, client = _actor(user_id, client_address, user_agent)
+        user, client = _actor(user_id, client_address, user_agent[:USER_AGENT_MAX_CHARACTERS])
         request = request_id.encode()
         start = _REQUEST_ID.pack(_REQUEST_ID_NAME, len(request) + 1)
         append(b"".join((user, subject, client, start, request, b"\0")))
@@ -69,7 +69,7 @@ def _actor(user_id: str, client_address: str | None, user_agent: str) -> tuple[b
     """Return the elements of an event that come before its subject, and those that come after it."""
     client = {
         "ip_address": None if client_address is None else shown_address(client_address),
-        "user_agent": user_agent[:USER_AGENT_MAX_CHARACTERS],
+        "user_agent": user_agent,
     }
     return _elements({"user_id": user_id}), _elements(client)
 
@@ -127,7 +127,8 @@ def spool_problem() -> str | None:
     problems = []
     try:
         folder = own_spool().folder
-        if time.time() - ledger.last_dropped_at(folder) < LOSS_REPORTED_SECONDS:
+        # A time to come is that of a clock that was set back since.
+        if 0 <= time.time() - ledger.last_dropped_at(folder) < LOSS_REPORTED_SECONDS:
             problems.append(f"{ledger.dropped(folder)} events dropped lately")
         files, events = spool.damaged(folder)
     except OSError as exc:

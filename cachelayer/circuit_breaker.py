@@ -78,7 +78,7 @@ class Breaker:
         """Close, and forget the failures."""
         with self._lock:
             self._close()
-        self.when_changed(False)
+            self.when_changed(False)
 
     def _close(self) -> None:
         self._consecutive = 0
@@ -109,7 +109,6 @@ class Breaker:
     def _probe(self, seconds: float, closed: threading.Event) -> None:
         while not closed.wait(seconds * random.uniform(0.5, 1.0)):  # noqa: S311  # jitter
             if self._recovered(closed):
-                self._announce("available again", "closed")
                 return
             if closed.is_set():
                 return
@@ -134,4 +133,5 @@ class Breaker:
             if failed or self._disturbed:
                 return False
             self._close()
+            self._announce("available again", "closed")
         return True

@@ -66,7 +66,8 @@ class _Delivery:
         except CacheDown:
             return False
         except Exception:  # whatever it is, nothing is confirmed, so the write waits
-            log.exception("not invalidated")
+            with contextlib.suppress(Exception):  # of a log on a full disk
+                log.exception("not invalidated")
             return False
         if not trust.lease.counts(server):
             return False

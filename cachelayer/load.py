@@ -285,9 +285,17 @@ def _observed(key: Key[V], load: Callable[[], V | None]) -> V | None:
     return value
 
 
+_first_use = threading.Lock()  # else threads that come first at once have a semaphore each
+
+
 @functools.cache
-def _slots() -> threading.BoundedSemaphore:
+def _made_slots() -> threading.BoundedSemaphore:
     return threading.BoundedSemaphore(config().LOADS_MAX)
+
+
+def _slots() -> threading.BoundedSemaphore:
+    with _first_use:
+        return _made_slots()
 
 
 @contextlib.contextmanager

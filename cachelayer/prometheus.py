@@ -1,5 +1,6 @@
 """What has been counted, added up over all processes, the dead ones included."""
 
+import contextlib
 import os
 from collections import defaultdict
 from pathlib import Path
@@ -35,7 +36,8 @@ def _forget_the_state_of_the_dead(folder: Path) -> None:
         try:
             os.kill(pid, 0)  # sends nothing
         except ProcessLookupError:
-            mark_process_dead(pid)  # type: ignore[no-untyped-call]  # it has no types
+            with contextlib.suppress(FileNotFoundError):  # another reader was faster
+                mark_process_dead(pid)  # type: ignore[no-untyped-call]  # it has no types
         except PermissionError:
             continue  # alive, as another user
 

@@ -18,6 +18,7 @@ import mmap
 import os
 import stat
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -95,7 +96,11 @@ def attach() -> None:
     try:
         if _mapping.is_of(file):
             return
-        words = _mapping.replace(file)
+        with (
+            _mapping.changing
+        ):  # of two threads, the words of one and the inode of the other would stay
+            if not _mapping.is_of(file):
+                words = _mapping.replace(file)
     except (OSError, ValueError, ForeignFile) as exc:  # ValueError: cut off just now
         words = None
         _mapping.failed(file, str(exc))
@@ -221,6 +226,7 @@ class _Mapping:
     """Which file is mapped."""
 
     def __init__(self) -> None:
+        self.changing = threading.Lock()
         self.forget()
 
     def forget(self) -> None:

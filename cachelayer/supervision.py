@@ -1,5 +1,6 @@
 """Threads in the background: started again when they die of an unexpected error, counted, and seen."""
 
+import contextlib
 import random
 import threading
 import time
@@ -53,7 +54,10 @@ def recent_failures() -> dict[str, float]:
     for sample in prometheus.samples().get("cachelayer_thread_failed_timestamp_seconds", []):
         name = sample.labels["thread"]
         failed_at[name] = max(failed_at.get(name, 0.0), sample.value)
-    return {name: now - at for name, at in failed_at.items() if now - at < FAILURE_SHOWN_SECONDS}
+    # A time to come is that of a clock that was set back since.
+    return {
+        name: now - at for name, at in failed_at.items() if 0 <= now - at < FAILURE_SHOWN_SECONDS
+    }
 
 
 def _keep_running(name: str, run: Callable[[], None], stopping: threading.Event) -> None:
@@ -63,8 +67,9 @@ def _keep_running(name: str, run: Callable[[], None], stopping: threading.Event)
         try:
             run()
         except Exception:  # whatever it is: a dead thread would be missed by nobody
-            log.exception("background thread failed", thread=name)
             failed(name)
+            with contextlib.suppress(Exception):  # of a log on a full disk
+                log.exception("background thread failed", thread=name)
         else:
             return
         finally:

@@ -47,8 +47,14 @@ _TAGS_MAX: Final = 1_000
 # For so long a round waits for other hosts: no longer than a writer waits for the lock of the row.
 _ACKNOWLEDGED_SECONDS: Final = 0.1
 _IDLE_IN_TRANSACTION_MS: Final = 500  # a keeper that is stopped holds the lock no longer
-# A server that is gone without a word is noticed after 11 s.
-KEEPALIVES: Final = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
+# A server that is gone without a word is noticed after 11 s: by a session that is idle, and by one that waits
+# for what it has sent to be acknowledged, of which the system sends no keepalives.
+KEEPALIVES: Final = {
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 11_000,
+}
 
 _LOOK: Final = """
     SELECT round, extract(epoch FROM until - clock_timestamp())::float8, server

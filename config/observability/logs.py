@@ -1,5 +1,6 @@
 """Logs: one JSON object a line in production, plain text on a terminal, each with its request's ids."""
 
+import contextlib
 import logging
 import logging.config
 import sys
@@ -21,6 +22,17 @@ _EXCEPTIONS = structlog.processors.ExceptionRenderer(
 request_fields: Final[ContextVar[Mapping[str, str] | None]] = ContextVar(
     "request_fields", default=None
 )
+
+
+class _Printer(structlog.PrintLogger):
+    """Prints lines. Where that fails, as on a full disk, the line is lost, and nothing else."""
+
+    def msg(self, message: str) -> None:
+        with contextlib.suppress(OSError, ValueError):  # ValueError: the file is closed
+            super().msg(message)
+
+    log = debug = info = warn = warning = msg
+    fatal = failure = err = error = critical = exception = msg
 
 
 def _add_request_fields(_logger: Any, _method: str, event: Any) -> Any:
@@ -58,7 +70,7 @@ def configure(*, level: str, form: Literal["json", "console"]) -> None:
     structlog.configure(
         processors=[*shared, *_rendering(form)],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        logger_factory=lambda *_: _Printer(sys.stderr),
         cache_logger_on_first_use=True,
     )
     logging.config.dictConfig(_standard_library(threshold, shared, form))

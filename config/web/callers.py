@@ -44,6 +44,7 @@ DEFAULT_USER_ID: Final = "demo"
 is_user_id: Final = re.compile(NEW_USER_ID_PATTERN).fullmatch  # of a caller
 _REALM: Final = 'Bearer realm="trilith"'
 _KEPT_MAX: Final = 10_000  # user ids, or verified tokens
+_KEPT_CHARACTERS_MAX: Final = 8_192  # of a field with a token; spaces make it as long as one likes
 
 
 @dataclass(frozen=True)
@@ -270,9 +271,11 @@ class TokenIdentity(Identity):
         user_id = verified.subject
         if not is_user_id(user_id) or user_id in _RESERVED:
             raise Unauthorized("The subject of the token is no user id.")
-        if len(self._verified) >= _KEPT_MAX:
-            self._verified.clear()
-        self._verified[header] = user_id, min(verified.ends_at, time.time() + self._known_seconds)
+        if len(header) <= _KEPT_CHARACTERS_MAX:
+            if len(self._verified) >= _KEPT_MAX:
+                self._verified.clear()
+            until = min(verified.ends_at, time.time() + self._known_seconds)
+            self._verified[header] = user_id, until
         return user_id
 
 

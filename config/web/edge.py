@@ -39,6 +39,7 @@ from config.web.trace_context import log_fields, trace_id_of
 log = structlog.get_logger("request")
 
 Headers = list[tuple[str, str]]
+_Key = tuple[str | None, ...]  # what of a request its reply depends on
 _Finish = Callable[..., None]  # of a response, or None, and kept
 # Of the fields that Django's way reads, those that make a request out of the ordinary, and those
 # that are understood here; tests/config/web/test_edge.py looks for others.
@@ -77,6 +78,9 @@ _OVERHEAD_BYTES: Final = 2_500  # of a copy's headers, and what else is kept wit
 # A request waits at most so long for another's reply, then goes on to Django, which has time limits of its own.
 _WAIT_SECONDS: Final = 0.25
 _KNOWN_MAX: Final = 10_000  # of the keys whose replies are known to be kept
+_KEY_CHARACTERS_MAX: Final = (
+    2_048  # of a reply that is kept; a client may make its fields longer than any reply
+)
 _BY_CALLER: Final = frozenset(
     {"X-User-Id", "Authorization", "Cookie"}
 )  # of which the user id is made
@@ -334,7 +338,7 @@ class Edge:
         environ: Environ,
         start_response: Callable[..., Any],
         started: float,
-        key: Hashable,
+        key: _Key,
         finish: _Finish | None,
     ) -> Iterable[bytes]:
         """Have Django answer, and keep the reply where its view allows that; wake who waits for it."""
@@ -347,21 +351,24 @@ class Edge:
                 finish(response, kept=kept)
         return _in_one_piece(response)
 
-    def _keep(self, environ: Environ, key: Hashable, response: Any) -> bool:
+    def _keep(self, environ: Environ, depends_on: _Key, response: Any) -> bool:
         reusable: Reusable | None = getattr(response, "reusable", None)
+        key_characters = sum(len(part) for part in depends_on if part is not None)
         if (
             reusable is None
             or environ["REQUEST_METHOD"] != "GET"
+            or key_characters > _KEY_CHARACTERS_MAX
             or not _is_shareable(response, reusable.scope)
         ):
             return False
+        key: Hashable = depends_on
         if reusable.scope is Scope.CALLER:
             user_id = self._user_id_of(environ)  # of a token that Django has verified only now
             if user_id is None:
                 return False
-            key = (key, user_id)
+            key = (depends_on, user_id)
         reply = _Reply(list(response.items()), reusable)
-        size = len(reply.body) + _OVERHEAD_BYTES
+        size = len(reply.body) + key_characters + _OVERHEAD_BYTES
         kept = copies.put(key, reply, size, reusable.guard, reusable.fresh_ms / 1000)
         if kept:
             self._waiting.know(key)

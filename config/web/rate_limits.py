@@ -179,6 +179,8 @@ class RateLimiter:
 
     def _keep_settling(self) -> None:
         pause = threading.Event()
+        if self._is_away:  # this thread has failed over it, and is to find it again all the same
+            self._has_work.set()
         while True:
             self._has_work.wait()
             pause.wait(_PROBE_SECONDS if self._is_away else SETTLE_SECONDS)

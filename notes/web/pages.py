@@ -26,6 +26,8 @@ from config.web.data_layer import ReadReport
 from notes import selectors, services
 from notes.records import NoteRecord
 
+_note: Final = msgspec.json.Decoder(NoteRecord)
+
 
 class Failure(NamedTuple):
     """Why a page does not show what it was to show: one message for each mistake."""
@@ -77,7 +79,7 @@ class Page(View):
         stored = self.read(selectors.note_read(note_id=note_id))
         if stored is None:
             raise services.NoteNotFound(f"There is no note {note_id}.")
-        note = msgspec.json.decode(stored.body, type=NoteRecord)
+        note = _note.decode(stored.body)
         if self.only_user not in (None, note.user_id):
             raise NotReadable("The note belongs to another user.")
         return note, stored.etag

@@ -53,6 +53,9 @@ class _NoteList(msgspec.Struct):
     count: int | None = None
 
 
+_page = msgspec.json.Decoder(_NoteList)
+
+
 # A POST is a 405, not a 403 for the lack of a token.
 @method_decorator(csrf_exempt, name="dispatch")
 class ListPage(Page):
@@ -80,7 +83,7 @@ class ListPage(Page):
                 "notes/list.html", {**context, "failure": failure}, status=failure.status
             )
         assert stored is not None  # noqa: S101  # a list there always is
-        page = msgspec.json.decode(stored.body + b"}", type=_NoteList)
+        page = _page.decode(stored.body + b"}")
         return self.show(
             "notes/list.html",
             {

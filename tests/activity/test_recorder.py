@@ -79,6 +79,15 @@ def test_keeps_what_is_the_same_of_a_bounded_number_of_callers():
     assert services._actor.cache_info().currsize <= 2_048
 
 
+def test_what_is_cut_off_an_agent_is_not_kept_either():
+    services._actor.cache_clear()
+    record = services.recorder("note_viewed", "note", "an id", {})
+    for number in range(10):
+        record("abc", None, "x" * 512 + str(number), REQUEST_ID)
+
+    assert services._actor.cache_info().currsize == 1
+
+
 def test_an_agent_is_cut_at_512_characters():
     services.recorder("note_viewed", "note", "an id", {})("abc", None, "x" * 600, REQUEST_ID)
 

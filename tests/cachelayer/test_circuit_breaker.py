@@ -91,6 +91,17 @@ class TestProbe:
         assert breaker.is_open
         breaker.reset()
 
+    def test_its_states_are_shown_in_their_order(self):
+        """None while another one is under way: the last that is shown would not be the last."""
+        breaker = Breaker("Test", lambda: None, first_seconds=0.02)
+        shown = []
+        breaker.when_changed = lambda is_open: shown.append((is_open, breaker._lock.locked()))
+        fail(breaker)
+        assert wait_until(lambda: not breaker.is_open and probes() == 0, 30)
+        breaker.reset()
+
+        assert shown == [(True, True), (False, True), (False, True)]
+
     def test_is_closed_even_where_the_change_cannot_be_shown(self):
         breaker = Breaker("Test", lambda: None, first_seconds=0.02)
         fail(breaker)

@@ -1,6 +1,7 @@
 """Loading before the time is over, many keys at once, and how many loads a store gets without Redis."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 
@@ -181,6 +182,22 @@ class TestOverload:
                 get_or_load(key(), lambda: {}["x"])
 
         assert get_or_load(key(), Loads()).value == Word("loaded")
+
+    def test_threads_that_come_first_at_once_share_the_slots(self, monkeypatch):
+        load._made_slots.cache_clear()
+        made, semaphore = [], threading.BoundedSemaphore
+
+        def make_slowly(value):
+            made.append(value)
+            time.sleep(0.05)
+            return semaphore(value)
+
+        monkeypatch.setattr(load.threading, "BoundedSemaphore", make_slowly)
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda _: load._slots(), range(4)))
+        load._made_slots.cache_clear()
+
+        assert len(made) == 1
 
     def test_is_counted(self, monkeypatch, settings, closed_breaker):
         before = metrics.OVERLOADS._value.get()

@@ -51,6 +51,32 @@ class TestAttach:
         assert len(identities) == 8
         assert len(set(identities)) == 1
 
+    def test_of_two_threads_that_map_other_files_the_words_are_of_the_inode(
+        self, file, monkeypatch
+    ):
+        """The first has opened a file that is another by now, and ends after the second has begun."""
+        slots.detach()
+        opened, first, second = slots.opened, threading.Event(), threading.Event()
+
+        def open_slowly(path):
+            found = opened(path)
+            if not first.is_set():
+                first.set()
+                second.wait(0.5)  # in vain, where one thread at a time maps a file
+            return found
+
+        monkeypatch.setattr(slots, "opened", open_slowly)
+        thread = threading.Thread(target=slots.attach)
+        thread.start()
+        assert first.wait(30)
+        file.unlink()
+        slots.attach()
+        second.set()
+        thread.join()
+        slots.attach()
+
+        assert slots.words[slots.HOST] == opened(file)[0][slots.HOST]
+
     def test_a_file_made_anew_is_mapped_at_the_next_write(self, file):
         before = slots.words[slots.HOST]
         file.unlink()

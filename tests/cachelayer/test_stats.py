@@ -100,3 +100,21 @@ class TestProcesses:
         output = run("print(prometheus.total(prometheus.samples(), 'cachelayer_breaker_open'))")
 
         assert float(output) == 0
+
+    def test_two_readers_may_find_it_dead_at_once(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+        ended = subprocess.Popen([sys.executable, "-c", ""])
+        ended.wait()
+        state = tmp_path / f"gauge_livesum_{ended.pid}.db"
+        state.touch()
+        forget = counting.mark_process_dead
+
+        def after_another(pid: int) -> None:
+            forget(pid)
+            state.unlink()  # as os.remove fails within
+
+        monkeypatch.setattr(counting, "mark_process_dead", after_another)
+
+        counting.registry()
+
+        assert not state.exists()

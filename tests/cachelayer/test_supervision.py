@@ -1,4 +1,7 @@
+import errno
+import os
 import threading
+import time
 
 import pytest
 
@@ -51,7 +54,25 @@ class TestSupervise:
 
         assert not thread.is_alive()
 
-    def test_a_failure_is_shown_for_a_minute(self, monkeypatch):
-        metrics.THREAD_FAILED_AT.labels("test-old").set(1.0)
+    def test_is_started_again_and_counted_also_where_nothing_can_be_logged(self, monkeypatch):
+        def refuse(*_: object, **__: object) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(supervision.log, "exception", refuse, raising=False)
+        calls = []
+
+        def run() -> None:
+            calls.append(1)
+            if len(calls) < 3:
+                raise AttributeError("not expected")
+
+        supervise("test-full-disk", run).join(10)
+
+        assert len(calls) == 3
+        assert recent_failures()["test-full-disk"] < 10
+
+    @pytest.mark.parametrize("at", [1.0, time.time() + 3_600], ids=["old", "of a clock set back"])
+    def test_a_failure_is_shown_for_a_minute(self, at):
+        metrics.THREAD_FAILED_AT.labels("test-old").set(at)
 
         assert "test-old" not in recent_failures()

@@ -338,6 +338,15 @@ class TestHit:
 
         assert site.passed == 2
 
+    @pytest.mark.parametrize(
+        "headers", [{"Host": "localhost:" + "0" * 2_048}, {"X_Forwarded_Proto": "x" * 2_048}]
+    )
+    def test_is_kept_for_no_request_whose_fields_fill_the_memory(self, site, note, headers):
+        replies = [site.send("GET", note, **headers) for _ in range(2)]
+
+        assert [reply.status for reply in replies] == [200, 200]
+        assert site.passed == 3
+
     def test_of_http_1_0_is_none(self, site, note):
         environ = environ_of("GET", note)
         del environ["HTTP_HOST"]

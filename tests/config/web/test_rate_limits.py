@@ -14,7 +14,7 @@ import redis
 from limits import parse
 from structlog.testing import capture_logs
 
-from cachelayer import client
+from cachelayer import client, metrics
 from config.stack import ROOT
 from config.stack.process import wait_until
 from config.web import rate_limits
@@ -407,6 +407,24 @@ class TestOutage:
         events = [line["event"] for line in lines if line["event"].startswith("Rate limits")]
         assert events == ["Rate limits available again"]
         assert admitted(limiter, 100) in (19, 20)  # Redis may have kept the one
+
+    def test_is_ended_by_a_thread_that_was_started_again_meanwhile(self, monkeypatch):
+        limiter = limiter_of(read="20/hour")
+        limiter._is_away = True
+        sent = limiter._send
+        failures = [ValueError("not expected")]
+
+        def fail_once(settlements):
+            if failures:
+                raise failures.pop()
+            return sent(settlements)
+
+        monkeypatch.setattr(limiter, "_send", fail_once)
+        monkeypatch.setattr("cachelayer.supervision._FIRST_PAUSE_SECONDS", 0.01)
+        limiter.start_in_background()
+
+        assert wait_until(lambda: not limiter._is_away, 30)
+        metrics.THREAD_FAILED_AT.clear()
 
     def test_a_full_redis_is_one(self, stack):
         limiter = limiter_of(read="20/hour")

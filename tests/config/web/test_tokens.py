@@ -135,6 +135,13 @@ class TestAccepted:
 
         assert (reply.status_code, reply.json()["user_id"]) == (201, "abc")
 
+    def test_one_after_many_spaces_is_not_kept(self, settings):
+        use(settings, key=pem(RSA_KEY))
+        long = f"Bearer {' ' * 10_000}{token_of()}"
+
+        assert create(long).status_code == 201
+        assert callers.identity_of_settings().user_id_at_edge({"HTTP_AUTHORIZATION": long}) is None
+
     @pytest.mark.parametrize(
         "claims",
         [
