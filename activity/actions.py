@@ -21,10 +21,11 @@ RESOURCES: Final = frozenset(RESOURCE_OF.values())
 
 
 class RecordedRequest(NamedTuple):
-    """The action of a request, and the path argument that holds the id of the resource."""
+    """The action of a request, the path argument that holds the id of the resource, and whether its query is known."""
 
     action: str
     argument: str | None
+    knows_query: bool = True  # else the view lets any query string pass
 
     @property
     def resource(self) -> str:
@@ -44,10 +45,10 @@ RECORDED: Final = {
     ("note", "PATCH"): RecordedRequest("note_updated", "note_id"),
     ("note", "DELETE"): RecordedRequest("note_deleted", "note_id"),
     ("home", "GET"): RecordedRequest("notes_listed", None),  # and the pages of notes
-    ("page-new", "POST"): RecordedRequest("note_created", None),
-    ("page", "GET"): RecordedRequest("note_viewed", "note_id"),
-    ("page-edit", "POST"): RecordedRequest("note_updated", "note_id"),
-    ("page-delete", "POST"): RecordedRequest("note_deleted", "note_id"),
+    ("page-new", "POST"): RecordedRequest("note_created", None, knows_query=False),
+    ("page", "GET"): RecordedRequest("note_viewed", "note_id", knows_query=False),
+    ("page-edit", "POST"): RecordedRequest("note_updated", "note_id", knows_query=False),
+    ("page-delete", "POST"): RecordedRequest("note_deleted", "note_id", knows_query=False),
     ("profiles", "POST"): RecordedRequest("profile_created", None),
     ("profile", "GET"): RecordedRequest("profile_viewed", "user_id"),
     ("profile-mongo", "GET"): RecordedRequest("profile_viewed", "user_id"),

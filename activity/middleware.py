@@ -55,7 +55,9 @@ def _recorder(
 ) -> Repeat:
     """Return a function that records such a request, an event for each resource: of its environ, its user and its id."""
     try:
-        details = _details(request, status)
+        details: dict[str, Any] = {"status": status}
+        if recorded.knows_query and request.META.get("QUERY_STRING"):
+            details["query"] = _query(request)
         records = [
             services.recorder(recorded.action, recorded.resource, resource_id, details)
             for resource_id in _resource_ids(request, response, recorded)
@@ -103,16 +105,13 @@ def _resource_id(
     return request.GET.get("namespace") if recorded.resource == "cache" else None
 
 
-def _details(request: HttpRequest, status: int) -> dict[str, Any]:
-    """Return the status and the query of a list; the view has validated the parameters' names."""
-    details: dict[str, Any] = {"status": status}
-    if request.META.get("QUERY_STRING"):
-        details["query"] = {
-            name: value[:_VALUE_MAX_CHARACTERS]
-            for name, value in request.GET.items()
-            if name not in ("cursor", "cache")
-        }
-    return details
+def _query(request: HttpRequest) -> dict[str, str]:
+    """Return the query of a list, whose names the view has validated."""
+    return {
+        name: value[:_VALUE_MAX_CHARACTERS]
+        for name, value in request.GET.items()
+        if name not in ("cursor", "cache")
+    }
 
 
 def client_address(environ: Mapping[str, Any]) -> str | None:

@@ -73,6 +73,13 @@ class TestCompose:
         for password in ("MONGODB_ROOT", "POSTGRES_SUPERUSER", "REDIS_OPERATOR"):
             assert site["environment"][f"{password}_PASSWORD"] == ""
 
+    def test_no_password_is_on_a_command_line(self):
+        """Which everybody on the host can read."""
+        for path in ("docker-compose.yml", "config/deploy/compose/ha.yml"):
+            text = (ROOT / path).read_text()
+
+            assert not re.search(r"--(set=)?password[ =]|-u \w+:|PGPASSWORD=\S", text), path
+
     def test_no_password_has_a_default(self):
         assert not re.search(r"PASSWORD:-", TEXT)
         required = set(re.findall(r"(\w+_PASSWORD):\?", TEXT))

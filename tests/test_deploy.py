@@ -177,6 +177,16 @@ class TestKubernetes:
             assert container["resources"]["requests"]
             assert container["resources"]["limits"]["memory"]
 
+    def test_no_file_of_others_takes_the_space_of_the_metrics(self):
+        """The store into a mapped file for which there is no space ends the process (SIGBUS)."""
+        pod = pods()["trilith"]
+        volumes = {volume["name"]: volume for volume in pod["volumes"]}
+        [site] = pod["containers"]
+        mounts = [mount for mount in site["volumeMounts"] if mount["mountPath"] == "/metrics"]
+
+        assert [mount["name"] for mount in mounts] == ["metrics"]
+        assert volumes["metrics"]["emptyDir"]["medium"] == "Memory"
+
     def test_no_secret_is_in_the_manifests(self):
         text = "".join(path.read_text() for path in KUBERNETES.glob("*.yaml"))
 
@@ -189,6 +199,13 @@ class TestKubernetes:
 
         for literal in literals:
             assert f'"{literal.partition("=")[0]}"' in settings
+
+    def test_it_does_not_believe_whatever_a_client_says(self):
+        literals = dict(
+            literal.split("=", 1) for literal in KUSTOMIZATION["configMapGenerator"][0]["literals"]
+        )
+
+        assert literals["AUTHENTICATION"] in ("session", "jwt")
 
     def test_budget_policy_and_services_select_the_site(self):
         labels = {"app.kubernetes.io/component": "site"}

@@ -31,6 +31,7 @@ from rest_framework.exceptions import (
 )
 from rest_framework.permissions import SAFE_METHODS
 
+from config.web.sessions import session_key_of
 from config.web.user_ids import NEW_USER_ID_PATTERN, RESERVED_USER_IDS, USER_ID_RULE
 
 if TYPE_CHECKING:
@@ -291,7 +292,7 @@ class SessionIdentity(Identity):
         if header is not None:
             return STAFF.user_id if is_admin_token(bearer_token(header)) else None
         cookie = environ.get("HTTP_COOKIE")
-        session = parse_cookie(cookie).get(settings.SESSION_COOKIE_NAME) if cookie else None
+        session = session_key_of(parse_cookie(cookie)) if cookie else None
         if not session:
             return ANONYMOUS.user_id
         try:
@@ -334,7 +335,7 @@ def _anonymous_reader() -> str | None:
 
 
 def _has_session(request: Request) -> bool:
-    return settings.SESSION_COOKIE_NAME in request.COOKIES
+    return session_key_of(request.COOKIES) is not None
 
 
 def _staff(*, for_staff: bool) -> Caller:

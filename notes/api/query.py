@@ -75,7 +75,10 @@ def _user_id(parameters: Parameters) -> str | None:
 
 def _search(parameters: Parameters) -> str | None:
     text = parameters.text("q")
-    if text is not None and not 1 <= len(text.strip()) <= SEARCH_MAX_CHARACTERS:
+    if text is None:
+        return None
+    text = text.strip()  # else padding would make of one search as many as one likes, each kept
+    if not 1 <= len(text) <= SEARCH_MAX_CHARACTERS:
         parameters.refuse("q", f"Must be 1 to {SEARCH_MAX_CHARACTERS} characters.", "out_of_range")
     return text
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from urllib.parse import urlencode
 
 import bson
 import pytest
@@ -111,6 +112,31 @@ class TestActions:
             "status": 200,
             "query": {"userId": "abc", "q": "plain", "limit": "3"},
         }
+
+    @pytest.mark.parametrize("query", ["%00=1", "$where=1&a.b=2&=3", f"{'x' * 50_000}=1"])
+    def test_nothing_of_a_query_that_the_view_lets_pass(self, api, query):
+        note = make_note(user_id="abc")
+        before = metrics.FAILED._value.get()
+        headers = {"X-User-Id": "abc"}
+        for path in (
+            f"/notes/{note}",
+            "/notes/new",
+            f"/notes/{note}/edit",
+            f"/notes/{note}/delete",
+        ):
+            method = "GET" if path == f"/notes/{note}" else "POST"
+            form = {"title": "New", "etag": api.get(f"/api/v1/notes/{note}")["ETag"]}
+            recorded = len(events())
+            Client(headers=headers).generic(
+                method,
+                f"{path}?{query}",
+                urlencode(form),
+                "application/x-www-form-urlencoded",
+            )
+            assert len(events()) == recorded + 1, path
+            assert set(last()["details"]) == {"status"}
+
+        assert metrics.FAILED._value.get() == before
 
     @pytest.mark.parametrize(
         ("method", "path"),

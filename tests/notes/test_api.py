@@ -426,6 +426,14 @@ class TestPages:
 
         assert [note["title"] for note in body["results"]] == expected
 
+    def test_a_search_is_the_same_whatever_is_around_it(self, api):
+        make_note(title="red apple")
+        api.get("/api/v1/notes?q=apple")
+        padded = api.get("/api/v1/notes?q=%09" + "%20" * 1_000 + "apple%20&limit=20")
+
+        assert "hit" in padded["Cache-Status"]
+        assert [note["title"] for note in padded.json()["results"]] == ["red apple"]
+
     @pytest.mark.parametrize(
         ("query", "field"),
         [

@@ -6,6 +6,7 @@ from django.contrib.auth import get_user_model
 from django.test import Client
 
 from config.observability import middleware
+from config.web.callers import identity_of_settings
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -45,6 +46,25 @@ class TestWhereNeeded:
         client.get("/api/v1/notes")
 
         assert hasattr(requests[0], "session")
+
+    @pytest.mark.parametrize("authentication", ["stub", "session"])
+    @pytest.mark.parametrize(
+        "cookie", ['"\\000aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"', "\xff" * 32, "a" * 5_000, ""]
+    )
+    def test_a_cookie_that_no_store_takes_is_none(self, settings, authentication, cookie):
+        """Django reads an escaped NUL out of the first; PostgreSQL has no such text."""
+        settings.AUTHENTICATION = authentication
+        headers = {"Cookie": f"{settings.SESSION_COOKIE_NAME}={cookie}"}
+
+        assert Client().get("/api/v1/notes", headers=headers).status_code == 200
+        assert Client().get("/admin/", headers=headers).status_code == 302
+        assert Client().delete("/api/v1/admin/cache/clear", headers=headers).status_code == 401
+
+    def test_one_more_does_not_evade_the_rate_limit(self, settings):
+        settings.AUTHENTICATION = "session"
+        cookie = {"HTTP_COOKIE": f'{settings.SESSION_COOKIE_NAME}="\\000aaaaaaaaaa"'}
+
+        assert identity_of_settings().counted_as(cookie) == "anonymous"
 
     def test_staff_may_write_by_their_session(self):
         staff = get_user_model().objects.create_user("staff", is_staff=True)
