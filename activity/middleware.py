@@ -105,7 +105,7 @@ def _resource_id(
     return request.GET.get("namespace") if recorded.resource == "cache" else None
 
 
-def _query(request: HttpRequest) -> dict[str, str]:
+def _query(request: HttpRequest) -> dict[str, Any]:
     """Return the query of a list, whose names the view has validated."""
     return {
         name: value[:_VALUE_MAX_CHARACTERS]
