@@ -339,7 +339,8 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Trilith",
-    "DESCRIPTION": "Notes in PostgreSQL, read through a cache in Redis that is never wrong.",
+    "DESCRIPTION": "Notes, profiles and activity. Notes and profiles are read through a cache in Redis; "
+    "Cache-Status says how each read was answered.",
     "VERSION": "1",
     "OAS_VERSION": "3.1.1",
     "SERVE_INCLUDE_SCHEMA": False,

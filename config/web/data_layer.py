@@ -58,7 +58,7 @@ _REASONS: Final[dict[MissReason, str]] = {
 # What the cache sends to Redis in each operation of its protocol (cachelayer/protocol.py).
 _COMMANDS: Final = {
     "look": "MGET of the copy and of its tags' stamps",
-    "begin": "pipeline: read or make the stamps, take the lease to load",
+    "begin": "script: read or create the stamps, take the lease to load, read the copy again",
     "end": "script: store the copy if no stamp has changed, give the lease back",
     "release": "script: give the lease back",
     "invalidate": "UNLINK of the stamps of what was written",
