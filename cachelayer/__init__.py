@@ -1,5 +1,5 @@
 """
 A cache in Redis that never serves what a completed write has replaced.
 
-It knows no application: each one declares its own key families (cachelayer.namespace).
+It knows no application: each one declares its own namespaces (cachelayer.namespace).
 """

@@ -22,7 +22,7 @@ single_flight_scope: ContextVar[Scope] = ContextVar("single_flight_scope", defau
 _UNOBSERVED: Final = nullcontext[Report](lambda outcome: None)
 
 
-def _unobserved(operation: Operation, family: str) -> AbstractContextManager[Report]:
+def _unobserved(operation: Operation, namespace: str) -> AbstractContextManager[Report]:
     return _UNOBSERVED
 
 

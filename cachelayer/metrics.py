@@ -39,8 +39,8 @@ LEASE_HELD: Final = Gauge(
     "1 where every process may believe Redis",
     multiprocess_mode="livemin",
 )
-ROUND_SECONDS: Final = Histogram(
-    "cachelayer_round_seconds", "Duration of a renewal of the lease", buckets=_BUCKETS
+RENEWAL_SECONDS: Final = Histogram(
+    "cachelayer_lease_renewal_seconds", "Duration of a renewal of the trust lease", buckets=_BUCKETS
 )
 WRITE_WAIT_SECONDS: Final = Histogram(
     "cachelayer_write_wait_seconds",

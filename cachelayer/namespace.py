@@ -32,7 +32,7 @@ class NoSuchKey(ValueError):
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Namespace(Generic[V]):
     """
-    One family of cached values: same type, same lifetimes, cleared together.
+    Cached values of one kind: same type, same lifetimes, cleared together.
 
     A logical name is prefix and member; member is a regular expression of what may follow the
     prefix, example a name that fits, tags_of the tags of a member. value_type is what is stored

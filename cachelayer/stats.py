@@ -150,17 +150,17 @@ def _version(info: dict[str, Any]) -> str:
 
 def _trust(samples: prometheus.Samples) -> dict[str, Any]:
     """
-    Return {held, changes, rounds, round_ms, waits, wait_ms}: of the lease of trust.
+    Return {held, changes, renewals, renewal_ms, waits, wait_ms}: of the trust lease.
 
-    held: by every process that takes part; null where none does. rounds are renewals, waits are
-    writes that waited for the end of a lease; both with their mean in milliseconds, null without any.
+    held: by every process that takes part; null where none does. waits are writes that
+    waited for the end of a lease; renewals and waits with their mean in milliseconds, null without any.
     """
     held = [sample.value for sample in samples.get("cachelayer_lease_held", [])]
     changes = int(prometheus.total(samples, "cachelayer_lease_changes_total"))
     return {
         "held": all(held) if changes else None,
         "changes": changes,
-        **_counted("round", samples, "cachelayer_round_seconds"),
+        **_counted("renewal", samples, "cachelayer_lease_renewal_seconds"),
         **_counted("wait", samples, "cachelayer_write_wait_seconds"),
     }
 

@@ -334,7 +334,7 @@ class Lease:
             ):
                 raise Untrusted("another host has not acknowledged what was invalidated")
             granted = _row(connection, _GRANT, [LEASE_SECONDS, server])
-        metrics.ROUND_SECONDS.observe(clock() - began)
+        metrics.RENEWAL_SECONDS.observe(clock() - began)
         if is_new_epoch:
             metrics.EPOCHS.inc()
             log.warning("Cache starts a new epoch", operation="trust", server=server)

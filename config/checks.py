@@ -42,7 +42,7 @@ def check_pools(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
     Nor where a pooler is in front of it, whose own settings decide how many connections it opens.
     """
     try:
-        usable = None if pooler.is_configured() else capacity().usable
+        usable = None if pooler.is_configured() else capacity().usable_connections
     except psycopg.Error:
         usable = None
     return list(

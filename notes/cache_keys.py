@@ -1,4 +1,4 @@
-"""The cache keys of notes: each key family with its pattern, lifetimes, tags and invalidation."""
+"""The cache keys of notes: each namespace with its pattern, lifetimes, tags and invalidation."""
 
 import hashlib
 from collections.abc import Callable

@@ -209,12 +209,12 @@ def note_import(
         return "updated"
 
 
-def note_load(*, rows: Sequence[Sequence[Any]]) -> int:
+def notes_load(*, rows: Sequence[Sequence[Any]]) -> int:
     """
     Store those of the rows, each in the order of records.FIELDS, whose id is not stored yet.
 
     Return how many were stored: all of the missing ones or, where this raises, none. Uses COPY; call
-    notes_loaded after the last load.
+    notes_vacuum after the last load.
     """
     with transaction.atomic(), connection.cursor() as cursor:
         # One array instead of ten thousand parameters, each of which would cost as much as a row.
@@ -231,11 +231,11 @@ def note_load(*, rows: Sequence[Sequence[Any]]) -> int:
     return len(missing)
 
 
-def notes_loaded() -> None:
+def notes_vacuum() -> None:
     """
-    Vacuum after a large load; call it outside of transactions.
+    Run VACUUM (ANALYZE) on the table; call it after the last notes_load, outside of a transaction.
 
-    VACUUM gives the planner statistics, enables index-only scans, and merges the pending list of the
+    It gives the planner statistics, enables index-only scans, and merges the pending list of the
     search index.
     """
     with connection.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""The cache keys of profiles: the key family with its pattern, lifetimes, tags and invalidation."""
+"""The cache keys of profiles: the namespace with its pattern, lifetimes, tags and invalidation."""
 
 from django.conf import settings
 

@@ -54,7 +54,7 @@ def routes(patterns: list[URLPattern | URLResolver], prefix: str = "/") -> list[
 
 class TestKeys:
     @pytest.mark.parametrize("namespace", NAMESPACES, ids=lambda namespace: namespace.name)
-    def test_each_family_has_its_row(self, namespace):
+    def test_each_namespace_has_its_row(self, namespace):
         row = (
             f"| `{namespace.name}` | `{namespace.pattern}` | {namespace.ttl_seconds} "
             f"| {namespace.absent_ttl_seconds} | {namespace.holds} | {namespace.invalidated_by} "
@@ -63,7 +63,7 @@ class TestKeys:
 
         assert row in text("docs/caching-strategy.md")
 
-    def test_no_row_is_of_a_family_that_is_gone(self):
+    def test_no_row_is_of_a_namespace_that_is_gone(self):
         rows = re.findall(r"^\| `([\w:]+)` \| `", text("docs/caching-strategy.md"), re.MULTILINE)
 
         assert rows == [namespace.name for namespace in NAMESPACES]
@@ -84,7 +84,7 @@ class TestKeys:
 
         assert {name: int(seconds) for name, seconds in rows} == {
             "`missed:{key}`, `invalidated:{tag}`": protocol._RECORD_SECONDS,
-            "`hot:{family}`": popularity._HOT_TTL_SECONDS,
+            "`hot:{namespace}`": popularity._HOT_TTL_SECONDS,
             "`minute:{minute}`": (popularity.MINUTES_KEPT + 1) * popularity.MINUTE_SECONDS,
             "`kept:{list}`": capped_list.TTL_SECONDS,
         }

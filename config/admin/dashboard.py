@@ -151,7 +151,9 @@ def _cache_tiles(figures: dict[str, Any]) -> Iterator[Tile]:
 
 def _trust_tile(trust: dict[str, Any]) -> Tile:
     states = {True: "held", False: "lost", None: "not in use"}
-    renewal = "" if trust["round_ms"] is None else f"; a renewal takes {trust['round_ms']:.1f} ms"
+    renewal = (
+        "" if trust["renewal_ms"] is None else f"; a renewal takes {trust['renewal_ms']:.1f} ms"
+    )
     return Tile(
         "trust",
         states[trust["held"]],

@@ -55,7 +55,11 @@ class IsListedOrStaff(BasePermission):
 
 
 def refusal(request: HttpRequest) -> HttpResponse | None:
-    """Return None for whoever those two let through: for a view that is not DRF's."""
+    """
+    Return the 401 or 403 for a caller who may not read the metrics, None for one who may.
+
+    For views outside DRF; the rule is that of ListedOrStaffAuthentication and IsListedOrStaff.
+    """
     if is_listed(request):
         return None
     try:

@@ -148,7 +148,6 @@ def _mongodb_server() -> dict[str, Any] | None:
     return {
         "connections": connections["current"],
         "max_connections": connections["current"] + connections["available"],
-        "usable": connections["current"] + connections["available"],
         "version": status["version"],
     }
 

@@ -37,7 +37,7 @@ log = structlog.get_logger("telemetry")
 # else an instrumentation adds, such as URLs, addresses and user agents, is left out.
 ATTRIBUTES: Final = frozenset(
     {
-        *("cache.family", "cache.outcome", "error.type"),
+        *("cache.namespace", "cache.outcome", "error.type"),
         *("http.method", "http.route", "http.scheme", "http.status_code", "http.flavor"),
         *("http.request.method", "http.response.status_code", "url.scheme"),
         *("network.protocol.version", "net.peer.name", "net.peer.port", "server.address"),
@@ -95,8 +95,8 @@ def instrument(provider: TracerProvider) -> None:
     tracer = provider.get_tracer("cachelayer")
 
     @contextmanager
-    def observe(operation: hooks.Operation, family: str) -> Iterator[hooks.Report]:
-        attributes = {"cache.family": family}
+    def observe(operation: hooks.Operation, namespace: str) -> Iterator[hooks.Report]:
+        attributes = {"cache.namespace": namespace}
         with tracer.start_as_current_span(f"cache {operation}", attributes=attributes) as span:
             yield lambda outcome: span.set_attribute("cache.outcome", outcome)
 

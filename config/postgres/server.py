@@ -26,14 +26,14 @@ SELECT (SELECT count(*) FROM pg_stat_activity
 
 class Capacity(NamedTuple):
     """
-    Connections: those open at present, of all clients; the server's maximum; what we may use.
+    Connections: those open at present, of all clients; the server's maximum; those that the site's role may open.
 
     And the server's version.
     """
 
     connections: int
     max_connections: int
-    usable: int
+    usable_connections: int
     version: str
 
 

@@ -38,7 +38,7 @@ A hot note is answered from **this process's own copy**: no store is asked.
 
 1. Read it twice.
 2. Save it.
-3. Look at the strip.
+3. Look at the panel.
 """
 _ATTACKS: Final = (
     "<script>alert(1)</script>",

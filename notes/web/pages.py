@@ -1,4 +1,4 @@
-"""What every page does: its caller, its reads through the cache, its errors, its headers, its strip."""
+"""What every page does: its caller, its reads through the cache, its errors, its headers, its data layer panel."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -64,7 +64,7 @@ class Page(View):
         return self.show("notes/failure.html", {"failure": failure}, status=failure.status)
 
     def read(self, source: CachedRead[Representation]) -> Representation | None:
-        """Return what source reads, past the cache where the request says so; the strip shows how."""
+        """Return what source reads, past the cache where the request says so; the panel shows how."""
         bypass = http.bypass_of(
             self.request.META.get("HTTP_CACHE_CONTROL", ""),
             cache_parameter=self.request.GET.get("cache"),
@@ -101,7 +101,7 @@ class Page(View):
     def show(
         self, template: str, context: Mapping[str, Any], *, status: HTTPStatus = HTTPStatus.OK
     ) -> HttpResponse:
-        """Return a page with the strip."""
+        """Return a page with the panel."""
         request = self.request
         response = render(
             request,

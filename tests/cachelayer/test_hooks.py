@@ -36,16 +36,16 @@ class TestBeforeUnlink:
 class TestObserve:
     @pytest.fixture
     def observed(self, monkeypatch) -> list[tuple[str, str, str]]:
-        """Each operation that has ended, with its family and what it reported."""
+        """Each operation that has ended, with its namespace and what it reported."""
         operations = []
 
         @contextmanager
-        def observe(operation, family):
+        def observe(operation, namespace):
             outcomes = []
             try:
                 yield outcomes.append
             finally:
-                operations.append((operation, family, *outcomes))
+                operations.append((operation, namespace, *outcomes))
 
         monkeypatch.setattr(hooks, "observe", observe)
         return operations

@@ -66,7 +66,7 @@ class TestSeedNotes:
         seed(count=25_000)
         whole = stored()
         seed(count=1, reset=True, no_input=True)
-        load, calls = services.note_load, []
+        load, calls = services.notes_load, []
 
         def interrupted(*, rows):
             calls.append(1)
@@ -74,10 +74,10 @@ class TestSeedNotes:
                 raise KeyboardInterrupt
             return load(rows=rows)
 
-        monkeypatch.setattr(services, "note_load", interrupted)
+        monkeypatch.setattr(services, "notes_load", interrupted)
         with pytest.raises(SystemExit) as stopped:
             seed(count=25_000)
-        monkeypatch.setattr(services, "note_load", load)
+        monkeypatch.setattr(services, "notes_load", load)
 
         assert stopped.value.code == 130
         assert 0 < Note.objects.count() < 25_000
@@ -85,7 +85,7 @@ class TestSeedNotes:
         assert stored() == whole
 
     def test_a_lost_connection_is_one_line_and_leaves_whole_batches(self, monkeypatch):
-        load, calls = services.note_load, []
+        load, calls = services.notes_load, []
 
         def cut_off(*, rows):
             calls.append(1)
@@ -97,7 +97,7 @@ class TestSeedNotes:
                     other.execute("SELECT pg_terminate_backend(%s, 2000)", [pid])
             return load(rows=rows)
 
-        monkeypatch.setattr(services, "note_load", cut_off)
+        monkeypatch.setattr(services, "notes_load", cut_off)
 
         with pytest.raises(CommandError, match="Run it again to continue"):
             seed(count=30_000)

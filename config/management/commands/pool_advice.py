@@ -70,7 +70,7 @@ class Command(BaseCommand):
         ours = int(prometheus.total(prometheus.samples(), "postgres_pool_connections"))
         others = max(0, server.connections - ours)
         advice = pool_sizing.advise(
-            load=load, at_once=at_once, usable=max(0, server.usable - others), site=site
+            load=load, at_once=at_once, usable=max(0, server.usable_connections - others), site=site
         )
         write = self.stdout.write
         write(f"{'':28}{'each of':>10}\n{'':28}{workers:>3} processes   because")
@@ -114,7 +114,7 @@ def _cell(number: int | None) -> str:
 
 def _of_server(server: Capacity, others: int) -> str:
     return (
-        f"max_connections {server.max_connections}, {server.usable} for this user, "
+        f"max_connections {server.max_connections}, {server.usable_connections} for this user, "
         f"{others} of them in use by others"
     )
 
@@ -128,8 +128,10 @@ def _of_break(site: Site, load: Load | None) -> str:
 
 def _verdict(pool_max: int, site: Site, server: Capacity) -> str:
     lines = []
-    if site.workers * (site.pool_max + pool_sizing.BACKGROUND) > server.usable:
-        lines.append(f"Together the pools exceed the server's {server.usable} connections.")
+    if site.workers * (site.pool_max + pool_sizing.BACKGROUND) > server.usable_connections:
+        lines.append(
+            f"Together the pools exceed the server's {server.usable_connections} connections."
+        )
     if pool_max == site.pool_max:
         lines.append(f"POSTGRES_POOL_MAX={pool_max} is right.")
     else:

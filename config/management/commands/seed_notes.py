@@ -25,10 +25,10 @@ class Command(SeedCommand):
         return seeding.batches(seed=seed, until=until, **numbers)
 
     def store(self, batch: list[seeding.Row]) -> int:
-        return services.note_load(rows=batch)
+        return services.notes_load(rows=batch)
 
     def finish(self) -> None:
-        services.notes_loaded()
+        services.notes_vacuum()
 
     def delete_all(self) -> int:
         return services.notes_delete_all()

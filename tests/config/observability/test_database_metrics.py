@@ -54,7 +54,7 @@ class TestMetricsDb:
         metrics = figures()
 
         assert metrics["postgres"]["server"]["max_connections"] == 100
-        assert metrics["postgres"]["server"]["usable"] == 97
+        assert metrics["postgres"]["server"]["usable_connections"] == 97
         assert 1 <= metrics["postgres"]["server"]["connections"] < 97
         assert metrics["mongodb"]["server"]["connections"] >= 1
         assert metrics["mongodb"]["server"]["max_connections"] > 100

@@ -288,14 +288,14 @@ class TestColdRead:
     """One tree over three stores."""
 
     @pytest.mark.parametrize(
-        ("trace_id", "family", "store", "session_stores"),
+        ("trace_id", "namespace", "store", "session_stores"),
         [
             (NOTE, "notes", "postgresql", set()),
             (PROFILE, "user:profile", "mongodb", {"postgresql"}),
         ],
         ids=["note", "profile"],
     )
-    def test_is_one_tree(self, exported, trace_id, family, store, session_stores):
+    def test_is_one_tree(self, exported, trace_id, namespace, store, session_stores):
         spans = exported.of(trace_id)
         [root] = [span for span in spans if span.kind == 2]  # SERVER
         operations = {
@@ -304,13 +304,13 @@ class TestColdRead:
 
         assert root.parent_id == PARENT_ID
         assert [
-            (name, span.attributes["cache.family"], span.attributes["cache.outcome"])
+            (name, span.attributes["cache.namespace"], span.attributes["cache.outcome"])
             for name, span in operations.items()
         ] == [
-            ("cache look", family, "absent"),
-            ("cache begin", family, "leased"),
-            ("cache load", family, "loaded"),
-            ("cache end", family, "stored"),
+            ("cache look", namespace, "absent"),
+            ("cache begin", namespace, "leased"),
+            ("cache load", namespace, "loaded"),
+            ("cache end", namespace, "stored"),
         ]
         assert {
             name: {s.store for s in below(span, spans)} for name, span in operations.items()

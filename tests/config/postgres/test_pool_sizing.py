@@ -61,14 +61,14 @@ class TestCapacity:
         with connect(psycopg.Connection):
             now = capacity()
 
-        assert (now.max_connections, now.usable) == (100, 97)
+        assert (now.max_connections, now.usable_connections) == (100, 97)
         assert now.connections == before.connections + 1
 
     def test_knows_the_limit_of_the_user(self, stack):
         with psycopg.connect(stack.operator_urls()["DATABASE_URL"], autocommit=True) as operator:
             operator.execute("ALTER ROLE trilith CONNECTION LIMIT 50")
             try:
-                assert capacity().usable == 50
+                assert capacity().usable_connections == 50
             finally:
                 operator.execute("ALTER ROLE trilith CONNECTION LIMIT -1")
 
