@@ -1,5 +1,6 @@
 """Every list in the documents, held against the code that it is about."""
 
+import ast
 import re
 
 import pytest
@@ -214,6 +215,38 @@ class TestCommands:
         explained = re.findall(r"^([a-z-]+):.*## ", text("Makefile"), re.MULTILINE)
 
         assert sorted(explained) == sorted(declared)
+
+
+LEVELS = {"warning": "warning", "error": "error", "exception": "error", "critical": "critical"}
+
+
+def events_of(call: ast.AST) -> list[tuple[str, str]]:
+    """The events that a call of log spells out, with their level; of a breaker, what it will log."""
+    match call:
+        case ast.Call(ast.Attribute(ast.Name("log"), method), [event, *_]) if method in LEVELS:
+            texts = [part.value for part in ast.walk(event) if isinstance(part, ast.Constant)]
+            return [(text, LEVELS[method]) for text in texts]
+        case ast.Call(ast.Name("Breaker"), [ast.Constant(name), *_]):
+            return [(f"{name} {event}", "warning") for event in ("unavailable", "available again")]
+    return []
+
+
+class TestLogs:
+    def test_each_event_of_warning_or_above_has_its_row_and_no_row_is_of_one_that_is_gone(self):
+        section = text("docs/operations.md").split("\n## Logs\n")[1].split("\n## ")[0]
+        rows = re.findall(r"^\| (`.+`) \| (warning|error|critical) \|", section, re.MULTILINE)
+        modules = [path for app in APPS for path in (ROOT / app).rglob("*.py")]
+        calls = [
+            call
+            for path in modules
+            if "example" not in path.parts
+            for call in ast.walk(ast.parse(path.read_text()))
+        ]
+
+        listed = [(event, level) for cell, level in rows for event in re.findall(r"`(.+?)`", cell)]
+        logged = {event for call in calls for event in events_of(call)}
+
+        assert sorted(listed) == sorted(logged)
 
 
 class TestFromTheSeed:
