@@ -1,13 +1,14 @@
 """Reads of single events: the newest of all users, and feeds by keyset, of one user or of all."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
 
 from pymongo.synchronous.cursor import Cursor
 
 from activity.documents import ActivityEvent, driver_collection, text
 from activity.paging import FeedQuery, Position
 from activity.time_window import timestamp_text
+from config.web.paging import Side, keyset_page
 
 Event = dict[str, Any]  # as the API shows it
 Row = Mapping[str, Any]  # as MongoDB stores it
@@ -51,19 +52,9 @@ def feed(*, query: FeedQuery) -> Page:
     millisecond with the one after it.
     """
     at = query.position
-    backwards = at is not None and at.is_backwards
-    rows = _first(feed_match(query), query.limit, backwards=backwards)
-    more = len(rows) > query.limit
-    rows = rows[: query.limit]
-    if backwards:
-        rows.reverse()
-    has_next = more or backwards
-    has_previous = more if backwards else at is not None
-    return Page(
-        [_event(row) for row in rows],
-        _link(query, rows[-1:], "after") if has_next else None,
-        _link(query, rows[:1], "before") if has_previous else None,
-    )
+    rows = _first(feed_match(query), query.limit, backwards=at is not None and at.is_backwards)
+    page = keyset_page(query, rows, _position_at)
+    return Page([_event(row) for row in page.rows], page.next_query, page.previous_query)
 
 
 def feed_match(query: FeedQuery) -> dict[str, Any]:
@@ -106,16 +97,8 @@ def _first(match: dict[str, Any], limit: int, *, backwards: bool) -> list[Row]:
     return rows
 
 
-def _link(query: FeedQuery, edge: Sequence[Row], side: Literal["after", "before"]) -> str | None:
-    """
-    Return the query string of the page beside the event at the edge.
-
-    Where deletes have emptied the page, the adjacent page is the one that led to it.
-    """
-    if not edge:
-        return None if query.position is None else query.link_to(query.position.reversed())
-    row = edge[0]
-    return query.link_to(Position(timestamp=row["timestamp"], event_id=row["_id"], side=side))
+def _position_at(row: Row, side: Side) -> Position:
+    return Position(timestamp=row["timestamp"], event_id=row["_id"], side=side)
 
 
 def _event(row: Row) -> Event:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
-from typing import Any, Final, Literal
+from typing import Any, Final
 from uuid import UUID
 
 from django.contrib.postgres.search import SearchQuery
@@ -12,6 +12,7 @@ from django.db.models import Q, QuerySet
 
 from cachelayer.http import Representation, represent
 from cachelayer.read import CachedRead
+from config.web.paging import Side, keyset_page
 from notes import cache_keys, records
 from notes.models import Note, TitleVector
 from notes.paging import MAX_LIMIT, CursorQuery, PageQuery, Position, Sort
@@ -172,35 +173,19 @@ def _load_page(query: PageQuery) -> Representation:
 
 
 def _load_cursor_page(query: CursorQuery) -> Representation:
-    at = query.position
-    backwards = at is not None and at.is_backwards
     notes = [NoteRecord(*row) for row in cursor_rows(query)]
-    more = len(notes) > query.limit
-    notes = notes[: query.limit]
-    if backwards:
-        notes.reverse()
-    has_next = more or backwards
-    has_previous = more if backwards else at is not None
+    page = keyset_page(query, notes, partial(_position_at, query.sort))
     return represent(
-        records.page_head(notes, limit=query.limit),
-        next_query=_link(query, notes[-1:], "after") if has_next else None,
-        previous_query=_link(query, notes[:1], "before") if has_previous else None,
+        records.page_head(page.rows, limit=query.limit),
+        next_query=page.next_query,
+        previous_query=page.previous_query,
     )
 
 
-def _link(
-    query: CursorQuery, edge: Sequence[NoteRecord], side: Literal["after", "before"]
-) -> str | None:
-    """
-    Return the query string of the page beside the note at the edge.
-
-    Where deletes have emptied the page, the adjacent page is the one that led to it.
-    """
-    if not edge:
-        return None if query.position is None else query.link_to(query.position.reversed())
-    value = getattr(edge[0], query.sort.field)
+def _position_at(sort: Sort, note: NoteRecord, side: Side) -> Position:
+    value = getattr(note, sort.field)
     text = value if isinstance(value, str) else value.isoformat()
-    return query.link_to(Position(value=text, note_id=str(edge[0].id), side=side))
+    return Position(value=text, note_id=str(note.id), side=side)
 
 
 def _matching(query: PageQuery) -> QuerySet[Note]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 from django.conf import settings as django_settings
+from django.contrib.auth.models import User
 from django.core.management.commands import flush
 from django.db import connection, connections
 from django.db.backends.postgresql.operations import DatabaseOperations
@@ -114,6 +115,14 @@ def redis_client() -> redis.Redis:
 def api() -> Client:
     """A client of the API who is user abc."""
     return Client(headers={"X-User-Id": "abc"}, raise_request_exception=False)
+
+
+@pytest.fixture
+def superuser_client(db) -> Client:
+    """A client of the admin who may do everything; it raises what is none of the site's answers."""
+    browser = Client()
+    browser.force_login(User.objects.create_superuser("ann"))
+    return browser
 
 
 @pytest.fixture

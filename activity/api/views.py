@@ -14,15 +14,11 @@ from activity.api import query, serializers
 from activity.paging import DEFAULT_LIMIT, MAX_LIMIT
 from activity.time_window import MOMENT_PATTERN, Window
 from config.web import paging
-from config.web.openapi import CURSOR_PATTERN, LINK
-from config.web.user_ids import USER_ID_PATTERN
+from config.web.openapi import CURSOR_PATTERN, LINK, USER_ID_IN_PATH
 from config.web.views import View
 
 _LIMIT: Final = OpenApiParameter(
     "limit", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
-)
-_USER: Final = OpenApiParameter(
-    "user_id", {"type": "string", "pattern": USER_ID_PATTERN}, OpenApiParameter.PATH
 )
 _MOMENT: Final = {"type": "string", "pattern": MOMENT_PATTERN}
 _WINDOW: Final = [
@@ -78,7 +74,7 @@ class FeedView(UncachedView):
     @extend_schema(
         operation_id="activity_feed",
         parameters=[
-            _USER,
+            USER_ID_IN_PATH,
             OpenApiParameter("action", str, enum=sorted(ACTIONS)),
             OpenApiParameter("resource", str, enum=sorted(RESOURCES)),
             *_WINDOW,
@@ -113,7 +109,7 @@ class SummaryView(UncachedView):
 
     @extend_schema(
         operation_id="activity_summary",
-        parameters=[_USER, *_WINDOW],
+        parameters=[USER_ID_IN_PATH, *_WINDOW],
         responses={200: serializers.ActivitySummary},
     )
     def get(self, request: Request, user_id: str) -> Response:
@@ -129,7 +125,7 @@ class DailyView(UncachedView):
 
     @extend_schema(
         operation_id="activity_daily",
-        parameters=[_USER, *_WINDOW],
+        parameters=[USER_ID_IN_PATH, *_WINDOW],
         responses={200: serializers.ActivityDaily},
     )
     def get(self, request: Request, user_id: str) -> Response:

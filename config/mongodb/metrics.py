@@ -4,15 +4,13 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
-_BUCKETS: Final = (
-    *(0.0002, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05),
-    *(0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 3.0, 5.0),
-)
+from config.store_metrics import BUCKETS
+
 COMMAND_SECONDS: Final = Histogram(
-    "mongodb_command_seconds", "Duration of a command", ["command"], buckets=_BUCKETS
+    "mongodb_command_seconds", "Duration of a command", ["command"], buckets=BUCKETS
 )
 ACQUIRE_SECONDS: Final = Histogram(
-    "mongodb_acquire_seconds", "Time until the pool lent a connection, or did not", buckets=_BUCKETS
+    "mongodb_acquire_seconds", "Time until the pool lent a connection, or did not", buckets=BUCKETS
 )
 BREAKER_OPEN: Final = Gauge(
     "mongodb_breaker_open",

@@ -5,21 +5,18 @@ from typing import Final
 from prometheus_client import Counter, Gauge, Histogram
 
 from config.deferred_metrics import queue_of
+from config.store_metrics import BUCKETS
 
-_BUCKETS: Final = (
-    *(0.0002, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05),
-    *(0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 3.0, 5.0),
-)
 STATEMENT_SECONDS: Final = Histogram(
-    "postgres_statement_seconds", "Duration of a statement of a request", buckets=_BUCKETS
+    "postgres_statement_seconds", "Duration of a statement of a request", buckets=BUCKETS
 )
 ACQUIRE_SECONDS: Final = Histogram(
     "postgres_acquire_seconds",
     "Time until the pool lent a connection, or did not",
-    buckets=_BUCKETS,
+    buckets=BUCKETS,
 )
 HOLD_SECONDS: Final = Histogram(
-    "postgres_hold_seconds", "Time for which a connection was lent", buckets=_BUCKETS
+    "postgres_hold_seconds", "Time for which a connection was lent", buckets=BUCKETS
 )
 # To these each statement and each loan of a connection appends its seconds.
 statement_seconds: Final = queue_of(lambda: STATEMENT_SECONDS)

@@ -19,7 +19,7 @@ from config.web.callers import DEFAULT_USER_ID
 from config.web.rate_limits import is_limited
 from config.web.request_ids import REQUEST_ID_PATTERN
 from config.web.serializers import NO_NUL_PATTERN, TextField, trimmed_pattern
-from config.web.user_ids import NEW_USER_ID_PATTERN
+from config.web.user_ids import NEW_USER_ID_PATTERN, USER_ID_PATTERN
 
 IF_MATCH = OpenApiParameter(
     "If-Match", str, OpenApiParameter.HEADER, description="412 unless it names the current ETag."
@@ -95,6 +95,10 @@ LINK = OpenApiParameter(
 NOT_MODIFIED = OpenApiResponse(description="The copy that the client has is current.")
 NOT_YOURS = OpenApiResponse(description="It belongs to another user.")
 UNKNOWN = OpenApiResponse(description="Not found.")
+OWNERS_ERRORS: Final = {403: NOT_YOURS, 404: UNKNOWN}  # of a write to what has an owner
+USER_ID_IN_PATH: Final = OpenApiParameter(
+    "user_id", {"type": "string", "pattern": USER_ID_PATTERN}, OpenApiParameter.PATH
+)
 
 _PROBLEM = {
     "type": "object",

@@ -26,7 +26,7 @@ from config.web.openapi import (
     LINK,
     LOCATION,
     NOT_MODIFIED,
-    NOT_YOURS,
+    OWNERS_ERRORS,
     PRECONDITIONS,
     UNKNOWN,
 )
@@ -91,7 +91,6 @@ _LIST_PARAMETERS: Final = [
     CACHE_STATUS,
     LINK,
 ]
-_OWNERS: Final = {403: NOT_YOURS, 404: UNKNOWN}
 
 
 class NoteListView(CachedView):
@@ -181,7 +180,7 @@ class NoteView(CachedView):
         operation_id="notes_replace",
         parameters=[_ID, *PRECONDITIONS, ETAG],
         request=NoteReplace,
-        responses={200: NoteOutput, **_OWNERS},
+        responses={200: NoteOutput, **OWNERS_ERRORS},
     )
     def put(self, request: Request, note_id: str) -> HttpResponse:
         """Replace title and content of the caller's note."""
@@ -191,7 +190,7 @@ class NoteView(CachedView):
         operation_id="notes_change",
         parameters=[_ID, *PRECONDITIONS, ETAG],
         request=NoteChange,
-        responses={200: NoteOutput, **_OWNERS},
+        responses={200: NoteOutput, **OWNERS_ERRORS},
     )
     def patch(self, request: Request, note_id: str) -> HttpResponse:
         """Change title, content or both of the caller's note."""
@@ -200,7 +199,7 @@ class NoteView(CachedView):
     @extend_schema(
         operation_id="notes_delete",
         parameters=[_ID, *PRECONDITIONS],
-        responses={204: None, **_OWNERS},
+        responses={204: None, **OWNERS_ERRORS},
     )
     def delete(self, request: Request, note_id: str) -> HttpResponse:
         """Delete the caller's note."""

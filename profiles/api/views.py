@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from django.http import HttpResponse
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -18,8 +18,10 @@ from config.web.openapi import (
     LOCATION,
     NOT_MODIFIED,
     NOT_YOURS,
+    OWNERS_ERRORS,
     PRECONDITIONS,
     UNKNOWN,
+    USER_ID_IN_PATH,
 )
 from config.web.parsers import MergePatchParser, StrictJSONParser, body_of
 from config.web.query import Parameters, parse_single
@@ -37,10 +39,6 @@ from profiles.api.serializers import (
 from profiles.preferences import PreferencesRejected
 from profiles.stores import StoreName
 
-_USER_ID: Final = OpenApiParameter(
-    "user_id", {"type": "string", "pattern": USER_ID_PATTERN}, OpenApiParameter.PATH
-)
-_OWNERS: Final = {403: NOT_YOURS, 404: UNKNOWN}
 _CONFLICT: Final = OpenApiResponse(
     description="Another profile has this user_id or email; errors names which."
 )
@@ -80,7 +78,7 @@ class ProfileView(CachedView):
 
     @extend_schema(
         operation_id="profiles_retrieve",
-        parameters=[_USER_ID, CACHE, ETAG, CACHE_STATUS],
+        parameters=[USER_ID_IN_PATH, CACHE, ETAG, CACHE_STATUS],
         responses={200: ProfileOutput, 304: NOT_MODIFIED, 404: UNKNOWN},
     )
     def get(self, request: Request, user_id: str) -> HttpResponse:
@@ -93,9 +91,9 @@ class ProfileView(CachedView):
 
     @extend_schema(
         operation_id="profiles_replace",
-        parameters=[_USER_ID, *PRECONDITIONS, ETAG],
+        parameters=[USER_ID_IN_PATH, *PRECONDITIONS, ETAG],
         request=ProfileReplace,
-        responses={200: ProfileOutput, **_OWNERS, 409: _CONFLICT},
+        responses={200: ProfileOutput, **OWNERS_ERRORS, 409: _CONFLICT},
     )
     def put(self, request: Request, user_id: str) -> HttpResponse:
         """Replace email and preferences of the caller's profile."""
@@ -111,8 +109,8 @@ class ProfileView(CachedView):
 
     @extend_schema(
         operation_id="profiles_delete",
-        parameters=[_USER_ID, *PRECONDITIONS],
-        responses={204: None, **_OWNERS},
+        parameters=[USER_ID_IN_PATH, *PRECONDITIONS],
+        responses={204: None, **OWNERS_ERRORS},
     )
     def delete(self, request: Request, user_id: str) -> HttpResponse:
         """Delete the caller's profile."""
@@ -132,9 +130,9 @@ class PreferencesView(View):
 
     @extend_schema(
         operation_id="profiles_preferences_patch",
-        parameters=[_USER_ID, *PRECONDITIONS, ETAG],
+        parameters=[USER_ID_IN_PATH, *PRECONDITIONS, ETAG],
         request=PreferencesPatch,
-        responses={200: ProfileOutput, **_OWNERS},
+        responses={200: ProfileOutput, **OWNERS_ERRORS},
     )
     def patch(self, request: Request, user_id: str) -> HttpResponse:
         """Merge a JSON Merge Patch (RFC 7396) into the preferences: null takes a key away."""
@@ -162,7 +160,7 @@ class ProfileOfStoreView(View):
     store: StoreName = "mongo"  # set by the route
 
     @extend_schema(
-        parameters=[_USER_ID, ETAG],
+        parameters=[USER_ID_IN_PATH, ETAG],
         responses={200: ProfileOutput, 304: NOT_MODIFIED, 404: UNKNOWN},
     )
     def get(self, request: Request, user_id: str) -> HttpResponse:

@@ -14,27 +14,11 @@ from django.utils import timezone
 from activity import analytics
 from activity.admin.filters import EVENTS_A_PAGE
 from activity.time_window import midnight
-from config.mongodb import client as mongodb_client
-from config.stack.process import wait_until
 from tests.builders import make_event
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PAGE = "/admin/activity/event/"
 START = midnight(timezone.now()) - timedelta(days=9)
-
-
-@pytest.fixture
-def operator() -> Client:
-    browser = Client()
-    browser.force_login(User.objects.create_superuser("ann"))
-    return browser
-
-
-@pytest.fixture
-def mongodb_restored(stack):
-    yield stack
-    stack.up()
-    assert wait_until(lambda: not mongodb_client.breaker.is_open, 30)
 
 
 def shown(response) -> list[str]:
@@ -69,23 +53,23 @@ class TestList:
         ],
         ids=str,
     )
-    def test_pages_show_every_event_once_there_and_back(self, operator, filters):
+    def test_pages_show_every_event_once_there_and_back(self, superuser_client, filters):
         ids = make_events(2 * EVENTS_A_PAGE + 7)
         if filters:
             make_event(START, user_id="eve", action="cache_cleared", resource="cache")
-        response, there, pages = operator.get(PAGE, filters), [], []
+        response, there, pages = superuser_client.get(PAGE, filters), [], []
         while True:
             there += shown(response)
             pages.append(shown(response))
             if (older := link(response, "next")) is None:
                 break
-            response = operator.get(older)
+            response = superuser_client.get(older)
 
         assert there == ids
         back = [shown(response)]
         while (newer := link(response, "prev")) is not None:
-            assert shown(operator.get(link(response, "first"))) == ids[:EVENTS_A_PAGE]
-            response = operator.get(newer)
+            assert shown(superuser_client.get(link(response, "first"))) == ids[:EVENTS_A_PAGE]
+            response = superuser_client.get(newer)
             back.insert(0, shown(response))
         assert back == pages
 
@@ -108,7 +92,7 @@ class TestList:
         ],
         ids=str,
     )
-    def test_is_filtered(self, operator, filters, expected):
+    def test_is_filtered(self, superuser_client, filters, expected):
         profile = {"action": "profile_viewed", "resource": "profile"}
         ids_by_letter = {
             "A": make_event(START),
@@ -118,35 +102,35 @@ class TestList:
         }
         parameters = {name: text.format(day=START.date()) for name, text in filters.items()}
 
-        ids = shown(operator.get(PAGE, parameters))
+        ids = shown(superuser_client.get(PAGE, parameters))
 
         assert ids == [str(ids_by_letter[letter]) for letter in reversed(expected)]
 
-    def test_a_field_keeps_what_was_asked_for(self, operator):
+    def test_a_field_keeps_what_was_asked_for(self, superuser_client):
         parameters = {"user": "abc", "action": "note_viewed", "since": "2026-01-31T23:59:58Z"}
 
-        page = operator.get(PAGE, parameters).content.decode()
+        page = superuser_client.get(PAGE, parameters).content.decode()
 
         assert 'name="user" value="abc"' in page
         assert '<option value="note_viewed" selected>' in page
         assert 'name="since" value="2026-01-31T23:59:58"' in page
 
-    def test_a_field_keeps_no_time_that_it_would_refuse(self, operator):
+    def test_a_field_keeps_no_time_that_it_would_refuse(self, superuser_client):
         ids = make_events(EVENTS_A_PAGE + 1)
         parameters = {"user": "abc", "until": "2999-12-31T23:59:60Z"}
 
-        response = operator.get(PAGE, parameters)
+        response = superuser_client.get(PAGE, parameters)
 
         assert shown(response) == ids[:EVENTS_A_PAGE]
-        assert shown(operator.get(link(response, "next"))) == ids[EVENTS_A_PAGE:]
+        assert shown(superuser_client.get(link(response, "next"))) == ids[EVENTS_A_PAGE:]
         assert response.context["form"]["until"].value() is None
 
-    def test_shows_an_event_whole(self, operator):
+    def test_shows_an_event_whole(self, superuser_client):
         event_id = make_event(
             datetime.now(UTC).replace(microsecond=7000), details={"status": 201, "a": {"b": "ü"}}
         )
 
-        page = operator.get(PAGE).content.decode()
+        page = superuser_client.get(PAGE).content.decode()
 
         for text in ("abc", "note_viewed", "3f0a6f6e-", "192.0.2.1", "a browser", "r-1"):
             assert text in page, text
@@ -154,10 +138,10 @@ class TestList:
         assert "&quot;b&quot;: &quot;ü&quot;" in page
         assert str(event_id) in page
 
-    def test_shows_an_event_that_has_no_more_than_it_must(self, operator):
+    def test_shows_an_event_that_has_no_more_than_it_must(self, superuser_client):
         make_event(resource_id=None, details=None, ip_address=None, user_agent=None)
 
-        page = operator.get(PAGE).content.decode()
+        page = superuser_client.get(PAGE).content.decode()
 
         assert "None" not in page[page.index("<tbody>") :]
         assert "no user agent" in page
@@ -165,21 +149,21 @@ class TestList:
     @pytest.mark.parametrize(
         "field", ["user_agent", "user_id", "resource_id", "action", "details", "ip_address"]
     )
-    def test_what_an_event_says_is_text(self, operator, field):
+    def test_what_an_event_says_is_text(self, superuser_client, field):
         evil = '"><script>alert(1)</script>'
         make_event(**{field: {evil: evil} if field == "details" else evil})
 
-        page = operator.get(PAGE).content.decode()
+        page = superuser_client.get(PAGE).content.decode()
 
         assert "<script>alert" not in page
         assert "&lt;script&gt;alert(1)" in page
 
-    def test_says_so_where_there_is_nothing(self, operator):
-        page = operator.get(PAGE).content.decode()
+    def test_says_so_where_there_is_nothing(self, superuser_client):
+        page = superuser_client.get(PAGE).content.decode()
         assert "There is no event yet." in page
         assert "No event in this time." in page
         assert "<polyline" not in page
-        assert "No event matches." in operator.get(PAGE, {"user": "abc"}).content.decode()
+        assert "No event matches." in superuser_client.get(PAGE, {"user": "abc"}).content.decode()
 
     @pytest.mark.parametrize(
         ("parameters", "message"),
@@ -205,38 +189,38 @@ class TestList:
         ],
         ids=str,
     )
-    def test_names_what_is_wrong(self, operator, parameters, message):
+    def test_names_what_is_wrong(self, superuser_client, parameters, message):
         make_event()
 
-        response = operator.get(PAGE, parameters)
+        response = superuser_client.get(PAGE, parameters)
 
         assert response.status_code == 200
         assert message in response.content.decode()
         assert "events" not in response.context
 
-    def test_refuses_a_cursor_of_other_filters(self, operator):
+    def test_refuses_a_cursor_of_other_filters(self, superuser_client):
         make_events(EVENTS_A_PAGE + 1)
-        older = link(operator.get(PAGE), "next")
+        older = link(superuser_client.get(PAGE), "next")
 
-        page = operator.get(f"{older}&user=eve").content.decode()
+        page = superuser_client.get(f"{older}&user=eve").content.decode()
 
         assert "cursor: this cursor belongs to another user or to other filters." in page
 
     @pytest.mark.parametrize("name", ["user[$ne]", "user.x", "$where", "limit"])
-    def test_what_is_no_field_asks_for_nothing(self, operator, name):
+    def test_what_is_no_field_asks_for_nothing(self, superuser_client, name):
         ids = make_events(3)
 
-        assert shown(operator.get(PAGE, {name: "1"})) == ids
+        assert shown(superuser_client.get(PAGE, {name: "1"})) == ids
 
 
 class TestChart:
-    def test_shows_events_and_users_of_each_of_the_last_30_days(self, operator):
+    def test_shows_events_and_users_of_each_of_the_last_30_days(self, superuser_client):
         today = midnight(timezone.now())
         for days, users in ((0, ["abc"]), (3, ["abc", "abc", "eve"]), (29, ["eve"]), (30, ["x"])):
             for user in users:
                 make_event(today - timedelta(days=days), user_id=user)
 
-        response = operator.get(PAGE)
+        response = superuser_client.get(PAGE)
 
         counts = zip(
             response.context["events_by_day"], response.context["users_by_day"], strict=True
@@ -256,42 +240,42 @@ class TestChart:
         row = f'<th scope="row">{day}</th><td class="number">3</td><td class="number">2</td>'
         assert row in page
 
-    def test_is_made_only_where_nothing_is_asked_for(self, operator):
+    def test_is_made_only_where_nothing_is_asked_for(self, superuser_client):
         make_events(EVENTS_A_PAGE + 1)
-        first = operator.get(PAGE, {"user": "", "action": ""})
+        first = superuser_client.get(PAGE, {"user": "", "action": ""})
 
         assert "trend" in first.context
         for url in (link(first, "next"), f"{PAGE}?user=abc", f"{PAGE}?action=x"):
-            response = operator.get(url)
+            response = superuser_client.get(url)
             assert "trend" not in response.context
             assert "the last 30 days as a chart</a>" in response.content.decode()
 
-    def test_asks_nobody_outside(self, operator):
+    def test_asks_nobody_outside(self, superuser_client):
         make_event()
 
-        page = operator.get(PAGE).content.decode()
+        page = superuser_client.get(PAGE).content.decode()
 
         assert re.findall(r'(?:src|href|url\()=?["\']?(?:https?:)?//[^"\')]+', page) == []
 
-    def test_too_many_users_leave_the_list_as_it_is(self, operator, monkeypatch):
+    def test_too_many_users_leave_the_list_as_it_is(self, superuser_client, monkeypatch):
         ids = make_events(3)
 
         def too_much(**kwargs: object) -> None:
             raise analytics.TooMuchToCount
 
         monkeypatch.setattr(analytics, "trend", too_much)
-        response = operator.get(PAGE)
+        response = superuser_client.get(PAGE)
 
         assert shown(response) == ids
         assert "chart: There are too many users" in response.content.decode()
 
 
 class TestMongodbAway:
-    def test_is_told(self, operator, mongodb_restored):
+    def test_is_told(self, superuser_client, mongodb_restored):
         make_event()
         mongodb_restored.kill("mongodb")
 
-        response = operator.get(PAGE)
+        response = superuser_client.get(PAGE)
 
         page = response.content.decode()
         assert response.status_code == 200
@@ -327,9 +311,9 @@ class TestAccess:
         assert PAGE in browser.get("/admin/").content.decode()
 
     @pytest.mark.parametrize("path", ["add/", "1/change/", "1/delete/", "1/history/"])
-    def test_nothing_can_be_changed(self, operator, path):
-        assert operator.get(PAGE + path).status_code == 404
-        assert operator.post(PAGE + path).status_code == 404
+    def test_nothing_can_be_changed(self, superuser_client, path):
+        assert superuser_client.get(PAGE + path).status_code == 404
+        assert superuser_client.post(PAGE + path).status_code == 404
 
 
 class TestEvent:

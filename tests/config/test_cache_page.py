@@ -21,21 +21,14 @@ PAGE = "/admin/cachelayer/clearance/"
 CLEAR = f"{PAGE}clear/"
 
 
-@pytest.fixture
-def operator() -> Client:
-    browser = Client()
-    browser.force_login(User.objects.create_superuser("ann"))
-    return browser
-
-
 class TestPage:
-    def test_shows_rates_memory_breaker_outbox_and_hot_keys(self, api, operator):
+    def test_shows_rates_memory_breaker_outbox_and_hot_keys(self, api, superuser_client):
         note_id = make_note()
         for _ in range(3):
             api.get(f"/api/v1/notes/{note_id}")
         popularity.flush()
 
-        page = operator.get(PAGE).content.decode()
+        page = superuser_client.get(PAGE).content.decode()
 
         for shown in ("hit rate", "polyline", "closed", "outbox", f"notes:{note_id}", "of 256.0"):
             assert shown in page, shown
@@ -43,32 +36,34 @@ class TestPage:
     @pytest.mark.parametrize(
         ("edit", "shown"), [(False, "the same"), (True, "not the same: a write under way")]
     )
-    def test_looks_a_key_up_beside_what_the_database_says(self, api, operator, edit, shown):
+    def test_looks_a_key_up_beside_what_the_database_says(self, api, superuser_client, edit, shown):
         note_id = make_note(title="A title")
         api.get(f"/api/v1/notes/{note_id}")
         if edit:
             edit_unseen(title="Behind its back")
 
-        assert shown in operator.get(PAGE, {"key": f"notes:{note_id}"}).content.decode()
+        assert shown in superuser_client.get(PAGE, {"key": f"notes:{note_id}"}).content.decode()
 
-    def test_shows_the_members_that_differ(self, api, operator):
+    def test_shows_the_members_that_differ(self, api, superuser_client):
         note_id = make_note(title="A title", content="Some <content>")
         api.get(f"/api/v1/notes/{note_id}")
         edit_unseen(title="Behind its back")
 
-        page = operator.get(PAGE, {"key": f"notes:{note_id}"})
+        page = superuser_client.get(PAGE, {"key": f"notes:{note_id}"})
 
         members = page.context["comparison"]["differences"]
         assert ("title", '"A title"', '"Behind its back"') in members
         assert {name for name, *_ in members} == {"title", "ETag"}
         assert "<pre>&quot;Behind its back&quot;</pre>" in page.content.decode()
 
-    def test_names_the_store_that_does_not_answer(self, operator, profile, mongodb_restored):
+    def test_names_the_store_that_does_not_answer(
+        self, superuser_client, profile, mongodb_restored
+    ):
         own = Client(headers={"X-User-Id": profile})
         assert own.get(f"/api/v1/profiles/{profile}").status_code == 200
         mongodb_restored.kill("mongodb")
 
-        page = operator.get(PAGE, {"key": f"user:profile:{profile}"}).content.decode()
+        page = superuser_client.get(PAGE, {"key": f"user:profile:{profile}"}).content.decode()
 
         assert "MongoDB does not answer" in page
         assert "abc@example.org" in page  # the cached value
@@ -93,21 +88,23 @@ class TestPage:
         for permission in PERMISSIONS.values():
             assert Permission.objects.filter(codename=permission.partition(".")[2]).exists()
 
-    def test_looks_a_list_up(self, api, operator):
+    def test_looks_a_list_up(self, api, superuser_client):
         make_note()
         api.get("/api/v1/notes?userId=abc")
 
-        page = operator.get(PAGE, {"key": "notes:list:user:abc"}).content.decode()
+        page = superuser_client.get(PAGE, {"key": "notes:list:user:abc"}).content.decode()
 
         assert "the same" in page
 
-    def test_what_is_no_key_is_told(self, operator):
-        assert "is no key of this cache" in operator.get(PAGE, {"key": "x"}).content.decode()
+    def test_what_is_no_key_is_told(self, superuser_client):
+        assert (
+            "is no key of this cache" in superuser_client.get(PAGE, {"key": "x"}).content.decode()
+        )
 
-    def test_answers_without_redis(self, operator, stack):
+    def test_answers_without_redis(self, superuser_client, stack):
         stack.kill("redis")
         try:
-            page = operator.get(PAGE, {"key": cache_keys.NOTES.example})
+            page = superuser_client.get(PAGE, {"key": cache_keys.NOTES.example})
         finally:
             stack.start("redis")
             client.breaker.reset()
@@ -123,11 +120,11 @@ class TestPage:
 
 
 class TestKeys:
-    def test_lists_those_of_a_namespace_that_begin_so_each_with_a_link(self, api, operator):
+    def test_lists_those_of_a_namespace_that_begin_so_each_with_a_link(self, api, superuser_client):
         for user_id in ("abc", "abd", "b"):
             api.get(f"/api/v1/notes?userId={user_id}")
 
-        page = operator.get(PAGE, {"namespace": "notes:list", "key_prefix": "user:ab"})
+        page = superuser_client.get(PAGE, {"namespace": "notes:list", "key_prefix": "user:ab"})
 
         rows = page.context["listing"].rows
         assert [row.name for row in rows] == ["notes:list:user:abc", "notes:list:user:abd"]
@@ -144,32 +141,32 @@ class TestKeys:
             ("*", "No cached key of notes begins so."),
         ],
     )
-    def test_says_that_there_is_none(self, operator, key_prefix, shown):
-        page = operator.get(PAGE, {"namespace": "notes", "key_prefix": key_prefix})
+    def test_says_that_there_is_none(self, superuser_client, key_prefix, shown):
+        page = superuser_client.get(PAGE, {"namespace": "notes", "key_prefix": key_prefix})
 
         assert shown in page.content.decode()
 
-    def test_says_that_more_exist(self, api, operator, monkeypatch):
+    def test_says_that_more_exist(self, api, superuser_client, monkeypatch):
         monkeypatch.setattr(key_listing, "KEYS_MAX", 1)
         for user_id in ("abc", "abd"):
             api.get(f"/api/v1/notes?userId={user_id}")
 
-        page = operator.get(PAGE, {"namespace": "notes:list"})
+        page = superuser_client.get(PAGE, {"namespace": "notes:list"})
 
         assert "More exist: these are 1 of them." in page.content.decode()
 
     def test_a_search_that_ended_early_has_a_link_to_the_rest(
-        self, operator, monkeypatch, redis_client
+        self, superuser_client, monkeypatch, redis_client
     ):
         monkeypatch.setattr(key_listing, "_SCAN_COUNT", 10)
         monkeypatch.setattr(key_listing, "SCANNED_MAX", 10)
         others = [f"{root_of_names()}some:{number}" for number in range(200)]
         redis_client.mset(dict.fromkeys(others, "x"))
-        page, pages = operator.get(PAGE, {"namespace": "notes"}), 1
+        page, pages = superuser_client.get(PAGE, {"namespace": "notes"}), 1
 
         while continued := page.context["continued"]:
             assert "No such key among those that were looked at" in page.content.decode()
-            page, pages = operator.get(f"{PAGE}?{continued}"), pages + 1
+            page, pages = superuser_client.get(f"{PAGE}?{continued}"), pages + 1
 
         redis_client.delete(*others)
         assert pages > 1
@@ -187,13 +184,13 @@ class TestKeys:
             ({"namespace": "notes", "cursor": "x"}, "cursor: Enter a whole number."),
         ],
     )
-    def test_names_what_is_wrong(self, operator, query, message):
-        assert message in operator.get(PAGE, query).content.decode()
+    def test_names_what_is_wrong(self, superuser_client, query, message):
+        assert message in superuser_client.get(PAGE, query).content.decode()
 
-    def test_says_that_redis_does_not_answer(self, operator, monkeypatch):
+    def test_says_that_redis_does_not_answer(self, superuser_client, monkeypatch):
         monkeypatch.setattr(client.breaker, "is_open", True)
 
-        page = operator.get(PAGE, {"namespace": "notes"}).content.decode()
+        page = superuser_client.get(PAGE, {"namespace": "notes"}).content.decode()
 
         assert "keys: Redis does not answer." in page
 
@@ -239,27 +236,27 @@ class TestDifferences:
 
 
 class TestClear:
-    def test_says_what_it_will_cost_and_clears_nothing_yet(self, api, operator):
+    def test_says_what_it_will_cost_and_clears_nothing_yet(self, api, superuser_client):
         note_id = make_note()
         api.get(f"/api/v1/notes/{note_id}")
 
-        page = operator.get(CLEAR).content.decode()
+        page = superuser_client.get(CLEAR).content.decode()
 
         assert "<td>notes</td><td>1</td>" in page
         assert protocol.look(cache_keys.note(note_id)).fresh
 
-    def test_clears_and_keeps_who_did_it(self, api, operator):
+    def test_clears_and_keeps_who_did_it(self, api, superuser_client):
         note_id = make_note()
         api.get(f"/api/v1/notes/{note_id}")
 
-        page = operator.post(CLEAR, {"namespace": "notes"}, follow=True).content.decode()
+        page = superuser_client.post(CLEAR, {"namespace": "notes"}, follow=True).content.decode()
 
         assert not protocol.look(cache_keys.note(note_id)).fresh
         assert "Cleared: notes." in page
         assert Clearance.objects.get().cleared_by == "ann"
 
-    def test_an_unknown_namespace_is_told(self, operator):
-        page = operator.post(CLEAR, {"namespace": "x"}, follow=True).content.decode()
+    def test_an_unknown_namespace_is_told(self, superuser_client):
+        page = superuser_client.post(CLEAR, {"namespace": "x"}, follow=True).content.decode()
 
         assert "There is no namespace x." in page
 

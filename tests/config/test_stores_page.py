@@ -12,18 +12,11 @@ pytestmark = pytest.mark.django_db(transaction=True)
 PAGE = "/admin/config/store/"
 
 
-@pytest.fixture
-def operator() -> Client:
-    browser = Client()
-    browser.force_login(User.objects.create_superuser("ann"))
-    return browser
-
-
 class TestPage:
-    def test_shows_the_figures_of_the_metrics(self, api, operator):
+    def test_shows_the_figures_of_the_metrics(self, api, superuser_client):
         api.get(f"/api/v1/notes/{make_note()}")
 
-        response = operator.get(PAGE)
+        response = superuser_client.get(PAGE)
 
         page = response.content.decode()
         figures = Client().get("/api/v1/metrics/db").json()
@@ -35,14 +28,17 @@ class TestPage:
             assert shown in page, shown
         assert set(response.context["pools"]) == {"PostgreSQL", "MongoDB"}
 
-    def test_says_which_server_does_not_answer(self, operator, mongodb_restored):
+    def test_says_which_server_does_not_answer(self, superuser_client, mongodb_restored):
         mongodb_restored.kill("mongodb")
 
         assert wait_until(
-            lambda: operator.get(PAGE).status_code == 200 and mongodb_client.breaker.is_open, 30
+            lambda: (
+                superuser_client.get(PAGE).status_code == 200 and mongodb_client.breaker.is_open
+            ),
+            30,
         )
         for _ in range(2):  # the second shows what the first was refused
-            response = operator.get(PAGE)
+            response = superuser_client.get(PAGE)
 
         page = response.content.decode()
         assert response.context["versions"]["MongoDB"] is None
@@ -58,5 +54,5 @@ class TestPage:
         assert browser.get(PAGE).status_code == 403
 
     @pytest.mark.parametrize("rest", ["add/", "1/change/", "1/delete/", "1/history/"])
-    def test_has_nothing_beside_it(self, operator, rest):
-        assert operator.get(PAGE + rest).status_code == 404
+    def test_has_nothing_beside_it(self, superuser_client, rest):
+        assert superuser_client.get(PAGE + rest).status_code == 404

@@ -3,6 +3,7 @@
 import shlex
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from config.explain.build_report import ReportOptions, UnknownQuery
 from config.explain.report import Report
 from config.explain.samples import NoSampleData
 from config.explain.sandbox import DdlNotAllowed
+from config.management.progress import show_progress
 
 FORMATS: Final = ("text", "md", "json", "html")
 INTERRUPTED: Final = 130  # exit status, as a shell reports SIGINT
@@ -76,7 +78,7 @@ class Command(BaseCommand):
 
     def _take(self, requested: ReportOptions) -> Report:
         try:
-            return build_report.build(requested, on_progress=self._show_progress)
+            return build_report.build(requested, on_progress=partial(show_progress, self.stderr))
         except KeyboardInterrupt:
             self.stderr.write("Interrupted: everything dropped or inserted was rolled back.")
             sys.exit(INTERRUPTED)
@@ -86,10 +88,6 @@ class Command(BaseCommand):
             raise CommandError(f"PostgreSQL: {str(exc).splitlines()[0]}") from exc
         except PyMongoError as exc:
             raise CommandError(f"MongoDB: {str(exc).splitlines()[0]}") from exc
-
-    def _show_progress(self, step: str) -> None:
-        if self.stderr.isatty():
-            self.stderr.write(step)
 
 
 def _read(earlier: Path) -> Report:

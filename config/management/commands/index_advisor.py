@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from config.advisor.advice import Advice
 from config.advisor.postgres_candidates import Candidate
 from config.explain.sandbox import DdlNotAllowed
 from config.management.bounds import check_bounds
+from config.management.progress import show_progress
 
 INTERRUPTED: Final = 130  # exit status, as a shell has it for SIGINT
 _BOUNDS: Final = {"limit": (1, 1_000), "runs": (1, 100), "profile_seconds": (0.1, 3_600)}
@@ -77,12 +79,14 @@ class Command(BaseCommand):
         try:
             if store in (None, "postgres"):
                 store_advice, candidates = postgres.advise(
-                    **limits, on_progress=self._show_progress
+                    **limits, on_progress=partial(show_progress, self.stderr)
                 )
                 advice.append(store_advice)
             if store in (None, "mongodb"):
                 self._profile(options["profile_seconds"])
-                advice.append(mongodb.advise(**limits, on_progress=self._show_progress))
+                advice.append(
+                    mongodb.advise(**limits, on_progress=partial(show_progress, self.stderr))
+                )
         except KeyboardInterrupt:
             self.stderr.write("Interrupted: everything created or dropped was undone.")
             sys.exit(INTERRUPTED)
@@ -101,7 +105,7 @@ class Command(BaseCommand):
     def _profile(self, seconds: float | None) -> None:
         if seconds is None:
             return
-        self._show_progress(f"profiling MongoDB for {seconds:g} s")
+        show_progress(self.stderr, f"profiling MongoDB for {seconds:g} s")
         with mongodb_profiler.at_level(mongodb_profiler.EVERYTHING):
             mongodb_profiler.wait(seconds)
 
@@ -114,10 +118,6 @@ class Command(BaseCommand):
             self.stderr.write(f"{path} written; add the lines above to the model's Meta.indexes.")
         if not written:
             self.stderr.write("No migration written: no index is proposed for PostgreSQL.")
-
-    def _show_progress(self, step: str) -> None:
-        if self.stderr.isatty():
-            self.stderr.write(step)
 
 
 def _folder(text: str) -> Path:

@@ -7,6 +7,7 @@ import string
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.core.management.base import OutputWrapper
 from django.db import connection
 from mongoengine.connection import get_db
 
@@ -16,7 +17,7 @@ from config.advisor.selection import Gain, QueryCost, Trial
 from config.advisor.workload import QueryStats
 from config.explain import build_report, samples, sandbox
 from config.explain.report import InsertCost
-from config.management.commands.index_advisor import Command
+from config.management.commands import index_advisor
 from config.observability import capped_list, query_stats
 from notes.models import Note
 from tests.config.advisor.conftest import EVENTS, traces
@@ -277,12 +278,12 @@ class TestInterruption:
         before = traces()
         heard = []
 
-        def interrupt(command: Command, message: str) -> None:
+        def interrupt(stream: OutputWrapper, message: str) -> None:
             heard.append(message)
             if message.startswith(step):
                 raise KeyboardInterrupt
 
-        monkeypatch.setattr(Command, "_show_progress", interrupt)
+        monkeypatch.setattr(index_advisor, "show_progress", interrupt)
 
         with pytest.raises(SystemExit) as ended:
             postgres()

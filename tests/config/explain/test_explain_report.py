@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.core.management.base import OutputWrapper
 from django.db import connection
 from django.template.loader import render_to_string
 from mongoengine.connection import get_db
@@ -16,7 +17,7 @@ from cachelayer.models import OutboxRow
 from config.explain import build_report, catalogue, comparisons, render_html, sandbox
 from config.explain.build_report import ReportOptions
 from config.explain.plan import Node, Plan
-from config.management.commands.explain_report import Command
+from config.management.commands import explain_report
 from notes.models import Note
 from notes.paging import PageQuery
 from tests.builders import make_note
@@ -311,11 +312,11 @@ class TestTrials:
         assert traces() == before
 
     def test_ctrl_c_ends_the_command_as_a_shell_expects(self, monkeypatch, capsys):
-        def interrupt(command: Command, what: str) -> None:
+        def interrupt(stream: OutputWrapper, what: str) -> None:
             if what.endswith("without indexes"):
                 raise KeyboardInterrupt
 
-        monkeypatch.setattr(Command, "_show_progress", interrupt)
+        monkeypatch.setattr(explain_report, "show_progress", interrupt)
         before = traces()
 
         with pytest.raises(SystemExit) as ended:

@@ -36,20 +36,13 @@ PLACES = (
 )
 
 
-@pytest.fixture
-def operator() -> Client:
-    browser = Client()  # raises what is none of its answers
-    browser.force_login(User.objects.create_superuser("ann"))
-    return browser
-
-
 class TestFilters:
     @pytest.mark.parametrize(
         ("page", "name"), [(page, name) for page, names in PARAMETERS.items() for name in names]
     )
-    def test_whatever_they_hold_the_page_answers(self, operator, page, name):
+    def test_whatever_they_hold_the_page_answers(self, superuser_client, page, name):
         for text in HOSTILE:
-            response = operator.get(f"{page}?{name}={quote(text)}", follow=True)
+            response = superuser_client.get(f"{page}?{name}={quote(text)}", follow=True)
             assert response.status_code in (200, 404), text
 
     @pytest.mark.parametrize(
@@ -62,65 +55,70 @@ class TestFilters:
             (f"created_at__year={'9' * 400}", "The list was not filtered: "),
         ],
     )
-    def test_say_what_is_wrong(self, operator, query, message):
+    def test_say_what_is_wrong(self, superuser_client, query, message):
         make_note()
 
-        assert message in operator.get(f"{NOTES}?{query}", follow=True).content.decode()
+        assert message in superuser_client.get(f"{NOTES}?{query}", follow=True).content.decode()
 
 
 class TestActions:
     @pytest.mark.parametrize("text", [text for text in HOSTILE if text.count("-") != 4], ids=ascii)
     @pytest.mark.parametrize("action", ["drop_cached_copies", "delete_selected"])
-    def test_on_a_malformed_id_do_nothing_and_say_so(self, operator, action, text):
+    def test_on_a_malformed_id_do_nothing_and_say_so(self, superuser_client, action, text):
         note_id = make_note()
 
         body = {"action": action, "_selected_action": [str(note_id), text], "post": "yes"}
-        response = operator.post(NOTES, body, follow=True)
+        response = superuser_client.post(NOTES, body, follow=True)
 
         assert "Nothing was done: " in response.content.decode()
         assert Note.objects.exists()
 
     @pytest.mark.parametrize("page", ["/admin/auth/user/", "/admin/auth/group/"])
-    def test_on_accounts_too(self, operator, page):
+    def test_on_accounts_too(self, superuser_client, page):
         body = {"action": "delete_selected", "_selected_action": ["\0"], "post": "yes"}
 
-        assert "Nothing was done: " in operator.post(page, body, follow=True).content.decode()
+        assert (
+            "Nothing was done: " in superuser_client.post(page, body, follow=True).content.decode()
+        )
         assert User.objects.exists()
 
     @pytest.mark.parametrize("text", HOSTILE, ids=ascii)
-    def test_that_there_are_not_do_nothing(self, operator, text):
+    def test_that_there_are_not_do_nothing(self, superuser_client, text):
         note_id = make_note()
 
         for page in (NOTES, "/admin/cachelayer/clearance/clear/"):
             body = {"action": text, "namespace": text, "_selected_action": [str(note_id)]}
-            assert operator.post(page, body, follow=True).status_code == 200
+            assert superuser_client.post(page, body, follow=True).status_code == 200
         assert Note.objects.exists()
 
 
 class TestPlaces:
     @pytest.mark.parametrize("place", PLACES)
-    def test_of_what_there_is_not_are_a_message_or_a_404(self, operator, place):
+    def test_of_what_there_is_not_are_a_message_or_a_404(self, superuser_client, place):
         for text in HOSTILE:
             path = "/admin/" + place.format(quote(text, safe=""))
-            for response in (operator.get(path, follow=True), operator.post(path, follow=True)):
+            for response in (
+                superuser_client.get(path, follow=True),
+                superuser_client.post(path, follow=True),
+            ):
                 assert response.status_code in (200, 404), text
 
 
 class TestForms:
     @pytest.mark.parametrize("text", HOSTILE, ids=ascii)
-    def test_whatever_they_hold_are_answered(self, operator, text):
+    def test_whatever_they_hold_are_answered(self, superuser_client, text):
         note_id = make_note()
         body = {"user_id": text, "title": text, "content": text, "seen_version": text}
 
         for path in ("add/", f"{note_id}/change/"):
-            assert operator.post(f"{NOTES}{path}", body).status_code in (200, 302)
+            assert superuser_client.post(f"{NOTES}{path}", body).status_code in (200, 302)
         login = {"username": text, "password": text, "next": text}
         assert Client().post("/admin/login/", login).status_code == 200
 
 
 class TestViewOnSite:
-    def test_of_any_content_type_is_a_404_where_there_is_nothing_to_view(self, operator):
+    def test_of_any_content_type_is_a_404_where_there_is_nothing_to_view(self, superuser_client):
         for content_type in ContentType.objects.all():
             for object_id in ("1", "-1", "abc"):
                 place = f"/admin/r/{content_type.pk}/{object_id}/"
-                assert operator.get(place).status_code == 404, (content_type, object_id)
+                assert superuser_client.get(place).status_code == 404, (content_type, object_id)

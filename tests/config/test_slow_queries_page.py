@@ -13,13 +13,6 @@ PAGE = "/admin/config/slowstatement/"
 LISTING = 'SELECT "notes"."id" FROM "notes" WHERE "notes"."user_id" = %s LIMIT 20'
 
 
-@pytest.fixture
-def operator() -> Client:
-    browser = Client()
-    browser.force_login(User.objects.create_superuser("ann"))
-    return browser
-
-
 def keep(statement: str = LISTING, *, store: str = "postgres", kind: str = "SELECT") -> str:
     """Keep a slow statement; return where its plan is."""
     row = {"at": 1.0, "store": store, "kind": kind, "statement": statement, "duration_ms": 1500}
@@ -29,31 +22,31 @@ def keep(statement: str = LISTING, *, store: str = "postgres", kind: str = "SELE
 
 
 class TestPage:
-    def test_lists_shapes_with_their_cost_and_a_way_to_the_plan(self, operator):
+    def test_lists_shapes_with_their_cost_and_a_way_to_the_plan(self, superuser_client):
         link = keep()
 
-        page = operator.get(PAGE).content.decode()
+        page = superuser_client.get(PAGE).content.decode()
 
         for shown in ("1500.0", "r-1", "postgres", "LIMIT 20", f'href="{link}"'):
             assert shown in page, shown
 
     @pytest.mark.parametrize(("store", "kind"), [("mongodb", "find"), ("postgres", "UPDATE")])
-    def test_offers_a_plan_for_a_select_alone(self, operator, store, kind):
+    def test_offers_a_plan_for_a_select_alone(self, superuser_client, store, kind):
         link = keep("anything", store=store, kind=kind)
 
-        assert link not in operator.get(PAGE).content.decode()
+        assert link not in superuser_client.get(PAGE).content.decode()
 
-    def test_answers_without_redis(self, operator, monkeypatch):
+    def test_answers_without_redis(self, superuser_client, monkeypatch):
         monkeypatch.setattr(client.breaker, "is_open", True)
 
-        assert "Redis does not answer" in operator.get(PAGE).content.decode()
+        assert "Redis does not answer" in superuser_client.get(PAGE).content.decode()
 
     @pytest.mark.parametrize("rest", ["add/", "1/change/", "1/delete/", "1/history/"])
-    def test_has_nothing_beside_it(self, operator, rest):
-        assert operator.get(PAGE + rest).status_code == 404
+    def test_has_nothing_beside_it(self, superuser_client, rest):
+        assert superuser_client.get(PAGE + rest).status_code == 404
 
-    def test_is_in_the_index(self, operator):
-        assert PAGE in operator.get("/admin/").content.decode()
+    def test_is_in_the_index(self, superuser_client):
+        assert PAGE in superuser_client.get("/admin/").content.decode()
 
     def test_is_for_those_who_may_view_it(self):
         browser = Client()
@@ -63,23 +56,23 @@ class TestPage:
 
 
 class TestPlan:
-    def test_is_shown_without_running_the_statement(self, operator):
-        page = operator.get(keep()).content.decode()
+    def test_is_shown_without_running_the_statement(self, superuser_client):
+        page = superuser_client.get(keep()).content.decode()
 
         assert "user_id)::text = $1" in page
         assert "A generic plan" in page
         assert "actual time" not in page
 
-    def test_why_there_is_none_is_shown(self, operator):
-        page = operator.get(keep("SELECT nothing FROM nowhere")).content.decode()
+    def test_why_there_is_none_is_shown(self, superuser_client):
+        page = superuser_client.get(keep("SELECT nothing FROM nowhere")).content.decode()
 
         assert "PostgreSQL says: relation" in page
 
-    def test_what_is_not_kept_has_none(self, operator):
+    def test_what_is_not_kept_has_none(self, superuser_client):
         keep(store="mongodb", kind="find")
 
-        assert operator.get(f"{PAGE}f1/explain/").status_code == 404
-        assert operator.get(f"{PAGE}f2/explain/").status_code == 404
+        assert superuser_client.get(f"{PAGE}f1/explain/").status_code == 404
+        assert superuser_client.get(f"{PAGE}f2/explain/").status_code == 404
 
     def test_who_may_only_look_gets_none(self):
         viewer = User.objects.create_user("bob", is_staff=True)
