@@ -34,7 +34,7 @@ A hot note is answered from **this process's own copy**: no store is asked.
 |---|---|
 | first level | none |
 | Redis | one `MGET` |
-| database | one `SELECT`, two pipelines |
+| database | one `MGET`, one `SELECT`, two scripts |
 
 1. Read it twice.
 2. Save it.
