@@ -7,6 +7,8 @@ BIN := $(if $(DJANGO),.venv-$(notdir $(PYTHON))-django$(DJANGO),.venv)/bin
 # Each process has its own servers; tests also wait, so three pay off on two cores.
 TEST_PROCESSES ?= 3
 CLIENTS ?= .lab/client
+# Without the environment no server can run, or be stopped.
+ENDING := ! test -x $(BIN)/python || $(BIN)/python -m config.stack
 # Placeholders for the required settings: the checks read code and connect to no server.
 CHECK_ENV := PYTHON_DOTENV_DISABLED=1 SECRET_KEY=a-stand-in-for-checks-that-is-long-enough-0123456789-abcdef \
 	DATABASE_URL=postgresql://localhost/none REDIS_URL=redis://localhost/0 MONGODB_URI=mongodb://localhost/none \
@@ -78,7 +80,7 @@ up: $(BIN)/.site ## start only the three servers
 	@$(BIN)/python -m config.stack up
 
 down: ## stop the three servers
-	@$(BIN)/python -m config.stack down
+	@$(ENDING) down
 
 seed: $(BIN)/.site ## generate notes, profiles and events of the same users (SIZE=small, medium or large)
 	@$(BIN)/python -m config.run manage seed --size $(or $(SIZE),medium)
@@ -92,8 +94,8 @@ superuser: $(BIN)/.site ## create an account for the admin
 backup: $(BIN)/.site ## back up both databases into a new folder (DIR; by default backups/ and the time)
 	@$(BIN)/python -m config.run manage backup $(if $(DIR),--to "$(DIR)")
 
-restore: $(BIN)/.site ## restore a backup (DIR) into empty databases; FORCE=1 replaces their content
-	@$(BIN)/python -m config.run manage restore "$(or $(DIR),$(error set DIR to the backup, such as DIR=backups/...))" $(if $(FORCE),--force)
+restore: $(BIN)/.site ## restore a backup (DIR) into empty databases; only FORCE=1 replaces their content
+	@$(BIN)/python -m config.run manage restore "$(or $(DIR),$(error set DIR to the backup, such as DIR=backups/...))" $(if $(filter 1,$(FORCE)),--force)
 
 bench: $(BIN)/.load ## measure requests per second, latencies and processor time beside peers (needs wrk: apt-get install wrk)
 	@$(BIN)/python -m loadtests bench $(ARGS)
@@ -108,13 +110,13 @@ cluster: $(BIN)/.cluster ## start the stores replicated, and SITES=2 sites behin
 	@$(BIN)/python -m config.stack --topology ha --sites $(or $(SITES),2) up
 
 cluster-down: ## stop all of it
-	@$(BIN)/python -m config.stack --topology ha --sites $(or $(SITES),8) down
+	@$(ENDING) --topology ha --sites $(or $(SITES),8) down
 
 rolling-restart: $(BIN)/.cluster ## replace the SITES=2 sites of the cluster one after the other, without a failed request
 	@$(BIN)/python -m config.stack --topology ha --sites $(or $(SITES),2) rolling-restart
 
 experiments: $(BIN)/.site ## run the six experiments into docs/experiments, about 8 minutes (QUICK=1: small, into .lab)
-	@$(BIN)/python -m loadtests run all $(if $(QUICK),--quick,--out docs/experiments)
+	@$(BIN)/python -m loadtests run all $(if $(filter 1,$(QUICK)),--quick,--out docs/experiments)
 
 pictures: $(BIN)/.load ## retake the screenshots in docs, with the Chromium on PATH
 	@$(BIN)/python -m loadtests pictures && $(BIN)/python -m loadtests pages
@@ -122,7 +124,8 @@ pictures: $(BIN)/.load ## retake the screenshots in docs, with the Chromium on P
 format: $(BIN)/.dev ## sort imports and format the code
 	@$(BIN)/ruff check --fix --select I -q . && $(BIN)/ruff format -q .
 
-clean: down ## delete the local servers' data, the virtual environment and caches
+clean: ## stop every local server, the cluster's, too; delete their data, the virtual environment and caches
+	@$(ENDING) reset --all
 	rm -rf .stack .lab .site .venv .venv-* .python3.14 .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
 
 ifdef DJANGO

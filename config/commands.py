@@ -16,12 +16,19 @@ import django
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import get_commands, load_command_class
 
+from config.stack.process import ending_with_its_reader
+
 
 @contextlib.contextmanager
 def ending_in_one_line(program: str) -> Iterator[None]:
-    """Exit in place of a traceback: where a setting is wrong, and after Ctrl-C of a command with no line of its own."""
+    """
+    Exit in place of a traceback.
+
+    Where a setting is wrong, after Ctrl-C of a command with no line of its own, and where nobody reads the output.
+    """
     try:
-        yield
+        with ending_with_its_reader():
+            yield
     except ImproperlyConfigured as exc:  # it names the variable; a traceback would bury it
         sys.exit(f"{program}: {exc}")
     except KeyboardInterrupt:

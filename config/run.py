@@ -23,6 +23,7 @@ import psutil
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+from config import output_file
 from config.stack import ROOT, Stack
 from config.stack.process import (
     StackError,
@@ -68,6 +69,9 @@ def main(arguments: list[str]) -> int:
     except (StackError, ImproperlyConfigured) as exc:
         _say(f"run: {exc}", sys.stderr)
         return 1
+    except OSError as exc:
+        _say(f"run: {exc.strerror or exc}: {exc.filename or ROOT}", sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
     except _Stopped as stopped:
@@ -80,9 +84,10 @@ def _manage(stack: Stack, arguments: list[str]) -> int:
     metrics = stack.folder / "metrics"
     if arguments[:1] and arguments[0] in _READING_METRICS and metrics.is_dir():
         os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(metrics))
-    return subprocess.run(
-        [sys.executable, "manage.py", *arguments], cwd=ROOT, check=False
-    ).returncode
+    command = subprocess.Popen([sys.executable, "manage.py", *arguments], cwd=ROOT)
+    # Ctrl-C reaches the command as well, which may have something to undo; run() would kill it after 0.25 s.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return command.wait()
 
 
 def _watched_serve(port: int) -> int:
@@ -219,9 +224,8 @@ def _reset_metrics(folder: Path) -> None:
 
 def _secret_key(path: Path) -> str:
     """Return this checkout's own key, created once: sessions and cursors survive a restart."""
-    if not path.exists():
-        path.touch(0o600)
-        path.write_text(secrets.token_urlsafe(50))
+    if not path.exists() or not path.read_text():  # empty: of a crash of an earlier version
+        output_file.write(path, secrets.token_urlsafe(50), mode=0o600)
     return path.read_text()
 
 

@@ -33,7 +33,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from config.stack import ROOT
-from config.stack.process import StackError
+from config.stack.process import StackError, ending_with_its_reader
 from loadtests.bench import cli as bench_cli
 from loadtests.bench import costs, redis_cluster, sizes
 from loadtests.bench.compare import Incomparable
@@ -174,4 +174,5 @@ COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
 }
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with ending_with_its_reader():
+        sys.exit(main())

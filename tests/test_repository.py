@@ -2,7 +2,11 @@
 
 import json
 import re
+import shutil
+import subprocess
+from pathlib import Path
 
+import pytest
 import yaml
 
 from config.stack import ROOT
@@ -10,6 +14,45 @@ from config.stack import ROOT
 
 def targets() -> list[str]:
     return re.search(r"\.PHONY: (.+)", (ROOT / "Makefile").read_text()).group(1).split()
+
+
+def recipe(*words: str, root: Path = ROOT) -> str:
+    """Return what make would run."""
+    done = subprocess.run(
+        ["make", "-n", *words], cwd=root, capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("target", "option"),
+    [(("restore", "DIR=x", "FORCE"), "--force"), (("experiments", "QUICK"), "--quick")],
+)
+def test_an_option_of_make_is_off_but_for_1(target, option):
+    *before, variable = target
+
+    assert option in recipe(*before, f"{variable}=1")
+    assert option not in recipe(*before, f"{variable}=0")
+    assert option not in recipe(*before)
+
+
+class TestClean:
+    def test_stops_every_stack_before_it_deletes_them(self):
+        steps = recipe("clean").splitlines()
+
+        [stop] = [number for number, step in enumerate(steps) if "config.stack reset --all" in step]
+        [delete] = [number for number, step in enumerate(steps) if step.startswith("rm -rf .stack")]
+        assert stop < delete
+
+    @pytest.mark.parametrize("target", ["clean", "down", "cluster-down"])
+    def test_does_without_the_environment(self, tmp_path, target):
+        shutil.copy(ROOT / "Makefile", tmp_path)
+
+        done = subprocess.run(
+            ["make", target], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+
+        assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_each_commit_is_checked_as_the_gate_does():

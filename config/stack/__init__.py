@@ -12,15 +12,17 @@ import os
 import re
 import secrets
 import shutil
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, ClassVar, Final
 
 import psutil
 
+from config import output_file
 from config.stack import dotenv_file, process
 from config.stack.mongodb import MongoDB
 from config.stack.postgres import Postgres
@@ -66,6 +68,10 @@ class Memory:
     ports: dict[str, int]
     passwords: dict[str, str]
 
+    @property
+    def topology(self) -> str:
+        return "ha" if "balancer" in self.ports else "single"
+
 
 class Stack:
     """
@@ -78,6 +84,7 @@ class Stack:
     """
 
     passwords: ClassVar[tuple[str, ...]] = _PASSWORDS
+    topology: ClassVar[str] = "single"
 
     def __init__(self, name: str = "dev", root: Path = ROOT, *, own_only: bool = False) -> None:
         if not re.fullmatch("[a-z0-9][a-z0-9-]{0,31}", name):
@@ -89,7 +96,9 @@ class Stack:
         if own_only:
             return
         # Read once: a caller may export the URLs of this stack later, which does not make it external.
-        own = {server.name: server.url for server in self._own()}
+        own: dict[str, str] = {}
+        with suppress(StackError):  # of a damaged stack.json, which only reset overlooks
+            own = {server.name: server.url for server in self._own()}
         self._external = {
             server: os.environ[variable]
             for server, variable in VARIABLES.items()
@@ -122,9 +131,10 @@ class Stack:
             return self._stop_all()
 
     def reset(self) -> None:
-        """Stop everything and delete the data, the passwords and the ports."""
+        """Stop everything and delete the data, the passwords and the ports, readable or not."""
         with self._locked():
-            for server in self._own():
+            # Each is recognised by its folder, so that neither port nor password must be known.
+            for server in self._servers(Memory(defaultdict(int), defaultdict(str))):
                 server.end()
             shutil.rmtree(self.folder)
 
@@ -138,6 +148,8 @@ class Stack:
 
     def stop_descendants(self) -> None:
         """Stop those servers that this process has started, or has adopted from one that it started."""
+        if not process.descendants():  # where the folder cannot be written, nothing can be locked
+            return
         with self._locked():
             started = process.descendants()
             self._stop(server for server in self._own() if server.process() in started)
@@ -194,7 +206,7 @@ class Stack:
         return servers[name]
 
     def _own(self) -> list[Server]:
-        """Return the servers of a stack that was started before; none if it never was."""
+        """Return the servers of a stack that was started before; none if it never was. Raises StackError."""
         known = self._remembered()
         if known is None:
             return []
@@ -245,7 +257,16 @@ class Stack:
     def _remembered(self) -> Memory | None:
         if not self._memory.exists():
             return None
-        return Memory(**json.loads(self._memory.read_text()))
+        try:
+            known = Memory(**json.loads(self._memory.read_text()))
+            topology = known.topology
+        except (ValueError, TypeError) as exc:
+            raise StackError(f"{self._memory} is damaged ({exc}): start over with: reset") from exc
+        if topology != self.topology:
+            raise StackError(
+                f"{self._memory} is of topology {topology}, not {self.topology}: say --topology {topology}"
+            )
+        return known
 
     def _known(self) -> Memory:
         known = self._remembered()
@@ -254,11 +275,7 @@ class Stack:
         return known
 
     def _remember(self, memory: Memory) -> None:
-        """Write ports and passwords atomically: a crash leaves the old file or the new one."""
-        fresh = self.folder / "stack.json.new"
-        fresh.touch(0o600)
-        fresh.write_text(json.dumps(asdict(memory), indent=1))
-        fresh.replace(self._memory)
+        output_file.write(self._memory, json.dumps(asdict(memory), indent=1), mode=0o600)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

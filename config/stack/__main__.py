@@ -12,8 +12,8 @@ import sys
 from typing import Final
 
 from config.stack import VARIABLES, Stack, Status
-from config.stack.cluster import SITES_MAX, Cluster
-from config.stack.process import StackError
+from config.stack.cluster import SITES_MAX, Cluster, reset, reset_all
+from config.stack.process import StackError, ending_with_its_reader
 
 NOT_ALL_RUNNING: Final = 3
 _NAMES = {"single": "dev", "ha": "ha"}  # of the stack, by topology
@@ -49,14 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     name = options.name or _NAMES[options.topology]
     try:
         if options.topology == "ha":
-            cluster = Cluster(name, sites=options.sites)
-            if options.command == "partition":
-                cluster.partition(options.nodes, options.others)
-                return 0
-            if options.command == _ROLLING:
-                cluster.rolling_restart()
-                return 0
-            return _run(cluster, options)
+            return _run_ha(Cluster(name, sites=options.sites), options)
         return _run(Stack(name), options)
     except StackError as exc:
         print(f"stack {name}: {exc}", file=sys.stderr)
@@ -90,6 +83,8 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--new-ports", action="store_true", help="choose other ports, and keep the data"
             )
+        if name == "reset":
+            command.add_argument("--all", action="store_true", help="every stack of this checkout")
         if name == "status":
             command.add_argument("--json", action="store_true", help="for programs")
     for name, text in _SINGLE.items():
@@ -109,6 +104,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _run_ha(cluster: Cluster, options: argparse.Namespace) -> int:
+    if options.command == "partition":
+        cluster.partition(options.nodes, options.others)
+    elif options.command == _ROLLING:
+        cluster.rolling_restart()
+    elif options.command == "heal":
+        cluster.heal()
+    else:
+        return _run(cluster, options)
+    return 0
+
+
 def _run(stack: Stack, options: argparse.Namespace) -> int:
     if options.command == "up":
         stack.up(new_ports=options.new_ports)
@@ -121,8 +128,8 @@ def _run(stack: Stack, options: argparse.Namespace) -> int:
     elif options.command == "down":
         for server in stack.down():
             print(f"{server} did not end in time and was killed", file=sys.stderr)
-    elif options.command in ("heal", "reset"):
-        getattr(stack, options.command)()
+    elif options.command == "reset":
+        reset_all() if options.all else reset(stack.name)
     else:
         getattr(stack, options.command)(options.server)
     return 0
@@ -152,4 +159,5 @@ def _line(server: Status) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with ending_with_its_reader():
+        sys.exit(main())

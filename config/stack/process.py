@@ -2,14 +2,17 @@
 
 import ctypes
 import errno
+import os
 import random
+import select
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +28,29 @@ _PR_SET_CHILD_SUBREAPER: Final = 36
 
 class StackError(Exception):
     """The stack cannot do what was requested; the message is one line with the remedy."""
+
+
+@contextmanager
+def ending_with_its_reader() -> Iterator[None]:
+    """Exit with 141, as a shell reports SIGPIPE, in place of a traceback where nobody reads standard output any more."""
+    try:
+        try:
+            yield
+        finally:
+            print(end="", flush=True)
+    except BrokenPipeError:
+        if not _reader_is_gone():  # it was another pipe, or a connection
+            raise
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # for what is still unwritten
+        sys.exit(128 + signal.SIGPIPE)
+
+
+def _reader_is_gone() -> bool:
+    output = select.poll()
+    output.register(sys.stdout, 0)  # an error is reported without being asked for
+    return bool(output.poll(0))
 
 
 def find(marker: str) -> psutil.Process | None:

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from config.commands import ending_in_one_line
 from config.stack import ROOT
 
 MEASURING = ["pool_advice", "--seconds", "60"]
@@ -52,3 +53,33 @@ def test_a_wrong_setting_is_one_line(program):
     assert ended.stderr.startswith("manage.py: ")
     assert "WEB_WORKERS" in ended.stderr
     assert ended.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        ["manage.py", "spectacular"],
+        ["manage.py", "diffsettings"],  # few bytes: they are written at the end
+        ["-m", "config.stack", "--name", "never", "status"],
+    ],
+)
+def test_a_reader_that_is_gone_is_no_traceback(stack, program):
+    reading, writing = os.pipe()
+    os.close(reading)
+    ended = subprocess.run(
+        [sys.executable, *program],
+        cwd=ROOT,
+        env={**os.environ, **stack.urls()},
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writing)
+
+    assert (ended.returncode, ended.stderr) == (141, "")
+
+
+def test_another_broken_pipe_is_not_taken_for_the_reader_s(capfd):
+    with pytest.raises(BrokenPipeError), ending_in_one_line("manage.py"):
+        raise BrokenPipeError

@@ -6,6 +6,7 @@ import os
 import pty
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import termios
@@ -19,6 +20,7 @@ import psycopg
 import pytest
 
 from activity import spool
+from config import run
 from config.stack import ROOT, VARIABLES, Stack, process
 from config.stack.site import is_answering
 
@@ -26,6 +28,21 @@ PATIENCE_SECONDS = 200  # ten times what a start takes alone
 SOURCES = ("manage.py", "config", "cachelayer", "notes", "profiles", "activity")
 # A proxy that answers nobody: whoever asks it for a site on loopback never gets there.
 PROXIES = dict.fromkeys(("http_proxy", "HTTPS_PROXY", "ALL_PROXY"), "http://127.0.0.1:9")
+
+CLEANS_UP_FOR_A_SECOND = """
+import sys, threading
+from django.core.management.base import BaseCommand
+
+class Command(BaseCommand):
+    def handle(self, *args, **options):
+        try:
+            print("working", flush=True)
+            threading.Event().wait(60)
+        except KeyboardInterrupt:
+            threading.Event().wait(1)
+            print("cleaned")
+            sys.exit(7)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +76,8 @@ def start(checkout: Path, port: int, *arguments: str, **variables: str) -> subpr
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        # A process in the background of a shell, as this one may be, ignores it, and so do its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
 
 
@@ -248,6 +267,20 @@ class TestServe:
         assert again.returncode == 0
         assert nothing_is_left(checkout)
 
+    def test_a_checkout_that_cannot_be_written_is_one_line(self, checkout, port):
+        stacks, aside = checkout / ".stack", checkout / "aside"
+        if stacks.exists():
+            stacks.rename(aside)
+        stacks.touch()
+        launcher = start(checkout, port)
+        printed, _ = launcher.communicate(timeout=PATIENCE_SECONDS)
+        stacks.unlink()
+        if aside.exists():
+            aside.rename(stacks)
+
+        assert launcher.returncode == 1
+        assert printed == f"run: Not a directory: {stacks / 'dev'}\n"
+
     def test_a_port_in_use_is_one_line(self, checkout, port, monkeypatch):
         program = (
             "import config.run as r, socket, sys; r._END_SECONDS = 0;"
@@ -278,9 +311,49 @@ class TestManage:
         assert done.returncode == 0
         assert "no issues" in output
 
+    def test_ctrl_c_lets_the_command_clean_up(self, checkout, port):
+        command = checkout / "config" / "management" / "commands" / "undone.py"
+        command.write_text(CLEANS_UP_FOR_A_SECOND)
+        launcher = start(checkout, port, "manage", "undone")
+        assert launcher.stdout.readline() == "working\n"
+
+        os.killpg(launcher.pid, signal.SIGINT)  # as a terminal does
+        output, _ = launcher.communicate(timeout=PATIENCE_SECONDS)
+        command.unlink()
+
+        assert output == "cleaned\n"
+        assert launcher.returncode == 7
+
     def test_anything_else_is_misuse(self, checkout, port):
         done = start(checkout, port, "walk")
         output, _ = done.communicate(timeout=PATIENCE_SECONDS)
 
         assert done.returncode == 2
         assert "python -m config.run manage" in output
+
+
+class TestSecretKey:
+    def test_is_made_once_and_only_its_owner_reads_it(self, tmp_path):
+        path = tmp_path / "secret_key"
+
+        made = run._secret_key(path)
+
+        assert len(made) > 50
+        assert run._secret_key(path) == made
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+    def test_an_empty_one_is_made_anew(self, tmp_path):
+        path = tmp_path / "secret_key"
+        path.touch()
+
+        assert run._secret_key(path)
+
+    def test_a_crash_while_it_is_written_leaves_none(self, tmp_path, monkeypatch):
+        def crash(*args: object, **options: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(Path, "write_text", crash)
+        with pytest.raises(KeyboardInterrupt):
+            run._secret_key(tmp_path / "secret_key")
+
+        assert list(tmp_path.iterdir()) == []

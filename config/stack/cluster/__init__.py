@@ -41,6 +41,7 @@ class Cluster(Stack):
     """
 
     passwords = (*Stack.passwords, "site_key", "site_staff")
+    topology = "ha"
 
     def __init__(self, name: str = "ha", root: Path = ROOT, *, sites: int = 2) -> None:
         super().__init__(name, root, own_only=True)
@@ -90,7 +91,7 @@ class Cluster(Stack):
 
     def reset(self) -> None:
         self.heal()
-        self._stop(self._sites_beyond())
+        self.sites = SITES_MAX  # an earlier up may have had more of them
         super().reset()
 
     def heal(self) -> None:
@@ -223,6 +224,18 @@ class Cluster(Stack):
                 environment=environment,
                 identity={},
             )
+
+
+def reset(name: str, root: Path = ROOT) -> None:
+    """Reset the stack of that name, whatever its topology. Raises StackError."""
+    for topology in (Cluster, Stack):
+        topology(name, root).reset()
+
+
+def reset_all(root: Path = ROOT) -> None:
+    """Reset every stack of the checkout. Raises StackError."""
+    for lock in (root / ".stack").glob("*/lock"):
+        reset(lock.parent.name, root)
 
 
 def _kind(node: Server) -> str:

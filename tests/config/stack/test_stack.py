@@ -9,7 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,6 +21,7 @@ import redis
 
 from config.stack import ROOT, VARIABLES, Stack, _status, process, server
 from config.stack.__main__ import main
+from config.stack.cluster import Cluster, reset_all
 from config.stack.process import StackError
 from config.stack.redis import Redis
 
@@ -405,6 +406,78 @@ class TestErrors:
     def test_the_urls_of_a_stack_that_never_ran(self, tmp_path):
         with pytest.raises(StackError, match="never started"):
             Stack("never", root=tmp_path).urls()
+
+
+@pytest.fixture
+def sleeper() -> Iterator[Callable[[Path], subprocess.Popen]]:
+    """Start processes with an argument by which that of a server is recognised."""
+    started = []
+
+    def start(marker: Path) -> subprocess.Popen:
+        started.append(
+            subprocess.Popen(["sh", "-c", "read forever", marker], stdin=subprocess.PIPE)
+        )
+        return started[-1]
+
+    yield start
+    for left in started:
+        left.kill()
+        left.communicate()
+
+
+class TestMemory:
+    @pytest.mark.parametrize(
+        "text", ["", '{"ports": {"post', "[]", '{"ports": 1, "passwords": {}}']
+    )
+    def test_a_damaged_one_is_one_line_with_the_remedy(self, tmp_path, text):
+        folder = tmp_path / ".stack" / "cut-off"
+        folder.mkdir(parents=True)
+        (folder / "stack.json").write_text(text)
+        stack = Stack("cut-off", root=tmp_path)
+
+        with pytest.raises(StackError, match=rf"^{folder}/stack.json is damaged.*: reset$"):
+            stack.status()
+
+    def test_one_of_the_other_topology_is_named(self, tmp_path):
+        for kind, other in ((Stack, Cluster), (Cluster, Stack)):
+            stack = kind(other.topology, root=tmp_path)
+            with stack._locked():
+                stack._make()
+
+            with pytest.raises(
+                StackError,
+                match=rf"stack.json is of topology {kind.topology}, not {other.topology}",
+            ):
+                other(other.topology, root=tmp_path).status()
+
+
+class TestReset:
+    def test_ends_what_runs_where_what_it_knew_is_damaged(self, tmp_path, sleeper):
+        folder = tmp_path / ".stack" / "cut-off"
+        folder.mkdir(parents=True)
+        (folder / "stack.json").touch()
+        redis_server = sleeper(folder / "redis" / "redis.conf")
+
+        Stack("cut-off", root=tmp_path).reset()
+
+        assert redis_server.wait(10) == -signal.SIGKILL
+        assert not folder.exists()
+
+    def test_of_all_ends_those_of_each_topology(self, tmp_path, sleeper):
+        folder = tmp_path / ".stack"
+        for name in ("dev", "ha"):
+            (folder / name).mkdir(parents=True)
+            (folder / name / "lock").touch()
+        servers = [
+            sleeper(folder / "dev" / "mongodb" / "data"),
+            sleeper(folder / "ha" / "site-8" / "site"),
+            sleeper(folder / "ha" / "balancer" / "haproxy.cfg"),
+        ]
+
+        reset_all(tmp_path)
+
+        assert [server.wait(10) for server in servers] == [-signal.SIGKILL] * 3
+        assert list(folder.iterdir()) == []
 
 
 class TestCommandLine:
