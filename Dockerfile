@@ -27,5 +27,5 @@ EXPOSE 8000
 # Events that wait for MongoDB outlive the container.
 VOLUME /spool
 HEALTHCHECK --interval=10s --timeout=10s --start-period=20s --retries=6 \
-    CMD ["python", "manage.py", "health_check", "ready", "127.0.0.1:8000"]
+    CMD python manage.py health_check ready "127.0.0.1:${PORT:-8000}"
 CMD ["python", "-m", "config.stack.site"]

@@ -1,6 +1,7 @@
 """What ships for a deployment: the image, the proxies' configurations, the Kubernetes manifests."""
 
 import re
+import subprocess
 import tomllib
 from typing import Any
 
@@ -84,9 +85,24 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
 class TestImage:
     def test_asks_the_site_by_its_own_command(self):
-        assert (
-            'CMD ["python", "manage.py", "health_check", "ready", "127.0.0.1:8000"]' in DOCKERFILE
+        [command] = re.findall(r"^HEALTHCHECK.*\\\n +CMD (.*)$", DOCKERFILE, re.M)
+        assert command == 'python manage.py health_check ready "127.0.0.1:${PORT:-8000}"'
+
+    @pytest.mark.parametrize(("variables", "port"), [({}, "8000"), ({"PORT": "9000"}, "9000")])
+    def test_asks_it_on_the_port_on_which_it_serves(self, tmp_path, variables, port):
+        [command] = re.findall(r"^HEALTHCHECK.*\\\n +CMD (.*)$", DOCKERFILE, re.M)
+        (tmp_path / "python").write_text('#!/bin/sh\necho "$@"\n')
+        (tmp_path / "python").chmod(0o755)
+
+        asked = subprocess.run(
+            ["/bin/sh", "-c", command],
+            env={"PATH": str(tmp_path), **variables},
+            capture_output=True,
+            text=True,
+            check=True,
         )
+
+        assert asked.stdout == f"manage.py health_check ready 127.0.0.1:{port}\n"
 
     def test_runs_as_a_user_of_its_own_by_number(self):
         assert re.findall(r"^USER (.*)$", DOCKERFILE, re.M) == ["10001:10001"]
