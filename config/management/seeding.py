@@ -112,6 +112,8 @@ class SeedCommand(BaseCommand, ABC):
         end = until or datetime.now(UTC).date()
         new = 0
         try:
+            # Within the deadline of requests, so that a store that is away is not awaited for as long as a batch may take.
+            self.exist()
             if options.get("reset"):
                 self._reset(ask=not options["no_input"])
             if options["if_empty"] and self.exist():
@@ -169,7 +171,12 @@ class SeedCommand(BaseCommand, ABC):
             connection.close()  # the thread's own connection; nothing else closes it
 
     def _reset(self, *, ask: bool) -> None:
-        if ask and sys.stdin.isatty():
+        if ask:
+            if not (sys.stdin and sys.stdin.isatty()):
+                raise CommandError(
+                    f"Nothing was deleted: there is no terminal on which to ask whether --reset may "
+                    f"delete all {self.rows}. --no-input does not ask."
+                )
             try:
                 answer = input(f"Delete all {self.rows}, including those of real users? Type yes: ")
             except EOFError:  # Ctrl-D

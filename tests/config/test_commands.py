@@ -10,6 +10,7 @@ import pytest
 
 from config.commands import ending_in_one_line
 from config.stack import ROOT
+from config.stack.process import free_port
 
 MEASURING = ["pool_advice", "--seconds", "60"]
 
@@ -83,3 +84,33 @@ def test_a_reader_that_is_gone_is_no_traceback(stack, program):
 def test_another_broken_pipe_is_not_taken_for_the_reader_s(capfd):
     with pytest.raises(BrokenPipeError), ending_in_one_line("manage.py"):
         raise BrokenPipeError
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["activity_reconcile"],
+        ["seed_activity", "--count=1"],
+        ["seed_activity", "--reset", "--no-input"],
+    ],
+)
+def test_a_mongodb_that_is_away_is_not_awaited_for_minutes(stack, tmp_path, command):
+    nowhere = f"mongodb://127.0.0.1:{free_port()}/trilith"
+    ended = subprocess.run(
+        [sys.executable, "manage.py", *command],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            **stack.urls(),
+            "MONGODB_URI": nowhere,
+            "ACTIVITY_SPOOL_DIR": str(tmp_path),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,  # less than a batch may take
+    )
+
+    assert ended.returncode == 1
+    assert "CommandError: MongoDB" in ended.stderr
+    assert "Connection refused" in ended.stderr

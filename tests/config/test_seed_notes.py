@@ -121,10 +121,20 @@ class TestSeedNotes:
     def test_reset_deletes_every_note_first(self):
         make_note()
 
-        output = seed(count=10, reset=True)
+        output = seed(count=10, reset=True, no_input=True)
 
         assert "1 notes deleted." in output
         assert Note.objects.count() == 10
+
+    @pytest.mark.parametrize("stdin", [io.StringIO("yes\n"), None])
+    def test_reset_without_a_terminal_is_refused(self, monkeypatch, stdin):
+        make_note()
+        monkeypatch.setattr("sys.stdin", stdin)
+
+        with pytest.raises(CommandError, match=r"^Nothing was deleted: .* --no-input"):
+            seed(count=10, reset=True)
+
+        assert Note.objects.count() == 1
 
     @pytest.mark.parametrize("answers", [["no"], []])  # without one, input ends with Ctrl-D
     def test_reset_asks_on_a_terminal(self, monkeypatch, answers):

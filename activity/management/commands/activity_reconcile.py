@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from pymongo.errors import PyMongoError
 
-from activity import reconciliation, services
+from activity import reconciliation, selectors, services
 from activity.time_window import YEARS, parse_moment
 
 _TIMEOUT_SECONDS = 300
@@ -33,6 +33,7 @@ class Command(BaseCommand):
         start = since or datetime.now(UTC) - timedelta(hours=24)
         folder = settings.ACTIVITY_SPOOL_DIR
         try:
+            selectors.events_exist()  # is MongoDB there? Within the deadline of requests
             with pymongo.timeout(_TIMEOUT_SECONDS):
                 account = reconciliation.activity_reconcile(
                     since=start, folder=services.own_spool().folder
