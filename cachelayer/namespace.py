@@ -154,8 +154,9 @@ def loader_of(namespace: Namespace[Any]) -> Loader | None:
 
 def key_named(name: str) -> Key[Any]:
     """Return the key with a logical name such as books:{isbn}. Raises NoSuchKey."""
+    is_text = not re.search("[\ud800-\udfff]", name)  # else of an argument that is no UTF-8
     for namespace in _declared.values():
-        if namespace.has(name):
+        if is_text and namespace.has(name):
             return namespace.key(name.removeprefix(namespace.prefix))
     patterns = ", ".join(namespace.pattern for namespace in _declared.values())
     raise NoSuchKey(f"{name} is no key of this cache; keys look like {patterns}")

@@ -91,7 +91,7 @@ def _parse(folder: Path) -> Manifest:
     try:
         content = msgspec.json.decode(path.read_bytes())
         product, form = content["product"], content["format"]
-    except (msgspec.DecodeError, UnicodeDecodeError, TypeError, KeyError) as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError, TypeError, KeyError, RecursionError) as exc:
         raise BackupRefused(f"{path} cannot be read: {exc}") from exc
     if product != PRODUCT:
         raise BackupRefused(f"{folder} is a backup of {product}, not of {PRODUCT}")

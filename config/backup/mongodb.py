@@ -116,12 +116,16 @@ def _file(folder: Path, name: str) -> Path:
 
 
 def _load(database: Raw, folder: Path, name: str, total: int, on_progress: OnProgress) -> int:
-    definition = json_util.loads((folder / FOLDER / f"{name}.json").read_text())
+    file = folder / FOLDER / f"{name}.json"
+    try:
+        definition = json_util.loads(file.read_text())
+    except (ValueError, RecursionError) as exc:
+        raise BackupRefused(f"{file} cannot be read: {exc}") from exc
     aside = database.create_collection(f"{_ASIDE}{name}", **definition["options"])
     batch: list[RawBSONDocument] = []
-    with (folder / FOLDER / f"{name}.bson").open("rb") as file:
+    with file.with_suffix(".bson").open("rb") as documents:
         number = 0
-        for document in bson.decode_file_iter(file, aside.codec_options):
+        for document in bson.decode_file_iter(documents, aside.codec_options):
             batch.append(document)
             if len(batch) == _BATCH:
                 number += _insert(aside, batch)

@@ -260,7 +260,7 @@ class Stack:
         try:
             known = Memory(**json.loads(self._memory.read_text()))
             topology = known.topology
-        except (ValueError, TypeError) as exc:
+        except (ValueError, TypeError, RecursionError) as exc:
             raise StackError(f"{self._memory} is damaged ({exc}): start over with: reset") from exc
         if topology != self.topology:
             raise StackError(

@@ -134,7 +134,7 @@ def _read(file: Path) -> Document | None:
         return None
     try:
         document = json.loads(file.read_text())
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise InvalidMeasurements(f"{file} is not JSON: {exc}") from exc
     if not isinstance(document, dict) or "command" not in document:
         raise InvalidMeasurements(f"{file} does not say which command wrote it")

@@ -211,7 +211,7 @@ def decode(encoded: bytes) -> Result:
                 f"its format has version {bytes(schema).decode()}; this program reads version {SCHEMA}"
             )
         return msgspec.json.decode(encoded, type=Result)
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise UnreadableResult(str(exc)) from exc
 
 

@@ -85,7 +85,7 @@ def load(file: Path) -> Snapshot | None:
     """Return the saved snapshot; None where there is none, or it cannot be read."""
     try:
         snapshot = json.loads(file.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return snapshot if isinstance(snapshot, dict) else None
 

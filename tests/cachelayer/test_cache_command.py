@@ -1,6 +1,7 @@
 """manage.py cache: what operators see and do on the command line."""
 
 import json
+import os
 from io import StringIO
 
 import pytest
@@ -54,9 +55,10 @@ class TestActions:
 
         assert json.loads(run("explain", f"notes:{note_id}"))["cached"]
 
-    def test_explain_refuses_what_is_no_key(self):
+    @pytest.mark.parametrize("name", ["nonsense", "notes:list:user:\udcff"])
+    def test_explain_refuses_what_is_no_key(self, name):
         with pytest.raises(CommandError, match=r"keys look like notes:\{id\}"):
-            run("explain", "nonsense")
+            run("explain", name)
 
     def test_clear_ends_what_is_cached_and_is_logged(self, api):
         note_id = make_note()
@@ -65,6 +67,23 @@ class TestActions:
         assert "notes" in run("clear", "notes")
         assert protocol.look(cache_keys.note(note_id)).reason == "epoch"
         assert "manage.py" in Clearance.objects.get().cleared_by
+
+    def test_an_empty_namespace_is_none_and_not_all(self):
+        with pytest.raises(CommandError, match="there is no namespace ; there are notes"):
+            run("clear", "")
+
+        assert not Clearance.objects.exists()
+
+    @pytest.mark.parametrize("error", [KeyError, OSError])  # OSError from Python 3.13 on
+    def test_a_user_without_a_name_is_logged_by_number(self, monkeypatch, error):
+        def nameless() -> str:
+            raise error
+
+        monkeypatch.setattr("getpass.getuser", nameless)
+
+        run("clear", "notes")
+
+        assert Clearance.objects.get().cleared_by == f"manage.py cache clear, by {os.getuid()}"
 
     def test_an_unknown_namespace_is_one_line(self):
         with pytest.raises(CommandError, match="there is no namespace x; there are notes"):

@@ -50,6 +50,10 @@ def users() -> list[str]:
 
 
 class TestRename:
+    def test_refuses_what_no_store_can_hold(self):
+        with pytest.raises(CommandError, match=r"^'\\udcff': is not UTF-8"):
+            rename(old="\udcff")  # what Python makes of the byte ff in an argument
+
     def test_takes_the_profile_its_events_and_its_mirror_along(self, api, redis_client):
         assert api.get("/api/v1/profiles/abc").status_code == 200
         assert api.get("/api/v1/profiles/new").status_code == 404  # both are cached now

@@ -3,6 +3,7 @@
 import argparse
 import getpass
 import json
+import os
 import sys
 from typing import Any
 
@@ -52,8 +53,8 @@ class Command(BaseCommand):
         self.stdout.write(json.dumps(explain.explain(key), indent=1))
 
     def _clear(self, *, namespace: str | None, **options: Any) -> None:
-        namespaces = [named(namespace)] if namespace else list(declared())
-        cleared = clear(namespaces, cleared_by=f"manage.py cache clear, by {getpass.getuser()}")
+        namespaces = list(declared()) if namespace is None else [named(namespace)]
+        cleared = clear(namespaces, cleared_by=f"manage.py cache clear, by {_operator()}")
         self.stdout.write(f"Cleared: {', '.join(cleared)}.")
 
     def _warm(self, **options: Any) -> None:
@@ -79,6 +80,13 @@ class Command(BaseCommand):
             self.stdout.write(f"stale: {name}")
         if tally.stale:
             sys.exit(1)
+
+
+def _operator() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a uid without a name, as a container may have it
+        return str(os.getuid())
 
 
 def _positive(text: str) -> int:

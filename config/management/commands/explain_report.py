@@ -93,7 +93,7 @@ class Command(BaseCommand):
 def _read(earlier: Path) -> Report:
     try:
         return msgspec.json.decode(earlier.read_bytes(), type=Report)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as exc:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise CommandError(f"{earlier}: {exc}") from exc
 
 

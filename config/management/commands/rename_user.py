@@ -28,6 +28,10 @@ class Command(BaseCommand):
     def handle(self, *args: Any, old: str, new: str, **options: Any) -> None:
         if not re.fullmatch(NEW_USER_ID_PATTERN, new):
             raise CommandError(f"{new}: must be {USER_ID_RULE} and not reserved.")
+        try:
+            old.encode()  # no more: an id of an earlier version may break the rule for new ones
+        except UnicodeEncodeError as exc:
+            raise CommandError(f"{old!a}: is not UTF-8, as every user id is.") from exc
         steps: list[str] = []
         try:
             events = users.user_rename(old=old, new=new, on_step=steps.append)

@@ -238,6 +238,13 @@ class TestBackupCheck:
         with pytest.raises(BackupRefused, match="cannot be read"):
             backup_check(folder=backup, on_progress=silent)
 
+    @pytest.mark.parametrize("start", [b"", b'{"tables":'])
+    def test_refuses_a_manifest_that_is_nested_too_deeply(self, backup, start):
+        (backup / manifest.NAME).write_bytes(start + b"[" * 100_000)
+
+        with pytest.raises(BackupRefused, match="cannot be read"):
+            backup_check(folder=backup, on_progress=silent)
+
     def test_refuses_a_manifest_that_is_no_utf_8(self, backup):
         path = backup / manifest.NAME
         path.write_bytes(path.read_bytes().replace(b"trilith", b"trilit\xff"))
@@ -447,6 +454,20 @@ class TestCommands:
 
         with pytest.raises(BackupRefused, match=f"{lost}: No such file"):
             backup_restore(folder=backup, force=True, on_progress=lose)
+
+        assert leftovers() == []
+
+    @pytest.mark.parametrize("definition", ["[" * 100_000, "no json"])
+    def test_nor_may_a_definition_that_cannot_be_read(self, backup, monkeypatch, definition):
+        monkeypatch.setattr(postgres, "refuse_while_in_use", lambda: None)
+        path = backup / "mongodb" / "backed_up.json"
+        path.write_text(definition)
+        whole = msgspec.json.decode((backup / manifest.NAME).read_bytes(), type=manifest.Manifest)
+        files = manifest.checksums(backup)
+        manifest.write(backup, msgspec.structs.replace(whole, files=files))
+
+        with pytest.raises(BackupRefused, match=f"{path} cannot be read"):
+            backup_restore(folder=backup, force=True, on_progress=silent)
 
         assert leftovers() == []
 

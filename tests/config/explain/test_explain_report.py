@@ -189,7 +189,9 @@ class TestFormats:
         assert "GET /api/v1/notes/{note_id}" in again or form == "text"
         assert json.loads(whole.read_text())["environment"]["measured_at"] in again
 
-    @pytest.mark.parametrize("content", [b"{}", b"no json", b'{"environment": "\xff"}', None])
+    @pytest.mark.parametrize(
+        "content", [b"{}", b"no json", b'{"environment": "\xff"}', b'{"":' + b"[" * 100_000, None]
+    )
     def test_a_file_that_is_not_a_report_is_refused(self, content, tmp_path):
         first = tmp_path / "report.json"
         if content is not None:

@@ -427,7 +427,7 @@ def sleeper() -> Iterator[Callable[[Path], subprocess.Popen]]:
 
 class TestMemory:
     @pytest.mark.parametrize(
-        "text", ["", '{"ports": {"post', "[]", '{"ports": 1, "passwords": {}}']
+        "text", ["", '{"ports": {"post', "[]", "[" * 100_000, '{"ports": 1, "passwords": {}}']
     )
     def test_a_damaged_one_is_one_line_with_the_remedy(self, tmp_path, text):
         folder = tmp_path / ".stack" / "cut-off"

@@ -93,6 +93,7 @@ class TestTable:
         ("text", "complaint"),
         [
             ("{", "is not JSON"),
+            ("[" * 100_000, "is not JSON"),
             ("[]", "which command wrote it"),
             ('{"quantities": {}}', "which command wrote it"),
             ('{"command": "x", "quantities": {}}', "has no cache hit rate"),

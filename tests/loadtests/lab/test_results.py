@@ -85,6 +85,7 @@ class TestRead:
             ("{}", "missing required field"),
             ('{"schema": 99}', "version 99; this program reads version 2"),
             ("\xff", "invalid"),
+            ('{"experiment":' + "[" * 100_000, "recursion"),
         ],
     )
     def test_names_a_damaged_file_and_what_to_do(self, tmp_path, text, message):
