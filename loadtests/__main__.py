@@ -32,6 +32,8 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from config import output_file
+from config.output_file import Unwritable
 from config.stack import ROOT
 from config.stack.process import StackError, ending_with_its_reader
 from loadtests.bench import cli as bench_cli
@@ -58,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return COMMANDS[options.command](options)
-    except (StackError, UnexpectedResponse, MissingMarkers, Incomparable) as exc:
+    except (StackError, UnexpectedResponse, MissingMarkers, Incomparable, Unwritable) as exc:
         print(f"{options.command}: {exc}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -137,6 +139,8 @@ def _outage(options: argparse.Namespace) -> int:
 
 
 def _matrix(options: argparse.Namespace) -> int:
+    if options.write:
+        output_file.refuse_unwritable(degradation_report.DOCUMENT)
     with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("states", total=len(outage_states.STATES))
         outcome = matrix.run(lambda state: progress.advance(task))
@@ -144,7 +148,7 @@ def _matrix(options: argparse.Namespace) -> int:
     for violation in violations:
         print(violation)
     if options.write and not violations:
-        degradation_report.DOCUMENT.write_text(degradation_report.as_markdown(outcome))
+        output_file.write(degradation_report.DOCUMENT, degradation_report.as_markdown(outcome))
         return 0
     different = degradation_report.difference(outcome)
     if different:

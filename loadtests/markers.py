@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from config import output_file
+
 
 class MissingMarkers(Exception):
     """A page lacks the markers, or they are in the wrong order."""
@@ -24,15 +26,14 @@ class Markers:
         return f"{before}{begin}\n\n{written}\n\n{end}{after}"
 
     def check(self, page: Path) -> None:
-        """Raise MissingMarkers where the page cannot be filled."""
+        """Raise MissingMarkers or Unwritable where the page cannot be filled."""
         try:
             self.filled(page.read_text() if page.is_file() else "", "")
         except MissingMarkers as exc:
             raise MissingMarkers(f"{page}: {exc}") from exc
+        output_file.refuse_unwritable(page)
 
     def fill(self, page: Path, written: str) -> None:
-        """Replace what stands between the marks, in one step. Raises MissingMarkers."""
+        """Replace what stands between the marks, in one step. Raises MissingMarkers, Unwritable."""
         self.check(page)
-        fresh = page.with_name(f"{page.name}.new")
-        fresh.write_text(self.filled(page.read_text(), written))
-        fresh.replace(page)
+        output_file.write(page, self.filled(page.read_text(), written))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from config import output_file
 from config.stack import ROOT, Stack
 from loadtests.arguments import positive
 from loadtests.bench import compare, report, runner
@@ -56,9 +57,11 @@ def run(options: argparse.Namespace) -> int:
     """
     Measure, print, write; return 0.
 
-    Raises MissingMarkers and Incomparable before anything is measured, UnexpectedResponse, and
-    StackError, also where wrk is not installed.
+    Raises MissingMarkers, Incomparable and Unwritable before anything is measured, UnexpectedResponse,
+    and StackError, also where wrk is not installed.
     """
+    if options.json:
+        output_file.refuse_unwritable(options.json)
     require_wrk()
     defaults = _QUICK if options.quick else _DEFAULTS
     if options.compare and not options.quick:
@@ -99,8 +102,8 @@ def _measure(options: argparse.Namespace, plan: Plan, notes: int, command: str) 
         facts = report.circumstances(site)
         figures = runner.bench(site, plan)
     if options.json:  # files first: the reader of a pipe may be gone
-        options.json.write_text(
-            report.as_json(figures, command=command, rate=plan.rate, facts=facts)
+        output_file.write(
+            options.json, report.as_json(figures, command=command, rate=plan.rate, facts=facts)
         )
     if options.write_docs:
         report.MARKERS.fill(
@@ -125,7 +128,7 @@ def _compare(options: argparse.Namespace, plan: Plan, notes: int, command: str) 
         facts = report.circumstances(after)
         rows = compare.compare(before, after, plan)
     if options.json:
-        options.json.write_text(compare.as_json(rows, old, command=command, facts=facts))
+        output_file.write(options.json, compare.as_json(rows, old, command=command, facts=facts))
     Console(width=180).print(compare.table(rows, old, command=command, facts=facts))
     return 0
 

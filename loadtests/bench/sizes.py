@@ -11,6 +11,7 @@ import pymongo
 import redis
 from rich.console import Console
 
+from config import output_file
 from config.stack.process import StackError, wait_until
 from loadtests.bench.scenarios import USER
 from loadtests.generators.http_load import (
@@ -46,14 +47,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Measure and print; return 0. Raises StackError."""
+    """Measure and print; return 0. Raises StackError, and Unwritable before anything is measured."""
+    if options.json:
+        output_file.refuse_unwritable(options.json)
     with running_servers("loadtests") as servers:
         quantities = measure(servers)
     Console(width=120).print(as_table(quantities, title="python -m loadtests sizes", digits=4))
     if options.json:
         rounded = {name: round(value, 2) for name, value in quantities.items()}
         command = f"python -m loadtests sizes --json {options.json}"
-        options.json.write_text(as_json(rounded, command=command) + "\n")
+        output_file.write(options.json, as_json(rounded, command=command) + "\n")
     return 0
 
 

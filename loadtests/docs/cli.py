@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from config import output_file
 from loadtests.arguments import positive
 from loadtests.docs import figures, scale
 from loadtests.generators import cli as load_cli
@@ -27,7 +28,10 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 
 def run_mix(options: argparse.Namespace) -> int:
-    """Measure, print and write; return 0, or 1 if requests failed. Raises StackError."""
+    """Measure, print and write; return 0, or 1 if requests failed. Raises StackError, Unwritable."""
+    if options.json:
+        output_file.refuse_unwritable_folder(options.json.parent)
+        output_file.refuse_unwritable(options.json)
     load_cli.require_locust()
     command = f"python -m loadtests mix --seconds {options.seconds:g} --seed {options.seed}"
     with running_site(notes=mixed_workload.NOTES) as site:
@@ -40,8 +44,7 @@ def run_mix(options: argparse.Namespace) -> int:
         )
         return 1
     if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(mixed_workload.as_json(quantities, command=command) + "\n")
+        output_file.write(options.json, mixed_workload.as_json(quantities, command=command) + "\n")
     return 0
 
 

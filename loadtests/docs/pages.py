@@ -16,6 +16,7 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
+from config import output_file
 from config.stack import Stack
 from config.stack.process import StackError
 from loadtests.docs.browser import Tab, installed_browser, milliseconds_of_load, running_tab
@@ -56,7 +57,8 @@ _ATTACKS: Final = (
 
 
 def run(options: argparse.Namespace) -> int:
-    """Go through the pages, take their pictures, print their times; return 0. Raises StackError."""
+    """Go through the pages, take their pictures, print their times; return 0. Raises StackError, Unwritable."""
+    output_file.refuse_unwritable_folder(options.out)
     installed_browser()
     Stack(_STACK, own_only=True).reset()
     with running_site(_STACK, notes=2_000) as site, running_tab() as tab:

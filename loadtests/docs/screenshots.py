@@ -20,6 +20,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Final, NamedTuple
 
+from config import output_file
 from config.stack import ROOT, Stack
 from config.stack.process import StackError
 from loadtests.docs.browser import installed_browser
@@ -45,7 +46,8 @@ class Picture(NamedTuple):
 
 
 def run(options: argparse.Namespace) -> int:
-    """Take all screenshots; return 0. Raises StackError if there is no browser, or if it fails."""
+    """Take all screenshots; return 0. Raises Unwritable, and StackError if there is no browser, or if it fails."""
+    output_file.refuse_unwritable_folder(options.out)
     browser = installed_browser()
     files = []
     if _REPORT.exists():

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.status import Status
 from rich.text import Text
 
+from config import output_file
 from config.stack import ROOT
 from config.stack.process import StackError
 from loadtests.experiments import EXPERIMENTS
@@ -93,18 +94,14 @@ def report(options: argparse.Namespace) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the requested experiments, print their rows, write results and reports."""
+    """Run the requested experiments, print their rows, write results and reports. Raises Unwritable."""
     chosen = list(EXPERIMENTS.values()) if options.name == ALL else [EXPERIMENTS[options.name]]
     try:
         guesses = predictions.ask(chosen) if options.predict else {}
     except predictions.NoNumber as exc:
         print(f"run: {exc}", file=sys.stderr)
         return 1
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        print(f"run: {options.out}: {exc.strerror}", file=sys.stderr)
-        return 1
+    output_file.refuse_unwritable_folder(options.out)
     request = RunRequest(
         experiments=chosen,
         quick=options.quick,

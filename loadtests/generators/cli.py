@@ -13,6 +13,7 @@ from typing import Final
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from config import output_file
 from config.stack import ROOT
 from config.stack.process import StackError
 from loadtests.arguments import positive
@@ -41,10 +42,11 @@ def run(options: argparse.Namespace) -> int:
     """
     Start a site, run the users against it, write the report; return 1 if a threshold was exceeded.
 
-    Raises StackError where locust is not installed, or does not end.
+    Raises StackError where locust is not installed, or does not end, and Unwritable.
     """
+    output_file.refuse_unwritable_folder(options.html.parent)
+    output_file.refuse_unwritable(options.html)
     require_locust()
-    options.html.parent.mkdir(parents=True, exist_ok=True)
     with running_site("load", notes=_NOTES) as site:
         return run_users(site, options)
 

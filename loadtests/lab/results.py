@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from config import output_file
 from config.charts import Chart
 from loadtests.lab.experiment import (
     Expectation,
@@ -188,7 +189,7 @@ def write(result: Result, folder: Path) -> Path:
     """
     Write the result atomically, so that a crash leaves the old file or the new one; return the file.
 
-    Raises Incomplete if a figure is not finite, OSError if the file cannot be written.
+    Raises Incomplete if a figure is not finite, Unwritable if the file cannot be written.
     """
     encoded = msgspec.json.format(msgspec.json.encode(result), indent=1)
     try:
@@ -196,9 +197,8 @@ def write(result: Result, folder: Path) -> Path:
     except UnreadableResult as exc:
         raise Incomplete(f"a figure is not finite ({exc})") from exc
     folder.mkdir(parents=True, exist_ok=True)
-    file, fresh = folder / f"{result.name}.json", folder / f".{result.name}.json.new"
-    fresh.write_bytes(encoded + b"\n")
-    fresh.replace(file)
+    file = folder / f"{result.name}.json"
+    output_file.write(file, encoded.decode() + "\n")
     return file
 
 

@@ -12,12 +12,14 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error as DatabaseError
 from pymongo.errors import PyMongoError
 
+from config import output_file
 from config.explain import build_report, render_html, render_markdown, render_text
 from config.explain.build_report import ReportOptions, UnknownQuery
 from config.explain.report import Report
 from config.explain.samples import NoSampleData
 from config.explain.sandbox import DdlNotAllowed
 from config.management.progress import show_progress
+from config.output_file import Unwritable
 
 FORMATS: Final = ("text", "md", "json", "html")
 INTERRUPTED: Final = 130  # exit status, as a shell reports SIGINT
@@ -64,16 +66,18 @@ class Command(BaseCommand):
             with_trials=options["drop_indexes"],
             command=_command(runs, options),
         )
-        earlier = options["read"]
-        report = self._take(requested) if earlier is None else _read(earlier)
-        written = _written(report, options["format"], is_file=out is not None)
-        if out is None:
-            self.stdout.write(written)
-            return
         try:
-            out.write_text(written, encoding="utf-8")
-        except OSError as exc:
-            raise CommandError(f"{out}: {exc.strerror}") from exc
+            if out is not None:
+                output_file.refuse_unwritable(out)
+            earlier = options["read"]
+            report = self._take(requested) if earlier is None else _read(earlier)
+            written = _written(report, options["format"], is_file=out is not None)
+            if out is None:
+                self.stdout.write(written)
+                return
+            output_file.write(out, written)
+        except Unwritable as exc:
+            raise CommandError(str(exc)) from exc
         self.stdout.write(f"{out} written.")
 
     def _take(self, requested: ReportOptions) -> Report:

@@ -14,12 +14,14 @@ from django.db import Error as DatabaseError
 from pymongo.errors import PyMongoError
 
 from cachelayer.client import CacheDown
+from config import output_file
 from config.advisor import migration, mongodb, mongodb_profiler, postgres, text_report
 from config.advisor.advice import Advice
 from config.advisor.postgres_candidates import Candidate
 from config.explain.sandbox import DdlNotAllowed
 from config.management.bounds import check_bounds
 from config.management.progress import show_progress
+from config.output_file import Unwritable
 
 INTERRUPTED: Final = 130  # exit status, as a shell has it for SIGINT
 _BOUNDS: Final = {"limit": (1, 1_000), "runs": (1, 100), "profile_seconds": (0.1, 3_600)}
@@ -58,6 +60,11 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, store: str | None, **options: Any) -> None:
         check_bounds(options, _BOUNDS)
+        if isinstance(options["write"], Path):
+            try:
+                output_file.refuse_unwritable_folder(options["write"])
+            except Unwritable as exc:
+                raise CommandError(str(exc)) from exc
         advice, candidates = self._advise(store, options)
         if options["json"]:
             self.stdout.write(json.dumps(msgspec.to_builtins(advice), indent=1))

@@ -10,6 +10,7 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
+from config import output_file
 from config.stack import ROOT
 from config.stack.cluster import SITES_MAX, Cluster
 from loadtests.drills.cluster import EXPERIMENT
@@ -48,10 +49,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _write_logs(observations: Observations, folder: Path) -> None:
     """Write every request of each drill into FOLDER/DRILL.jsonl, a line each: what stale and lost were counted from."""
-    folder.mkdir(parents=True, exist_ok=True)
     for name, run in observations.runs.items():
         lines = [json.dumps(dataclasses.asdict(operation)) for operation in run.operations]
-        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+        output_file.write(folder / f"{name}.jsonl", "\n".join(lines) + "\n")
 
 
 def _shown(table: experiment.Table) -> Table:
@@ -62,7 +62,8 @@ def _shown(table: experiment.Table) -> Table:
 
 
 def command(options: argparse.Namespace) -> int:
-    """Run; return 99 where an expectation did not come out as declared."""
+    """Run; return 99 where an expectation did not come out as declared. Raises StackError, Unwritable."""
+    output_file.refuse_unwritable_folder(options.out)
     console = Console(width=None if sys.stdout.isatty() else _WIDTH)
     started_at = results.now()
     cluster = Cluster("drills", sites=options.sites)

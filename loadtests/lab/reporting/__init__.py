@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from config import output_file
 from config.charts.drawing import svg
 from loadtests.lab.reporting import html, markdown
 from loadtests.lab.results import Result
@@ -16,5 +17,5 @@ def write_reports(results: Sequence[Result], folder: Path) -> list[Path]:
         for number, chart in enumerate(result.charts, 1):
             files[markdown.chart_file(result, number)] = svg(chart, standalone=True)
     for name, text in files.items():
-        (folder / name).write_text(text)
+        output_file.write(folder / name, text)
     return [folder / "index.html", folder / "index.md"]

@@ -358,6 +358,17 @@ class TestRefusals:
         with pytest.raises(CommandError, match="--write: must be a folder, not an empty text"):
             call_command("index_advisor", "--write", "")
 
+    def test_a_folder_that_cannot_be_written_is_refused_before_the_measurement(
+        self, tmp_path, monkeypatch
+    ):
+        monkeypatch.setattr(
+            "config.advisor.postgres.advise", lambda **options: pytest.fail("measured")
+        )
+        (tmp_path / "file").touch()
+
+        with pytest.raises(CommandError, match=f"^{tmp_path / 'file'}: File exists$"):
+            call_command("index_advisor", "--write", str(tmp_path / "file"))
+
     @pytest.mark.usefixtures("allowed", "seeded")
     def test_reports_a_store_that_does_not_answer(self, monkeypatch):
         def fails(*args):

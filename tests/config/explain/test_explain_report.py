@@ -222,6 +222,14 @@ class TestRefusals:
         with pytest.raises(CommandError, match="from 1 to 100"):
             report(runs=runs)
 
+    def test_a_file_that_cannot_be_written_is_refused_before_the_measurement(
+        self, tmp_path, monkeypatch
+    ):
+        monkeypatch.setattr(build_report, "build", lambda *args, **options: pytest.fail("measured"))
+
+        with pytest.raises(CommandError, match=f"^{tmp_path}: Is a directory$"):
+            report(query=["note"], out=tmp_path)
+
     def test_a_file_that_cannot_be_written(self, tmp_path):
         with pytest.raises(CommandError, match="No such file or directory"):
             report(query=["note"], out=tmp_path / "none" / "report.md")
