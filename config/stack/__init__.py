@@ -73,6 +73,11 @@ class Memory:
         return "ha" if "balancer" in self.ports else "single"
 
 
+def unknown() -> Memory:
+    """Return a memory for what is to end alone: a server is recognised by its folder."""
+    return Memory(defaultdict(int), defaultdict(str))
+
+
 class Stack:
     """
     A named set of the three servers.
@@ -133,8 +138,7 @@ class Stack:
     def reset(self) -> None:
         """Stop everything and delete the data, the passwords and the ports, readable or not."""
         with self._locked():
-            # Each is recognised by its folder, so that neither port nor password must be known.
-            for server in self._servers(Memory(defaultdict(int), defaultdict(str))):
+            for server in self._servers(unknown()):
                 server.end()
             shutil.rmtree(self.folder)
 

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from config.stack import ROOT, Memory, Stack, process
+from config.stack import ROOT, Memory, Stack, process, unknown
 from config.stack.cluster import partition
 from config.stack.cluster.balancer import Balancer
 from config.stack.cluster.etcd import Etcd
@@ -91,7 +91,7 @@ class Cluster(Stack):
 
     def reset(self) -> None:
         self.heal()
-        self.sites = SITES_MAX  # an earlier up may have had more of them
+        self._stop(self._sites_beyond(unknown()))
         super().reset()
 
     def heal(self) -> None:
@@ -128,7 +128,7 @@ class Cluster(Stack):
             balancer = next((node for node in self._own() if isinstance(node, Balancer)), None)
             if balancer is None or not all(node.process() for node in (*sites, balancer)):
                 raise StackError("not all sites run, or the balancer does not: up starts them")
-            more = [site.name for site in self._sites_beyond() if site.process()]
+            more = [site.name for site in self._sites_beyond(self._remembered()) if site.process()]
             if more:  # which would stay as they are
                 raise StackError(f"{', '.join(more)} run as well: say how many with --sites")
             self._migrate()
@@ -181,9 +181,8 @@ class Cluster(Stack):
             Site(f"site-{number}", self.folder, ports, passwords, environment) for number in numbers
         ]
 
-    def _sites_beyond(self) -> list[Server]:
+    def _sites_beyond(self, known: Memory | None) -> list[Server]:
         """Return the sites of an up with more of them, which are to end with all others."""
-        known = self._remembered()
         return self._sites(known, range(self.sites + 1, SITES_MAX + 1)) if known else []
 
     def _each(self, act: object) -> None:
@@ -200,7 +199,7 @@ class Cluster(Stack):
     def _stop_all(self) -> list[str]:
         """Stop the sites while their stores answer, then those; the last to start goes first."""
         self.heal()
-        nodes = [*self._own(), *self._sites_beyond()]
+        nodes = [*self._own(), *self._sites_beyond(self._remembered())]
         killed = []
         for kinds in reversed(_ORDER):
             killed += self._stop(node for node in nodes if _kind(node) in kinds)
