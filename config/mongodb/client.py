@@ -13,6 +13,7 @@ from pymongo.errors import (
     ConfigurationError,
     ConnectionFailure,
     ExecutionTimeout,
+    OperationFailure,
     PyMongoError,
     ServerSelectionTimeoutError,
     WriteConcernError,
@@ -53,12 +54,19 @@ _UNAVAILABLE: Final = (
 # On what the server says while its set has no primary, or has just elected another; the driver has
 # tried it again already.
 _RETRYABLE: Final = "RetryableWriteError"
+# Codes (src/mongo/base/error_codes.yml) of the server's state that come without that label, as on reads: HostUnreachable,
+# HostNotFound, LockTimeout, NetworkTimeout, ShutdownInProgress, ReadConcernMajorityNotAvailableYet, KeyNotFound (a member
+# that has just started has no key for the cluster's time until there is a primary), ExceededTimeLimit, SocketException,
+# OutOfDiskSpace.
+_OF_THE_SERVER: Final = frozenset({6, 7, 24, 89, 91, 134, 211, 262, 9001, 14031})
 
 
 def _is_unavailable(exc: BaseException) -> bool:
     """Return whether MongoDB does not answer, or takes no writes."""
-    return isinstance(exc, _UNAVAILABLE) or (
-        isinstance(exc, PyMongoError) and exc.has_error_label(_RETRYABLE)
+    return (
+        isinstance(exc, _UNAVAILABLE)
+        or (isinstance(exc, PyMongoError) and exc.has_error_label(_RETRYABLE))
+        or (isinstance(exc, OperationFailure) and exc.code in _OF_THE_SERVER)
     )
 
 

@@ -1,11 +1,13 @@
 """PostgreSQL under Patroni: one leads, the other follows synchronously and takes over."""
 
+import http.client
 import json
 import os
 import pwd
 import signal
 import sys
 from collections.abc import Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -126,6 +128,14 @@ class PatroniNode(Node, Postgres):
             return ""
         role: str = state.get("role", "") if state.get("state") == "running" else ""
         return "primary" if role in ("master", "primary") else "replica" if role else ""
+
+    def is_synchronous_standby(self) -> bool:
+        """Return whether Patroni may promote this node: what was acknowledged is there, too."""
+        try:
+            with direct.open(f"{self.api}/synchronous", timeout=2) as reply:
+                return bool(reply.status == HTTPStatus.OK)
+        except (OSError, http.client.HTTPException):
+            return False
 
     def settle(self) -> None:
         """Create the site's role and database, where this node leads."""

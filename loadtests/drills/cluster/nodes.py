@@ -38,7 +38,7 @@ def await_service(cluster: Cluster) -> None:
     """
     Wait until every node has its role, and each site and the balancer serve writes of each kind.
 
-    Raises StackError, or UnexpectedResponse where a write is refused for a minute.
+    So the next fault is a single one. Raises StackError, or UnexpectedResponse where a write is refused for a minute.
     """
 
     def has_roles(kind: str) -> bool:
@@ -48,6 +48,12 @@ def await_service(cluster: Cluster) -> None:
     for kind in ("postgres", "redis", "mongodb"):
         if not process.wait_until(lambda kind=kind: has_roles(kind), _RECOVERY_SECONDS):  # type: ignore[misc]
             raise StackError(f"not every {kind} has its role again")
+    # A replica is one some seconds before Patroni may promote it.
+    if not process.wait_until(
+        lambda: any(node.is_synchronous_standby() for node in cluster.nodes("postgres")),  # type: ignore[attr-defined]  # of this kind
+        _RECOVERY_SECONDS,
+    ):
+        raise StackError("no postgres is a synchronous standby again")
     for node in (*cluster.nodes("site"), *cluster.nodes("balancer")):
         if not process.wait_until(node.answers, _RECOVERY_SECONDS):
             raise StackError(f"{node.name} does not answer")

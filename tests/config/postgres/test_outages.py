@@ -234,6 +234,8 @@ class TestUnavailableStore:
             (WTimeoutError("operation exceeded time limit", 50), "mongodb"),
             (WriteConcernError("shutting down", 91), "mongodb"),
             (labelled(OperationFailure("stepped down", 189), "RetryableWriteError"), "mongodb"),
+            (OperationFailure("No keys found for HMAC that is valid for time", 211), "mongodb"),
+            (OperationFailure("operation exceeded time limit", 262), "mongodb"),
             (OperationFailure("no such command", 59), None),
             (DuplicateKeyError("E11000", 11000), None),
         ],

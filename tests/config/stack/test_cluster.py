@@ -87,6 +87,16 @@ class TestUp:
 
         assert [member["priority"] for member in members] == [1, 1, 1]
 
+    def test_of_postgres_the_one_that_follows_may_be_promoted(self, healthy):
+        """Not so a replica that follows again since a moment: its drill would be one of two faults."""
+        leads = primary(healthy, "postgres")
+        [follows] = [node for node in healthy.nodes("postgres") if node.name != leads.name]
+        assert (leads.is_synchronous_standby(), follows.is_synchronous_standby()) == (False, True)
+
+        follows.kill()
+
+        assert not follows.is_synchronous_standby()
+
     def test_each_site_keeps_copies(self, healthy):
         def is_on(site) -> bool:
             with urllib.request.urlopen(f"{site.url}/api/v1/metrics/cache") as response:
