@@ -96,9 +96,8 @@ def attach() -> None:
     try:
         if _mapping.is_of(file):
             return
-        with (
-            _mapping.changing
-        ):  # of two threads, the words of one and the inode of the other would stay
+        # Of two threads at once, the words of one and the inode of the other would stay.
+        with _mapping.changing:
             if not _mapping.is_of(file):
                 words = _mapping.replace(file)
     except (OSError, ValueError, ForeignFile) as exc:  # ValueError: cut off just now

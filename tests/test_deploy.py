@@ -94,7 +94,7 @@ class TestImage:
         (tmp_path / "python").write_text('#!/bin/sh\necho "$@"\n')
         (tmp_path / "python").chmod(0o755)
 
-        asked = subprocess.run(
+        checked = subprocess.run(
             ["/bin/sh", "-c", command],
             env={"PATH": str(tmp_path), **variables},
             capture_output=True,
@@ -102,7 +102,7 @@ class TestImage:
             check=True,
         )
 
-        assert asked.stdout == f"manage.py health_check ready 127.0.0.1:{port}\n"
+        assert checked.stdout == f"manage.py health_check ready 127.0.0.1:{port}\n"
 
     def test_runs_as_a_user_of_its_own_by_number(self):
         assert re.findall(r"^USER (.*)$", DOCKERFILE, re.M) == ["10001:10001"]

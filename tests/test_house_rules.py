@@ -4,6 +4,7 @@ import ast
 import importlib.metadata
 import inspect
 import re
+from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
 
@@ -33,6 +34,14 @@ def named(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
+def calls() -> Iterator[tuple[str, ast.Call]]:
+    """Each call in the source, with its module."""
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call):
+                yield named(path), node
+
+
 class TestModules:
     @pytest.mark.parametrize("path", MODULES, ids=named)
     def test_say_what_they_hold(self, path):
@@ -59,12 +68,10 @@ class TestThreads:
 
     def test_each_is_supervised_or_explained(self):
         starting = {
-            named(path)
-            for path in MODULES
-            if not named(path).startswith("loadtests/")  # tools, whose threads are joined
-            for node in ast.walk(ast.parse(path.read_text()))
-            if isinstance(node, ast.Call)
-            and getattr(node.func, "attr", getattr(node.func, "id", "")) in ("Thread", "Timer")
+            module
+            for module, call in calls()
+            if not module.startswith("loadtests/")  # tools, whose threads are joined
+            and getattr(call.func, "attr", getattr(call.func, "id", "")) in ("Thread", "Timer")
         }
 
         assert starting == set(self.EXPLAINED)
@@ -86,16 +93,12 @@ class TestDecoders:
 
     def test_each_type_is_completed_before_there_are_threads_or_it_is_explained(self):
         at_first_use = {
-            named(path)
-            for path in MODULES
-            for node in ast.walk(ast.parse(path.read_text()))
-            if isinstance(node, ast.Call)
-            and (
-                ast.unparse(node.func) == "msgspec.convert"
-                or (
-                    re.fullmatch(r"msgspec\.\w+\.decode", ast.unparse(node.func))
-                    and [keyword for keyword in node.keywords if keyword.arg == "type"]
-                )
+            module
+            for module, call in calls()
+            if ast.unparse(call.func) == "msgspec.convert"
+            or (
+                re.fullmatch(r"msgspec\.\w+\.decode", ast.unparse(call.func))
+                and [keyword for keyword in call.keywords if keyword.arg == "type"]
             )
         }
 

@@ -10,6 +10,7 @@ from typing import Any
 import pymongo
 from pymongo.errors import OperationFailure, PyMongoError
 
+from config import output_file
 from config.stack import process
 from config.stack.process import StackError
 from config.stack.server import Binary, Server, binary_from
@@ -55,8 +56,7 @@ class MongoDB(Server):
         self.data.mkdir(exist_ok=True)
         key = self.folder / "keyfile"
         if not key.exists() or not key.read_text():
-            key.touch(0o600)
-            key.write_text(secrets.token_hex(48))
+            output_file.write(key, secrets.token_hex(48), mode=0o600)
 
     def command(self, binary: Binary) -> Sequence[str | Path]:
         return [

@@ -41,15 +41,14 @@ def ending_with_its_reader() -> Iterator[None]:
     except BrokenPipeError:
         if not _reader_is_gone():  # it was another pipe, or a connection
             raise
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # for what is still unwritten
+        # For what is still unwritten.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
 
 
 def _reader_is_gone() -> bool:
     output = select.poll()
-    output.register(sys.stdout, 0)  # an error is reported without being asked for
+    output.register(sys.stdout, 0)  # errors are always reported (poll(2))
     return bool(output.poll(0))
 
 

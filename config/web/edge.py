@@ -78,9 +78,7 @@ _OVERHEAD_BYTES: Final = 2_500  # of a copy's headers, and what else is kept wit
 # A request waits at most so long for another's reply, then goes on to Django, which has time limits of its own.
 _WAIT_SECONDS: Final = 0.25
 _KNOWN_MAX: Final = 10_000  # of the keys whose replies are known to be kept
-_KEY_CHARACTERS_MAX: Final = (
-    2_048  # of a reply that is kept; a client may make its fields longer than any reply
-)
+_KEY_CHARACTERS_MAX: Final = 2_048  # of a reply that is kept; a client's fields may be longer
 _BY_CALLER: Final = frozenset(
     {"X-User-Id", "Authorization", "Cookie"}
 )  # of which the user id is made
